@@ -1,0 +1,59 @@
+"""Every setting the environment can give, read once at an edge (a host's start), never inside the core."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Source = Literal["simulator", "kuairand", "files"]
+
+
+class SettingsError(ValueError):
+    """A setting is missing or malformed; the message says which variable and what it takes."""
+
+
+class Settings(BaseModel):
+    """Settings by field; the environment variable is RECSYS_ and the field's name in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(default=Path("var"), description="folder that holds everything the project writes")
+    source: Source = "simulator"
+    data: Path | None = Field(default=None, description="folder of the kuairand or files source")
+    days: int = Field(default=14, ge=3, le=3650, description="days the simulator lives")
+    users: int = Field(default=4000, ge=10, description="users of the simulator")
+    seed: int = 7
+    test_days: int = Field(default=3, ge=1)
+    validation_days: int = Field(default=2, ge=1)
+    http_port: int = Field(default=3000, ge=1, le=65535)
+    grpc_port: int = Field(default=3001, ge=1, le=65535)
+    host: str = "127.0.0.1"
+    milvus_uri: str | None = Field(default=None, description="a Milvus server; unset: one embedded server process")
+    store: str = Field(default="lmdb", description="lmdb, or redis://host:port/db")
+    workers: int = Field(default=1, ge=1)
+
+
+def from_environment(environment: dict[str, str] | None = None) -> Settings:
+    """Settings of this process.
+
+    Raises:
+        SettingsError: one line that names the variable, its value and what is accepted.
+    """
+    environment = dict(os.environ) if environment is None else environment
+    given = {
+        name: environment[f"RECSYS_{name.upper()}"]
+        for name in Settings.model_fields
+        if environment.get(f"RECSYS_{name.upper()}")
+    }
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"RECSYS_{str(first['loc'][0]).upper()}"
+        raise SettingsError(f"{name}={first['input']!s:.80}: {first['msg']}") from None
+    if settings.source != "simulator" and settings.data is None:
+        raise SettingsError(f"RECSYS_SOURCE={settings.source} needs RECSYS_DATA, the folder that holds its files")
+    return settings.model_copy(update={"home": settings.home.resolve()})

@@ -1,0 +1,60 @@
+"""Prepares a process that runs Dagster: its home, its environment, the lock that keeps two runs apart."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recsys.settings import Settings
+
+
+class HomeError(RuntimeError):
+    """RECSYS_HOME cannot be used; the message says why and what to do."""
+
+
+def prepare(settings: Settings) -> Path:
+    """Create RECSYS_HOME/dagster, copy dagster.yaml into it and point this process at it. Returns DAGSTER_HOME.
+
+    Raises:
+        HomeError: when the folder cannot be written.
+    """
+    home = settings.home / "dagster"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(__file__).with_name("dagster.yaml"), home / "dagster.yaml")
+    except OSError as error:
+        raise HomeError(
+            f"cannot write {settings.home}: {error.strerror}. Free space or set RECSYS_HOME to another folder"
+        ) from None
+    os.environ.update(
+        DAGSTER_HOME=str(home),
+        RECSYS_HOME=str(settings.home),
+        DAGSTER_DISABLE_TELEMETRY="yes",
+        DBT_SEND_ANONYMOUS_USAGE_STATS="false",
+        BENTOML_DO_NOT_TRACK="true",
+        DO_NOT_TRACK="1",
+    )
+    return home
+
+
+@contextmanager
+def one_run_at_a_time(settings: Settings) -> Iterator[None]:
+    """Hold RECSYS_HOME for one headless run; freed by the kernel however the process ends.
+
+    Raises:
+        HomeError: when another run holds it.
+    """
+    path = settings.home / "run.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise HomeError(
+                f"another run is using {settings.home}: wait for it, or set RECSYS_HOME to another folder"
+            ) from None
+        yield
