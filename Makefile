@@ -1,0 +1,66 @@
+# Every command a person needs; `make help` lists them. Needs Python 3.11, git and make.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The CPU build of torch wherever pip is configured with one (it sorts above the plain version); GPU=1 asks for the
+# build with CUDA, and brings the library with which xgboost talks between GPUs.
+ifeq ($(GPU),1)
+TORCH := 'torch==2.13.0,!=2.13.0+cpu' nvidia-nccl-cu12
+else
+TORCH := torch==2.13.0
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export DO_NOT_TRACK := 1
+export DAGSTER_DISABLE_TELEMETRY := yes
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export BENTOML_DO_NOT_TRACK := true
+
+.PHONY: help setup run serve dev test lint bench lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## install everything into .venv (GPU=1 for the CUDA builds); done once, and again when the lock changes
+
+$(READY): requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or say PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked packages into $(VENV), a few minutes the first time"
+	@# --no-deps: the lock is complete, and leaves out the CUDA packages that xgboost asks for.
+	@# pyspark is published as a source archive only (no compiler needed); everything else is a wheel.
+	@$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --no-binary pyspark -r requirements.lock 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(BIN)/python -m pip install --quiet $(TORCH) 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@touch $@
+
+run: $(READY) ## raw events to a gated, servable bundle (RECSYS_SOURCE=simulator|kuairand|files, RECSYS_DATA=folder)
+	@$(BIN)/python -m recsys_assets.run
+
+serve: $(READY) ## answer over HTTP (RECSYS_HTTP_PORT, 3000) and gRPC (RECSYS_GRPC_PORT, 3001)
+	@$(BIN)/python -m bentos.recommender.serve
+
+dev: $(READY) ## the Dagster UI on the real graph
+	@$(BIN)/python -m recsys_assets.dev
+
+test: $(READY) ## all tests; those that need Redis or Java say so when it is missing
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## style, types and who may import whom
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: $(READY) ## every figure the README quotes, beside its peers
+	@$(BIN)/python -m benchmarks
+
+lock: ## resolve the versions anew into requirements.lock (no index address in it)
+	@python3 -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv
+	@UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(VENV)-lock/bin/uv pip compile --quiet --python-version 3.11 --extra dev \
+	  --no-emit-index-url --no-emit-find-links --no-emit-package torch --no-emit-package setuptools \
+	  --no-emit-package nvidia-nccl-cu12 --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+	@rm -rf $(VENV)-lock
+
+clean: ## forget what was materialized (var/), keep what is installed
+	@rm -rf var

@@ -1,0 +1,155 @@
+"""`make run`: materialize the whole graph in this process, one line a stage, then say what came out.
+
+In process, because 15 trivial assets take 3 s this way and 26 s through the multiprocess executor (docs/operations.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from recsys.settings import Settings, SettingsError, from_environment
+from recsys_assets.home import HomeError, one_run_at_a_time, prepare
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+@dataclass
+class Progress:
+    """Turns Dagster events into one line a step: stage, asset, rows, seconds; and keeps verdicts and the failure."""
+
+    console: Console
+    groups: dict[str, str]  # asset key -> group
+    started: dict[str, float] = field(default_factory=dict)
+    materialized: dict[str, dict[str, int | None]] = field(default_factory=dict)  # step -> asset key -> rows
+    checks: list[tuple[str, str, bool, str, str]] = field(default_factory=list)  # asset, check, passed, severity, words
+    failure: str | None = None
+
+    def __call__(self, entry: dg.EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event is None or event.step_key is None:
+            return
+        kind, step = event.event_type_value, event.step_key
+        if kind == "STEP_START":
+            self.started[step] = time.monotonic()
+        elif kind == "ASSET_MATERIALIZATION":
+            materialization = event.step_materialization_data.materialization
+            key = materialization.asset_key.to_user_string()
+            count = materialization.metadata.get("dagster/row_count")
+            rows = self.materialized.setdefault(step, {})
+            if count is not None:
+                # one event a partition: each says the rows of the whole run, unless the asset gave them by day
+                rows[key] = int(str(count.value))
+            else:
+                rows.setdefault(key, None)
+        elif kind == "ASSET_CHECK_EVALUATION":
+            self._check(event.asset_check_evaluation_data)
+        elif kind == "STEP_SUCCESS":
+            self._finished(step)
+        elif kind == "STEP_FAILURE":
+            self._failed(step, event.step_failure_data)
+
+    def _finished(self, step: str) -> None:
+        seconds = time.monotonic() - self.started.get(step, time.monotonic())
+        for key, rows in self.materialized.get(step, {}).items():
+            group = self.groups.get(key, "")
+            shown = f"{rows:>12,} rows" if rows is not None else " " * 17
+            self.console.print(f"[cyan]{group:<14}[/] {escape(key):<22} {shown} {seconds:>7.1f} s", highlight=False)
+
+    def _check(self, evaluation: Any) -> None:
+        words = evaluation.description or ""
+        asset, name = evaluation.asset_key.to_user_string(), evaluation.check_name
+        self.checks.append((asset, name, evaluation.passed, evaluation.severity.value, words))
+        if not evaluation.passed:
+            colour = "red" if evaluation.severity.value == "ERROR" else "yellow"
+            self.console.print(f"[{colour}]  check {escape(name)} on {escape(asset)} failed: {escape(words)}[/]")
+
+    def _failed(self, step: str, data: Any) -> None:
+        error = data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        message = error.message.strip().splitlines()[0] if error is not None and error.message.strip() else "failed"
+        if self.failure is None:
+            self.failure = f"{step}: {message.split(': ', 1)[-1]}"
+        self.console.print(f"[red]  {escape(step)} failed: {escape(message)}[/]")
+
+
+def main() -> int:
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    try:
+        settings = from_environment()
+        prepare(settings)
+        with one_run_at_a_time(settings):
+            return _run(settings, console)
+    except (SettingsError, HomeError) as error:
+        console.print(f"[red]{escape(str(error))}[/]")
+        return 2
+
+
+def _run(settings: Settings, console: Console) -> int:
+    began = time.monotonic()
+    log = settings.home / "run.log"
+    logging.basicConfig(filename=log, filemode="w", level=logging.INFO, force=True)
+    logging.captureWarnings(True)
+    with console.status("loading the asset graph"):
+        import dagster as dg
+
+        from recsys.sources.source import SourceError, open_source
+
+        try:
+            source = open_source(settings)
+            first, last = source.first_day(), source.last_day()
+        except SourceError as error:
+            console.print(f"[red]{escape(str(error))}[/]")
+            return 2
+        from recsys_assets.definitions import defs
+
+        definitions = defs()
+        job = definitions.resolve_implicit_global_asset_job_def()
+        graph = definitions.resolve_asset_graph()
+    groups = {key.to_user_string(): graph.get(key).group_name or "" for key in graph.get_all_asset_keys()}
+    console.print(
+        f"source [bold]{settings.source}[/], days {first} to {last}, everything under {escape(str(settings.home))}",
+        highlight=False,
+    )
+    progress = Progress(console, groups)
+    with dg.DagsterInstance.get() as instance:
+        run_id = str(uuid.uuid4())
+        instance.add_event_listener(run_id, progress)
+        with console.status("materializing"):
+            result = job.execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                raise_on_error=False,
+                tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+            )
+    seconds = time.monotonic() - began
+    if not result.success:
+        failed = [c for c in progress.checks if not c[2] and c[3] == "ERROR"]
+        why = progress.failure or "; ".join(f"{a}: {n}: {w}" for a, n, _, _, w in failed) or "see the log"
+        console.print(f"\n[red bold]stopped after {seconds:.0f} s[/]: {escape(why)}")
+        console.print(f"What was materialized before it is kept. The whole story: {escape(str(log))}", highlight=False)
+        return 1
+    from recsys_assets.summary import summarize
+
+    try:
+        summarize(settings, console, progress.checks)
+    except Exception as error:  # the run itself succeeded: say so, then what could not be shown
+        logging.getLogger(__name__).error("summary failed\n%s", traceback.format_exc())
+        console.print(f"[red]everything is materialized, but the summary could not be shown: {escape(str(error))}[/]")
+        return 1
+    console.print(f"\ndone in [bold]{seconds:.0f} s[/]. Next: [bold]make serve[/]", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
