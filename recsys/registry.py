@@ -1,0 +1,331 @@
+"""Bundle versions: immutable folders named by their content, aliases replaced in one step, history, rollback.
+
+    registry/bundles/<bundle_id>/    query_tower/ ranker/ items.parquet heuristics.json manifest.json
+    registry/aliases/<alias>.json    the alias: its bundle and the ones it named before
+    registry/history.jsonl           every change of an alias, oldest first
+
+A bundle is everything that one answer is made of. Its id is the hash of its files and of the facts that decide what
+they mean (fingerprints, collection, id type), so equal content has one id and a changed byte is noticed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from recsys.lake import replacing
+
+Alias = Literal["champion", "challenger"]
+PARTS: Final = ("query_tower", "ranker", "items.parquet", "heuristics.json")
+KEPT: Final = 50  # bundles an alias remembers to roll back to
+SCHEMA: Final = 1
+
+
+class RegistryError(RuntimeError):
+    """A bundle is missing, incomplete, altered or does not fit; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What decides the meaning of a bundle's files; part of its id."""
+
+    features: str  # fingerprint of the feature catalogue the service must hold
+    ranker_features: str  # fingerprint the ranker was trained on: must equal `features`
+    tower: str  # fingerprint of the query tower
+    index_tower: str  # fingerprint of the tower that embedded the items: must equal `tower`
+    collection: str  # the Milvus collection that holds those embeddings, by its own name
+    id_type: str  # "int" or "str": how ids are written back
+    utc_offset_ms: int  # local day of the source
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One registered bundle, as its manifest says."""
+
+    bundle_id: str
+    path: Path
+    facts: Facts
+    files: Mapping[str, str]  # relative path -> sha256
+    created_at: int  # UTC ms
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Registry:
+    """The bundles and aliases below one folder; several processes may hold it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # -- bundles ------------------------------------------------------------------------------------------------------
+
+    def register(
+        self, folder: Path, facts: Facts, *, metrics: Mapping[str, Any] = {}, lineage: Mapping[str, Any] = {}
+    ) -> Bundle:
+        """Copy `folder` into the registry as an immutable bundle; the same content again is the bundle already there.
+
+        Raises:
+            RegistryError: when a part is missing or the facts do not fit each other.
+        """
+        _require_parts(folder)
+        _require_fit(facts)
+        files = _hashes(folder)
+        bundle_id = _content_id(files, facts)
+        target = self._path(bundle_id)
+        if target.exists():
+            return self.get(bundle_id)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = target.with_name(f".{bundle_id}.{os.getpid()}.tmp")
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            shutil.copytree(folder, staging)
+            manifest = {
+                "schema": SCHEMA,
+                "bundle_id": bundle_id,
+                "created_at": time.time_ns() // 1_000_000,
+                "facts": asdict(facts),
+                "files": files,
+                "metrics": dict(metrics),
+                "lineage": dict(lineage),
+            }
+            (staging / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            for path in staging.rglob("*"):
+                if path.is_file():
+                    path.chmod(0o444)
+                    _sync(path)
+            try:
+                os.rename(staging, target)
+            except OSError:
+                if not target.exists():  # another process registered the same content first: that one stands
+                    raise
+            _sync(target.parent)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return self.get(bundle_id)
+
+    def get(self, bundle_id: str) -> Bundle:
+        """A registered bundle's manifest; its files are not read (see `verify`)."""
+        path = self._path(bundle_id)
+        try:
+            manifest = json.loads((path / "manifest.json").read_text())
+            return Bundle(
+                bundle_id=manifest["bundle_id"],
+                path=path,
+                facts=Facts(**manifest["facts"]),
+                files=manifest["files"],
+                created_at=manifest["created_at"],
+                metrics=manifest["metrics"],
+                lineage=manifest["lineage"],
+            )
+        except FileNotFoundError:
+            raise RegistryError(f"no bundle {bundle_id} in the registry: {self._known()}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise RegistryError(
+                f"the manifest of bundle {bundle_id} is not readable ({error}): register it again"
+            ) from None
+
+    def bundles(self) -> list[Bundle]:
+        """Every registered bundle, oldest first."""
+        names = sorted(p.name for p in self.root.glob("bundles/[!.]*") if p.is_dir())
+        return sorted((self.get(name) for name in names), key=lambda b: (b.created_at, b.bundle_id))
+
+    def verify(self, bundle: Bundle, held: str | None = None) -> None:
+        """Read every byte of a bundle and hold it against its manifest and its id.
+
+        Args:
+            held: fingerprint of the features the online store holds; None leaves that unchecked.
+
+        Raises:
+            RegistryError: for a part that is missing, a byte that changed, or fingerprints that do not fit.
+        """
+        _require_parts(bundle.path)
+        _require_fit(bundle.facts)
+        found = _hashes(bundle.path)
+        for name in sorted(bundle.files.keys() | found.keys()):
+            if name not in found:
+                raise RegistryError(f"bundle {bundle.bundle_id} is incomplete: {name} is missing; register it again")
+            if found[name] != bundle.files.get(name):
+                raise RegistryError(f"bundle {bundle.bundle_id} was altered: {name} is not what was registered")
+        if _content_id(found, bundle.facts) != bundle.bundle_id or bundle.path.name != bundle.bundle_id:
+            raise RegistryError(f"bundle {bundle.bundle_id} was altered: its manifest is not what was registered")
+        if held is not None and held != bundle.facts.features:
+            raise RegistryError(
+                f"bundle {bundle.bundle_id} needs features {bundle.facts.features}, but the online store holds {held}: "
+                "materialize online_state, or the bundle, with the same feature catalogue"
+            )
+
+    # -- aliases ------------------------------------------------------------------------------------------------------
+
+    def promote(
+        self, bundle_id: str, *, alias: Alias = "champion", held: str | None = None, reason: str = ""
+    ) -> Bundle:
+        """Point an alias at a verified bundle. A refused promotion changes nothing."""
+        bundle = self.get(bundle_id)
+        self.verify(bundle, held)
+        with self._writing():
+            now = self._alias(alias)
+            if now["bundle_id"] != bundle_id:
+                before = [*now["before"], now["bundle_id"]] if now["bundle_id"] else now["before"]
+                self._point(alias, bundle_id, before[-KEPT:], "promote", reason)
+        return bundle
+
+    def rollback(self, *, alias: Alias = "champion", reason: str = "") -> Bundle:
+        """Point an alias at the bundle it named before; that one is verified first.
+
+        Raises:
+            RegistryError: when there is nothing to go back to, or it is damaged.
+        """
+        with self._writing():
+            now = self._alias(alias)
+            if not now["before"]:
+                raise RegistryError(f"there is no earlier {alias} to roll back to")
+            bundle = self.get(now["before"][-1])
+            self.verify(bundle)
+            self._point(alias, bundle.bundle_id, now["before"][:-1], "rollback", reason)
+        return bundle
+
+    def alias_id(self, alias: Alias = "champion") -> str | None:
+        """Id of the bundle an alias names, None before the first promotion. One small read: cheap to poll."""
+        return self._alias(alias)["bundle_id"]
+
+    def champion(self, alias: Alias = "champion") -> Bundle | None:
+        """The bundle an alias names, None before the first promotion."""
+        bundle_id = self.alias_id(alias)
+        return self.get(bundle_id) if bundle_id else None
+
+    def history(self) -> list[dict[str, Any]]:
+        """Every change of an alias, oldest first: change, at, alias, action, bundle_id, from, reason."""
+        try:
+            lines = (self.root / "history.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            lines = []
+        rows = {row["change"]: row for row in (json.loads(line) for line in lines if line.endswith("}"))}
+        for row in self._last_changes():
+            rows.setdefault(row["change"], row)
+        return [rows[change] for change in sorted(rows)]
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _path(self, bundle_id: str) -> Path:
+        if not bundle_id.isalnum():
+            raise RegistryError(f"{bundle_id!r:.80} is not a bundle id")
+        return self.root / "bundles" / bundle_id
+
+    def _known(self) -> str:
+        known = [p.name for p in self.root.glob("bundles/[!.]*")]
+        return f"it holds {', '.join(sorted(known)[:5])}" if known else "it is empty; run `make run` first"
+
+    def _alias(self, alias: str) -> dict[str, Any]:
+        path = self.root / "aliases" / f"{alias}.json"
+        try:
+            state: dict[str, Any] = json.loads(path.read_text())
+            return state
+        except FileNotFoundError:
+            return {"bundle_id": None, "before": [], "last": None}
+        except ValueError as error:
+            raise RegistryError(f"aliases/{alias}.json is not readable ({error}): promote a bundle again") from None
+
+    def _last_changes(self) -> list[dict[str, Any]]:
+        states = [self._alias(path.stem) for path in self.root.glob("aliases/*.json")]
+        return [state["last"] for state in states if state["last"]]
+
+    def _point(self, alias: str, bundle_id: str, before: list[str], action: str, reason: str) -> None:
+        """Replace the alias, then note it in the history. Between the two the alias itself carries the note."""
+        change = {
+            "change": 1 + max((row["change"] for row in self.history()), default=0),
+            "at": time.time_ns() // 1_000_000,
+            "alias": alias,
+            "action": action,
+            "bundle_id": bundle_id,
+            "from": self._alias(alias)["bundle_id"],
+            "reason": reason,
+        }
+        with replacing(self.root / "aliases" / f"{alias}.json") as temporary:
+            temporary.write_text(json.dumps({"bundle_id": bundle_id, "before": before, "last": change}))
+            _sync(temporary)
+        _sync(self.root / "aliases")
+        self._note(change)
+
+    def _note(self, change: Mapping[str, Any]) -> None:
+        path = self.root / "history.jsonl"
+        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+        with path.open("a") as file:
+            file.write(("\n" if torn else "") + json.dumps(change) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One writer at a time (the lock dies with its holder); a note that a killed writer left out is written first."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            written = self._written()
+            for change in sorted(self._last_changes(), key=lambda row: row["change"]):
+                if change["change"] not in written:
+                    self._note(change)
+            yield
+
+    def _written(self) -> set[int]:
+        try:
+            lines = (self.root / "history.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return set()
+        return {json.loads(line)["change"] for line in lines if line.endswith("}")}
+
+
+def _require_parts(folder: Path) -> None:
+    for part in PARTS:
+        path = folder / part
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            raise RegistryError(
+                f"a bundle needs {part}, which {folder.name} lacks: materialize the asset that writes it"
+            )
+
+
+def _require_fit(facts: Facts) -> None:
+    if facts.ranker_features != facts.features:
+        raise RegistryError(
+            f"the ranker was trained on features {facts.ranker_features}, the catalogue is {facts.features}: "
+            "materialize training_set and ranker again"
+        )
+    if facts.index_tower != facts.tower:
+        raise RegistryError(
+            f"the item index was embedded by tower {facts.index_tower}, the query tower is {facts.tower}: "
+            "materialize item_embeddings and item_index again"
+        )
+    if facts.id_type not in ("int", "str"):
+        raise RegistryError(f"id_type is {facts.id_type!r}, it must be int or str")
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """sha256 of every file but the manifest, by its path relative to the folder."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / "manifest.json")
+    return {p.relative_to(folder).as_posix(): _sha256(p) for p in paths}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _content_id(files: Mapping[str, str], facts: Facts) -> str:
+    content = json.dumps([sorted(files.items()), asdict(facts)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
