@@ -265,7 +265,7 @@ class Registry:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One writer at a time (the lock dies with its holder); a note that a killed writer left out is written first."""
+        """One writer at a time (the lock dies with its holder); a note a killed writer left out is written first."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,0 +1,81 @@
+"""Which candidates may be shown at all. A dropped candidate keeps the name of the filter that dropped it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from recsys.events import KINDS
+from recsys.policy.shelves import Shelf
+
+# Kinds of a user's own events after which an item counts as seen. A click alone does not: it may be resumed.
+SEEN_KINDS: Final = ("long_view", "exposure_long_view", "like", "dislike", "skip")
+
+_NO_KEYS: Final = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Columns of the candidates, one row each."""
+
+    item_key: np.ndarray  # int64[n]
+    creator_key: np.ndarray  # int64[n], 0 when unknown
+    item_type: np.ndarray  # int64[n] code of ITEM_TYPES
+    is_available: np.ndarray  # bool[n]
+
+
+@dataclass(frozen=True)
+class Audience:
+    """For whom, on which shelf."""
+
+    shelf: Shelf
+    seen: np.ndarray = field(default_factory=lambda: _NO_KEYS)  # int64 item keys
+    blocked_items: np.ndarray = field(default_factory=lambda: _NO_KEYS)  # int64 item keys
+    blocked_creators: np.ndarray = field(default_factory=lambda: _NO_KEYS)  # int64 creator keys
+
+
+Filter = Callable[[Candidates, Audience], np.ndarray]
+
+
+def _unavailable(candidates: Candidates, audience: Audience) -> np.ndarray:
+    return ~candidates.is_available
+
+
+def _off_shelf(candidates: Candidates, audience: Audience) -> np.ndarray:
+    return ~np.isin(candidates.item_type, list(audience.shelf.type_codes))
+
+
+def _blocked(candidates: Candidates, audience: Audience) -> np.ndarray:
+    return np.isin(candidates.item_key, audience.blocked_items) | np.isin(
+        candidates.creator_key, audience.blocked_creators
+    )
+
+
+def _seen(candidates: Candidates, audience: Audience) -> np.ndarray:
+    if audience.shelf.again:
+        return np.zeros(candidates.item_key.size, dtype=bool)
+    return np.isin(candidates.item_key, audience.seen)
+
+
+FILTERS: Final[Mapping[str, Filter]] = {
+    "unavailable": _unavailable,
+    "off_shelf": _off_shelf,
+    "blocked": _blocked,
+    "seen": _seen,
+}
+
+
+def dropped_by(candidates: Candidates, audience: Audience) -> np.ndarray:
+    """Name of the first filter that drops each candidate, "" where none does; object[n]."""
+    reasons = np.full(candidates.item_key.size, "", dtype=object)
+    for name, drops in FILTERS.items():
+        reasons[(reasons == "") & drops(candidates, audience)] = name
+    return reasons
+
+
+def seen_items(item_keys: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Item keys of a history (item_key int64[h], kind int8[h]) that count as seen."""
+    return np.unique(item_keys[np.isin(kinds, [KINDS[name] for name in SEEN_KINDS])])
