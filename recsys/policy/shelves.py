@@ -11,7 +11,7 @@ from recsys.events import ITEM_TYPES
 
 @dataclass(frozen=True)
 class Shelf:
-    """One shelf. A cap is the largest share of a slate that one creator or one category may take, at least one place."""
+    """One shelf. A cap is the largest share of a slate that one creator or category may take, at least one place."""
 
     item_types: tuple[str, ...]
     caps: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,205 @@
+"""The log of what was served: every slate's feature rows with the position and instant they were read at.
+
+One folder of segments; a worker writes only its own. A segment is a run of frames, each with its length and checksum,
+so that a worker killed in the middle of a write costs at most the frame it was writing, never a row before it. A
+replay of these rows must give the same bytes (docs/consistency.md); the next day's training reads them as a table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+MAGIC: Final = b"recsys-served-1\n"
+FRAME: Final = struct.Struct("<II")  # payload bytes, crc32 of the payload
+HEADER: Final = struct.Struct("<I")  # JSON bytes; what follows is float32[rows, features]
+SEGMENT_BYTES: Final = 64 << 20
+
+SCHEMA: Final = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("served_at", pa.int64()),
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("slot", pa.int32()),  # place in the slate; -1 when the row was only asked for (POST /features)
+        ("shelf", pa.string()),
+        ("device", pa.string()),
+        ("bundle", pa.string()),
+        ("rung", pa.string()),
+        ("source", pa.string()),
+        ("score", pa.float64()),
+        ("p_click", pa.float64()),
+        ("watch_seconds", pa.float64()),
+        ("position", pa.int64()),
+        ("as_of", pa.int64()),
+        ("fingerprint", pa.string()),
+        ("features", pa.list_(pa.float32())),  # null where the rung read none
+    ]
+)
+_OF_REQUEST: Final = (
+    "request_id",
+    "served_at",
+    "user_id",
+    "shelf",
+    "device",
+    "bundle",
+    "rung",
+    "position",
+    "as_of",
+    "fingerprint",
+)
+_OF_ROW: Final = ("item_id", "slot", "source", "score", "p_click", "watch_seconds")
+
+
+class ServedLogError(RuntimeError):
+    """A segment is not one of ours."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """The rows of one answer. Sequences have one entry a row; `features` is float32[rows, F] or None."""
+
+    request_id: str
+    served_at: int
+    user_id: str
+    shelf: str | None
+    device: str | None
+    bundle: str
+    rung: str
+    position: int
+    as_of: int
+    fingerprint: str
+    item_id: Sequence[str]
+    slot: Sequence[int]
+    source: Sequence[str]
+    score: Sequence[float]
+    p_click: Sequence[float | None]
+    watch_seconds: Sequence[float | None]
+    features: np.ndarray | None
+
+
+class ServedLog:
+    """The writing end of one worker."""
+
+    def __init__(self, root: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._root = root
+        self._limit = segment_bytes
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        self._size = 0
+
+    def append(self, served: Served) -> None:
+        """Write one answer's rows with one system call; they survive the death of this process.
+
+        Raises:
+            OSError: the disk is full or not writable. What was written before stays readable.
+        """
+        payload = _encode(served)
+        frame = FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+        with self._lock:
+            if self._descriptor < 0 or self._size + len(frame) > self._limit:
+                self._roll()
+            try:
+                written = os.write(self._descriptor, frame)
+                if written != len(frame):
+                    raise OSError(f"wrote {written} of {len(frame)} bytes of the served log: is the disk full?")
+            except OSError:
+                os.ftruncate(self._descriptor, self._size)  # or the frames after it could not be found
+                raise
+            self._size += len(frame)
+
+    def close(self) -> None:
+        """Make what was written survive a power cut, and let go of the segment."""
+        with self._lock:
+            self._release()
+
+    def _roll(self) -> None:
+        self._release()
+        day = time.strftime("%Y-%m-%d", time.gmtime())
+        folder = self._root / day
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{time.time_ns()}-{os.getpid()}.served"
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
+        self._size = os.write(self._descriptor, MAGIC)
+
+    def _release(self) -> None:
+        if self._descriptor >= 0:
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def segments(root: Path, day: str | None = None) -> list[Path]:
+    """Segments in the order they were begun; `day` (UTC, YYYY-MM-DD) keeps that day's only."""
+    return sorted(root.glob(f"{day or '*'}/*.served"))
+
+
+def read(paths: Sequence[Path]) -> pa.Table:
+    """Every whole row of those segments as SCHEMA, in the order written.
+
+    Raises:
+        ServedLogError: for a file that is not a segment.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    for path in paths:
+        for payload in _frames(path):
+            _decode(payload, columns)
+    return pa.table({name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA)
+
+
+def _encode(served: Served) -> bytes:
+    header = {name: getattr(served, name) for name in _OF_REQUEST}
+    header |= {name: list(getattr(served, name)) for name in _OF_ROW}
+    matrix = b""
+    if served.features is not None:
+        features = np.ascontiguousarray(served.features, dtype="<f4")
+        if features.ndim != 2 or features.shape[0] != len(served.item_id):
+            raise ValueError(f"{len(served.item_id)} rows were served, but their features have shape {features.shape}")
+        header["width"] = features.shape[1]
+        matrix = features.tobytes()
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    return HEADER.pack(len(text)) + text + matrix
+
+
+def _decode(payload: bytes, columns: dict[str, list[Any]]) -> None:
+    length = HEADER.unpack_from(payload)[0]
+    start = HEADER.size + length
+    header = json.loads(payload[HEADER.size : start])
+    rows = len(header["item_id"])
+    for name in _OF_REQUEST:
+        columns[name].extend([header[name]] * rows)
+    for name in _OF_ROW:
+        columns[name].extend(header[name])
+    if "width" in header:
+        matrix = np.frombuffer(payload, dtype="<f4", offset=start).reshape(rows, header["width"])
+        columns["features"].extend(matrix)
+    else:
+        columns["features"].extend([None] * rows)
+
+
+def _frames(path: Path) -> Iterator[bytes]:
+    """Payloads of a segment up to the first torn or damaged frame; after it nothing can be trusted."""
+    data = path.read_bytes()
+    if not data.startswith(MAGIC):
+        if MAGIC.startswith(data):  # killed before its first frame
+            return
+        raise ServedLogError(f"{path.name} is not a segment of the served log")
+    place = len(MAGIC)
+    while place + FRAME.size <= len(data):
+        length, checksum = FRAME.unpack_from(data, place)
+        payload = data[place + FRAME.size : place + FRAME.size + length]
+        if len(payload) != length or zlib.crc32(payload) != checksum:
+            return
+        yield payload
+        place += FRAME.size + length
