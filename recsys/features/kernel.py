@@ -1,0 +1,394 @@
+"""The only meaning of a feature: `apply_event(state, event)` and `read_entity(state, as_of)`, compiled by numba.
+
+State is int64 throughout: one arena of cells, in which an entity's packed state is a run of its view's width, and one
+hash table from (view, keys) to that run. Every runner (sweep.py, spark.py, store.py) only drives these functions.
+
+numba caches by this file's time, so every compiled function that calls another one lives in this file, and the
+constants of layout.py are append only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from recsys.features.layout import (
+    DECAY_STEPS,
+    DECAYED,
+    G_COUNT,
+    G_FIRST,
+    G_HOP,
+    G_KINDS,
+    G_LATENESS,
+    G_LENGTH,
+    G_OFFSET,
+    G_OUT,
+    G_TILES,
+    G_TYPE,
+    LATEST,
+    LIFETIME_SUM,
+    M_IS_WATCH,
+    M_KINDS,
+    RECENT,
+    RECENT_FIELDS,
+    SESSION,
+    TILED,
+    V_FIRST_GROUP,
+    V_KINDS,
+    V_LAST_GROUP,
+    V_PART_A,
+    V_PART_B,
+    V_WIDTH,
+    Program,
+)
+from recsys.features.log import EventLog
+
+U_ENTITIES, U_CELLS, U_POSITION = range(3)
+
+
+class State(NamedTuple):
+    """Everything known at `used[U_POSITION]`; arrays may have spare room at their ends."""
+
+    keys: np.ndarray  # int64[2^k], 0 = free: the open-addressed table
+    offsets: np.ndarray  # int64[2^k], first cell of the key's run
+    cells: np.ndarray  # int64[...], zero where unused
+    used: np.ndarray  # int64[3]: entities, cells, position of the last applied event
+
+
+class Reads(NamedTuple):
+    """Rows to read, in order of position; [n] int64 each."""
+
+    user_key: np.ndarray
+    item_key: np.ndarray
+    category_key: np.ndarray
+    creator_key: np.ndarray
+    position: np.ndarray
+    as_of: np.ndarray
+
+
+def new_state(entities: int = 1 << 10, cells: int = 1 << 16) -> State:
+    """An empty state with room for about that much; it grows by itself."""
+    slots = 1 << max(4, int(2 * entities - 1).bit_length())
+    return State(np.zeros(slots, np.int64), np.zeros(slots, np.int64), np.zeros(cells, np.int64), np.zeros(3, np.int64))
+
+
+@njit(cache=True, nogil=True)
+def mix(a, b):  # type: ignore[no-untyped-def]
+    """One key of two (splitmix64's finalizer), never 0."""
+    x = np.uint64(a) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(b) + np.uint64(0x632BE59BD9B4E019)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = x ^ (x >> np.uint64(31))
+    return np.int64(x) if x != np.uint64(0) else np.int64(1)
+
+
+@njit(cache=True, nogil=True)
+def part(which, user, item, category, creator):  # type: ignore[no-untyped-def]
+    """The key of an event or read that an entity's part names."""
+    if which == 0:
+        return user
+    if which == 1:
+        return item
+    if which == 2:
+        return category
+    return creator
+
+
+@njit(cache=True, nogil=True)
+def entity_key(views, v, user, item, category, creator):  # type: ignore[no-untyped-def]
+    """Table key of view `v`'s entity for these keys; 0 when one of them is none."""
+    a = part(views[v, V_PART_A], user, item, category, creator)
+    if a == 0:
+        return np.int64(0)
+    key = mix(v + 1, a)
+    if views[v, V_PART_B] >= 0:
+        b = part(views[v, V_PART_B], user, item, category, creator)
+        if b == 0:
+            return np.int64(0)
+        key = mix(key, b)
+    return key
+
+
+@njit(cache=True, nogil=True)
+def entity_keys(views, v, user, item, category, creator):  # type: ignore[no-untyped-def]
+    """`entity_key` of n rows, int64[n]."""
+    keys = np.empty(len(user), np.int64)
+    for i in range(len(user)):
+        keys[i] = entity_key(views, v, user[i], item[i], category[i], creator[i])
+    return keys
+
+
+@njit(cache=True, nogil=True)
+def slot_of(keys, key):  # type: ignore[no-untyped-def]
+    """Slot of a key in the table, or the free slot where it would go."""
+    mask = np.int64(len(keys) - 1)
+    slot = key & mask
+    while keys[slot] != 0 and keys[slot] != key:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def rehash(keys, offsets, new_keys, new_offsets):  # type: ignore[no-untyped-def]
+    """Move a table into a larger one."""
+    for i in range(len(keys)):
+        if keys[i] != 0:
+            slot = slot_of(new_keys, keys[i])
+            new_keys[slot] = keys[i]
+            new_offsets[slot] = offsets[i]
+
+
+@njit(cache=True, nogil=True)
+def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, watch_ms):  # type: ignore[no-untyped-def]
+    """Apply one event to one entity's packed state, which begins at `cells[base]`."""
+    bit = np.int64(1) << np.int64(kind)
+    lateness = received_at - occurred_at
+    for g in range(program.views[v, V_FIRST_GROUP], program.views[v, V_LAST_GROUP]):
+        group = program.groups[g]
+        if not group[G_KINDS] & bit or lateness > group[G_LATENESS]:
+            continue
+        at = base + group[G_OFFSET]
+        first = group[G_FIRST]
+        count = group[G_COUNT]
+        if group[G_TYPE] == TILED:
+            # cells: head tile + 1, last evicted tile + 1, then tiles of `count` sums, tile t in ring place t % tiles
+            tiles = group[G_TILES]
+            tile = occurred_at // group[G_HOP]
+            head = cells[at] - 1
+            if tile > head:
+                if head >= 0:
+                    for t in range(max(head + 1, tile - tiles + 1), tile + 1):  # the places that the new tiles take
+                        place = at + 2 + (t % tiles) * count
+                        for m in range(count):
+                            cells[place + m] = 0
+                    # Whatever lies this far back is gone, unless nothing was ever there.
+                    if tile - tiles >= 0:
+                        cells[at + 1] = max(cells[at + 1], min(head, tile - tiles) + 1)
+                cells[at] = tile + 1
+            elif tile <= head - tiles:
+                cells[at + 1] = max(cells[at + 1], tile + 1)
+                continue
+            place = at + 2 + (tile % tiles) * count
+            for m in range(count):
+                if program.measures[first + m, M_KINDS] & bit:
+                    cells[place + m] += watch_ms if program.measures[first + m, M_IS_WATCH] else 1
+        elif group[G_TYPE] == LIFETIME_SUM:
+            for m in range(count):
+                if program.measures[first + m, M_KINDS] & bit:
+                    cells[at + m] += watch_ms if program.measures[first + m, M_IS_WATCH] else 1
+        elif group[G_TYPE] == LATEST:
+            for m in range(count):
+                if program.measures[first + m, M_KINDS] & bit:
+                    cells[at + m] = max(cells[at + m], occurred_at)
+        elif group[G_TYPE] == DECAYED:
+            # cells: sum on the grid of octave e, e + 1
+            octave = occurred_at // group[G_LENGTH]
+            step = (occurred_at % group[G_LENGTH]) * DECAY_STEPS // group[G_LENGTH]
+            if octave + 1 > cells[at + 1]:
+                cells[at] >>= min(octave + 1 - cells[at + 1], 63)
+                cells[at + 1] = octave + 1
+            value = program.weights[first, kind] * program.decay[step]
+            shift = 16 + octave + 1 - cells[at + 1]
+            cells[at] += value << shift if shift >= 0 else value >> min(-shift, 63)
+        elif group[G_TYPE] == SESSION:
+            # cells: last instant, first instant, events
+            if cells[at + 2] == 0 or occurred_at - cells[at] > group[G_LENGTH]:
+                cells[at] = occurred_at
+                cells[at + 1] = occurred_at
+                cells[at + 2] = 0
+            cells[at] = max(cells[at], occurred_at)
+            cells[at + 1] = min(cells[at + 1], occurred_at)
+            cells[at + 2] += 1
+        elif group[G_TYPE] == RECENT:
+            place = at + 1 + (cells[at] % group[G_TILES]) * RECENT_FIELDS
+            cells[place] = item
+            cells[place + 1] = kind
+            cells[place + 2] = occurred_at
+            cells[at] += 1
+
+
+@njit(cache=True, nogil=True)
+def read_entity(program, v, cells, base, as_of, out):  # type: ignore[no-untyped-def]
+    """Write one entity's columns at an instant into `out[A]`. True when exact, False when tiles it needs are gone."""
+    exact = True
+    for g in range(program.views[v, V_FIRST_GROUP], program.views[v, V_LAST_GROUP]):
+        group = program.groups[g]
+        at = base + group[G_OFFSET]
+        to = group[G_OUT]
+        count = group[G_COUNT]
+        if group[G_TYPE] == TILED:
+            tiles = group[G_TILES]
+            head = cells[at] - 1
+            cut = (as_of - group[G_LENGTH]) // group[G_HOP]
+            if head >= 0:
+                if cut < cells[at + 1]:
+                    exact = False
+                for t in range(max(cut, head - tiles + 1, 0), head + 1):
+                    place = at + 2 + (t % tiles) * count
+                    for m in range(count):
+                        out[to + m] += cells[place + m]
+        elif group[G_TYPE] == LIFETIME_SUM or group[G_TYPE] == LATEST:
+            for m in range(count):
+                out[to + m] = cells[at + m]
+        elif group[G_TYPE] == DECAYED:
+            if cells[at + 1] > 0:
+                octave = as_of // group[G_LENGTH]
+                step = (as_of % group[G_LENGTH]) * DECAY_STEPS // group[G_LENGTH]
+                later = octave + 1 - cells[at + 1]
+                if later < 0:  # an instant before the last octave reads at that octave's start
+                    later = np.int64(0)
+                    step = np.int64(0)
+                out[to] = (cells[at] >> min(later, 63)) // program.decay[step]
+        elif group[G_TYPE] == SESSION and cells[at + 2] > 0 and as_of - cells[at] <= group[G_LENGTH]:
+            out[to] = cells[at + 1]
+            out[to + 1] = cells[at + 2]
+    return exact
+
+
+@njit(cache=True, nogil=True)
+def apply_event(program, state, log, i):  # type: ignore[no-untyped-def]
+    """Apply event `i` to every view. False, with nothing changed, when the state has no room for it."""
+    used = state.used
+    views = len(program.views)
+    room = np.int64(0)
+    for v in range(views):
+        room += program.views[v, V_WIDTH]
+    if used[0] + views > len(state.keys) // 2 or used[1] + room > len(state.cells):
+        return False
+    kind = np.int64(log.kind[i])
+    for v in range(views):
+        if not program.views[v, V_KINDS] & (np.int64(1) << kind):
+            continue
+        key = entity_key(program.views, v, log.user_key[i], log.item_key[i], log.category_key[i], log.creator_key[i])
+        if key == 0:
+            continue
+        slot = slot_of(state.keys, key)
+        if state.keys[slot] == 0:
+            state.keys[slot] = key
+            state.offsets[slot] = used[1]
+            used[0] += 1
+            used[1] += program.views[v, V_WIDTH]
+        apply_entity(
+            program, v, state.cells, state.offsets[slot], kind, log.item_key[i], log.occurred_at[i],
+            log.received_at[i], log.watch_ms[i],
+        )  # fmt: skip
+    used[2] = log.position[i]
+    return True
+
+
+@njit(cache=True, nogil=True)
+def apply_events(program, state, log, start):  # type: ignore[no-untyped-def]
+    """Apply events from `start` on; returns the first one not applied (the log's length when all are)."""
+    for i in range(start, len(log.position)):
+        if not apply_event(program, state, log, i):
+            return i
+    return len(log.position)
+
+
+@njit(cache=True, nogil=True)
+def read_row(program, state, reads, r, out):  # type: ignore[no-untyped-def]
+    """All columns of row `r` into `out[A]` (zeros before). True when exact."""
+    exact = True
+    for v in range(len(program.views)):
+        key = entity_key(
+            program.views, v, reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r]
+        )
+        if key != 0:
+            slot = slot_of(state.keys, key)
+            if state.keys[slot] != 0:
+                exact &= read_entity(program, v, state.cells, state.offsets[slot], reads.as_of[r], out)
+    return exact
+
+
+@njit(cache=True, nogil=True)
+def read_rows(program, state, reads, out):  # type: ignore[no-untyped-def]
+    """Every row at the state's own position, into out[n, A] (zeros before); returns bool[n], False where inexact."""
+    exact = np.empty(len(reads.as_of), np.bool_)
+    for r in range(len(reads.as_of)):
+        exact[r] = read_row(program, state, reads, r, out[r])
+    return exact
+
+
+@njit(cache=True, nogil=True)
+def merge(program, state, log, reads, cursor, out, exact):  # type: ignore[no-untyped-def]
+    """Apply and read in order of position from `cursor` (event, row) on. False when the state needs room first."""
+    while cursor[1] < len(reads.position):
+        r = cursor[1]
+        while cursor[0] < len(log.position) and log.position[cursor[0]] <= reads.position[r]:
+            if not apply_event(program, state, log, cursor[0]):
+                return False
+            cursor[0] += 1
+        exact[r] = read_row(program, state, reads, r, out[r])
+        cursor[1] += 1
+    return True
+
+
+@njit(cache=True, nogil=True)
+def scan_row(program, log, reads, r, out):  # type: ignore[no-untyped-def]
+    """Windowed columns of row `r` straight from the log's events: slow, and right for any instant."""
+    for v in range(len(program.views)):
+        a, b = program.views[v, V_PART_A], program.views[v, V_PART_B]
+        u, i, c, m = reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r]
+        key_a = part(a, u, i, c, m)
+        key_b = part(b, u, i, c, m) if b >= 0 else np.int64(1)
+        for g in range(program.views[v, V_FIRST_GROUP], program.views[v, V_LAST_GROUP]):
+            group = program.groups[g]
+            if group[G_TYPE] != TILED:
+                continue
+            out[group[G_OUT] : group[G_OUT] + group[G_COUNT]] = 0
+            if key_a == 0 or key_b == 0:
+                continue
+            since = (reads.as_of[r] - group[G_LENGTH]) // group[G_HOP] * group[G_HOP]
+            for e in range(len(log.position)):
+                if log.position[e] > reads.position[r]:
+                    break
+                u2, i2, c2, m2 = log.user_key[e], log.item_key[e], log.category_key[e], log.creator_key[e]
+                if part(a, u2, i2, c2, m2) != key_a or (b >= 0 and part(b, u2, i2, c2, m2) != key_b):
+                    continue
+                if log.occurred_at[e] < since or log.received_at[e] - log.occurred_at[e] > group[G_LATENESS]:
+                    continue
+                for k in range(group[G_COUNT]):
+                    measure = program.measures[group[G_FIRST] + k]
+                    if measure[M_KINDS] >> np.int64(log.kind[e]) & 1:
+                        out[group[G_OUT] + k] += log.watch_ms[e] if measure[M_IS_WATCH] else 1
+
+
+def grown(program: Program, state: State) -> State:
+    """The same state with twice the room where it is short of it."""
+    keys, offsets, cells, used = state
+    widths = int(program.views[:, V_WIDTH].sum())
+    if used[U_ENTITIES] + len(program.views) > len(keys) // 2:
+        larger = np.zeros(2 * len(keys), np.int64), np.zeros(2 * len(keys), np.int64)
+        rehash(keys, offsets, *larger)
+        keys, offsets = larger
+    if used[U_CELLS] + widths > len(cells):
+        more = np.zeros(max(2 * len(cells), len(cells) + widths), np.int64)
+        more[: used[U_CELLS]] = cells[: used[U_CELLS]]
+        cells = more
+    return State(keys, offsets, cells, used)
+
+
+def applied(program: Program, state: State, log: EventLog) -> State:
+    """The state after these events (its arrays change in place, and are replaced when they grow)."""
+    done = apply_events(program, state, log, 0)
+    while done < len(log.position):
+        state = grown(program, state)
+        done = apply_events(program, state, log, done)
+    return state
+
+
+def replayed(program: Program, log: EventLog, reads: Reads, columns: int) -> np.ndarray:
+    """Read every row at its position by applying the log event by event, int64[n, columns]: the audit of the sweep.
+
+    `reads` must be in order of position. Rows that ask for an instant so far behind the log that tiles they need are
+    gone look at the events themselves.
+    """
+    state, cursor = new_state(), np.zeros(2, np.int64)
+    out, exact = np.zeros((len(reads.as_of), columns), np.int64), np.zeros(len(reads.as_of), np.bool_)
+    while not merge(program, state, log, reads, cursor, out, exact):
+        state = grown(program, state)
+    for r in np.flatnonzero(~exact):
+        scan_row(program, log, reads, r, out[r])
+    return out

@@ -1,0 +1,173 @@
+"""The event log and the items as columns of numpy: what the kernel and its runners read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.events import ITEM_TYPES, KINDS, key64
+
+
+class LogError(ValueError):
+    """A log or item table cannot be used; the message names the column or row."""
+
+
+class EventLog(NamedTuple):
+    """Events in the order of `position` (strictly increasing); every array has shape [n], int64 but for kind.
+
+    A key of 0 means "none": nothing is kept for it. Instants are UTC milliseconds.
+    """
+
+    position: np.ndarray
+    kind: np.ndarray  # int8, events.KINDS
+    user_key: np.ndarray
+    item_key: np.ndarray
+    category_key: np.ndarray
+    creator_key: np.ndarray
+    occurred_at: np.ndarray
+    received_at: np.ndarray
+    watch_ms: np.ndarray
+
+    @property
+    def head(self) -> int:
+        """Position of the last event, 0 when there is none."""
+        return int(self.position[-1]) if len(self.position) else 0
+
+    def take(self, chosen: np.ndarray | slice) -> EventLog:
+        """Those events (a slice, mask or index)."""
+        return EventLog(*(np.ascontiguousarray(column[chosen]) for column in self))
+
+    def until(self, position: int) -> EventLog:
+        """The events up to a position, as views of the same memory."""
+        stop = int(np.searchsorted(self.position, position, side="right"))
+        return EventLog(*(column[:stop] for column in self))
+
+
+def empty() -> EventLog:
+    """A log without events."""
+    return EventLog(*(np.zeros(0, np.int8 if name == "kind" else np.int64) for name in EventLog._fields))
+
+
+def concat(logs: list[EventLog]) -> EventLog:
+    """Logs one after the other; their positions must go on increasing."""
+    return checked(EventLog(*(np.concatenate(columns) for columns in zip(*logs, strict=True)))) if logs else empty()
+
+
+def checked(log: EventLog) -> EventLog:
+    """The same log.
+
+    Raises:
+        LogError: when positions do not strictly increase, which would make every read ambiguous.
+    """
+    if len(log.position) > 1:
+        wrong = np.flatnonzero(np.diff(log.position) <= 0)
+        if len(wrong):
+            raise LogError(f"position {log.position[wrong[0] + 1]} does not follow {log.position[wrong[0]]} in the log")
+    return log
+
+
+def from_table(table: pa.Table) -> EventLog:
+    """The log of a table of cleaned events, sorted by position here if it is not.
+
+    Raises:
+        LogError: a position twice or null.
+    """
+    if "kind_code" in table.column_names:
+        kind = _ints(table, "kind_code").astype(np.int8)
+    else:
+        codes = pc.index_in(table["kind"], value_set=pa.array(list(KINDS)))
+        kind = np.array(list(KINDS.values()), np.int8)[codes.combine_chunks().to_numpy(zero_copy_only=False)]
+    position = _ints(table, "position")
+    columns = {name: _ints(table, name) for name in EventLog._fields if name not in ("kind", "position", "watch_ms")}
+    watch = pc.fill_null(table["watch_ms"], 0)
+    log = EventLog(
+        position=position,
+        kind=kind,
+        watch_ms=np.maximum(watch.combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64), 0),
+        **columns,
+    )
+    if np.any(np.diff(position) < 0):
+        log = log.take(np.argsort(position, kind="stable"))
+    return checked(log)
+
+
+def _ints(table: pa.Table, name: str) -> np.ndarray:
+    if name not in table.column_names:
+        raise LogError(f"the event table has no column {name}: it must be cleaned events")
+    column = table[name]
+    if column.null_count:
+        raise LogError(f"{column.null_count} events have no {name}: clean them first")
+    chunk = column.combine_chunks()
+    return np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False)).astype(np.int64, copy=False)
+
+
+class ItemColumns(NamedTuple):
+    """Attributes of the items of some rows, [n] int64 each; 0 where unknown."""
+
+    category_key: np.ndarray
+    creator_key: np.ndarray
+    item_type: np.ndarray
+    duration_ms: np.ndarray
+    published_at: np.ndarray
+
+
+@dataclass(frozen=True)
+class Items:
+    """Items sorted by `item_key`, [n] int64 each."""
+
+    item_key: np.ndarray
+    columns: ItemColumns
+
+    def lookup(self, item_keys: np.ndarray) -> ItemColumns:
+        """Attributes of each key, zeros for one that is not here."""
+        if not len(self.item_key):
+            return ItemColumns(*(np.zeros(len(item_keys), np.int64) for _ in ItemColumns._fields))
+        at = np.minimum(np.searchsorted(self.item_key, item_keys), len(self.item_key) - 1)
+        known = self.item_key[at] == item_keys
+        return ItemColumns(*(np.where(known, column[at], 0) for column in self.columns))
+
+    def known(self, item_keys: np.ndarray) -> np.ndarray:
+        """bool[n]: whether each key is here."""
+        if not len(self.item_key):
+            return np.zeros(len(item_keys), bool)
+        at = np.minimum(np.searchsorted(self.item_key, item_keys), len(self.item_key) - 1)
+        return np.asarray(self.item_key[at] == item_keys)
+
+
+def no_items() -> Items:
+    """A catalogue without items."""
+    return Items(np.zeros(0, np.int64), ItemColumns(*(np.zeros(0, np.int64) for _ in ItemColumns._fields)))
+
+
+def items_from_table(table: pa.Table) -> Items:
+    """Items of a table in ITEM_SCHEMA (with or without the keys that cleaning adds). The last row of an id wins."""
+    keys = key64(table["item_id"].to_pylist())
+    columns = ItemColumns(
+        category_key=optional_keys(table["category"]),
+        creator_key=optional_keys(table["creator_id"]),
+        item_type=np.array([ITEM_TYPES.get(name, 0) for name in table["item_type"].to_pylist()], np.int64),
+        duration_ms=_filled(table["duration_ms"]),
+        published_at=_filled(table["published_at"]),
+    )
+    order = np.argsort(keys, kind="stable")
+    last = np.ones(len(order), bool)
+    last[:-1] = keys[order][1:] != keys[order][:-1]
+    order = order[last]
+    return Items(keys[order], ItemColumns(*(column[order] for column in columns)))
+
+
+def optional_keys(ids: pa.ChunkedArray) -> np.ndarray:
+    """key64 of each id, 0 where it is null or empty."""
+    values = ids.to_pylist()
+    keys = key64(value or "" for value in values)
+    keys[[not value for value in values]] = 0
+    return keys
+
+
+def _filled(column: pa.ChunkedArray) -> np.ndarray:
+    filled = pc.fill_null(column, 0).combine_chunks().to_numpy(zero_copy_only=False)
+    return np.maximum(np.ascontiguousarray(filled).astype(np.int64), 0)
