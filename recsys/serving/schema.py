@@ -26,6 +26,10 @@ Rung = Literal["full", "no_ranker", "cached", "trending"]
 class BadRequest(ValueError):
     """A request the schema refuses; the message names the field and what it takes."""
 
+    def __init__(self, message: str, code: Literal["invalid_json", "invalid_request"] = "invalid_request") -> None:
+        super().__init__(message)
+        self.code = code
+
 
 def _id(value: Any) -> Any:
     """An id as a string. bool is an int to Python, so it is refused by name."""
@@ -185,7 +189,8 @@ def parse(model: type[R], body: bytes) -> R:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise BadRequest(one_line(error)) from None
+        malformed = error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid"
+        raise BadRequest(one_line(error), "invalid_json" if malformed else "invalid_request") from None
 
 
 def one_line(error: ValidationError) -> str:

@@ -1,0 +1,147 @@
+"""The gRPC front: recsys.v1.Recommender with health and reflection, in each worker, answered by the same calls as HTTP.
+
+BentoML serves no gRPC, so a grpc.aio server runs beside it in the worker's event loop; workers share the port
+(SO_REUSEPORT). Requests go through the same models as over HTTP, so both fronts refuse the same things.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from pydantic import ValidationError
+
+from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
+from bentos.recommender.metrics import Metrics
+from bentos.recommender.recsys_v1 import recommender_pb2 as pb
+from bentos.recommender.recsys_v1 import recommender_pb2_grpc as pb_grpc
+from recsys.serving.pipeline import Unavailable
+from recsys.serving.schema import BadRequest, EventsRequest, FeaturesRequest, RecommendRequest, one_line
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["Recommender"].full_name
+MESSAGE_BYTES: Final = 2 << 20
+OPTIONS: Final = (
+    ("grpc.so_reuseport", 1),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_connection_age_ms", 600_000),  # clients come back, perhaps to another worker
+    ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.max_concurrent_streams", 256),
+)
+GRACE_SECONDS: Final = 10.0
+T = TypeVar("T", bound=Message)
+log = logging.getLogger("recsys.grpc")
+
+
+class Servicer(pb_grpc.RecommenderServicer):
+    """Protobuf in, the core's call, protobuf out."""
+
+    def __init__(self, calls: Calls, metrics: Metrics) -> None:
+        self._calls = calls
+        self._metrics = metrics
+
+    async def Recommend(self, request: pb.RecommendRequest, context: Any) -> pb.RecommendResponse:  # noqa: N802
+        return await self._answer("recommend", self._recommend, request, context)
+
+    async def RecordEvents(self, request: pb.RecordEventsRequest, context: Any) -> pb.RecordEventsResponse:  # noqa: N802
+        return await self._answer("events", self._events, request, context)
+
+    async def Features(self, request: pb.FeaturesRequest, context: Any) -> pb.FeaturesResponse:  # noqa: N802
+        return await self._answer("features", self._features, request, context)
+
+    async def _recommend(self, message: pb.RecommendRequest) -> pb.RecommendResponse:
+        request = RecommendRequest.model_validate(_fields(message))
+        request_id = uuid.uuid4().hex
+        answer = await self._calls.run(lambda recommender: recommender.recommend(request, request_id))
+        self._metrics.slate(answer.rung, [item.source for item in answer.items])
+        items = [
+            pb.RecommendedItem(**{**item.model_dump(exclude_none=True), "item_id": str(item.item_id)})
+            for item in answer.items
+        ]
+        return pb.RecommendResponse(**answer.model_dump(exclude={"items"}), items=items)
+
+    async def _events(self, message: pb.RecordEventsRequest) -> pb.RecordEventsResponse:
+        request = EventsRequest.model_validate({"events": [_fields(event) for event in message.events]})
+        answer = await self._calls.run(lambda recommender: recommender.record_events(request))
+        self._metrics.events(answer.accepted, answer.duplicates, len(answer.rejected))
+        rejected = [pb.Rejected(**row.model_dump()) for row in answer.rejected]
+        return pb.RecordEventsResponse(**answer.model_dump(exclude={"rejected"}), rejected=rejected)
+
+    async def _features(self, message: pb.FeaturesRequest) -> pb.FeaturesResponse:
+        request = FeaturesRequest.model_validate(_fields(message))
+        read = await self._calls.run(lambda recommender: recommender.features(request))
+        return pb.FeaturesResponse(
+            position=read.position,
+            at=read.at,
+            fingerprint=read.fingerprint,
+            names=read.names,
+            rows=[pb.FeatureRow(values=row) for row in read.rows],
+        )
+
+    async def _answer(self, route: str, call: Callable[[Any], Awaitable[T]], request: Message, context: Any) -> T:
+        began = time.perf_counter()
+        status, words = grpc.StatusCode.OK, ""
+        answer: T | None = None
+        try:
+            answer = await call(request)
+        except ValidationError as error:
+            status, words = grpc.StatusCode.INVALID_ARGUMENT, one_line(error)
+        except BadRequest as error:
+            status, words = grpc.StatusCode.INVALID_ARGUMENT, str(error)
+        except Overloaded as error:
+            status, words = grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
+        except (Starting, Unavailable, TooSlow) as error:
+            status, words = grpc.StatusCode.UNAVAILABLE, str(error)
+        except Exception as error:
+            request_id = uuid.uuid4().hex
+            stack = "".join(traceback.format_tb(error.__traceback__))  # no message: it may hold what the caller sent
+            log.error("request %s to %s failed: %s\n%s", request_id, route, type(error).__name__, stack)
+            status, words = grpc.StatusCode.INTERNAL, f"something went wrong here; it was noted as {request_id}"
+        self._metrics.answered("grpc", route, status.name, time.perf_counter() - began)
+        if answer is None:
+            await context.abort(status, words)
+            raise AssertionError("abort returned")
+        return answer
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    """The fields that were sent, messages as dictionaries; an empty plain string counts as not sent."""
+    fields: dict[str, Any] = {}
+    for descriptor, value in message.ListFields():
+        if descriptor.type == descriptor.TYPE_MESSAGE:
+            fields[descriptor.name] = _fields(value)
+        else:
+            fields[descriptor.name] = list(value) if descriptor.is_repeated else value
+    return fields
+
+
+async def start(calls: Calls, metrics: Metrics, host: str, port: int) -> tuple[grpc.aio.Server, health.HealthServicer]:
+    """Bind and answer.
+
+    Raises:
+        RuntimeError: the port is taken.
+    """
+    server = grpc.aio.server(options=OPTIONS)
+    pb_grpc.add_RecommenderServicer_to_server(Servicer(calls, metrics), server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    for name in (SERVICE, ""):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    bracketed = f"[{host}]" if ":" in host else host
+    server.add_insecure_port(f"{bracketed}:{port}")
+    await server.start()
+    return server, checks
+
+
+async def stop(server: grpc.aio.Server, checks: health.HealthServicer) -> None:
+    """Say so to health checks, answer what was begun, then end."""
+    await checks.enter_graceful_shutdown()
+    await server.stop(GRACE_SECONDS)

@@ -1,0 +1,90 @@
+"""`make serve`: check what the service needs, say how to ask it, then become BentoML's supervisor.
+
+    python -m bentos.recommender.serve
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from bentos.recommender import ports
+from recsys.lake import Lake
+from recsys.registry import Bundle, Registry, RegistryError
+from recsys.retrieval.milvus_server import MilvusServerError, ensure_milvus
+from recsys.serving.schema import written
+from recsys.settings import Settings, SettingsError, from_environment
+
+ROOT = Path(__file__).parents[2]
+
+
+class NoBundle(RuntimeError):
+    """There is nothing to serve yet."""
+
+
+def main() -> None:
+    """Everything wrong ends here as one line on stderr and status 2."""
+    try:
+        settings = from_environment()
+        bundle = champion(settings)
+        ports.require_free(settings.host, settings.http_port, "RECSYS_HTTP_PORT")
+        ports.require_free(settings.host, settings.grpc_port, "RECSYS_GRPC_PORT")
+        uri = ensure_milvus(settings).uri
+    except (SettingsError, NoBundle, RegistryError, ports.PortTaken, MilvusServerError, OSError) as error:
+        sys.exit(_say(str(error)))
+    print(greeting(settings, bundle), flush=True)
+    home = settings.home / "serving" / str(settings.http_port)  # two servers on one BENTOML_HOME wipe each other's metrics
+    home.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ,
+        "RECSYS_HOME": str(settings.home),
+        "RECSYS_MILVUS_URI": uri,
+        "BENTOML_HOME": str(home),
+        "BENTOML_DO_NOT_TRACK": "true",  # the word: 1 does not count
+        "DO_NOT_TRACK": "1",
+    }
+    command = [sys.executable, "-m", "bentoml", "serve", "bentos.recommender.service:RecommenderService"]
+    command += ["--host", ports.address(settings.host), "--port", str(settings.http_port), "--working-dir", str(ROOT)]
+    os.chdir(ROOT)
+    os.execve(sys.executable, command, environment)
+
+
+def champion(settings: Settings) -> Bundle:
+    """The bundle to serve.
+
+    Raises:
+        NoBundle: nothing was promoted yet.
+    """
+    registry = Registry(Lake(settings.home).registry)
+    bundle = registry.champion()
+    if bundle is None:
+        passed_over = "a bundle was built but its gates failed (reports/verdict.json says why)"
+        raise NoBundle(f"{passed_over if registry.bundles() else 'no bundle yet'}: run `make run` first")
+    return bundle
+
+
+def greeting(settings: Settings, bundle: Bundle) -> str:
+    """How to ask, with a user this bundle knows."""
+    users = bundle.lineage.get("example_users") or ["1"]
+    user = written(str(users[0]), bundle.facts.id_type)
+    shown = user if isinstance(user, int) else f'"{user}"'
+    url = f"http://{settings.host}:{settings.http_port}"
+    header = "-H 'Content-Type: application/json'"
+    return f"""\
+serving bundle {bundle.bundle_id} with {settings.workers} worker(s); ready in some seconds. Ctrl-C ends it.
+  HTTP  {url}   gRPC  {settings.host}:{settings.grpc_port}  recsys.v1.Recommender (health, reflection)
+
+  curl -s {url}/recommend {header} -d '{{"user_id": {shown}, "k": 5}}'
+  curl -s {url}/events {header} -d '{{"events": [{{"event_id": "e1", "kind": "click", "user_id": {shown}, "item_id": ITEM}}]}}'
+  curl -s {url}/features {header} -d '{{"user_id": {shown}, "item_ids": [ITEM]}}'
+"""
+
+
+def _say(words: str) -> int:
+    print(words.splitlines()[0] if words else "the service cannot start", file=sys.stderr, flush=True)
+    return 2
+
+
+if __name__ == "__main__":
+    main()
