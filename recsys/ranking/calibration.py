@@ -1,0 +1,84 @@
+"""Scores into probabilities that can be believed: isotonic regression, kept strictly increasing.
+
+Plain isotonic regression maps whole stretches of scores to one value, which ties rows that the model told apart. Here
+each stretch gives one knot at its mean score (centred isotonic regression, Oron and Flournoy 2017) and the knots are
+joined by lines: calibrated as well, and the order of rows stays as it was, so AUC does too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+ROWS_PER_BIN: Final = 100  # fewer rows than this say too little of a probability (standard error 0.05 at p = 0.5)
+MAX_BINS: Final = 200
+EDGE: Final = 1e-6  # probabilities stay this far from 0 and 1
+
+
+class CalibrationError(ValueError):
+    """There is nothing to calibrate on; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A piecewise linear, increasing map from score to probability: float64 knots, constant beyond the first and last."""
+
+    scores: np.ndarray
+    probabilities: np.ndarray
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Probabilities float64[n]; the same bits for a score whatever else is in the batch."""
+        x = np.asarray(scores, dtype=np.float64)
+        left = np.clip(np.searchsorted(self.scores, x, side="right") - 1, 0, len(self.scores) - 2)
+        x0, x1 = self.scores[left], self.scores[left + 1]
+        p0, p1 = self.probabilities[left], self.probabilities[left + 1]
+        share = np.clip((x - x0) / (x1 - x0), 0.0, 1.0)
+        return np.asarray(p0 + share * (p1 - p0))
+
+    def to_json(self) -> dict[str, list[float]]:
+        return {"scores": self.scores.tolist(), "probabilities": self.probabilities.tolist()}
+
+    @staticmethod
+    def from_json(saved: dict[str, Any]) -> Calibration:
+        return Calibration(np.asarray(saved["scores"], np.float64), np.asarray(saved["probabilities"], np.float64))
+
+
+def fit(scores: np.ndarray, labels: np.ndarray) -> Calibration:
+    """The calibration of these scores on these outcomes (0/1), both [n]: never the rows that were trained on.
+
+    Raises:
+        CalibrationError: without rows of both classes, or with a score that is not finite.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    x, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if not len(x) or not 0 < y.sum() < len(y):
+        raise CalibrationError(f"calibration needs rows of both classes, got {len(y)} rows with {int(y.sum())} positive")
+    if not np.isfinite(x).all():
+        raise CalibrationError(f"{int((~np.isfinite(x)).sum())} scores are not finite")
+    order = np.argsort(x, kind="stable")
+    n_bins = int(np.clip(len(x) // ROWS_PER_BIN, 1, MAX_BINS))
+    bins = [b for b in np.array_split(order, n_bins) if len(b)]
+    weight = np.array([len(b) for b in bins], dtype=np.float64)
+    mean_score = np.array([x[b].mean() for b in bins])
+    share = np.array([y[b].mean() for b in bins])
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit_transform(mean_score, share, sample_weight=weight)
+    stretch = np.cumsum(np.r_[True, np.diff(fitted) > 0]) - 1
+    stretch_weight = np.bincount(stretch, weight)
+    knots = np.bincount(stretch, weight * mean_score) / stretch_weight
+    values = np.bincount(stretch, weight * fitted) / stretch_weight
+    low, high = float(x[order[0]]), float(x[order[-1]])
+    return _with_ends(knots, values, low, high)
+
+
+def _with_ends(knots: np.ndarray, values: np.ndarray, low: float, high: float) -> Calibration:
+    """Add a knot beyond each end, so that the rows out there stay in order instead of sharing one value."""
+    reach = max(high - low, 1.0)
+    first = (min(low, knots[0]) - reach, values[0] * 0.5)
+    last = (max(high, knots[-1]) + reach, values[-1] + (1.0 - values[-1]) * 0.5)
+    scores = np.r_[first[0], knots, last[0]]
+    kept = np.r_[True, np.diff(scores) > 0]
+    probabilities = np.clip(np.r_[first[1], values, last[1]], EDGE, 1 - EDGE)
+    return Calibration(scores[kept], probabilities[kept])

@@ -1,0 +1,88 @@
+"""What a ranker is, whatever computes it: features in, predictions out, and a reason in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+FILE: Final = "ranker.json"
+
+
+class RankerError(ValueError):
+    """A saved ranker cannot be used; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """n rows, float64 each. Probabilities are calibrated; `score` only orders rows of one user."""
+
+    p_click: np.ndarray
+    p_long_view: np.ndarray
+    watch_seconds: np.ndarray  # expected watch time of the impression, 0 when it is skipped
+    score: np.ndarray
+
+    def columns(self) -> Mapping[str, np.ndarray]:
+        """Arrays by name, as `policy.value` takes them."""
+        return {name: getattr(self, name) for name in ("p_click", "p_long_view", "watch_seconds", "score")}
+
+
+class Ranker(Protocol):
+    """A trained ranker. A row's prediction never depends on the rows it is predicted with."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def feature_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the feature catalogue it was trained on."""
+        ...
+
+    def predict(self, features: np.ndarray) -> Predictions:
+        """Predictions of rows float32 [n, F], columns in the order of `feature_names`."""
+        ...
+
+    def explain(self, features: np.ndarray) -> list[str]:
+        """One short reason a row, true of that row."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the ranker into a folder, which `load_ranker` reads."""
+        ...
+
+
+def load_ranker(folder: Path) -> Ranker:
+    """The ranker that was saved there.
+
+    Raises:
+        RankerError: when the folder holds none, or one of an unknown kind.
+    """
+    header = read_header(folder)
+    if header.get("kind") == "xgboost":
+        from recsys.ranking.xgboost_ranker import XGBoostRanker
+
+        return XGBoostRanker.load(folder)
+    raise RankerError(f"{folder / FILE} holds a ranker of kind {header.get('kind')!r}: materialize ranker again")
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """Contents of ranker.json.
+
+    Raises:
+        RankerError: when it is missing or not JSON.
+    """
+    path = folder / FILE
+    try:
+        header: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RankerError(f"{path} is not there: materialize ranker first") from None
+    except ValueError as error:
+        raise RankerError(f"{path} is not readable ({error}): materialize ranker again") from None
+    return header

@@ -1,0 +1,97 @@
+"""Cleaned impressions and their point-in-time features, joined into the rows that models learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from recsys.training_sets.split import Part, Split
+
+LABELS: Final = ("click", "long_view", "watch_ms")
+KEYS: Final = (
+    "impression_id",
+    "position",
+    "request_id",
+    "user_id",
+    "item_id",
+    "user_key",
+    "item_key",
+    "category_key",
+    "creator_key",
+    "occurred_at",
+    "date",
+    "shelf",
+    "device",
+    "slot",
+)
+
+
+class AssembleError(ValueError):
+    """Impressions and features do not fit together; the message says which rows and what to materialize."""
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """One part of the split: its rows, and how many of their labels were not known yet at its end."""
+
+    frame: pl.DataFrame
+    hidden_labels: int
+
+
+def assemble(
+    impressions: pl.LazyFrame,
+    features: pl.LazyFrame,
+    names: Sequence[str],
+    split: Split,
+    part: Part,
+    utc_offset_ms: int,
+) -> Assembled:
+    """Rows of one part in the order of the log, columns KEYS + LABELS + `names` (float32).
+
+    A label counts only what the log had received when the part ended: an impression of the last training evening
+    whose outcomes came in after midnight has the labels of one without outcomes, as it would have had on that night.
+
+    Args:
+        impressions: cleaned impressions, one row an `impression_id`.
+        features: one row an `impression_id`, with the columns `names`.
+
+    Raises:
+        AssembleError: when an impression of the part has no feature row, or several.
+    """
+    late = pl.col("outcome_received_at").fill_null(0) >= split.ends_at(part, utc_offset_ms)
+    shown = (
+        impressions.filter(pl.col("date").is_in(list(split.days(part))))
+        .with_columns(
+            is_hidden=late & (pl.col("click") + pl.col("long_view") + pl.col("watch_ms") > 0),
+            **{label: pl.when(late).then(0).otherwise(pl.col(label)).cast(pl.Int64) for label in LABELS},
+        )
+        .with_columns(pl.col("click", "long_view").cast(pl.Int8))
+        .select(*KEYS, *LABELS, "is_hidden")
+        .collect()
+    )
+    joined = (
+        shown.lazy()
+        .join(
+            features.select("impression_id", *(pl.col(name).cast(pl.Float32) for name in names), has_features=True),
+            on="impression_id",
+            how="left",
+        )
+        .sort("position", maintain_order=True)
+        .collect()
+    )
+    if joined.height > shown.height:
+        raise AssembleError(
+            f"{joined.height - shown.height} impressions of {part} have more than one feature row: "
+            "materialize impression_features again"
+        )
+    missing = joined.filter(pl.col("has_features").is_null())
+    if missing.height:
+        days = missing["date"].unique().sort().to_list()
+        raise AssembleError(
+            f"{missing.height} impressions of {part} have no features (first day {days[0]}): "
+            "materialize impression_features for those days"
+        )
+    return Assembled(joined.select(*KEYS, *LABELS, *names), int(joined["is_hidden"].sum()))
