@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -14,24 +15,32 @@ from recsys.policy.filters import FILTERS, Audience, Candidates, dropped_by, see
 from recsys.policy.shelves import DEFAULT, SHELVES, Shelf
 from recsys.policy.slate import select
 from recsys.policy.value import VALUE, value
+from recsys.ranking.ranker import Predictions
 
 
-def test_a_score_is_the_weighted_sum_of_the_predictions_that_value_names() -> None:
-    rows = {name: np.array([0.0, 1.0, 10.0]) for name in VALUE}
-    assert value(rows) == pytest.approx(np.array([0.0, 1.0, 10.0]) * sum(VALUE.values()))
-    for name in VALUE:
-        more = {**rows, name: rows[name] + 1}
-        assert value(more) - value(rows) == pytest.approx(VALUE[name])
+def test_a_score_is_the_weighted_sum_of_the_predictions() -> None:
+    weights = {"p_click": 0.5, "p_long_view": 1.0, "watch_seconds": 0.25}
+    rows = {
+        "p_click": np.array([0.5, 0.0]),
+        "p_long_view": np.array([0.25, 1.0]),
+        "watch_seconds": np.array([8.0, 2.0]),
+    }
+    assert value(rows, weights).tolist() == [2.5, 1.5]
     with pytest.raises(KeyError):
-        value({name: rows[name] for name in list(VALUE)[1:]})
+        value({"p_click": rows["p_click"]}, weights)
+
+
+def test_what_value_weighs_is_what_rankers_predict() -> None:
+    assert set(VALUE) <= {field.name for field in dataclasses.fields(Predictions)}
 
 
 def test_a_score_does_not_depend_on_the_rest_of_the_batch() -> None:
     rng = np.random.default_rng(3)
-    rows = {name: rng.random(500) * 30 for name in VALUE}
-    whole = value(rows)
-    one_by_one = np.concatenate([value({name: x[i : i + 1] for name, x in rows.items()}) for i in range(500)])
-    assert whole.tobytes() == one_by_one.tobytes()
+    weights = {"p_click": 0.3, "p_long_view": 1.1, "watch_seconds": 0.007}
+    rows = {name: rng.random(500) * 30 for name in weights}
+    whole = value(rows, weights)
+    alone = [value({name: x[i : i + 1] for name, x in rows.items()}, weights) for i in range(500)]
+    assert whole.tobytes() == np.concatenate(alone).tobytes()
 
 
 def test_every_shelf_names_known_item_types_and_sensible_caps() -> None:
