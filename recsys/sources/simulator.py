@@ -1,7 +1,7 @@
 """Logs of the simulated world: what a mixed policy showed, what users did, and the dirt that real logs have.
 
 A day is a function of (seed, day) alone: the policy's idea of popularity is the items' true quality, seen through
-noise, so no day needs the days before it. What is received late lands on a later day, so a day is read from at most three.
+noise, so no day needs the days before it. What is received late lands on a later day: a day is read from up to three.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ class Simulator:
 
 @dataclass(frozen=True)
 class _Shown:
-    """Impressions, int64 [n] each: indices of users and items, UTC ms, slot, number of the slate, index of the shelf."""
+    """Impressions, int64 [n] each: index of user and item, UTC ms, slot, number of the slate, index of the shelf."""
 
     users: np.ndarray
     items: np.ndarray
