@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 import numpy as np
@@ -25,6 +25,11 @@ class Candidates:
     creator_key: np.ndarray  # int64[n], 0 when unknown
     item_type: np.ndarray  # int64[n] code of ITEM_TYPES
     is_available: np.ndarray  # bool[n]
+    published_at: np.ndarray  # int64[n] UTC ms, 0 when unknown
+
+    def take(self, rows: np.ndarray) -> Candidates:
+        """Those rows."""
+        return Candidates(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Audience:
     """For whom, on which shelf."""
 
     shelf: Shelf
+    at: int  # UTC ms
     seen: np.ndarray = field(default_factory=lambda: _NO_KEYS)  # int64 item keys
     blocked_items: np.ndarray = field(default_factory=lambda: _NO_KEYS)  # int64 item keys
     blocked_creators: np.ndarray = field(default_factory=lambda: _NO_KEYS)  # int64 creator keys
@@ -42,6 +48,10 @@ Filter = Callable[[Candidates, Audience], np.ndarray]
 
 def _unavailable(candidates: Candidates, audience: Audience) -> np.ndarray:
     return ~candidates.is_available
+
+
+def _unpublished(candidates: Candidates, audience: Audience) -> np.ndarray:
+    return candidates.published_at > audience.at
 
 
 def _off_shelf(candidates: Candidates, audience: Audience) -> np.ndarray:
@@ -62,6 +72,7 @@ def _seen(candidates: Candidates, audience: Audience) -> np.ndarray:
 
 FILTERS: Final[Mapping[str, Filter]] = {
     "unavailable": _unavailable,
+    "unpublished": _unpublished,
     "off_shelf": _off_shelf,
     "blocked": _blocked,
     "seen": _seen,

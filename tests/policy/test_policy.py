@@ -50,18 +50,20 @@ def test_every_shelf_names_known_item_types_and_sensible_caps() -> None:
         assert set(shelf.caps) <= {"creator", "category"} and all(0 < share <= 1 for share in shelf.caps.values())
 
 
-def candidates(n: int = 6) -> Candidates:
+def candidates(n: int = 7) -> Candidates:
     return Candidates(
         item_key=np.arange(10, 10 + n),
-        creator_key=np.array([1, 1, 2, 2, 3, 0])[:n],
-        item_type=np.array([1, 2, 1, 2, 1, 2])[:n],
-        is_available=np.array([True, True, True, True, True, False])[:n],
+        creator_key=np.array([1, 1, 2, 2, 3, 0, 0])[:n],
+        item_type=np.array([1, 2, 1, 2, 1, 2, 1])[:n],
+        is_available=np.array([True, True, True, True, True, False, True])[:n],
+        published_at=np.array([0, 1, 2, 3, 4, 5, 101])[:n],
     )
 
 
 def test_each_filter_drops_what_it_names_and_the_first_one_is_the_reason() -> None:
     audience = Audience(
         shelf=Shelf(item_types=("video",)),
+        at=100,
         seen=np.array([10, 15]),
         blocked_items=np.array([12]),
         blocked_creators=np.array([3]),
@@ -73,15 +75,16 @@ def test_each_filter_drops_what_it_names_and_the_first_one_is_the_reason() -> No
         "off_shelf",
         "blocked",
         "unavailable",
+        "unpublished",
     ]
-    assert set(FILTERS) == {"unavailable", "off_shelf", "blocked", "seen"}
+    assert set(FILTERS) == {"unavailable", "unpublished", "off_shelf", "blocked", "seen"}
 
 
 def test_a_shelf_of_things_to_return_to_shows_seen_items_again() -> None:
     everything = tuple(ITEM_TYPES)
     seen = np.array([10, 11])
-    assert dropped_by(candidates(2), Audience(Shelf(everything), seen=seen)).tolist() == ["seen", "seen"]
-    assert dropped_by(candidates(2), Audience(Shelf(everything, again=True), seen=seen)).tolist() == ["", ""]
+    assert dropped_by(candidates(2), Audience(Shelf(everything), at=9, seen=seen)).tolist() == ["seen", "seen"]
+    assert dropped_by(candidates(2), Audience(Shelf(everything, again=True), at=9, seen=seen)).tolist() == ["", ""]
 
 
 def test_a_finished_item_is_seen_and_a_clicked_one_may_be_resumed() -> None:
