@@ -23,7 +23,7 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """A piecewise linear, increasing map from score to probability: float64 knots, constant beyond the first and last."""
+    """A piecewise linear, increasing map from score to probability; float64 knots, constant beyond the outer two."""
 
     scores: np.ndarray
     probabilities: np.ndarray
@@ -55,7 +55,7 @@ def fit(scores: np.ndarray, labels: np.ndarray) -> Calibration:
 
     x, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     if not len(x) or not 0 < y.sum() < len(y):
-        raise CalibrationError(f"calibration needs rows of both classes, got {len(y)} rows with {int(y.sum())} positive")
+        raise CalibrationError(f"calibration needs rows of both classes, got {len(y)} with {int(y.sum())} positive")
     if not np.isfinite(x).all():
         raise CalibrationError(f"{int((~np.isfinite(x)).sum())} scores are not finite")
     order = np.argsort(x, kind="stable")
