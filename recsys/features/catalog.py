@@ -137,7 +137,8 @@ def _rates(entity: str, window: str, strength: float, *measures: str) -> tuple[F
         _rate(
             f"{entity}_{told[measure][0]}_{window}",
             f"{entity}_{measure}_count_{window}",
-            f"{entity}_impressions_count_{window}",
+            # imported history has likes too, and only exposures to set them against
+            f"{entity}_{'seen' if (measure, window) == ('likes', 'all') else 'impressions'}_count_{window}",
             told[measure][1],
             strength,
             f"{told[measure][2]} {span}, with a prior of {told[measure][1]} worth {strength:g} impressions",

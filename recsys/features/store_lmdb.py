@@ -1,0 +1,209 @@
+"""The embedded journal: LMDB, memory-mapped and ACID. Many processes read while one writes; nothing to start.
+
+One write transaction gives a batch its positions, appends it and remembers its ids. Snapshots are files beside the
+map, so that all workers share their pages, and the transaction that names a snapshot makes it current.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+import numpy as np
+import xxhash
+
+from recsys.features.store import (
+    RECORD_FIELDS,
+    Entry,
+    Mark,
+    Records,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreMissing,
+)
+
+MAP_BYTES: Final = 64 << 30  # address space, not disk: the file grows as it is used
+_RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
+_HEAD: Final = b"head"
+_SPARE: Final = 1.25  # a snapshot's cells have room for a quarter more, as a hole in the file
+
+# LMDB forbids opening one map twice in a process, so the stores of a process share it.
+_open: dict[tuple[int, str], list[Any]] = {}
+_open_lock = threading.Lock()
+
+
+class LmdbJournal:
+    """A journal in a folder.
+
+    Raises:
+        StoreMissing: the folder holds none (and `create` is false).
+        StoreCorrupt: it is no LMDB map.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = False, map_bytes: int = MAP_BYTES) -> None:
+        self._folder = folder
+        if not (folder / "data.mdb").exists() and not create:
+            raise StoreMissing(f"there is no online store in {folder.name}/ yet: materialize online_state (make run)")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._name = (os.getpid(), str(folder.resolve()))
+        with _open_lock, _clear_errors():
+            if self._name not in _open:
+                environment = lmdb.open(str(folder), map_size=map_bytes, max_dbs=4, max_readers=512)
+                _open[self._name] = [environment, 0]
+            _open[self._name][1] += 1
+            self._environment = _open[self._name][0]
+            self._meta = self._environment.open_db(b"meta")
+            self._events = self._environment.open_db(b"events")
+            self._ids = self._environment.open_db(b"ids")
+
+    def mark(self, fingerprint: str) -> Mark:
+        with _clear_errors(), self._environment.begin() as transaction:
+            head = transaction.get(_HEAD, db=self._meta)
+            snapshot = transaction.get(b"snapshot:" + fingerprint.encode(), db=self._meta)
+        return Mark(_number(head), json.loads(snapshot)["name"] if snapshot else "")
+
+    def append(self, entries: Sequence[Entry], floor: int) -> list[int]:
+        positions = []
+        with _clear_errors(), self._environment.begin(write=True) as transaction:
+            following = max(_number(transaction.get(_HEAD, db=self._meta)) + 1, floor)
+            events = transaction.cursor(self._events)
+            for digest, fields, raw in entries:
+                key = following.to_bytes(8, "big")
+                if not transaction.put(digest, key, db=self._ids, overwrite=False):
+                    positions.append(0)
+                    continue
+                events.put(key, _RECORD.pack(*fields) + raw, append=True)
+                positions.append(following)
+                following += 1
+            if any(positions):
+                transaction.put(_HEAD, (following - 1).to_bytes(8, "big"), db=self._meta)
+        return positions
+
+    def raise_head(self, position: int) -> None:
+        with _clear_errors(), self._environment.begin(write=True) as transaction:
+            if position > _number(transaction.get(_HEAD, db=self._meta)):
+                transaction.put(_HEAD, position.to_bytes(8, "big"), db=self._meta)
+
+    def records(self, after: int, until: int) -> Records:
+        keys, fields = [], []
+        with _clear_errors(), self._environment.begin(db=self._events, buffers=True) as transaction:
+            for key, value in _from(transaction.cursor(), after):
+                if _number(key) > until:
+                    break
+                keys.append(bytes(key))
+                fields.append(bytes(value[: _RECORD.size]))
+        positions = np.frombuffer(b"".join(keys), ">i8").astype(np.int64)
+        return Records(positions, np.frombuffer(b"".join(fields), np.int64).reshape(-1, RECORD_FIELDS))
+
+    def raw(self, after: int) -> list[tuple[int, int, bytes]]:
+        with _clear_errors(), self._environment.begin(db=self._events) as transaction:
+            return [
+                (_number(key), _RECORD.unpack_from(value)[0], value[_RECORD.size :])
+                for key, value in _from(transaction.cursor(), after)
+            ]
+
+    def save(self, fingerprint: str, arrays: Mapping[str, np.ndarray]) -> None:
+        name = uuid.uuid4().hex
+        folder = self._folder / f"snapshot-{name}"
+        folder.mkdir()
+        digests = {}
+        try:
+            for key, array in arrays.items():
+                digests[key] = _checksum(array)
+                rows = int(len(array) * _SPARE) + 1 if key == "cells" else len(array)
+                shape = (rows, *array.shape[1:])
+                if 0 in shape:
+                    np.save(folder / f"{key}.npy", array)
+                    continue
+                stored = np.lib.format.open_memmap(folder / f"{key}.npy", "w+", array.dtype, shape)
+                stored[: len(array)] = array
+                stored.flush()
+            about = {"name": name, "digests": digests, "cells": len(arrays["cells"])}
+            with _clear_errors(), self._environment.begin(write=True) as transaction:
+                pointer = b"snapshot:" + fingerprint.encode()
+                before = transaction.get(pointer, db=self._meta)
+                transaction.put(pointer, json.dumps(about).encode(), db=self._meta)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if before:  # processes that still map the old files keep them until they let go
+            shutil.rmtree(self._folder / f"snapshot-{json.loads(before)['name']}", ignore_errors=True)
+
+    def load(self, fingerprint: str, snapshot: str) -> dict[str, np.ndarray]:
+        with self._environment.begin(db=self._meta) as transaction:
+            about = json.loads(transaction.get(b"snapshot:" + fingerprint.encode()))
+        folder = self._folder / f"snapshot-{about['name']}"
+        arrays = {}
+        for key, digest in about["digests"].items():
+            try:
+                array = _map(folder / f"{key}.npy")
+            except (OSError, ValueError) as error:
+                raise StoreCorrupt(
+                    f"snapshot file {key}.npy of the online store is gone or torn ({error}): materialize online_state"
+                ) from None
+            used = array[: about["cells"]] if key == "cells" else array
+            if _checksum(used) != digest:
+                raise StoreCorrupt(
+                    f"snapshot file {key}.npy of the online store does not match its checksum: materialize online_state"
+                )
+            arrays[key] = np.asarray(array)
+        return arrays
+
+    def close(self) -> None:
+        with _open_lock:
+            shared = _open.get(self._name)
+            if shared is None:
+                return
+            shared[1] -= 1
+            if shared[1] == 0:
+                shared[0].close()
+                del _open[self._name]
+
+
+def _map(file: Path) -> np.ndarray:
+    """The array of a file, copy on write: workers share every page that none of them changed."""
+    with open(file, "rb") as opened:
+        version = np.lib.format.read_magic(opened)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(opened) if version == (1, 0) else ((1,), False, None)
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    return np.load(file, mmap_mode="c")
+
+
+def _checksum(array: Any) -> str:
+    return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def _number(value: bytes | memoryview | None) -> int:
+    return int.from_bytes(value, "big") if value else 0
+
+
+def _from(cursor: Any, after: int) -> Iterator[tuple[Any, Any]]:
+    if cursor.set_range((after + 1).to_bytes(8, "big")):
+        yield from cursor
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    try:
+        yield
+    except (lmdb.MapFullError, lmdb.DiskError) as error:
+        raise StoreFull(
+            f"the online store is full ({error}): free disk space; nothing of this batch was taken"
+        ) from None
+    except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError) as error:
+        raise StoreCorrupt(
+            f"the online store cannot be read ({error}): move the store folder away and materialize online_state"
+        ) from None
+    except lmdb.Error as error:
+        raise StoreError(f"the online store failed: {error}") from None

@@ -1,0 +1,99 @@
+"""Random event streams for the feature tests: small worlds in which ties, repeats and late events are common."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA, KINDS, key64
+from recsys.features.log import EventLog, Items, items_from_table
+
+START = 1_650_000_000_000
+CATEGORIES, CREATORS = ("news", "music", "sport"), ("ada", "bo", "cy", "di")
+
+
+def item_table(count: int) -> pa.Table:
+    """`count` items; the third has neither category nor creator."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "item_id": f"i{i}",
+                "item_type": ("video", "podcast")[i % 2],
+                "creator_id": None if i == 2 else CREATORS[i % len(CREATORS)],
+                "category": None if i == 2 else CATEGORIES[i % len(CATEGORIES)],
+                "tags": [],
+                "title": None,
+                "duration_ms": 0 if i == 1 else 10_000 * (i + 1),
+                "published_at": START - i * DAY_MS,
+                "is_available": True,
+            }
+            for i in range(count)
+        ],
+        schema=ITEM_SCHEMA,
+    )
+
+
+def user_keys(count: int) -> np.ndarray:
+    return key64(f"u{i}" for i in range(count))
+
+
+def random_log(
+    seed: int,
+    events: int,
+    *,
+    users: int = 6,
+    items: int = 5,
+    days: float = 40.0,
+    late: float = 0.2,
+    backwards: float = 0.0,
+) -> tuple[EventLog, Items, pa.Table]:
+    """A log with ties in time, late and very late events, and (`backwards`) a receiving clock that jumps back."""
+    rng = np.random.default_rng(seed)
+    table = item_table(items)
+    catalogue = items_from_table(table)
+    span = int(days * DAY_MS)
+    received = np.sort(START + rng.integers(0, span, events) // 60_000 * 60_000)  # whole minutes: many ties
+    jumps = rng.random(events) < backwards
+    received = np.where(jumps, received - rng.integers(0, 3 * DAY_MS, events), received)
+    lateness = np.where(
+        rng.random(events) < late,
+        rng.choice([HOUR_MS - 1, HOUR_MS, HOUR_MS + 1, DAY_MS, 7 * DAY_MS, 8 * DAY_MS, 30 * DAY_MS], events),
+        rng.integers(0, 5_000, events),
+    )
+    item_keys = key64(f"i{i}" for i in rng.integers(0, items, events))
+    attributes = catalogue.lookup(item_keys)
+    log = EventLog(
+        position=np.cumsum(rng.integers(1, 4, events)) + 100,
+        kind=rng.choice(list(KINDS.values()), events).astype(np.int8),
+        user_key=user_keys(users)[rng.integers(0, users, events)],
+        item_key=item_keys,
+        category_key=attributes.category_key,
+        creator_key=attributes.creator_key,
+        occurred_at=received - lateness,
+        received_at=received,
+        watch_ms=rng.integers(0, 60_000, events),
+    )
+    return log, catalogue, table
+
+
+def random_rows(
+    seed: int, rows: int, log: EventLog, *, users: int = 7, items: int = 6
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """user_keys, item_keys, positions, as_of: imported reads, reads at edges of tiles, and reads at any instant."""
+    rng = np.random.default_rng(seed)
+    from recsys.features.sweep import read_positions
+
+    low, high = int(log.received_at.min()), int(log.received_at.max()) + 2 * DAY_MS
+    as_of = rng.integers(low, high, rows)
+    edge = rng.random(rows) < 0.3
+    as_of = np.where(edge, as_of // (5 * 60_000) * (5 * 60_000), as_of)
+    as_of = np.where(rng.random(rows) < 0.1, rng.choice(log.received_at, rows), as_of)
+    positions = read_positions(log, as_of)
+    anywhere = rng.random(rows) < 0.2  # a position and an instant that have nothing to do with each other
+    positions = np.where(anywhere, rng.choice(log.position, rows), positions)
+    return (
+        user_keys(users)[rng.integers(0, users, rows)],
+        key64(f"i{i}" for i in rng.integers(0, items, rows)),
+        positions,
+        as_of,
+    )

@@ -1,0 +1,277 @@
+"""One contract, every store: what an online store promises, whichever engine keeps its journal."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recsys.events import DAY_MS, EVENT_SCHEMA, first_position, key64
+from recsys.features import sweep
+from recsys.features.derive import Context, derive
+from recsys.features.log import ItemColumns
+from recsys.features.store import LIVE_RANK, OnlineStore, Read, StoreError, StoreMissing
+from recsys.features.store_lmdb import LmdbJournal
+from tests.features.streams import START, item_table, random_log
+
+Opener = Callable[..., OnlineStore]
+NOW = START + 45 * DAY_MS
+
+
+@pytest.fixture
+def opener(tmp_path: Path) -> Iterator[Opener]:
+    """Opens the same store again and again, as other processes and restarts do."""
+    opened = []
+
+    def open_again(create: bool = False) -> OnlineStore:
+        opened.append(OnlineStore(LmdbJournal(tmp_path / "store", create=create), create=create))
+        return opened[-1]
+
+    yield open_again
+    for store in opened:
+        store.close()
+
+
+def event(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "event_id": f"e{number}",
+        "kind": ("impression", "click", "play", "long_view")[number % 4],
+        "user_id": f"u{number % 3}",
+        "item_id": f"i{number % 5}",
+        "occurred_at": NOW + number * 1000,
+        "watch_ms": 1000 if number % 4 == 2 else None,
+    } | changes
+
+
+def as_bytes(read: Read) -> list[bytes]:
+    return [np.ascontiguousarray(value).tobytes() for value in read[3:]]
+
+
+def filled(opener: Opener, seed: int = 1) -> tuple[OnlineStore, Any]:
+    store = opener(create=True)
+    log, _, table = random_log(seed, 500)
+    store.bootstrap(log, table, log.head, event_ids=[f"old{i}" for i in range(500)])
+    return store, log
+
+
+def test_a_bootstrapped_store_reads_what_the_sweep_reads(opener: Opener) -> None:
+    store, log = filled(opener)
+    items = [f"i{i}" for i in range(5)]
+    read = store.read("u1", items, NOW)
+    keys = key64(items)
+    swept = sweep.point_in_time(
+        log, store.export()[1], np.repeat(key64(["u1"]), 5), keys, np.full(5, log.head), np.full(5, NOW)
+    )
+    assert read.aggregates.tobytes() == swept.tobytes()
+    assert read.position == log.head
+    assert swept.any()
+
+
+def test_an_accepted_event_is_seen_by_the_next_read_of_every_process_holding_the_store(opener: Opener) -> None:
+    store, _ = filled(opener)
+    other = opener()
+    before = other.read("u1", ["i1"], NOW + 10_000)
+    appended = store.append([event(1), event(4, kind="click", user_id="u1", item_id="i1")], NOW + 5000)
+    after = other.read("u1", ["i1"], NOW + 10_000)
+    assert appended.accepted == 2 and after.position == appended.position > before.position
+    assert as_bytes(after) == as_bytes(store.read("u1", ["i1"], NOW + 10_000)) != as_bytes(before)
+
+
+def test_a_repeated_event_changes_nothing(opener: Opener) -> None:
+    store, _ = filled(opener)
+    batch = [event(i) for i in range(8)]
+    first = store.append(batch, NOW + 9000)
+    before = store.read("u1", ["i1", "i2"], NOW + 10_000)
+    again = store.append([*batch, event(3)], NOW + 20_000)
+    assert (first.accepted, first.duplicates) == (8, 0)
+    assert (again.accepted, again.duplicates, again.position) == (0, 9, first.position)
+    assert as_bytes(store.read("u1", ["i1", "i2"], NOW + 10_000)) == as_bytes(before)
+
+
+def test_a_repeat_inside_one_batch_counts_once(opener: Opener) -> None:
+    store, _ = filled(opener)
+    assert store.append([event(1), event(1)], NOW + 5000)[:2] == (1, 1)
+
+
+def test_an_event_of_the_archive_sent_again_is_a_duplicate(opener: Opener) -> None:
+    store, _ = filled(opener)
+    assert store.append([event(1, event_id="old7")], NOW + 5000)[:2] == (0, 1)
+
+
+def test_bad_events_are_refused_with_a_reason_and_the_others_taken(opener: Opener) -> None:
+    store, _ = filled(opener)
+    batch = [
+        event(0),
+        event(1, item_id="nobody"),
+        event(2, kind="sneeze"),
+        event(3, event_id=""),
+        event(4, occurred_at=NOW + 10**9),
+        event(5, user_id="u" * 10_000_000),
+        event(6, consent=False),
+        event(7, watch_ms=-1),
+        event(8, request_id="r" * 10_000_000),
+        event(9, occurred_at="yesterday"),
+        event(10, shelf={"not": {"plain"}}),
+    ]
+    appended = store.append(batch, NOW + 5000)
+    assert appended.accepted == 1
+    reasons = dict(appended.rejected)
+    assert sorted(reasons) == list(range(1, 11))
+    for index, words in {1: "unknown item", 2: "kind", 3: "event_id is missing", 4: "ahead", 5: "longer"}.items():
+        assert words in reasons[index]
+    assert all(len(reason) < 200 for reason in reasons.values())
+
+
+def test_live_positions_lie_in_their_day_above_any_import_and_never_go_back(opener: Opener) -> None:
+    store, log = filled(opener)
+    first = store.append([event(1)], NOW)
+    assert first.position == first_position(NOW // DAY_MS) + LIVE_RANK > log.head
+    back = store.append([event(2)], NOW - 3 * DAY_MS + 10_000_000)  # the receiving clock went backwards
+    assert back.accepted == 0 or back.position == first.position + 1
+    assert store.append([event(3, occurred_at=NOW - 3 * DAY_MS)], NOW - 3 * DAY_MS).position > first.position
+
+
+def test_events_accepted_after_the_bootstrap_survive_the_next_one(opener: Opener) -> None:
+    store, log = filled(opener)
+    store.append([event(i) for i in range(20)], NOW + 30_000)
+    before = store.read("u1", ["i1", "i2"], NOW + 40_000)
+    _, _, table = random_log(1, 500)
+    store.bootstrap(log, table, log.head, event_ids=[f"old{i}" for i in range(500)])
+    assert as_bytes(store.read("u1", ["i1", "i2"], NOW + 40_000)) == as_bytes(before)
+    assert as_bytes(opener().read("u1", ["i1", "i2"], NOW + 40_000)) == as_bytes(before)
+
+
+def test_a_bootstrap_past_live_events_keeps_them_once(opener: Opener) -> None:
+    store, _log = filled(opener)
+    store.append([event(i) for i in range(20)], NOW + 30_000)
+    before = store.read("u1", ["i1", "i2"], NOW + 40_000)
+    whole, _ = store.export()
+    table = random_log(1, 500)[2]
+    # Half of the live events came back with the archive; the archive's head lies past them all.
+    store.bootstrap(whole.take(slice(0, 510)), table, whole.head, event_ids=[f"e{i}" for i in range(10)])
+    assert as_bytes(store.read("u1", ["i1", "i2"], NOW + 40_000)) == as_bytes(before)
+
+
+def test_a_bootstrap_while_another_process_writes_loses_nothing(opener: Opener) -> None:
+    store, log = filled(opener)
+    other = opener()
+    table = random_log(1, 500)[2]
+    for i in range(10):
+        other.append([event(i)], NOW + 30_000)
+        if i % 3 == 0:
+            store.bootstrap(log, table, log.head)
+    assert len(other.export()[0].position) == 510
+    assert as_bytes(other.read("u1", ["i1"], NOW + 40_000)) == as_bytes(store.read("u1", ["i1"], NOW + 40_000))
+
+
+def test_what_a_restarted_process_reads_is_what_was_read_before(opener: Opener) -> None:
+    store, _ = filled(opener)
+    store.append([event(i) for i in range(20)], NOW + 30_000)
+    store.put_items(pa.Table.from_pylist([{"item_id": "new", "category": "news"}], schema=item_table(1).schema))
+    store.append([event(30, item_id="new")], NOW + 31_000)
+    before = store.read("u0", ["i1", "new", "strange"], NOW + 40_000)
+    assert before.known.tolist() == [True, True, False]
+    store.close()
+    assert as_bytes(opener().read("u0", ["i1", "new", "strange"], NOW + 40_000)) == as_bytes(before)
+
+
+def test_a_read_at_an_earlier_position_gives_the_bytes_read_then_items_included(opener: Opener) -> None:
+    store, _ = filled(opener)
+    items = ["i0", "i1", "i2", "strange"]
+    reads = []
+    for i in range(12):
+        store.append([event(i)], NOW + 30_000 + i)
+        changed = item_table(5).slice(i % 5, 1).set_column(6, "duration_ms", pa.array([77 + i]))
+        store.put_items(changed, NOW + 30_000 + i)
+        reads.append(store.read("u1", items, NOW + 40_000 + i))
+    for read in reads:
+        assert as_bytes(store.read("u1", items, read.as_of, position=read.position)) == as_bytes(read)
+    assert len({tuple(as_bytes(read)) for read in reads}) > 6
+
+
+def test_a_read_far_behind_the_log_is_still_exact(opener: Opener) -> None:
+    store, _log = filled(opener)
+    store.append([event(i, occurred_at=NOW) for i in range(4)], NOW)
+    as_of = START + 10 * DAY_MS
+    read = store.read("u1", ["i1"], as_of)
+    whole, items = store.export()
+    swept = sweep.point_in_time(
+        whole, items, key64(["u1"]), key64(["i1"]), np.array([read.position]), np.array([as_of])
+    )
+    assert read.aggregates.tobytes() == swept.tobytes()
+
+
+def test_tail_gives_back_the_events_as_raw_rows(opener: Opener) -> None:
+    store, log = filled(opener)
+    store.put_items(item_table(7), NOW)
+    store.append([event(i) for i in range(4)], NOW + 30_000)
+    tail = store.tail(log.head)
+    assert tail.schema == EVENT_SCHEMA
+    assert tail["event_id"].to_pylist() == ["e0", "e1", "e2", "e3"]
+    assert tail["watch_ms"].to_pylist() == [None, None, 1000, None]
+    assert set(tail["received_at"].to_pylist()) == {NOW + 30_000}
+    assert tail["date"].null_count == 0
+    assert store.tail(tail["position"][1].as_py())["event_id"].to_pylist() == ["e2", "e3"]
+
+
+def test_a_row_has_the_same_floats_alone_and_among_many(opener: Opener) -> None:
+    store, _ = filled(opener)
+    items = [f"i{i % 5}" for i in range(500)]
+    many = store.read("u1", items, NOW)
+
+    def floats(read: Read) -> np.ndarray:
+        n = len(read.item_keys)
+        zeros = np.zeros(n, np.int64)
+        return derive(read.aggregates, Context(np.full(n, NOW), zeros, zeros, zeros, ItemColumns(*read.item)))
+
+    together = floats(many)
+    for k in (0, 1, 2, 3, 4):
+        assert (
+            floats(store.read("u1", [items[k]], NOW)).tobytes() == together[k].tobytes() == together[k + 495].tobytes()
+        )
+
+
+def test_the_future_is_refused(opener: Opener) -> None:
+    store, log = filled(opener)
+    with pytest.raises(StoreError, match="ahead of the log's head"):
+        store.read("u1", ["i1"], NOW, position=log.head + 1)
+
+
+def test_a_store_that_is_not_there_says_what_to_materialize(tmp_path: Path) -> None:
+    with pytest.raises(StoreMissing, match="materialize online_state"):
+        LmdbJournal(tmp_path / "nowhere")
+
+
+def _writer(folder: Path, first: int) -> None:
+    store = OnlineStore(LmdbJournal(folder))
+    for i in range(first, first + 40):
+        store.append([event(i), event(1000 + i % 20, occurred_at=NOW)], NOW + 60_000)
+    store.close()
+
+
+def test_processes_that_write_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    store = OnlineStore(LmdbJournal(folder, create=True), create=True)
+    store.bootstrap(*(lambda made: (made[0], made[2], made[0].head))(random_log(1, 50)))
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_writer, args=(folder, 100 * k)) for k in range(1, 4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    ids = store.tail(0)["event_id"].to_pylist()
+    assert len(ids) == len(set(ids)) == 3 * 40 + 20
+    whole, items = store.export()
+    read = store.read("u1", ["i1", "i3"], NOW + 90_000)
+    keys = key64(["i1", "i3"])
+    swept = sweep.point_in_time(
+        whole, items, np.repeat(key64(["u1"]), 2), keys, np.full(2, whole.head), np.full(2, NOW + 90_000)
+    )
+    assert read.aggregates.tobytes() == swept.tobytes()
+    store.close()
