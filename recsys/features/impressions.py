@@ -1,0 +1,78 @@
+"""Features of imported impressions: each read at the position and instant at which it could have been served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.features import kernel, sweep
+from recsys.features.catalog import AGGREGATES, FEATURES
+from recsys.features.derive import Context, derive
+from recsys.features.log import EventLog, Items, optional_keys
+
+IMPRESSION_COLUMNS: Final = (
+    "impression_id", "user_key", "item_key", "occurred_at", "shelf", "device", "slot",
+)  # fmt: skip
+FEATURE_SCHEMA: Final = pa.schema(
+    [
+        ("impression_id", pa.string()),
+        ("position", pa.int64()),
+        ("as_of", pa.int64()),
+        *((name, pa.float32()) for name in FEATURES),
+    ]
+)
+Runner = Callable[[EventLog, Items, np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def impression_features(
+    log: EventLog, items: Items, impressions: pa.Table, runner: Runner = sweep.point_in_time
+) -> pa.Table:
+    """One row of FEATURE_SCHEMA per impression, in the order given.
+
+    Args:
+        log: cleaned events of every day up to the impressions' own, and no gap before it
+        impressions: IMPRESSION_COLUMNS
+        runner: what reads the log; the sweep, or the replay that audits it
+    """
+    as_of = impressions["occurred_at"].to_numpy()
+    users, keys = impressions["user_key"].to_numpy(), impressions["item_key"].to_numpy()
+    positions = sweep.read_positions(log, as_of)
+    features = derive(
+        runner(log, items, users, keys, positions, as_of),
+        Context(
+            as_of,
+            _codes(impressions["shelf"]),
+            _codes(impressions["device"]),
+            pc.fill_null(impressions["slot"], -1).to_numpy().astype(np.int64),
+            items.lookup(keys),
+        ),
+    )
+    columns = np.ascontiguousarray(features.T)
+    return pa.table(
+        [impressions["impression_id"], pa.array(positions), pa.array(as_of), *map(pa.array, columns)],
+        schema=FEATURE_SCHEMA,
+    )
+
+
+def replayed(
+    log: EventLog, items: Items, users: np.ndarray, keys: np.ndarray, positions: np.ndarray, as_of: np.ndarray
+) -> np.ndarray:
+    """`sweep.point_in_time` by the way the online store goes: every event applied, every row read from state."""
+    reads, order = sweep.rows_to_read(items, users, keys, positions, as_of)
+    out = np.empty((len(order), len(AGGREGATES)), np.int64)
+    out[order] = kernel.replayed(sweep.PROGRAM, log, reads, len(AGGREGATES))
+    return out
+
+
+def _codes(names: pa.ChunkedArray) -> np.ndarray:
+    """key64 of each name, 0 for null; few names, many rows."""
+    encoded = names.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    keys = optional_keys(pa.chunked_array([encoded.dictionary.cast(pa.string())]))
+    indices = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    return np.append(keys, 0)[indices]

@@ -1,0 +1,82 @@
+"""Features of every impression as it was served, or could have been; and the proof that a replay gives the same."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.features.impressions import IMPRESSION_COLUMNS, impression_features, replayed
+from recsys.features.log import EventLog, Items, from_table, items_from_table
+from recsys.features.parity import compare
+from recsys.lake import Lake
+from recsys_assets.partitions import days
+from recsys_assets.resources import Workspace
+
+SAMPLE = 5_000  # impressions that the check replays: 0.5 million values
+
+
+@dg.asset(
+    name="impression_features",
+    deps=["cleaned_events", "impressions", "items"],
+    partitions_def=days(),
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"numba", "parquet"},
+    owners=["team:recsys"],
+)
+def features_of_impressions(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """Point-in-time features, one float32 row per impression, from all events received before it."""
+    lake, asked = workspace.lake, sorted(context.partition_keys)
+    log, items = events_until(lake, asked[-1]), catalogue(lake)
+    rows = 0
+    for day in asked:
+        impressions = lake.read(lake.day(day, "cleaned", "impressions"), IMPRESSION_COLUMNS)
+        rows += lake.write(impression_features(log, items, impressions), lake.day(day, "features", "impressions"))
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows, "events": len(log.position)})
+
+
+@dg.asset_check(asset="impression_features", blocking=True)
+def parity(workspace: Workspace) -> dg.AssetCheckResult:
+    """A sample of rows, replayed event by event as the online store does, gives the same bytes."""
+    lake = workspace.lake
+    stored, sample = [], []
+    every = lake.days("features", "impressions")
+    for day in every:
+        table = lake.read(lake.day(day, "features", "impressions"))
+        step = max(1, table.num_rows * len(every) // SAMPLE)
+        stored.append(table.take(list(range(0, table.num_rows, step))))
+        impressions = lake.read(lake.day(day, "cleaned", "impressions"), IMPRESSION_COLUMNS)
+        sample.append(impressions.take(list(range(0, impressions.num_rows, step))))
+    again = impression_features(events_until(lake, every[-1]), catalogue(lake), pa.concat_tables(sample), replayed)
+    found = compare(pa.concat_tables(stored), again)
+    return dg.AssetCheckResult(
+        passed=found.holds,
+        description=str(found),
+        metadata={"values": found.values, "mismatches": found.mismatches, "missing": found.missing},
+    )
+
+
+@dg.asset_check(asset="impression_features", blocking=True)
+def rows_accounted(workspace: Workspace) -> dg.AssetCheckResult:
+    """Every impression has one row of features, and nothing else has."""
+    lake = workspace.lake
+    wrong = {}
+    for day in lake.days("features", "impressions"):
+        given, made = (
+            pq.read_metadata(lake.day(day, stage, "impressions")).num_rows for stage in ("cleaned", "features")
+        )
+        if given != made:
+            wrong[day] = f"{given:,} impressions, {made:,} rows"
+    return dg.AssetCheckResult(passed=not wrong, description="; ".join(f"{d}: {w}" for d, w in wrong.items()))
+
+
+def events_until(lake: Lake, day: str) -> EventLog:
+    """The whole log up to the end of a day."""
+    until = [name for name in lake.days("cleaned", "events") if name <= day]
+    columns = [*(name for name in EventLog._fields if name != "kind"), "kind_code"]
+    return from_table(lake.read_days(until, "cleaned", "events", columns=columns))
+
+
+def catalogue(lake: Lake) -> Items:
+    """Attributes of the items."""
+    return items_from_table(lake.read(lake.table("cleaned", "items")))

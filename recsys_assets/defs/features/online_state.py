@@ -1,0 +1,34 @@
+"""The state that the service reads, begun anew from the archived log."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from recsys.events import ITEM_SCHEMA
+from recsys.features.log import EventLog, from_table
+from recsys.features.store import open_store
+from recsys.sources.source import open_source
+from recsys_assets.resources import Workspace
+
+
+@dg.asset(deps=["cleaned_events", "items"], kinds={"numba"}, owners=["team:recsys"])
+def online_state(workspace: Workspace) -> dg.MaterializeResult:
+    """Packed state of every entity at the head of the cleaned log; later live events are kept and applied on top."""
+    lake, settings = workspace.lake, workspace.settings
+    columns = ["event_id", *(name for name in EventLog._fields if name != "kind"), "kind_code"]
+    table = lake.read_days(lake.days("cleaned", "events"), "cleaned", "events", columns=columns)
+    log = from_table(table)
+    store = open_store(settings, create=True)
+    try:
+        events = store.bootstrap(
+            log,
+            lake.read(lake.table("cleaned", "items"), ITEM_SCHEMA.names),
+            log.head,
+            event_ids=table["event_id"].to_pylist(),
+            utc_offset_ms=open_source(settings).utc_offset_ms,
+        )
+    finally:
+        store.close()
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": events, "position": log.head, "fingerprint": store.fingerprint}
+    )
