@@ -1,7 +1,5 @@
 """Features of every impression as it was served, or could have been; and the proof that a replay gives the same."""
 
-from __future__ import annotations
-
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
