@@ -47,13 +47,13 @@ class Servicer(pb_grpc.RecommenderServicer):
         self._calls = calls
         self._metrics = metrics
 
-    async def Recommend(self, request: pb.RecommendRequest, context: Any) -> pb.RecommendResponse:  # noqa: N802
+    async def Recommend(self, request: pb.RecommendRequest, context: Any) -> pb.RecommendResponse:
         return await self._answer("recommend", self._recommend, request, context)
 
-    async def RecordEvents(self, request: pb.RecordEventsRequest, context: Any) -> pb.RecordEventsResponse:  # noqa: N802
+    async def RecordEvents(self, request: pb.RecordEventsRequest, context: Any) -> pb.RecordEventsResponse:
         return await self._answer("events", self._events, request, context)
 
-    async def Features(self, request: pb.FeaturesRequest, context: Any) -> pb.FeaturesResponse:  # noqa: N802
+    async def Features(self, request: pb.FeaturesRequest, context: Any) -> pb.FeaturesResponse:
         return await self._answer("features", self._features, request, context)
 
     async def _recommend(self, message: pb.RecommendRequest) -> pb.RecommendResponse:

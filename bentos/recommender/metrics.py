@@ -19,9 +19,7 @@ class Metrics:
 
         self._registry = CollectorRegistry()
         seconds = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-        self._requests = Counter(
-            "recsys_requests", "answers", ["front", "route", "code"], registry=self._registry
-        )
+        self._requests = Counter("recsys_requests", "answers", ["front", "route", "code"], registry=self._registry)
         self._seconds = Histogram(
             "recsys_request_seconds", "time to answer", ["front", "route"], buckets=seconds, registry=self._registry
         )

@@ -1,10 +1,11 @@
 """`make serve`: check what the service needs, say how to ask it, then become BentoML's supervisor.
 
-    python -m bentos.recommender.serve
+python -m bentos.recommender.serve
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -34,7 +35,9 @@ def main() -> None:
     except (SettingsError, NoBundle, RegistryError, ports.PortTaken, MilvusServerError, OSError) as error:
         sys.exit(_say(str(error)))
     print(greeting(settings, bundle), flush=True)
-    home = settings.home / "serving" / str(settings.http_port)  # two servers on one BENTOML_HOME wipe each other's metrics
+    home = (
+        settings.home / "serving" / str(settings.http_port)
+    )  # two servers on one BENTOML_HOME wipe each other's metrics
     home.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
@@ -65,20 +68,27 @@ def champion(settings: Settings) -> Bundle:
 
 
 def greeting(settings: Settings, bundle: Bundle) -> str:
-    """How to ask, with a user this bundle knows."""
+    """How to ask, with a user and an item that this bundle knows: each line works as it stands."""
+    trending = json.loads((bundle.path / "heuristics.json").read_text())["lists"]["trending"]
+    items = [item for listed in trending.values() for item in listed] or ["1"]
     users = bundle.lineage.get("example_users") or ["1"]
     user = written(str(users[0]), bundle.facts.id_type)
-    shown = user if isinstance(user, int) else f'"{user}"'
+    item = written(str(items[0]), bundle.facts.id_type)
     url = f"http://{settings.host}:{settings.http_port}"
-    header = "-H 'Content-Type: application/json'"
-    return f"""\
-serving bundle {bundle.bundle_id} with {settings.workers} worker(s); ready in some seconds. Ctrl-C ends it.
-  HTTP  {url}   gRPC  {settings.host}:{settings.grpc_port}  recsys.v1.Recommender (health, reflection)
-
-  curl -s {url}/recommend {header} -d '{{"user_id": {shown}, "k": 5}}'
-  curl -s {url}/events {header} -d '{{"events": [{{"event_id": "e1", "kind": "click", "user_id": {shown}, "item_id": ITEM}}]}}'
-  curl -s {url}/features {header} -d '{{"user_id": {shown}, "item_ids": [ITEM]}}'
-"""
+    bodies = {
+        "recommend": {"user_id": user, "k": 5},
+        "events": {"events": [{"event_id": "e1", "kind": "click", "user_id": user, "item_id": item}]},
+        "features": {"user_id": user, "item_ids": [item]},
+    }
+    lines = [
+        f"serving bundle {bundle.bundle_id} with {settings.workers} worker(s), ready in some seconds; Ctrl-C ends it",
+        f"  HTTP {url}   gRPC {settings.host}:{settings.grpc_port} recsys.v1.Recommender (health, reflection)",
+        *(
+            f"  curl -s {url}/{path} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+            for path, body in bodies.items()
+        ),
+    ]
+    return "\n".join(lines)
 
 
 def _say(words: str) -> int:

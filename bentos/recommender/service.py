@@ -62,8 +62,9 @@ class RecommenderService:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        from bentos.recommender import grpc_server
         from recsys.serving.opening import open_recommender
+
+        from bentos.recommender import grpc_server
 
         worker = Worker.current()
         worker.calls.open(await asyncio.to_thread(open_recommender, SETTINGS))

@@ -32,8 +32,9 @@ SCHEMA: Final = pa.schema(
         ("served_at", pa.int64()),
         ("user_id", pa.string()),
         ("item_id", pa.string()),
-        ("slot", pa.int32()),  # place in the slate; -1 when the row was only asked for (POST /features)
+        ("slot", pa.int32()),  # place in the slate, 0 first; the features of every row are those of the first place
         ("shelf", pa.string()),
+        ("log_shelf", pa.string()),  # the name the shelf has in the features
         ("device", pa.string()),
         ("bundle", pa.string()),
         ("rung", pa.string()),
@@ -52,6 +53,7 @@ _OF_REQUEST: Final = (
     "served_at",
     "user_id",
     "shelf",
+    "log_shelf",
     "device",
     "bundle",
     "rung",
@@ -73,7 +75,8 @@ class Served:
     request_id: str
     served_at: int
     user_id: str
-    shelf: str | None
+    shelf: str
+    log_shelf: str
     device: str | None
     bundle: str
     rung: str

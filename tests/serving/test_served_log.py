@@ -27,6 +27,7 @@ def served(number: int, rows: int = 3, features: bool = True) -> Served:
         served_at=number,
         user_id="u",
         shelf="feed",
+        log_shelf="tab1",
         device=None,
         bundle="b",
         rung="full" if features else "trending",

@@ -1,0 +1,46 @@
+"""A recommender of this process, from the settings: store, item index, champion bundle, served log."""
+
+from __future__ import annotations
+
+import logging
+
+from recsys.features.store import open_store
+from recsys.lake import Lake
+from recsys.registry import Registry
+from recsys.retrieval.item_index import ItemIndexUnavailable, MilvusIndex
+from recsys.retrieval.milvus_server import MilvusServerError, ensure_milvus
+from recsys.serving import bundle
+from recsys.serving.pipeline import Recommender
+from recsys.serving.served_log import ServedLog
+from recsys.settings import Settings
+
+MILVUS_SECONDS = 2.0
+log = logging.getLogger("recsys.serving")
+
+
+def open_recommender(settings: Settings, *, follow: bool = True) -> Recommender:
+    """The recommender over the champion of RECSYS_HOME; with `follow` it adopts later champions by itself.
+
+    Raises:
+        BundleRefused: there is no champion, or it does not fit the store.
+        StoreError: the online store cannot be opened.
+    """
+    lake = Lake(settings.home)
+    store = open_store(settings)
+    registry = Registry(lake.registry)
+    milvus = _milvus(settings)
+    bundles = bundle.ChampionWatch(registry, lambda found: bundle.load(found, milvus, store.fingerprint, registry))
+    if follow:
+        bundles.start()
+    recommender = Recommender(store, bundles, ServedLog(lake.served_log))
+    recommender.warm()
+    return recommender
+
+
+def _milvus(settings: Settings) -> MilvusIndex | None:
+    """The item index, None while Milvus does not answer: a bundle carries its embeddings, so serving begins without."""
+    try:
+        return MilvusIndex(ensure_milvus(settings).uri, timeout=MILVUS_SECONDS)
+    except (ItemIndexUnavailable, MilvusServerError) as error:
+        log.warning("%s; the bundle's own embeddings serve", error)
+        return None

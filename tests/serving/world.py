@@ -1,0 +1,186 @@
+"""A small RECSYS_HOME made by the real parts: a simulated week, store, towers, item index, ranker, two bundles.
+
+The asset graph makes the same in an hour of simulated days; here the parts are called directly, with little data and few
+rounds, because the service's tests need a bundle that works, not one that is good.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from recsys.events import ITEM_TYPES, KINDS, first_position, key64
+from recsys.features import catalog, sweep
+from recsys.features.derive import Context, derive
+from recsys.features.log import EventLog, Items, from_table, items_from_table
+from recsys.features.store import open_store
+from recsys.lake import Lake
+from recsys.registry import Bundle, Facts, Registry
+from recsys.settings import Settings
+from recsys.sources.simulator import Simulator
+from recsys.sources.source import day_name, day_number
+from recsys.training_sets.examples import Examples
+
+DAYS = 4
+
+
+@dataclass(frozen=True)
+class World:
+    settings: Settings
+    simulator: Simulator
+    champion: Bundle
+    other: Bundle  # registered, not promoted: the same towers, another ranker
+    user_ids: list[str]
+    item_ids: list[str]
+
+
+def cleaned(simulator: Simulator) -> pa.Table:
+    """Well-formed events of every day with positions and keys: what dbt makes of them, for the tests' needs."""
+    items = pl.from_arrow(simulator.items()).select("item_id", "category", "creator_id")
+    days = []
+    for number in range(day_number(simulator.first_day()), day_number(simulator.last_day()) + 1):
+        events = pl.from_arrow(simulator.read_day(day_name(number)).events)
+        good = events.join(items, on="item_id").filter(
+            pl.col("user_id").is_not_null(),
+            pl.col("kind").is_in(list(KINDS)),
+            pl.col("occurred_at") > 0,
+            pl.col("occurred_at") <= pl.col("received_at") + 300_000,
+            pl.col("watch_ms").fill_null(0) >= 0,
+        )
+        good = good.sort("received_at", "event_id").with_columns(
+            position=first_position(number) + 1 + pl.int_range(pl.len()).cast(pl.Int64),
+            occurred_at=pl.min_horizontal("occurred_at", "received_at"),
+        )
+        days.append(good)
+    log = pl.concat(days).unique("event_id", keep="first", maintain_order=True)
+    keys = {
+        f"{name}_key": key64(log[column].to_list())
+        for name, column in (("user", "user_id"), ("item", "item_id"), ("category", "category"), ("creator", "creator_id"))
+    }
+    return log.with_columns(**{name: pl.Series(values) for name, values in keys.items()}).to_arrow()
+
+
+def impressions(events: pa.Table) -> pl.DataFrame:
+    """Impressions with their outcomes, joined by impression_id."""
+    frame = pl.from_arrow(events)
+    outcomes = frame.filter(pl.col("impression_id").is_not_null()).group_by("impression_id").agg(
+        click=(pl.col("kind") == "click").any().cast(pl.Int8),
+        long_view=(pl.col("kind") == "long_view").any().cast(pl.Int8),
+        watch_ms=pl.col("watch_ms").sum(),
+    )
+    return (
+        frame.filter(pl.col("kind") == "impression")
+        .drop("watch_ms", "impression_id")
+        .rename({"event_id": "impression_id"})
+        .join(outcomes, on="impression_id", how="left")
+        .with_columns(pl.col("click", "long_view", "watch_ms").fill_null(0))
+        .sort("position")
+    )
+
+
+def features_of(log: EventLog, items: Items, shown: pl.DataFrame) -> np.ndarray:
+    """float32[n, F] of the impressions, each as of itself."""
+    as_of = shown["occurred_at"].to_numpy()
+    user_keys, item_keys = shown["user_key"].to_numpy(), shown["item_key"].to_numpy()
+    positions = sweep.read_positions(log, as_of)
+    aggregates = sweep.point_in_time(log, items, user_keys, item_keys, positions, as_of)
+    context = Context(
+        as_of=as_of,
+        shelf=key64(shown["shelf"].to_list()),
+        device=key64(shown["device"].to_list()),
+        slot=shown["slot"].to_numpy().astype(np.int64),
+        item=items.lookup(item_keys),
+    )
+    return derive(aggregates, context)
+
+
+def examples(shown: pl.DataFrame, features: np.ndarray, rows: slice) -> Examples:
+    part = shown[rows]
+    return Examples(
+        features=features[rows],
+        click=part["click"].to_numpy().astype(np.int8),
+        long_view=part["long_view"].to_numpy().astype(np.int8),
+        watch_ms=part["watch_ms"].to_numpy().astype(np.int64),
+        user=part["user_key"].to_numpy(),
+        slate=key64(part["request_id"].to_list()),
+    )
+
+
+def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
+    """Everything `serve` needs, below `home`."""
+    from recsys.ranking import xgboost_ranker
+    from recsys.retrieval.item_index import IndexedItems, MilvusIndex
+    from recsys.retrieval.milvus_server import ensure_milvus
+    from recsys.retrieval.two_tower import QueryTower, TowerConfig, TwoTower, Vocabulary
+
+    settings = Settings(home=home, http_port=http_port, grpc_port=grpc_port)
+    lake = Lake(home)
+    simulator = Simulator(days=DAYS, users=120, seed=3, slates_per_user_day=2.0)
+    events, catalogue = cleaned(simulator), simulator.items()
+    log, items, shown = from_table(events), items_from_table(catalogue), impressions(events)
+    features = features_of(log, items, shown)
+    cut = len(shown) * 3 // 4
+
+    store = open_store(settings, create=True)
+    store.bootstrap(log, catalogue, log.head, event_ids=events["event_id"].to_pylist())
+    store.close()
+
+    names = (items.item_key, np.unique(items.columns.creator_key), np.unique(items.columns.category_key))
+    buckets = [np.unique(features[:, catalog.FEATURES.index(f"{n}_bucket")]).astype(np.int64) for n in ("shelf", "device")]
+    network = TwoTower(TowerConfig(dim=16, hidden=32), Vocabulary(*names, *buckets), items)
+    tower = QueryTower(network, int(log.occurred_at.max()))
+    tower.save(lake.models / "two_tower")
+    vectors = dict(zip(items.item_key.tolist(), tower.embed_items(items), strict=True))
+
+    table = pl.from_arrow(catalogue).with_columns(
+        item_key=pl.Series(key64(catalogue["item_id"].to_pylist())),
+        category_key=pl.Series(key64(catalogue["category"].to_pylist())),
+        creator_key=pl.Series(key64(catalogue["creator_id"].to_pylist())),
+        item_type_code=pl.col("item_type").replace_strict(ITEM_TYPES, return_dtype=pl.Int64),
+    )
+    embedding = np.stack([vectors[key] for key in table["item_key"].to_list()])
+    indexed = IndexedItems.of(table["item_id"].to_list(), table["item_type"].to_list(), embedding)
+    index = MilvusIndex(ensure_milvus(settings).uri, timeout=10.0)
+    collection = index.publish("test", indexed, {"tower": tower.fingerprint})
+
+    facts = Facts(
+        features=catalog.FINGERPRINT,
+        ranker_features=catalog.FINGERPRINT,
+        tower=tower.fingerprint,
+        index_tower=tower.fingerprint,
+        collection=collection,
+        id_type="str",
+        utc_offset_ms=0,
+    )
+    users = shown["user_id"].unique().sort().to_list()
+    registry, bundles = Registry(lake.registry), []
+    for rounds in (10, 20):
+        folder = home / "staging" / str(rounds)
+        tower.save(folder / "query_tower")
+        ranker = xgboost_ranker.train(
+            examples(shown, features, slice(0, cut)),
+            examples(shown, features, slice(cut, None)),
+            catalog.FEATURES,
+            catalog.FINGERPRINT,
+            threads=1,
+            seed=1,
+            rounds=rounds,
+        )
+        ranker.save(folder / "ranker")
+        table.with_columns(embedding=pl.Series(embedding.tolist(), dtype=pl.List(pl.Float32))).write_parquet(
+            folder / "items.parquet"
+        )
+        popular = shown.group_by("item_id").agg(pl.col("click").sum()).sort("click", "item_id", descending=[True, False])
+        ids = popular["item_id"].to_list()[:200]
+        lists = {name: {"feed": ids} for name in ("trending", "popular")}
+        (folder / "heuristics.json").write_text(
+            json.dumps({"lists": lists, "log_shelves": shown["shelf"].value_counts(sort=True)["shelf"].to_list()})
+        )
+        bundles.append(registry.register(folder, facts, lineage={"example_users": users[:3]}))
+    registry.promote(bundles[0].bundle_id, held=catalog.FINGERPRINT)
+    return World(settings, simulator, *bundles, user_ids=users, item_ids=indexed.item_ids)
