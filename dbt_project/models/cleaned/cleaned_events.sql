@@ -1,0 +1,70 @@
+-- depends_on: {{ ref('items') }}  (publishing adds their category and creator keys)
+with kept as (
+    select
+        * replace (
+            least(occurred_at, received_at) as occurred_at,
+            coalesce(date, strftime(received_day, '%Y-%m-%d')) as date
+        ),
+        (received_day - date '1970-01-01') << 32 as first_position -- recsys.events.first_position
+    from {{ ref('judged_events') }}
+    where reason is null and not is_duplicate
+),
+
+positioned as (
+    select
+        * replace (
+            -- An event that came back from the online log keeps its position, in the upper half of its day's.
+            coalesce(
+                position,
+                first_position
+                + row_number() over (partition by received_day, position is null order by received_at, event_id)
+                - 1
+            ) as position
+        )
+    from kept
+),
+
+-- A session ends after a pause, and at the local midnight of the log, so that a day never depends on the next one.
+paused as (
+    select
+        *,
+        coalesce(
+            occurred_at - lag(occurred_at) over (
+                partition by user_id, received_day, starts_with(kind, 'exposure') order by occurred_at, position
+            ) > {{ var('session_gap_ms') }},
+            false
+        ) as is_after_pause
+    from positioned
+),
+
+numbered as (
+    select
+        *,
+        sum(is_after_pause::int) over (
+            partition by user_id, received_day, starts_with(kind, 'exposure') order by occurred_at, position
+            rows unbounded preceding
+        ) as session_number
+    from paused
+)
+
+select
+    event_id,
+    kind,
+    user_id,
+    item_id,
+    occurred_at,
+    received_at,
+    request_id,
+    impression_id,
+    shelf,
+    device,
+    slot,
+    watch_ms,
+    date,
+    consent,
+    position,
+    received_day,
+    case
+        when not starts_with(kind, 'exposure') then concat_ws(':', user_id, received_day, session_number)
+    end as session_id
+from numbered

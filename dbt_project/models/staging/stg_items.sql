@@ -1,0 +1,19 @@
+with source as (
+    select * from {{ source('raw', 'items') }}
+),
+
+renamed as (
+    select
+        item_id,
+        item_type,
+        creator_id,
+        category,
+        tags,
+        title,
+        duration_ms,
+        published_at,
+        is_available
+    from source
+)
+
+select * from renamed

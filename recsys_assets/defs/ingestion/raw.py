@@ -1,0 +1,97 @@
+"""What the source says, and what the service was told, as raw tables; nothing is judged here."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.events import DAY_MS, EVENT_SCHEMA
+from recsys.features.store import StoreMissing, open_store
+from recsys.lake import Lake
+from recsys.settings import Settings
+from recsys.sources.source import SourceError, day_number, open_source
+from recsys_assets.partitions import days
+from recsys_assets.resources import Workspace
+
+
+@dg.asset(
+    partitions_def=days(),
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"python", "parquet"},
+    owners=["team:recsys"],
+    check_specs=[
+        dg.AssetCheckSpec("every_source_row_is_accounted_for", asset="raw_events", blocking=True),
+        dg.AssetCheckSpec("source_rows_are_readable", asset="raw_events"),
+    ],
+)
+def raw_events(
+    context: dg.AssetExecutionContext, workspace: Workspace
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Every delivery of an event, by the local day it was received: from the source, and from the service's own log."""
+    settings, lake = workspace.settings, workspace.lake
+    source = open_source(settings)
+    live = _live_events(settings)
+    local_day = pc.divide(pc.add(live["received_at"], source.utc_offset_ms), DAY_MS)
+    written = read = kept = refused = told = 0
+    reasons: list[str] = []
+    for day in sorted(context.partition_keys):
+        found = source.read_day(day)
+        answered = live.filter(pc.equal(local_day, day_number(day)))
+        written += _write(lake, pa.concat_tables([found.events, answered]), lake.day(day, "raw", "events"))
+        _write(lake, found.rejected, lake.day(day, "raw", "rejected"))
+        read, kept, told = read + found.rows_read, kept + found.rows_kept, told + answered.num_rows
+        refused += found.rejected.num_rows
+        reasons += found.rejected.slice(0, 3).select(["origin", "reason"]).to_pylist()
+    counts = {"source_rows": read, "rows_kept": kept, "rows_rejected": refused, "live_events": told}
+    yield dg.MaterializeResult(metadata={"dagster/row_count": written, **counts})
+    yield dg.AssetCheckResult(
+        check_name="every_source_row_is_accounted_for",
+        passed=read == kept + refused,
+        description=f"{read:,} source rows = {kept:,} kept + {refused:,} rejected",
+        metadata=counts,
+    )
+    first = "".join(f"; {r['origin']}: {r['reason']}" for r in reasons[:3])
+    yield dg.AssetCheckResult(
+        check_name="source_rows_are_readable",
+        passed=refused == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{refused:,} rows in lake/raw/rejected{first}" if refused else "all",
+        metadata=counts,
+    )
+
+
+@dg.asset(kinds={"python", "parquet"}, owners=["team:recsys"])
+def raw_items(workspace: Workspace) -> dg.MaterializeResult:
+    """The catalogue as the source gives it."""
+    lake = workspace.lake
+    rows = _write(lake, open_source(workspace.settings).items(), lake.table("raw", "items"))
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows})
+
+
+@dg.asset(kinds={"python", "parquet"}, owners=["team:recsys"])
+def raw_users(workspace: Workspace) -> dg.MaterializeResult:
+    """The users whom the source names."""
+    lake = workspace.lake
+    rows = _write(lake, open_source(workspace.settings).users(), lake.table("raw", "users"))
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows})
+
+
+def _live_events(settings: Settings) -> pa.Table:
+    """What the service accepted, with the positions it gave: a later day's input, never an import."""
+    try:
+        store = open_store(settings)
+    except StoreMissing:  # no service has run on these features yet
+        return EVENT_SCHEMA.empty_table()
+    try:
+        return store.tail(0)
+    finally:
+        store.close()
+
+
+def _write(lake: Lake, table: pa.Table, path: Path) -> int:
+    try:
+        return lake.write(table, path)
+    except OSError as error:
+        raise SourceError(f"cannot write {path.name} ({error}): free space below {lake.home}, then run again") from None
