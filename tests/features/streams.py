@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pyarrow as pa
+from hypothesis import strategies as st
 
-from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA, KINDS, key64
+from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA, KINDS, MINUTE_MS, key64
 from recsys.features.log import EventLog, Items, items_from_table
+from recsys.features.sweep import read_positions
 
 START = 1_650_000_000_000
 CATEGORIES, CREATORS = ("news", "music", "sport"), ("ada", "bo", "cy", "di")
@@ -81,8 +85,6 @@ def random_rows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """user_keys, item_keys, positions, as_of: imported reads, reads at edges of tiles, and reads at any instant."""
     rng = np.random.default_rng(seed)
-    from recsys.features.sweep import read_positions
-
     low, high = int(log.received_at.min()), int(log.received_at.max()) + 2 * DAY_MS
     as_of = rng.integers(low, high, rows)
     edge = rng.random(rows) < 0.3
@@ -96,4 +98,91 @@ def random_rows(
         key64(f"i{i}" for i in rng.integers(0, items, rows)),
         positions,
         as_of,
+    )
+
+
+class World(NamedTuple):
+    """A log, its items, and rows (users, items, positions, as_of) that read it."""
+
+    log: EventLog
+    items: Items
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+# Distances in time at which something happens: ties, hops, ends of windows, and one millisecond to either side.
+EDGES = sorted(
+    {
+        edge + d
+        for edge in (0, 5 * MINUTE_MS, 30 * MINUTE_MS, HOUR_MS, DAY_MS, 7 * DAY_MS, 28 * DAY_MS, 29 * DAY_MS)
+        for d in (-1, 0, 1)
+        if edge + d >= 0
+    }
+)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Small worlds, shrinkable: few keys, instants at the edges, late events, a clock that may go backwards."""
+    items = items_from_table(item_table(3))
+    begin = START // DAY_MS * DAY_MS + draw(st.sampled_from(EDGES))
+    events = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(sorted(KINDS.values())),
+                st.integers(0, 2),  # user, 0 is none
+                st.integers(0, 2),
+                st.sampled_from([*EDGES, -DAY_MS]),  # since the event before it
+                st.sampled_from([0, 0, *EDGES, 200 * DAY_MS]),  # lateness
+                st.integers(0, 2),
+                st.integers(1, 3),
+            ),
+            max_size=40,
+        )
+    )
+    kind, user, item, gap, late, watch, step = (
+        (np.array(c, np.int64) for c in zip(*events, strict=True))
+        if events
+        else (np.zeros(0, np.int64) for _ in range(7))
+    )
+    users = np.concatenate([np.zeros(1, np.int64), user_keys(2)])
+    received = begin + np.cumsum(gap)
+    attributes = items.lookup(key64(f"i{i}" for i in range(3)))
+    log = EventLog(
+        np.cumsum(step),
+        kind.astype(np.int8),
+        users[user],
+        key64(f"i{i}" for i in range(3))[item],
+        attributes.category_key[item],
+        attributes.creator_key[item],
+        np.maximum(received - late, 0),
+        received,
+        watch,
+    )
+    reads = draw(
+        st.lists(
+            st.tuples(
+                st.integers(0, 2),
+                st.integers(0, 3),
+                st.integers(0, max(1, len(events) - 1)),
+                st.sampled_from([-d for d in EDGES] + EDGES),
+                st.booleans(),
+            ),
+            min_size=1,
+            max_size=8,
+        )
+    )
+    as_of = np.array(
+        [(received[min(at, len(events) - 1)] if events else begin) + d for _, _, at, d, _ in reads], np.int64
+    )
+    anywhere = np.array([log.position[min(at, len(events) - 1)] if events else 0 for _, _, at, _, _ in reads], np.int64)
+    imported = np.array([flag for *_, flag in reads])
+    return World(
+        log,
+        items,
+        (
+            users[[u for u, *_ in reads]],
+            key64(f"i{i}" for _, i, *_ in reads),
+            np.where(imported, read_positions(log, as_of), anywhere),
+            as_of,
+        ),
     )
