@@ -22,6 +22,8 @@ from recsys_assets.home import HomeError, one_run_at_a_time, prepare
 if TYPE_CHECKING:
     import dagster as dg
 
+story = logging.getLogger("recsys.run")  # goes to RECSYS_HOME/run.log, not to the screen
+
 
 @dataclass
 class Progress:
@@ -36,6 +38,7 @@ class Progress:
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
+        story.info("%s", entry.user_message if event is None else f"{event.event_type_value} {event.message or ''}")
         if event is None or event.step_key is None:
             return
         kind, step = event.event_type_value, event.step_key
@@ -75,6 +78,7 @@ class Progress:
 
     def _failed(self, step: str, data: Any) -> None:
         error = data.error
+        story.error("%s", error.to_string() if error is not None else step)
         while error is not None and error.cause is not None:
             error = error.cause
         message = error.message.strip().splitlines()[0] if error is not None and error.message.strip() else "failed"
@@ -131,12 +135,13 @@ def _run(settings: Settings, console: Console) -> int:
                 run_id=run_id,
                 raise_on_error=False,
                 tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
     seconds = time.monotonic() - began
     if not result.success:
         failed = [c for c in progress.checks if not c[2] and c[3] == "ERROR"]
         why = progress.failure or "; ".join(f"{a}: {n}: {w}" for a, n, _, _, w in failed) or "see the log"
-        console.print(f"\n[red bold]stopped after {seconds:.0f} s[/]: {escape(why)}")
+        console.print(f"\n[red bold]stopped after {seconds:.0f} s[/]: {escape(why)}", highlight=False)
         console.print(f"What was materialized before it is kept. The whole story: {escape(str(log))}", highlight=False)
         return 1
     from recsys_assets.summary import summarize
@@ -144,7 +149,7 @@ def _run(settings: Settings, console: Console) -> int:
     try:
         summarize(settings, console, progress.checks)
     except Exception as error:  # the run itself succeeded: say so, then what could not be shown
-        logging.getLogger(__name__).error("summary failed\n%s", traceback.format_exc())
+        story.error("summary failed\n%s", traceback.format_exc())
         console.print(f"[red]everything is materialized, but the summary could not be shown: {escape(str(error))}[/]")
         return 1
     console.print(f"\ndone in [bold]{seconds:.0f} s[/]. Next: [bold]make serve[/]", highlight=False)

@@ -1,0 +1,129 @@
+"""The end of `make run`: the evaluation table, the verdicts, three users' recommendations, where the reports lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from recsys.lake import Lake
+from recsys.registry import Registry
+from recsys.settings import Settings
+
+Check = tuple[str, str, bool, str, str]  # asset, check, passed, severity, words
+SHOWN_USERS = 3
+SHOWN_ITEMS = 10
+
+
+def summarize(settings: Settings, console: Console, checks: Sequence[Check]) -> None:
+    lake = Lake(settings.home)
+    report = json.loads((lake.reports / "evaluation.json").read_text())
+    _ranking_table(report, console)
+    _retrieval_table(report, console)
+    _checks(checks, console)
+    _verdict(lake, console)
+    _recommendations(settings, console)
+    console.print("\n[bold]reports[/]", highlight=False)
+    for path in sorted(lake.reports.iterdir()):
+        console.print(f"  {escape(str(path))}", highlight=False)
+
+
+def _ranking_table(report: dict[str, Any], console: Console) -> None:
+    split = report["split"]
+    table = Table(
+        title=f"ranking of the test impressions, {split['test'][0]} to {split['test'][-1]}", title_justify="left"
+    )
+    metrics = ("auc", "gauc", "log_loss", "ndcg@5", "ndcg@10")
+    table.add_column("model")
+    for label in ("click", "long_view"):
+        for metric in metrics:
+            table.add_column(f"{label}\n{metric}", justify="right")
+    for name, model in report["ranking"].items():
+        cells = [_number(model[label].get(metric)) for label in ("click", "long_view") for metric in metrics]
+        table.add_row(name, *cells, style="bold" if name == "champion" else None)
+    console.print()
+    console.print(table)
+
+
+def _retrieval_table(report: dict[str, Any], console: Console) -> None:
+    metrics = ("recall@50", "recall@100", "recall@200", "ndcg@50")
+    table = Table(title="retrieval over the full catalogue", title_justify="left")
+    table.add_column("source")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for name, source in report["retrieval"].items():
+        table.add_row(name, *(_number(source.get(metric)) for metric in metrics))
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _checks(checks: Sequence[Check], console: Console) -> None:
+    table = Table(title="checks", title_justify="left")
+    for column in ("asset", "check", "verdict", "in words"):
+        table.add_column(column, overflow="fold")
+    for asset, name, passed, severity, words in sorted(checks):
+        verdict = "[green]passed[/]" if passed else "[red]failed[/]" if severity == "ERROR" else "[yellow]warns[/]"
+        table.add_row(escape(asset), escape(name), verdict, escape(words.splitlines()[0] if words else ""))
+    console.print(table)
+
+
+def _verdict(lake: Lake, console: Console) -> None:
+    verdict = json.loads((lake.reports / "verdict.json").read_text())
+    console.print(f"[bold]gate[/] {'[green]passed[/]' if verdict['passed'] else '[red]refused[/]'}")
+    for reason in verdict["reasons"]:
+        console.print(f"  {escape(str(reason))}", highlight=False)
+    champion = Registry(lake.registry).champion()
+    console.print(f"champion: {champion.bundle_id if champion else 'none'}", highlight=False)
+
+
+def _recommendations(settings: Settings, console: Console) -> None:
+    """Ten items for the busiest user, a light one and a stranger, at the instant the log ends."""
+    if Registry(Lake(settings.home).registry).champion() is None:
+        console.print("no bundle was promoted, so there is nothing to recommend with: see the gate's reasons above")
+        return
+    from recsys.serving.opening import open_recommender
+    from recsys.serving.schema import RecommendRequest
+
+    pattern = str(Lake(settings.home).home / "lake" / "cleaned" / "impressions" / "*.parquet")
+    users = duckdb.sql(
+        f"select user_id, count(*) as n from read_parquet('{pattern}') group by all order by n desc, user_id"
+    ).fetchall()
+    end = duckdb.sql(f"select max(received_at) from read_parquet('{pattern}')").fetchone()
+    assert end is not None
+    shown = [
+        (f"user {users[0][0]}, the busiest", users[0][0]),
+        (f"user {users[len(users) // 2][0]}", users[len(users) // 2][0]),
+    ]
+    shown.append(("someone never seen", "a-stranger"))
+    recommender = open_recommender(settings, follow=False)
+    try:
+        for title, user in shown[:SHOWN_USERS]:
+            request = RecommendRequest.model_validate(
+                {"user_id": user, "k": SHOWN_ITEMS, "context": {"at": end[0] + 1}}
+            )
+            response = recommender.recommend(request)
+            table = Table(title=f"{title} (rung {response.rung})", title_justify="left")
+            for column, justify in (("item", "left"), ("score", "right"), ("p(click)", "right"), ("watch s", "right")):
+                table.add_column(column, justify=justify)  # type: ignore[arg-type]
+            table.add_column("source")
+            table.add_column("because", overflow="fold")
+            for item in response.items:
+                table.add_row(
+                    str(item.item_id),
+                    f"{item.score:.4f}",
+                    _number(item.p_click),
+                    "-" if item.expected_watch_seconds is None else f"{item.expected_watch_seconds:.1f}",
+                    item.source,
+                    escape(item.reason),
+                )
+            console.print(table)
+    finally:
+        recommender.close()
