@@ -27,15 +27,15 @@ class Head:
 SHARED: Final[Mapping[str, Any]] = {
     "tree_method": "hist",
     "max_depth": 5,
-    "eta": 0.05,
+    "eta": 0.1,
     "min_child_weight": 20,
     "subsample": 0.8,
-    "colsample_bytree": 0.4,
+    "colsample_bytree": 0.3,
     "reg_lambda": 5.0,
-    "max_bin": 128,
+    "max_bin": 64,
 }
-ROUNDS: Final = 600
-PATIENCE: Final = 30  # rounds without a better validation metric
+ROUNDS: Final = 300
+PATIENCE: Final = 15  # rounds without a better validation metric
 
 HEADS: Final[Mapping[str, Head]] = {
     "click": Head("binary:logistic", "auc", lambda e: e.click, is_calibrated=True),

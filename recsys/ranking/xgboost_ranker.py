@@ -204,7 +204,7 @@ def _fit(
         rows,
         num_boost_round=rounds,
         evals=[(held_out, "validation")],
-        callbacks=[xgb.callback.EarlyStopping(PATIENCE, save_best=True)],
+        callbacks=[xgb.callback.EarlyStopping(rounds=PATIENCE, save_best=True)],
         verbose_eval=False,
     )
     facts = {"rounds": booster.num_boosted_rounds(), head.metric: float(booster.best_score)}

@@ -1,0 +1,57 @@
+"""Confidence intervals by resampling users: rows of one user are not independent, users are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from recsys.evaluation import metrics
+
+REPLICATES: Final = 200
+LEVEL: Final = 0.95
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """How often each user is drawn in each replicate, float64 [b, users]; shared by all models, so they are paired."""
+
+    user: np.ndarray  # int64 [n], the user of each row as 0..users - 1
+    counts: np.ndarray
+
+    @staticmethod
+    def draw(user_keys: np.ndarray, replicates: int = REPLICATES, seed: int = 7) -> Resamples:
+        _, user = np.unique(user_keys, return_inverse=True)
+        users = int(user.max()) + 1 if len(user) else 0
+        rng = np.random.default_rng(seed)
+        counts = rng.multinomial(users, np.full(users, 1.0 / users), size=replicates).astype(np.float64)
+        return Resamples(user, counts)
+
+    def auc(self, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """AUC of every replicate, float64 [b]."""
+        plan = metrics.auc_plan(labels, scores)
+        return np.concatenate([metrics.weighted_auc(plan, drawn[self.user][None]) for drawn in self.counts])
+
+    def gauc(self, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """gauc by user of every replicate, float64 [b]."""
+        by_user = metrics.auc_by_group(self.user, labels, scores)
+        weights = self.counts[:, by_user.group] * by_user.rows
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (weights @ by_user.auc) / weights.sum(axis=1)
+
+    def log_loss(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Log loss of every replicate, float64 [b]."""
+        rows = np.bincount(self.user, minlength=self.counts.shape[1]).astype(np.float64)
+        loss = np.bincount(self.user, metrics.row_log_loss(labels, probabilities), self.counts.shape[1])
+        return (self.counts @ loss) / (self.counts @ rows)
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The central 95 % of the replicates; NaN without any that is defined."""
+    kept = values[~np.isnan(values)]
+    if not len(kept):
+        return float("nan"), float("nan")
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(kept, [tail, 1 - tail])
+    return float(low), float(high)

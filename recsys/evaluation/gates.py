@@ -1,0 +1,122 @@
+"""What a challenger has to show before it is promoted, as data; and the verdict on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from recsys.lake import replacing
+
+# It must beat every heuristic on these, on the same test impressions.
+BEATS_HEURISTICS_ON: Final = (("click", "auc"), ("long_view", "auc"), ("long_view", "gauc"))
+# A fresh, calibrated model has an expected calibration error near 0.01; at 0.05 ten shown items are half a click off.
+MAX_CALIBRATION_ERROR: Final = 0.05
+# Mean predicted over mean observed watch time; the tweedie head holds 0.98.
+WATCH_RATIO: Final = (0.75, 1.33)
+# How much worse than the previous champion the paired 95 % interval may reach (challenger minus previous).
+NON_INFERIORITY: Final[Mapping[str, float]] = {"auc_click": 0.003, "auc_long_view": 0.003, "gauc_long_view": 0.01}
+
+
+class VerdictError(RuntimeError):
+    """There is no verdict to read; the message says what to materialize."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One claim about the challenger, and the figures that bear it out or not."""
+
+    claim: str
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Promote or not; `reasons` are the failed gates' figures, or one line that all held."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+    gates: tuple[Gate, ...]
+    challenger: str
+
+    def save(self, path: Path) -> None:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1))
+
+    @staticmethod
+    def load(path: Path) -> Verdict:
+        """Raises VerdictError when there is none."""
+        try:
+            saved = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            raise VerdictError(f"{path} is not there or not readable: materialize evaluation and verdict") from None
+        gates = tuple(Gate(**gate) for gate in saved["gates"])
+        return Verdict(saved["passed"], tuple(saved["reasons"]), gates, saved["challenger"])
+
+
+def decide(evaluation: Mapping[str, Any]) -> Verdict:
+    """The verdict on `evaluation["challenger"]`, from an evaluation.json alone: the same report, the same verdict."""
+    challenger = evaluation["challenger"]
+    models = evaluation["ranking"]
+    mine = models[challenger]
+    gates = [
+        _beats(mine, {name: models[name] for name in evaluation["heuristics"]}, label, metric)
+        for label, metric in BEATS_HEURISTICS_ON
+    ]
+    gates += [_calibrated(mine, label) for label in ("click", "long_view")]
+    gates.append(_watch(mine["watch_seconds"]))
+    if evaluation.get("previous"):
+        gates += _not_worse(evaluation["intervals"][evaluation["previous"]])
+    failed = tuple(f"{gate.claim}: {gate.reason}" for gate in gates if not gate.passed)
+    return Verdict(not failed, failed or (f"all {len(gates)} gates hold",), tuple(gates), challenger)
+
+
+def _beats(mine: Mapping[str, Any], heuristics: Mapping[str, Any], label: str, metric: str) -> Gate:
+    best = max(heuristics, key=lambda name: _number(heuristics[name][label][metric]))
+    theirs, ours = _number(heuristics[best][label][metric]), _number(mine[label][metric])
+    return Gate(
+        f"beats every heuristic on {metric} of {label}",
+        ours > theirs,
+        f"{ours:.4f} against {theirs:.4f} of {best}",
+    )
+
+
+def _calibrated(mine: Mapping[str, Any], label: str) -> Gate:
+    error = _number(mine[label]["calibration_error"], missing=1.0)
+    return Gate(
+        f"P({label}) is calibrated",
+        error <= MAX_CALIBRATION_ERROR,
+        f"calibration error {error:.4f}, bound {MAX_CALIBRATION_ERROR}",
+    )
+
+
+def _watch(watch: Mapping[str, float]) -> Gate:
+    observed = _number(watch["mean_observed"], missing=0.0)
+    ratio = _number(watch["mean_prediction"]) / observed if observed > 0 else float("nan")
+    low, high = WATCH_RATIO
+    return Gate(
+        "expected watch time is right on average",
+        low <= ratio <= high,
+        f"predicted over observed {ratio:.2f}, bounds {low} to {high}",
+    )
+
+
+def _not_worse(intervals: Mapping[str, list[float | None]]) -> list[Gate]:
+    found = []
+    for metric, margin in NON_INFERIORITY.items():
+        low, high = intervals[metric]
+        found.append(
+            Gate(
+                f"not worse than the previous champion on {metric}",
+                low is not None and low >= -margin,
+                f"difference {_number(low):+.4f} to {_number(high):+.4f}, may reach {-margin}",
+            )
+        )
+    return found
+
+
+def _number(value: float | None, missing: float = float("-inf")) -> float:
+    return missing if value is None or value != value else float(value)

@@ -1,0 +1,225 @@
+"""The report: every model and heuristic on the same test impressions and the same retrieval queries, side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import polars as pl
+
+from recsys.evaluation import metrics
+from recsys.evaluation.bootstrap import Resamples, interval
+from recsys.lake import replacing
+from recsys.ranking.ranker import Predictions
+from recsys.training_sets.examples import slates
+from recsys.training_sets.split import Split
+
+LABELS: Final = ("click", "long_view")
+RANKING_K: Final = (5, 10)
+RECALL_K: Final = (50, 100, 200)
+RETRIEVAL_NDCG_K: Final = 50
+CANDIDATES: Final = max(RECALL_K)
+REGRET_K: Final = 5
+PAIRED: Final = ("auc_click", "auc_long_view", "gauc_long_view", "log_loss_click", "log_loss_long_view")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The test impressions as arrays, [n] each."""
+
+    user: np.ndarray
+    slate: np.ndarray
+    labels: Mapping[str, np.ndarray]
+    watch_seconds: np.ndarray
+
+    @staticmethod
+    def of(frame: pl.DataFrame) -> Rows:
+        return Rows(
+            user=frame["user_key"].to_numpy(),
+            slate=slates(frame),
+            labels={label: frame[label].to_numpy().astype(np.float64) for label in LABELS},
+            watch_seconds=frame["watch_ms"].to_numpy() / 1000.0,
+        )
+
+
+def ranking(rows: Rows, predictions: Predictions) -> dict[str, Any]:
+    """Metrics of one model.
+
+    `auc`, `log_loss` and `calibration_error` judge each label's probability; `gauc` and `ndcg@k` judge `score`, by user (the public KuaiRand protocol: groups span days); `gauc@slate` and `ndcg@5@slate` judge it
+    among what one user saw at one moment, which is what a served slate is.
+    """
+    probabilities = {"click": predictions.p_click, "long_view": predictions.p_long_view}
+    found: dict[str, Any] = {}
+    for label, truth in rows.labels.items():
+        p, score = probabilities[label], predictions.score
+        found[label] = {
+            "auc": metrics.auc(truth, p),
+            "gauc": metrics.gauc(rows.user, truth, score),
+            "log_loss": metrics.log_loss(truth, p),
+            **{f"ndcg@{k}": metrics.ndcg_at_k(rows.user, truth, score, k) for k in RANKING_K},
+            "ndcg@5_users_with_positives": metrics.ndcg_at_k(rows.user, truth, score, 5, "skip"),
+            "map@10": metrics.map_at_k(rows.user, truth, score, 10),
+            "precision@5": metrics.precision_at_k(rows.user, truth, score, 5),
+            "gauc@slate": metrics.gauc(rows.slate, truth, score),
+            "calibration_error": metrics.calibration_error(truth, p),
+            "mean_prediction": float(p.mean()),
+            "mean_label": float(truth.mean()),
+        }
+    found["watch_seconds"] = {
+        "mean_absolute_error": metrics.mean_absolute_error(rows.watch_seconds, predictions.watch_seconds),
+        "mean_prediction": float(predictions.watch_seconds.mean()),
+        "mean_observed": float(rows.watch_seconds.mean()),
+    }
+    return found
+
+
+def paired_intervals(rows: Rows, predictions: Mapping[str, Predictions], champion: str) -> dict[str, Any]:
+    """For every other model the 95 % interval of champion minus model, users resampled alike for both."""
+    drawn = Resamples.draw(rows.user)
+    replicates = {name: _replicates(drawn, rows, predicted) for name, predicted in predictions.items()}
+    best = replicates[champion]
+    return {
+        name: {metric: list(interval(best[metric] - values[metric])) for metric in PAIRED}
+        for name, values in replicates.items()
+        if name != champion
+    } | {champion: {metric: list(interval(best[metric])) for metric in PAIRED}}
+
+
+def _replicates(drawn: Resamples, rows: Rows, predicted: Predictions) -> dict[str, np.ndarray]:
+    click, long_view = rows.labels["click"], rows.labels["long_view"]
+    return {
+        "auc_click": drawn.auc(click, predicted.p_click),
+        "auc_long_view": drawn.auc(long_view, predicted.p_long_view),
+        "gauc_long_view": drawn.gauc(long_view, predicted.score),
+        "log_loss_click": drawn.log_loss(click, predicted.p_click),
+        "log_loss_long_view": drawn.log_loss(long_view, predicted.p_long_view),
+    }
+
+
+@dataclass(frozen=True)
+class RetrievalTask:
+    """Users of the test days who clicked or viewed long: asked at their first test impression for what was to come."""
+
+    user_id: list[str]  # [q]
+    user_key: np.ndarray  # int64[q]
+    as_of: np.ndarray  # int64[q]
+    impression_id: list[str]  # [q], the first impression itself
+    position: np.ndarray  # int64[q], of that impression in the log
+    target_query: np.ndarray  # int64[t], row of the query
+    target_item: np.ndarray  # int64[t], item keys; distinct within a query
+
+
+def retrieval_task(test: pl.DataFrame) -> RetrievalTask:
+    """The task of these test impressions; users without any click or long view cannot be judged and stay out."""
+    wanted = test.filter((pl.col("click") > 0) | (pl.col("long_view") > 0)).select("user_key", "item_key").unique()
+    first = (
+        test.sort("occurred_at", "position")
+        .group_by("user_key", maintain_order=True)
+        .first()
+        .join(wanted.select("user_key").unique(), on="user_key", how="semi", maintain_order="left")
+        .with_row_index("query")
+    )
+    targets = wanted.join(first.select("user_key", "query"), on="user_key").sort("query", "item_key")
+    return RetrievalTask(
+        user_id=first["user_id"].to_list(),
+        user_key=first["user_key"].to_numpy(),
+        as_of=first["occurred_at"].to_numpy(),
+        impression_id=first["impression_id"].to_list(),
+        position=first["position"].to_numpy(),
+        target_query=targets["query"].to_numpy().astype(np.int64),
+        target_item=targets["item_key"].to_numpy(),
+    )
+
+
+def evaluate_retrieval(candidates: Mapping[str, np.ndarray], task: RetrievalTask) -> dict[str, dict[str, float]]:
+    """recall@k and ndcg@50 of every source; candidates int64[q, CANDIDATES] item keys over the full catalogue."""
+    targets = np.bincount(task.target_query, minlength=len(task.user_id))
+    found = {}
+    for name, lists in candidates.items():
+        hit = metrics.hits(lists, task.target_query, task.target_item)
+        found[name] = {
+            **{f"recall@{k}": metrics.recall_at_k(hit, targets, k) for k in RECALL_K},
+            f"ndcg@{RETRIEVAL_NDCG_K}": metrics.retrieval_ndcg_at_k(hit, targets, RETRIEVAL_NDCG_K),
+            "catalogue_items_shown": float(len(np.unique(lists[lists != 0]))),
+        }
+    return found
+
+
+def regret(rows: Rows, truth: np.ndarray, scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Against the simulator's oracle, within slates: scores [n] of every model, truth [n] true P(long view) in slot 0.
+
+    `true_ndcg@5` has the true probability as gain; `regret@5` is the share of the attainable true long views among the
+    first five that the order loses. The oracle has 1 and 0.
+    """
+    found = {}
+    for name, score in {"oracle": truth, **scores}.items():
+        ndcg = metrics.ndcg_at_k(rows.slate, truth, score, REGRET_K, "skip")
+        mine = metrics.precision_at_k(rows.slate, truth, score, REGRET_K, "skip")
+        best = metrics.precision_at_k(rows.slate, truth, truth, REGRET_K, "skip")
+        found[name] = {f"true_ndcg@{REGRET_K}": ndcg, f"regret@{REGRET_K}": 1.0 - mine / best}
+    return found
+
+
+def data_facts(source: str, split: Split, test: pl.DataFrame, rows_by_part: Mapping[str, int]) -> dict[str, Any]:
+    """What the figures were measured on."""
+    parts: dict[str, dict[str, Any]] = {part: dict(facts) for part, facts in split.describe().items()}
+    for part, rows in rows_by_part.items():
+        parts[part]["impressions"] = rows
+    return {
+        "source": source,
+        "split": parts,
+        "test_users": test["user_key"].n_unique(),
+        "test_items": test["item_key"].n_unique(),
+        "conventions": {
+            "gauc": "mean AUC within users weighted by impressions, over users with both classes, of `score`",
+            "ndcg": "mean over users of `score`; a user without positives counts 0; ties in expectation",
+            "gauc@slate": "as gauc, within the impressions of one user at one moment",
+            "recall": "mean over users with a target; full catalogue, asked at the first test impression",
+        },
+    }
+
+
+IdType = Literal["int", "str"]
+
+
+def predictions_table(test: pl.DataFrame, predictions: Mapping[str, Predictions], id_type: IdType) -> pl.DataFrame:
+    """One row per test impression and model, ids as the source writes them."""
+    id_of = pl.Int64 if id_type == "int" else pl.String
+    keys = test.select(pl.col("user_id", "item_id").cast(id_of), "occurred_at", "date")
+    return pl.concat(
+        [
+            keys.select(
+                pl.lit(name).alias("model"),
+                "user_id",
+                "item_id",
+                "occurred_at",
+                "date",
+                pl.Series("p_click", predicted.p_click),
+                pl.Series("p_long_view", predicted.p_long_view),
+                pl.Series("score", predicted.score),
+            )
+            for name, predicted in predictions.items()
+        ]
+    )
+
+
+def write(folder: Path, evaluation: Mapping[str, Any], table: pl.DataFrame) -> None:
+    """Replace evaluation.json and predictions.parquet. NaN is written as null."""
+    with replacing(folder / "predictions.parquet") as temporary:
+        table.write_parquet(temporary)
+    with replacing(folder / "evaluation.json") as temporary:
+        temporary.write_text(json.dumps(_plain(evaluation), indent=1, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
