@@ -1,6 +1,6 @@
 """Key columns of cleaned tables: the int64 keys by which features, stores and indexes know users, items and kinds.
 
-Written here and not in SQL because no SQL engine has `events.key64`; over the distinct ids it costs 0.1 s a million rows.
+Written here and not in SQL, since no SQL engine has `events.key64`; on distinct ids it costs 0.1 s a million rows.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from typing import Final
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from recsys.events import DAY_MS, EVENT_SCHEMA, HOUR_MS, ITEM_SCHEMA, MINUTE_MS, SKIP_MS, USER_SCHEMA
@@ -29,6 +28,7 @@ from recsys.sources.source import (
     day_number,
     rejected_rows,
 )
+from recsys.sources.tabular import read_csv
 
 # fmt: off
 LOG_NEEDED: Final = (
@@ -104,7 +104,7 @@ class KuaiRand:
         path = self.folder / "video_features_basic_pure.csv"
         if not path.exists():
             raise SourceError(f"{path} is missing: it names the author, tags and duration of every video")
-        table, torn = _read_csv(path, ITEM_COLUMNS, ITEM_NEEDED)
+        table, torn = read_csv(path, ITEM_COLUMNS, ITEM_NEEDED, ITEM_NEEDED)
         if torn:
             raise SourceError(f"{torn[0]['origin']}: {torn[0]['reason']}: {torn[0]['text']:.80}")
         tags = pl.col("tag").fill_null("").str.split(",").list.eval(pl.element().filter(pl.element() != ""))
@@ -135,8 +135,8 @@ class KuaiRand:
     def users(self) -> pa.Table:
         """Every user of the logs and the history. `register_days` is counted after the log, so it is not used."""
         seen = [self._log["user_id"].cast(pl.String)]
-        if self._history is not None:
-            seen.append(self._exposures["user_id"])
+        if self._history is not None and self._longest_history:
+            seen.append(pl.read_parquet(self._history, columns=["user_id"])["user_id"].cast(pl.String))
         ids = pl.concat(seen).unique().sort()
         return (
             pl.DataFrame({"user_id": ids}).with_columns(registered_at=pl.lit(0, pl.Int64)).to_arrow().cast(USER_SCHEMA)
@@ -146,7 +146,7 @@ class KuaiRand:
     def _parsed(self) -> tuple[pl.DataFrame, pa.Table]:
         frames, refused = [], []
         for path in self._logs:
-            table, torn = _read_csv(path, LOG_COLUMNS, LOG_NEEDED)
+            table, torn = read_csv(path, LOG_COLUMNS, LOG_NEEDED, LOG_NEEDED)
             refused += torn
             typed = table.with_row_index("row", offset=2).with_columns(
                 pl.col(c).cast(pl.Int64, strict=False).alias(f"{c}#") for c in LOG_NEEDED
@@ -342,41 +342,3 @@ def _canonical(frame: pl.DataFrame) -> pl.DataFrame:
         consent=pl.lit(True),
         position=pl.lit(None, pl.Int64),
     ).select(EVENT_SCHEMA.names)
-
-
-def _read_csv(path: Path, known: tuple[str, ...], needed: tuple[str, ...]) -> tuple[pl.DataFrame, list[dict[str, str]]]:
-    """The needed columns as text, and the lines whose number of fields is wrong (REJECTED_SCHEMA as dicts).
-
-    pyarrow's reader, because polars' either refuses a file with one torn line or cuts the line silently.
-    """
-    torn: list[dict[str, str]] = []
-
-    def refuse(row: pyarrow.csv.InvalidRow) -> str:
-        reason = f"{row.actual_columns} fields where {row.expected_columns} are due"
-        torn.append({"origin": f"{path.name}:{row.number}", "reason": reason, "text": row.text})
-        return "skip"
-
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header = file.readline().strip().lstrip("\ufeff")
-        check_columns(path.name, header.split(","), needed, known)
-        table = pyarrow.csv.read_csv(
-            path,
-            # one thread, because only then pyarrow knows the row's number
-            read_options=pyarrow.csv.ReadOptions(use_threads=False),
-            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=refuse),
-            convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=needed,
-                column_types=dict.fromkeys(needed, pa.string()),
-                strings_can_be_null=True,
-                null_values=[""],
-                quoted_strings_can_be_null=True,
-            ),
-        )
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} is not readable CSV ({str(error).splitlines()[0]}): download it again") from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame, torn
