@@ -326,6 +326,31 @@ def merge(program, state, log, reads, cursor, out, exact):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
+def sweep_running(  # type: ignore[no-untyped-def]
+    program, v, log, log_start, log_index, reads, row_start, row_index, first, last, out_rows, out
+):
+    """Columns of view `v` for the rows of entities [first:last], one entity's state at a time.
+
+    For a program without windows, whose state is a few cells; arguments as those of prefix.sweep_windows.
+    """
+    width = program.views[v, V_WIDTH]
+    cells = np.zeros(width, np.int64)
+    for k in range(first, last):
+        cells[:] = 0
+        j, n = log_start[k], log_start[k + 1]
+        for i in range(row_start[k], row_start[k + 1]):
+            r = row_index[i]
+            while j < n and log.position[log_index[j]] <= reads.position[r]:
+                e = log_index[j]
+                apply_entity(
+                    program, v, cells, 0, np.int64(log.kind[e]), log.item_key[e], log.occurred_at[e],
+                    log.received_at[e], log.watch_ms[e],
+                )  # fmt: skip
+                j += 1
+            read_entity(program, v, cells, 0, reads.as_of[r], out[out_rows[r]])
+
+
+@njit(cache=True, nogil=True)
 def scan_row(program, log, reads, r, out):  # type: ignore[no-untyped-def]
     """Windowed columns of row `r` straight from the log's events: slow, and right for any instant."""
     for v in range(len(program.views)):

@@ -143,3 +143,24 @@ def _weights(measure: Measure) -> list[int]:
     for kind, weight in zip(measure.kinds, measure.weights, strict=False):
         row[KINDS[kind]] = weight
     return row
+
+
+def columns_of(group: np.ndarray) -> int:
+    """Columns that a group writes."""
+    return {DECAYED: 1, SESSION: 2, RECENT: 0}.get(int(group[G_TYPE]), int(group[G_COUNT]))
+
+
+def without_windows(program: Program) -> Program:
+    """The same columns at the same places, but for windows and histories, whose groups are left out: a few cells."""
+    views = program.views.copy()
+    groups: list[np.ndarray] = []
+    for view in views:
+        width, first = 0, len(groups)
+        for group in program.groups[view[V_FIRST_GROUP] : view[V_LAST_GROUP]]:
+            if group[G_TYPE] not in (TILED, RECENT):
+                moved = group.copy()
+                moved[G_OFFSET] = width
+                width += {DECAYED: 2, SESSION: 3}.get(int(group[G_TYPE]), int(group[G_COUNT]))
+                groups.append(moved)
+        view[V_WIDTH], view[V_FIRST_GROUP], view[V_LAST_GROUP] = width, first, len(groups)
+    return program._replace(views=views, groups=np.array(groups, np.int64).reshape(-1, 10))

@@ -11,6 +11,7 @@ from recsys.lake import Lake
 from recsys_assets.partitions import days
 from recsys_assets.resources import Workspace
 
+BATCH = 250_000  # impressions swept at once: 240 MB of aggregates
 SAMPLE = 5_000  # impressions that the check replays: 0.5 million values
 
 
@@ -27,9 +28,14 @@ def features_of_impressions(context: dg.AssetExecutionContext, workspace: Worksp
     lake, asked = workspace.lake, sorted(context.partition_keys)
     log, items = events_until(lake, asked[-1]), catalogue(lake)
     rows = 0
-    for day in asked:
-        impressions = lake.read(lake.day(day, "cleaned", "impressions"), IMPRESSION_COLUMNS)
-        rows += lake.write(impression_features(log, items, impressions), lake.day(day, "features", "impressions"))
+    for some in batches(lake, asked):
+        tables = [lake.read(lake.day(day, "cleaned", "impressions"), IMPRESSION_COLUMNS) for day in some]
+        features = impression_features(log, items, pa.concat_tables(tables))
+        start = 0
+        for day, table in zip(some, tables, strict=True):
+            lake.write(features.slice(start, table.num_rows), lake.day(day, "features", "impressions"))
+            start += table.num_rows
+        rows += start
     return dg.MaterializeResult(metadata={"dagster/row_count": rows, "events": len(log.position)})
 
 
@@ -66,6 +72,19 @@ def rows_accounted(workspace: Workspace) -> dg.AssetCheckResult:
         if given != made:
             wrong[day] = f"{given:,} impressions, {made:,} rows"
     return dg.AssetCheckResult(passed=not wrong, description="; ".join(f"{d}: {w}" for d, w in wrong.items()))
+
+
+def batches(lake: Lake, days: list[str]) -> list[list[str]]:
+    """Days in runs of at least BATCH impressions: each sweep orders the whole log once."""
+    runs: list[list[str]] = [[]]
+    rows = 0
+    for day in days:
+        if rows >= BATCH:
+            runs.append([])
+            rows = 0
+        runs[-1].append(day)
+        rows += pq.read_metadata(lake.day(day, "cleaned", "impressions")).num_rows
+    return runs
 
 
 def events_until(lake: Lake, day: str) -> EventLog:
