@@ -25,7 +25,6 @@ from recsys.retrieval.item_index import (
     IndexedItems,
     ItemIndex,
     ItemIndexError,
-    ItemIndexUnavailable,
     MilvusIndex,
 )
 from recsys.retrieval.two_tower import QueryTower, TowerError
@@ -83,7 +82,10 @@ def load(bundle: Bundle, milvus: MilvusIndex | None, held: str, registry: Regist
         ranker = load_ranker(bundle.path / "ranker")
         catalogue, items = _items(bundle)
         heuristics: dict[str, Any] = json.loads((bundle.path / "heuristics.json").read_text())
-    except (RegistryError, TowerError, ItemIndexError, OSError, ValueError, KeyError) as error:
+        lists, log_shelves = heuristics["lists"], tuple(heuristics["log_shelves"])
+    except KeyError as error:
+        raise BundleRefused(f"bundle {bundle.bundle_id}: {error} is missing in it") from None
+    except (RegistryError, TowerError, ItemIndexError, OSError, ValueError) as error:
         raise BundleRefused(f"bundle {bundle.bundle_id}: {error}") from error
     if tower.fingerprint != bundle.facts.tower:
         raise BundleRefused(f"bundle {bundle.bundle_id}: its tower is {tower.fingerprint}, not {bundle.facts.tower}")
@@ -96,15 +98,18 @@ def load(bundle: Bundle, milvus: MilvusIndex | None, held: str, registry: Regist
         ranker=ranker,
         index=_index(bundle, items, milvus),
         catalogue=catalogue,
-        lists=heuristics["lists"],
-        log_shelves=tuple(heuristics["log_shelves"]),
+        lists=lists,
+        log_shelves=log_shelves,
     )
     ranker.predict(np.zeros((2, len(ranker.feature_names)), dtype=np.float32))
     return loaded
 
 
 def _index(bundle: Bundle, items: IndexedItems, milvus: MilvusIndex | None) -> ItemIndex:
-    """The collection searched in memory while it is small, equal to what Milvus holds whenever Milvus answers."""
+    """The collection searched in memory while it is small, equal to what Milvus holds whenever Milvus has it.
+
+    A bundle carries its embeddings: one rolled back to, whose collection was dropped since, serves all the same.
+    """
     collection = bundle.facts.collection
     if milvus is not None:
         try:
@@ -116,8 +121,10 @@ def _index(bundle: Bundle, items: IndexedItems, milvus: MilvusIndex | None) -> I
                 )
             if len(items.item_ids) > MIRROR_ROWS:
                 return milvus
-        except ItemIndexUnavailable as error:
-            log.warning("bundle %s: Milvus was not asked (%s), its own embeddings serve", bundle.bundle_id, error)
+        except ItemIndexError as error:  # not there any more, or Milvus does not answer
+            log.warning("bundle %s: %s; its own embeddings serve", bundle.bundle_id, error)
+    if len(items.item_ids) > MIRROR_ROWS:
+        raise BundleRefused(f"bundle {bundle.bundle_id}: its {len(items.item_ids)} items need Milvus, which lacks them")
     return ExactMirror(collection, items)
 
 

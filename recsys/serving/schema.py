@@ -60,12 +60,6 @@ def _instant(value: Any) -> Any:
         raise ValueError("must be UTC milliseconds or an ISO 8601 instant") from None
 
 
-def _shelf(value: str) -> str:
-    if value not in SHELVES:
-        raise ValueError(f"must be one of {', '.join(SHELVES)}")
-    return value
-
-
 def _kind(value: str) -> str:
     if value not in KINDS:
         raise ValueError(f"must be one of {', '.join(KINDS)}")
@@ -82,7 +76,6 @@ Id = Annotated[
 Instant = Annotated[
     int, BeforeValidator(_instant, json_schema_input_type=int | str), Field(ge=0, le=MAX_INSTANT)
 ]  # UTC ms
-Shelf = Annotated[str, AfterValidator(_shelf)]
 
 
 class _Request(BaseModel):
@@ -101,7 +94,7 @@ class Context(_Request):
 
 class RecommendRequest(_Request):
     user_id: Id
-    shelf: Shelf = DEFAULT
+    shelf: Text = Field(default=DEFAULT, description=f"{', '.join(SHELVES)}, or a shelf of the source's log")
     k: int = Field(default=10, ge=1, le=MAX_K)
     context: Context = Context()
 

@@ -1,7 +1,7 @@
 """A small RECSYS_HOME made by the real parts: a simulated week, store, towers, item index, ranker, two bundles.
 
-The asset graph makes the same in an hour of simulated days; here the parts are called directly, with little data and few
-rounds, because the service's tests need a bundle that works, not one that is good.
+The asset graph makes the same out of more days; here the parts are called directly, with little data and few rounds,
+because the service's tests need a bundle that works, not one that is good.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class World:
     other: Bundle  # registered, not promoted: the same towers, another ranker
     user_ids: list[str]
     item_ids: list[str]
+    simulator_end: int  # UTC ms of the last event
 
 
 def cleaned(simulator: Simulator) -> pa.Table:
@@ -60,7 +61,12 @@ def cleaned(simulator: Simulator) -> pa.Table:
     log = pl.concat(days).unique("event_id", keep="first", maintain_order=True)
     keys = {
         f"{name}_key": key64(log[column].to_list())
-        for name, column in (("user", "user_id"), ("item", "item_id"), ("category", "category"), ("creator", "creator_id"))
+        for name, column in (
+            ("user", "user_id"),
+            ("item", "item_id"),
+            ("category", "category"),
+            ("creator", "creator_id"),
+        )
     }
     return log.with_columns(**{name: pl.Series(values) for name, values in keys.items()}).to_arrow()
 
@@ -68,10 +74,14 @@ def cleaned(simulator: Simulator) -> pa.Table:
 def impressions(events: pa.Table) -> pl.DataFrame:
     """Impressions with their outcomes, joined by impression_id."""
     frame = pl.from_arrow(events)
-    outcomes = frame.filter(pl.col("impression_id").is_not_null()).group_by("impression_id").agg(
-        click=(pl.col("kind") == "click").any().cast(pl.Int8),
-        long_view=(pl.col("kind") == "long_view").any().cast(pl.Int8),
-        watch_ms=pl.col("watch_ms").sum(),
+    outcomes = (
+        frame.filter(pl.col("impression_id").is_not_null())
+        .group_by("impression_id")
+        .agg(
+            click=(pl.col("kind") == "click").any().cast(pl.Int8),
+            long_view=(pl.col("kind") == "long_view").any().cast(pl.Int8),
+            watch_ms=pl.col("watch_ms").sum(),
+        )
     )
     return (
         frame.filter(pl.col("kind") == "impression")
@@ -131,7 +141,9 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     store.close()
 
     names = (items.item_key, np.unique(items.columns.creator_key), np.unique(items.columns.category_key))
-    buckets = [np.unique(features[:, catalog.FEATURES.index(f"{n}_bucket")]).astype(np.int64) for n in ("shelf", "device")]
+    buckets = [
+        np.unique(features[:, catalog.FEATURES.index(f"{n}_bucket")]).astype(np.int64) for n in ("shelf", "device")
+    ]
     network = TwoTower(TowerConfig(dim=16, hidden=32), Vocabulary(*names, *buckets), items)
     tower = QueryTower(network, int(log.occurred_at.max()))
     tower.save(lake.models / "two_tower")
@@ -175,7 +187,9 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
         table.with_columns(embedding=pl.Series(embedding.tolist(), dtype=pl.List(pl.Float32))).write_parquet(
             folder / "items.parquet"
         )
-        popular = shown.group_by("item_id").agg(pl.col("click").sum()).sort("click", "item_id", descending=[True, False])
+        popular = (
+            shown.group_by("item_id").agg(pl.col("click").sum()).sort("click", "item_id", descending=[True, False])
+        )
         ids = popular["item_id"].to_list()[:200]
         lists = {name: {"feed": ids} for name in ("trending", "popular")}
         (folder / "heuristics.json").write_text(
@@ -183,4 +197,11 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
         )
         bundles.append(registry.register(folder, facts, lineage={"example_users": users[:3]}))
     registry.promote(bundles[0].bundle_id, held=catalog.FINGERPRINT)
-    return World(settings, simulator, *bundles, user_ids=users, item_ids=indexed.item_ids)
+    return World(
+        settings,
+        simulator,
+        *bundles,
+        user_ids=users,
+        item_ids=list(indexed.item_ids),
+        simulator_end=int(log.occurred_at.max()),
+    )

@@ -1,0 +1,274 @@
+"""The core, called directly: one read a slate, scores that stand alone, and an answer on every rung."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.events import HOUR_MS, key64
+from recsys.features import catalog, sweep
+from recsys.features.derive import Context, derive
+from recsys.features.store import OnlineStore, StoreError, StoreFull, open_store
+from recsys.policy.shelves import SHELVES
+from recsys.policy.value import value
+from recsys.retrieval.item_index import ItemIndexUnavailable
+from recsys.serving import served_log
+from recsys.serving.breakers import Breakers
+from recsys.serving.bundle import ServingBundle
+from recsys.serving.pipeline import PARTS, Recommender, Unavailable
+from recsys.serving.schema import BadRequest, EventsRequest, FeaturesRequest, RecommendRequest
+from recsys.serving.schema import Context as Where
+from recsys.serving.served_log import ServedLog
+from tests.serving.world import World
+
+
+class Fixed:
+    """A bundle in service that never changes."""
+
+    refused = None
+
+    def __init__(self, current: ServingBundle) -> None:
+        self.current = current
+
+    def close(self) -> None:
+        pass
+
+
+class Broken:
+    """A part that answers everything with an error until it is mended."""
+
+    def __init__(self, part: Any, error: Exception) -> None:
+        self._part, self._error, self.is_broken = part, error, True
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._part, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            if self.is_broken:
+                raise self._error
+            return found(*arguments, **named)
+
+        return call
+
+
+@pytest.fixture(scope="module")
+def store(world: World) -> OnlineStore:
+    return open_store(world.settings)
+
+
+@pytest.fixture
+def bundle(recommender: Recommender) -> ServingBundle:
+    return recommender._bundles.current
+
+
+def over(store: Any, bundle: ServingBundle, world: World, folder: str, breakers: Breakers | None = None) -> Recommender:
+    return Recommender(store, Fixed(bundle), ServedLog(world.settings.home / folder), breakers=breakers)
+
+
+def test_every_shelf_answers_with_its_own_kinds_best_score_first(recommender: Recommender, world: World) -> None:
+    types = dict(zip(*(world.simulator.items()[c].to_pylist() for c in ("item_id", "item_type")), strict=True))
+    for name, shelf in SHELVES.items():
+        answer = recommender.recommend(RecommendRequest(user_id=world.user_ids[0], shelf=name, k=7))
+        assert answer.rung == "full" and len(answer.items) == 7
+        assert {types[str(item.item_id)] for item in answer.items} <= set(shelf.item_types)
+        assert len({item.item_id for item in answer.items}) == 7
+        assert all(a.score >= b.score for a, b in itertools.pairwise(answer.items))
+        assert all(0 <= item.p_click <= 1 and item.expected_watch_seconds >= 0 for item in answer.items)  # type: ignore[operator]
+        assert all(item.reason and item.source for item in answer.items)
+
+
+def test_a_stranger_gets_a_real_slate(recommender: Recommender) -> None:
+    answer = recommender.recommend(RecommendRequest(user_id="nobody ever seen", k=10))
+    assert answer.rung == "full" and len(answer.items) == 10
+
+
+def test_an_unknown_shelf_is_refused_with_those_there_are(recommender: Recommender) -> None:
+    with pytest.raises(BadRequest, match="must be one of feed, podcasts"):
+        recommender.recommend(RecommendRequest(user_id="u", shelf="attic"))
+
+
+def test_a_score_is_that_of_the_item_alone(recommender: Recommender, bundle: ServingBundle, world: World) -> None:
+    at = world.simulator_end
+    answer = recommender.recommend(RecommendRequest(user_id=world.user_ids[1], k=20, context=Where(at=at)))
+    for item in answer.items:
+        row = recommender.features(FeaturesRequest(user_id=world.user_ids[1], item_ids=[str(item.item_id)], at=at))
+        alone = bundle.ranker.predict(row.rows)
+        assert float(value(alone.columns())[0]) == item.score
+        assert float(alone.p_click[0]) == item.p_click
+        assert float(alone.watch_seconds[0]) == item.expected_watch_seconds
+
+
+def test_an_event_is_in_the_next_read_and_a_finished_item_leaves_the_feed(
+    recommender: Recommender, world: World
+) -> None:
+    user = world.user_ids[2]
+    first = recommender.recommend(RecommendRequest(user_id=user, k=5))
+    item = str(first.items[0].item_id)
+    before = recommender.features(FeaturesRequest(user_id=user, item_ids=[item]))
+    events = [
+        {"event_id": f"{user}-{kind}", "kind": kind, "user_id": user, "item_id": item, "request_id": first.request_id}
+        for kind in ("impression", "click", "long_view")
+    ]
+    recorded = recommender.record_events(EventsRequest(events=events))
+    assert (recorded.accepted, recorded.duplicates, recorded.rejected) == (3, 0, [])
+    after = recommender.features(FeaturesRequest(user_id=user, item_ids=[item]))
+    assert after.position == recorded.position > before.position
+    clicks = catalog.FEATURES.index("user_clicks_log_1h")
+    assert after.rows[0, clicks] > before.rows[0, clicks]
+    second = recommender.recommend(RecommendRequest(user_id=user, k=5))
+    assert item not in {str(i.item_id) for i in second.items} and second.position >= recorded.position
+    again = recommender.record_events(EventsRequest(events=events))
+    assert (again.accepted, again.duplicates, again.position) == (0, 3, recorded.position)
+    assert recommender.features(FeaturesRequest(user_id=user, item_ids=[item], at=after.at)).rows.tobytes() == (
+        after.rows.tobytes()
+    )
+
+
+def test_events_are_rejected_one_by_one_by_schema_and_by_store(recommender: Recommender, world: World) -> None:
+    good = {"kind": "like", "user_id": world.user_ids[3], "item_id": world.item_ids[0]}
+    events = [{**good, "kind": "stare"}, good, {**good, "item_id": "no such item"}, good, 5, {**good, "consent": False}]
+    answer = recommender.record_events(EventsRequest(events=events))
+    assert answer.accepted == 2
+    assert [r.index for r in answer.rejected] == [0, 2, 4, 5]
+    assert all(r.reason for r in answer.rejected)
+
+
+def test_what_was_served_replays_to_the_same_bytes(world: World, store: OnlineStore, bundle: ServingBundle) -> None:
+    recommender = over(store, bundle, world, "replayed")
+    at = world.simulator_end
+    answers = [
+        recommender.recommend(
+            RecommendRequest(user_id=user, shelf=shelf, k=6, context=Where(at=at - n * HOUR_MS, device=device))
+        )
+        for n, (user, shelf, device) in enumerate(itertools.product(world.user_ids[4:8], SHELVES, ["ios", None]))
+    ]
+    recommender.record_events(  # the log goes on; what was served before must not move
+        EventsRequest(
+            events=[{"kind": "click", "user_id": u, "item_id": world.item_ids[5]} for u in world.user_ids[4:8]]
+        )
+    )
+    recommender.close()
+    rows = served_log.read(served_log.segments(world.settings.home / "replayed")).to_pylist()
+    assert len(rows) == sum(len(answer.items) for answer in answers)
+    assert {row["request_id"] for row in rows} == {answer.request_id for answer in answers}
+    log, items = store.export()
+    users, things, shelves = (key64([row[name] for row in rows]) for name in ("user_id", "item_id", "log_shelf"))
+    devices = np.where([row["device"] is None for row in rows], 0, key64([row["device"] or "" for row in rows]))
+    positions, instants = (np.array([row[name] for row in rows]) for name in ("position", "as_of"))
+    aggregates = sweep.point_in_time(log, items, users, things, positions, instants)
+    context = Context(instants, shelves, devices, np.zeros(len(rows), np.int64), items.lookup(things))
+    replayed = derive(aggregates, context)
+    assert replayed.tobytes() == np.array([row["features"] for row in rows], dtype=np.float32).tobytes()
+    assert {row["fingerprint"] for row in rows} == {catalog.FINGERPRINT, store.fingerprint}
+    assert value(bundle.ranker.predict(replayed).columns()).tolist() == [row["score"] for row in rows]
+
+
+def test_without_its_ranker_the_slate_keeps_the_order_of_retrieval(
+    world: World, store: OnlineStore, bundle: ServingBundle
+) -> None:
+    ranker = Broken(bundle.ranker, RuntimeError("corrupt"))
+    breakers = Breakers(PARTS, failures=2, seconds=3600)
+    recommender = over(store, dataclasses.replace(bundle, ranker=ranker), world, "no_ranker", breakers)
+    for _ in range(3):
+        answer = recommender.recommend(RecommendRequest(user_id=world.user_ids[8], k=5))
+        assert answer.rung == "no_ranker" and len(answer.items) == 5
+        assert all(i.p_click is None and i.expected_watch_seconds is None and i.reason for i in answer.items)
+    assert recommender.state()["breakers"] == {
+        "store": "closed",
+        "journal": "closed",
+        "index": "closed",
+        "ranker": "opened",
+    }
+
+
+def test_predictions_that_are_not_finite_never_reach_a_slate(
+    world: World, store: OnlineStore, bundle: ServingBundle
+) -> None:
+    class Nan:
+        def __init__(self, ranker: Any) -> None:
+            self.ranker = ranker
+
+        def predict(self, features: np.ndarray) -> Any:
+            predictions = self.ranker.predict(features)
+            return dataclasses.replace(predictions, score=np.full(len(features), np.nan))
+
+    recommender = over(store, dataclasses.replace(bundle, ranker=Nan(bundle.ranker)), world, "nan")
+    assert recommender.recommend(RecommendRequest(user_id=world.user_ids[8], k=5)).rung == "no_ranker"
+
+
+def test_without_the_index_a_known_user_gets_cached_candidates_and_a_new_one_what_is_trending(
+    world: World, store: OnlineStore, bundle: ServingBundle
+) -> None:
+    index = Broken(bundle.index, ItemIndexUnavailable("down"))
+    breakers = Breakers(PARTS, failures=2, seconds=0.2)
+    recommender = over(store, dataclasses.replace(bundle, index=index), world, "no_index", breakers)
+    index.is_broken = False
+    full = recommender.recommend(RecommendRequest(user_id=world.user_ids[9], k=5))
+    index.is_broken = True
+    cached = recommender.recommend(RecommendRequest(user_id=world.user_ids[9], k=5))
+    trending = recommender.recommend(RecommendRequest(user_id=world.user_ids[10], k=5))
+    assert (full.rung, cached.rung, trending.rung) == ("full", "cached", "trending")
+    assert len(cached.items) == len(trending.items) == 5
+    assert all(item.p_click is not None for item in [*cached.items, *trending.items])  # still ranked
+    assert {item.source for item in trending.items} == {"trending"}
+    assert recommender.state()["breakers"]["index"] == "opened"
+    index.is_broken = False
+    time.sleep(0.25)
+    assert recommender.recommend(RecommendRequest(user_id=world.user_ids[10], k=5)).rung == "full"
+    assert recommender.state()["breakers"]["index"] == "closed"
+
+
+def test_without_the_store_there_is_a_slate_and_a_clear_word_to_the_other_calls(
+    world: World, store: OnlineStore, bundle: ServingBundle
+) -> None:
+    broken = Broken(store, StoreError("the disk is gone"))
+    recommender = over(broken, bundle, world, "no_store", Breakers(PARTS, failures=100))
+    broken.is_broken = False
+    recommender.recommend(RecommendRequest(user_id=world.user_ids[11], k=5))
+    broken.is_broken = True
+    assert recommender.recommend(RecommendRequest(user_id=world.user_ids[11], k=5)).rung == "cached"
+    trending = recommender.recommend(RecommendRequest(user_id=world.user_ids[12], shelf="podcasts", k=5))
+    assert trending.rung == "trending" and len(trending.items) > 0 and trending.items[0].p_click is None
+    with pytest.raises(Unavailable, match="the disk is gone"):
+        recommender.features(FeaturesRequest(user_id="u", item_ids=["i"]))
+    with pytest.raises(Unavailable, match="the disk is gone"):
+        recommender.record_events(EventsRequest(events=[]))
+
+
+def test_a_full_disk_stops_events_but_not_slates(world: World, store: OnlineStore, bundle: ServingBundle) -> None:
+    class Full:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def append(self, events: Any, received_at: int) -> Any:
+            raise StoreFull("the online store is full: free disk space")
+
+    recommender = over(Full(), bundle, world, "full_disk", Breakers(PARTS, failures=1))
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            recommender.record_events(EventsRequest(events=[]))
+    assert recommender.recommend(RecommendRequest(user_id=world.user_ids[0])).rung == "full"
+
+
+def test_a_slate_that_cannot_be_logged_is_answered_and_counted(
+    world: World, store: OnlineStore, bundle: ServingBundle
+) -> None:
+    (world.settings.home / "a_file").write_text("in the way")
+    recommender = Recommender(store, Fixed(bundle), ServedLog(world.settings.home / "a_file"))
+    assert len(recommender.recommend(RecommendRequest(user_id=world.user_ids[0], k=4)).items) == 4
+    assert recommender.state()["lost_served_rows"] == 4
+
+
+def test_a_recommendation_of_the_past_knows_no_item_published_later(recommender: Recommender, world: World) -> None:
+    items = world.simulator.items()
+    published = dict(zip(items["item_id"].to_pylist(), items["published_at"].to_pylist(), strict=True))
+    early = sorted(published.values())[len(published) // 2]
+    answer = recommender.recommend(RecommendRequest(user_id=world.user_ids[0], k=50, context=Where(at=early)))
+    assert answer.items and all(published[str(item.item_id)] <= early for item in answer.items)
