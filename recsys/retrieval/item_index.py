@@ -177,6 +177,7 @@ class MilvusIndex:
             "grpc.initial_reconnect_backoff_ms": 100,  # a server that came back is found at once, not after 1-120 s
             "grpc.min_reconnect_backoff_ms": 100,
             "grpc.max_reconnect_backoff_ms": 1_000,
+            "grpc.use_local_subchannel_pool": 1,
         }
         self._client: MilvusClient = self._call(
             lambda: MilvusClient(uri=uri, token=token, timeout=timeout, grpc_options=options), "connect"

@@ -1,0 +1,317 @@
+"""Two towers: a user's history and context, and an item's attributes, as unit vectors whose inner product says taste.
+
+`TwoTower` is the network, `QueryTower` the trained and frozen one with numpy on both sides. Both towers share one item
+table, so they are saved, versioned and published together, under one fingerprint that the collection carries too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from recsys.events import DAY_MS, MINUTE_MS
+from recsys.features import catalog
+from recsys.features.log import ItemColumns, Items
+from recsys.features.sweep import History
+from recsys.lake import replacing
+
+AGE_BUCKETS: Final = 24  # log2 of minutes: the last one begins at 16 years
+KIND_CODES: Final = 16
+ITEM_BATCH: Final = 256  # items are embedded in blocks of this shape, so a vector does not depend on its neighbours
+USER_ONLY: Final = frozenset(
+    column for view in catalog.VIEWS if view.entity.parts == ("user",) for column in view.columns
+)
+# Features of the user and the request alone: equal for every candidate. Weekday and slot say when and where it was
+# shown, not what the user likes; one week of log cannot teach a weekday.
+QUERY_FEATURES: Final[tuple[str, ...]] = tuple(
+    feature.name
+    for feature in catalog.FEATURE_DEFINITIONS
+    if set(feature.inputs) <= USER_ONLY | {"as_of"} and feature.name not in ("hour_of_day", "day_of_week")
+)
+CONTEXT_FEATURES: Final = ("shelf_bucket", "device_bucket", "hour_of_day")
+QUERY_COLUMNS: Final = np.array([catalog.FEATURES.index(name) for name in QUERY_FEATURES])
+CONTEXT_COLUMNS: Final = np.array([catalog.FEATURES.index(name) for name in CONTEXT_FEATURES])
+
+
+class TowerError(RuntimeError):
+    """A saved tower is missing, damaged, or was made for other features; the message says which."""
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """Shape of both towers. Defaults were chosen on validation days only."""
+
+    dim: int = 64
+    hidden: int = 256
+    dropout: float = 0.1
+    id_dropout: float = 0.1  # share of training items seen as unknown, so that new ones get a sensible vector
+    min_events: int = 2  # an item or creator with fewer training examples has no row of its own
+    temperature: float = 0.07  # where the learned one starts
+
+
+class QueryBatch(NamedTuple):
+    """Rows of the query tower: history newest first, padded with row 0."""
+
+    items: torch.Tensor  # int32[n, HISTORY_LENGTH], catalogue row + 1; 0 = nothing there
+    kinds: torch.Tensor  # int8[n, HISTORY_LENGTH]
+    ages: torch.Tensor  # int8[n, HISTORY_LENGTH], bucket of the age at the read
+    features: torch.Tensor  # float32[n, len(QUERY_FEATURES)], standardised by the network
+    context: torch.Tensor  # int64[n, 3]: row of shelf, row of device, hour
+
+    def take(self, rows: torch.Tensor) -> QueryBatch:
+        """Those rows."""
+        return QueryBatch(*(column[rows] for column in self))
+
+
+class Vocabulary(NamedTuple):
+    """What the network knows by name. Sorted int64 keys; a key's row is its place + 1, row 0 is everything else."""
+
+    items: np.ndarray
+    creators: np.ndarray
+    categories: np.ndarray
+    shelves: np.ndarray  # values of shelf_bucket
+    devices: np.ndarray
+
+    @staticmethod
+    def rows(vocabulary: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """int64[n], 0 for an unknown key."""
+        if not len(vocabulary):
+            return np.zeros(len(keys), np.int64)
+        at = np.minimum(np.searchsorted(vocabulary, keys), len(vocabulary) - 1)
+        return np.where(vocabulary[at] == keys, at + 1, 0)
+
+
+def age_bucket(ms: np.ndarray) -> np.ndarray:
+    """int8: 0 below a minute, then one per doubling."""
+    minutes = np.maximum(ms, 0) // MINUTE_MS
+    return np.minimum(np.frexp(minutes.astype(np.float64))[1], AGE_BUCKETS - 1).astype(np.int8)
+
+
+class TwoTower(nn.Module):
+    """The network. Its buffers hold all it needs to know of the training data: vocabularies, catalogue, statistics."""
+
+    catalogue_keys: torch.Tensor  # int64[items], sorted
+    catalogue_codes: torch.Tensor  # int64[items + 1, 4], row 0: no item
+    features_mean: torch.Tensor
+    features_scale: torch.Tensor
+    item_mean: torch.Tensor
+    item_scale: torch.Tensor
+
+    def __init__(self, config: TowerConfig, vocabulary: Vocabulary, catalogue: Items) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        for name, keys in vocabulary._asdict().items():
+            self.register_buffer(f"vocabulary_{name}", torch.from_numpy(np.asarray(keys, np.int64)))
+        self.register_buffer("catalogue_keys", torch.from_numpy(np.asarray(catalogue.item_key, np.int64)))
+        codes = np.concatenate(
+            [np.zeros((1, 4), np.int64), self.codes(vocabulary, catalogue.item_key, catalogue.columns)]
+        )
+        self.register_buffer("catalogue_codes", torch.from_numpy(codes))
+        for name, width in (("features", len(QUERY_FEATURES)), ("item", 2)):
+            self.register_buffer(f"{name}_mean", torch.zeros(width))
+            self.register_buffer(f"{name}_scale", torch.ones(width))
+
+        self.item_id = nn.Embedding(len(vocabulary.items) + 1, dim)
+        self.creator = nn.Embedding(len(vocabulary.creators) + 1, dim)
+        self.category = nn.Embedding(len(vocabulary.categories) + 1, dim)
+        self.item_type = nn.Embedding(KIND_CODES, dim)
+        self.content = nn.Linear(2, dim)
+        self.item_mix = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+
+        self.kind_weight = nn.Embedding(KIND_CODES, 1)
+        self.age_weight = nn.Embedding(AGE_BUCKETS, 1)
+        self.shelf = nn.Embedding(len(vocabulary.shelves) + 1, 32)
+        self.device = nn.Embedding(len(vocabulary.devices) + 1, 8)
+        self.hour = nn.Embedding(24, 8)
+        self.query_mix = nn.Sequential(
+            nn.Linear(dim + 32 + 8 + 8 + len(QUERY_FEATURES) + 1, config.hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, dim),
+        )
+        self.log_scale = nn.Parameter(torch.tensor(-float(np.log(config.temperature))))
+        for table in (self.item_id, self.creator, self.category, self.item_type):
+            nn.init.normal_(table.weight, std=0.1)
+        for table in (self.kind_weight, self.age_weight):
+            nn.init.zeros_(table.weight)
+
+    @staticmethod
+    def codes(vocabulary: Vocabulary, item_keys: np.ndarray, columns: ItemColumns) -> np.ndarray:
+        """Rows in the four tables of each item, int64[n, 4]: id, creator, category, type."""
+        return np.stack(
+            [
+                Vocabulary.rows(vocabulary.items, item_keys),
+                Vocabulary.rows(vocabulary.creators, columns.creator_key),
+                Vocabulary.rows(vocabulary.categories, columns.category_key),
+                np.clip(columns.item_type, 0, KIND_CODES - 1),
+            ],
+            axis=1,
+        )
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabularies in its buffers."""
+        return Vocabulary(*(self.get_buffer(f"vocabulary_{name}").cpu().numpy() for name in Vocabulary._fields))
+
+    def identity(self, codes: torch.Tensor) -> torch.Tensor:
+        """Sum of the embeddings of id, creator, category and type: float32[..., dim] of int64[..., 4]."""
+        a, b, c, d = codes.unbind(-1)
+        return self.item_id(a) + self.creator(b) + self.category(c) + self.item_type(d)
+
+    def embed_items(self, codes: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        """Item tower: unit vectors float32[n, dim] of codes int64[n, 4] and numbers float32[n, 2] (`item_numbers`)."""
+        if self.training and self.config.id_dropout:
+            unknown = torch.rand(len(codes), device=codes.device) < self.config.id_dropout
+            codes = torch.cat([codes[:, :1].masked_fill(unknown[:, None], 0), codes[:, 1:]], dim=1)
+        x = self.identity(codes) + self.content((numbers - self.item_mean) / self.item_scale)
+        return functional.normalize(x + self.item_mix(x), dim=-1)
+
+    def embed_queries(self, batch: QueryBatch) -> torch.Tensor:
+        """Query tower: unit vectors float32[n, dim]."""
+        items = batch.items.long()
+        empty = items == 0
+        weight = (self.kind_weight(batch.kinds.long()) + self.age_weight(batch.ages.long())).squeeze(-1)
+        weight = torch.softmax(weight.masked_fill(empty, -1e9), dim=1).masked_fill(empty, 0.0)
+        history = torch.einsum("nl,nld->nd", weight, self.identity(self.catalogue_codes[items]))
+        known = torch.log1p((~empty).sum(dim=1, keepdim=True).float())
+        shelf, device, hour = batch.context.unbind(-1)
+        numbers = ((batch.features - self.features_mean) / self.features_scale).clamp(-5, 5)
+        parts = [3.0 * history, self.shelf(shelf), self.device(device), self.hour(hour), numbers, known]
+        return functional.normalize(history + self.query_mix(torch.cat(parts, dim=1)), dim=-1)
+
+    def queries(self, history: History, as_of: np.ndarray, features: np.ndarray) -> QueryBatch:
+        """Tensors of read rows: `history` and `as_of` as the sweep gives them, features float32[n, FEATURES]."""
+        length = catalog.HISTORY_LENGTH
+        at = history.stop[:, None] - 1 - np.arange(length)
+        there = at >= history.start[:, None]
+        at = np.where(there, at, 0)
+        if not len(history.item_key):
+            history = history._replace(
+                item_key=np.zeros(1, np.int64), kind=np.zeros(1, np.int8), occurred_at=np.zeros(1, np.int64)
+            )
+        rows = Vocabulary.rows(self.catalogue_keys.cpu().numpy(), history.item_key).astype(np.int32)
+        ages = age_bucket(as_of[:, None] - history.occurred_at[at])
+        vocabulary = self.vocabulary
+        context = features[:, CONTEXT_COLUMNS].astype(np.int64)
+        context[:, 0] = Vocabulary.rows(vocabulary.shelves, context[:, 0])
+        context[:, 1] = Vocabulary.rows(vocabulary.devices, context[:, 1])
+        return QueryBatch(
+            torch.from_numpy(np.where(there, rows[at], 0).astype(np.int32)),
+            torch.from_numpy(np.where(there, history.kind[at], 0).astype(np.int8)),
+            torch.from_numpy(np.where(there, ages, 0).astype(np.int8)),
+            torch.from_numpy(np.ascontiguousarray(features[:, QUERY_COLUMNS], dtype=np.float32)),
+            torch.from_numpy(context),
+        )
+
+
+def item_numbers(columns: ItemColumns, as_of: np.ndarray) -> np.ndarray:
+    """float32[n, 2]: log of the duration in seconds, log of the days since publication (0 where unknown)."""
+    days = np.where(columns.published_at > 0, np.maximum(as_of - columns.published_at, 0) / DAY_MS, 0.0)
+    return np.stack([np.log1p(columns.duration_ms / 1000.0), np.log1p(days)], axis=1).astype(np.float32)
+
+
+class QueryTower:
+    """The trained towers, frozen: numpy in, numpy out, the same bytes for the same row."""
+
+    WEIGHTS: Final = "weights.pt"
+    FACTS: Final = "tower.json"
+
+    def __init__(self, network: TwoTower, trained_until: int) -> None:
+        """`trained_until`: instant (ms) of the last event learned from; items are embedded as of then."""
+        self.network = network.cpu().eval()
+        self.trained_until = trained_until
+        self.dim = network.config.dim
+        digest = hashlib.sha256(f"{catalog.FINGERPRINT}{asdict(network.config)}{trained_until}".encode())
+        for name, tensor in sorted(network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        self.fingerprint: str = digest.hexdigest()[:16]
+
+    def embed_user(
+        self, item_keys: np.ndarray, kinds: np.ndarray, occurred_at: np.ndarray, as_of: int, features: np.ndarray
+    ) -> np.ndarray:
+        """Unit vector float32[dim] of one request.
+
+        Always a batch of one, in evaluation too: a matrix product rounds by its shape.
+
+        Args:
+            item_keys, kinds, occurred_at: engaged events in log order (oldest first), int64, int8, int64 [m]
+            as_of: instant of the request, UTC ms
+            features: float32[len(catalog.FEATURES)], any candidate's row: only what all candidates share is read
+        """
+        history = History(item_keys, kinds, occurred_at, np.zeros(1, np.int64), np.array([len(item_keys)], np.int64))
+        with torch.inference_mode():
+            batch = self.network.queries(history, np.array([as_of], np.int64), features.reshape(1, -1))
+            vector: np.ndarray = self.network.embed_queries(batch)[0].numpy()
+        return vector
+
+    def embed_items(self, items: Items) -> np.ndarray:
+        """Unit vectors float32[n, dim], in the order of `items`; an item never seen in training has one too."""
+        as_of = np.full(len(items.item_key), self.trained_until, np.int64)
+        codes = TwoTower.codes(self.network.vocabulary, items.item_key, items.columns)
+        numbers = item_numbers(items.columns, as_of)
+        blocks = []
+        with torch.inference_mode():
+            for start in range(0, len(codes), ITEM_BATCH):
+                pad = max(0, start + ITEM_BATCH - len(codes))
+                block = np.pad(codes[start : start + ITEM_BATCH], ((0, pad), (0, 0)))
+                block_numbers = np.pad(numbers[start : start + ITEM_BATCH], ((0, pad), (0, 0)))
+                vectors = self.network.embed_items(torch.from_numpy(block), torch.from_numpy(block_numbers))
+                blocks.append(vectors[: ITEM_BATCH - pad].numpy())
+        return np.concatenate(blocks) if blocks else np.empty((0, self.dim), np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write the towers into `folder`: weights, and facts that name config, features and fingerprint."""
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {
+            "config": asdict(self.network.config),
+            "features": catalog.FINGERPRINT,
+            "fingerprint": self.fingerprint,
+            "trained_until": self.trained_until,
+        }
+        with replacing(folder / self.WEIGHTS) as path:
+            torch.save(self.network.state_dict(), path)
+        with replacing(folder / self.FACTS) as path:
+            path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> QueryTower:
+        """The towers of `folder`.
+
+        Raises:
+            TowerError: a file is missing or damaged, or the towers were trained on other features than the catalogue's.
+        """
+        try:
+            facts = json.loads((folder / cls.FACTS).read_text())
+            state = torch.load(folder / cls.WEIGHTS, weights_only=True, map_location="cpu")
+            if facts["features"] != catalog.FINGERPRINT:
+                raise TowerError(
+                    f"the towers in {folder} read features {facts['features']}, this code computes "
+                    f"{catalog.FINGERPRINT}: train them again (materialize two_tower)"
+                )
+            vocabulary = Vocabulary(*(state[f"vocabulary_{name}"].numpy() for name in Vocabulary._fields))
+            keys = state["catalogue_keys"].numpy()
+            blank = ItemColumns(*(np.zeros(len(keys), np.int64) for _ in ItemColumns._fields))
+            network = TwoTower(TowerConfig(**facts["config"]), vocabulary, Items(keys, blank))
+            network.load_state_dict(state)
+            tower = cls(network, int(facts["trained_until"]))
+        except FileNotFoundError as error:
+            raise TowerError(f"{error.filename} is missing: materialize two_tower first") from None
+        except TowerError:
+            raise
+        except Exception as error:  # torch raises a dozen kinds for a torn file
+            raise TowerError(
+                f"the towers in {folder} cannot be read ({error!s:.120}): materialize two_tower"
+            ) from error
+        if tower.fingerprint != facts["fingerprint"]:
+            raise TowerError(f"the towers in {folder} are not what was saved there: materialize two_tower again")
+        return tower
