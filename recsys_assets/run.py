@@ -6,16 +6,21 @@ In process, because 15 trivial assets take 3 s this way and 26 s through the mul
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
-import traceback
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from recsys.lake import Lake
+from recsys.registry import Registry
 from recsys.settings import Settings, SettingsError, from_environment
 from recsys_assets.home import HomeError, one_run_at_a_time, prepare
 
@@ -88,32 +93,48 @@ class Progress:
 
 
 def main() -> int:
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    screen = os.fdopen(os.dup(1), "w", buffering=1)
+    console = Console(file=screen, soft_wrap=True, width=None if screen.isatty() else 160)
     try:
         settings = from_environment()
         prepare(settings)
-        with one_run_at_a_time(settings):
+        with one_run_at_a_time(settings), _noise_to(settings.home / "run.log"):
             return _run(settings, console)
     except (SettingsError, HomeError) as error:
-        console.print(f"[red]{escape(str(error))}[/]")
+        console.print(f"[red]{escape(str(error))}[/]", highlight=False)
         return 2
+
+
+@contextmanager
+def _noise_to(path: Path) -> Iterator[None]:
+    """What dbt, Lightning and their servers would print goes to a file, so that the screen keeps one line a stage."""
+    out, err = os.dup(1), os.dup(2)
+    with path.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, force=True)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(out, 1)
+        os.dup2(err, 2)
 
 
 def _run(settings: Settings, console: Console) -> int:
     began = time.monotonic()
-    log = settings.home / "run.log"
-    logging.basicConfig(filename=log, filemode="w", level=logging.INFO, force=True)
-    logging.captureWarnings(True)
     with console.status("loading the asset graph"):
         import dagster as dg
 
+        from recsys.retrieval.milvus_server import running_milvus, stop_milvus
         from recsys.sources.source import SourceError, open_source
 
         try:
             source = open_source(settings)
             first, last = source.first_day(), source.last_day()
         except SourceError as error:
-            console.print(f"[red]{escape(str(error))}[/]")
+            console.print(f"[red]{escape(str(error))}[/]", highlight=False)
             return 2
         from recsys_assets.definitions import defs
 
@@ -121,15 +142,13 @@ def _run(settings: Settings, console: Console) -> int:
         job = definitions.resolve_implicit_global_asset_job_def()
         graph = definitions.resolve_asset_graph()
     groups = {key.to_user_string(): graph.get(key).group_name or "" for key in graph.get_all_asset_keys()}
-    console.print(
-        f"source [bold]{settings.source}[/], days {first} to {last}, everything under {escape(str(settings.home))}",
-        highlight=False,
-    )
+    console.print(f"source [bold]{settings.source}[/], days {first} to {last}, written to {escape(str(settings.home))}")
     progress = Progress(console, groups)
-    with dg.DagsterInstance.get() as instance:
-        run_id = str(uuid.uuid4())
-        instance.add_event_listener(run_id, progress)
-        with console.status("materializing"):
+    was_running = running_milvus(Lake(settings.home).milvus) is not None  # a service may be using it
+    try:
+        with dg.DagsterInstance.get() as instance, console.status("materializing"):
+            run_id = str(uuid.uuid4())
+            instance.add_event_listener(run_id, progress)
             result = job.execute_in_process(
                 instance=instance,
                 run_id=run_id,
@@ -137,8 +156,15 @@ def _run(settings: Settings, console: Console) -> int:
                 tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
-    seconds = time.monotonic() - began
-    if not result.success:
+        return _ending(settings, console, progress, result.success, time.monotonic() - began)
+    finally:
+        if not was_running:
+            stop_milvus(settings)
+
+
+def _ending(settings: Settings, console: Console, progress: Progress, success: bool, seconds: float) -> int:
+    log = settings.home / "run.log"
+    if not success:
         failed = [c for c in progress.checks if not c[2] and c[3] == "ERROR"]
         why = progress.failure or "; ".join(f"{a}: {n}: {w}" for a, n, _, _, w in failed) or "see the log"
         console.print(f"\n[red bold]stopped after {seconds:.0f} s[/]: {escape(why)}", highlight=False)
@@ -148,11 +174,13 @@ def _run(settings: Settings, console: Console) -> int:
 
     try:
         summarize(settings, console, progress.checks)
-    except Exception as error:  # the run itself succeeded: say so, then what could not be shown
-        story.error("summary failed\n%s", traceback.format_exc())
+    except Exception as error:  # the graph itself succeeded: say so, then what could not be shown
+        story.exception("summary failed")
         console.print(f"[red]everything is materialized, but the summary could not be shown: {escape(str(error))}[/]")
         return 1
-    console.print(f"\ndone in [bold]{seconds:.0f} s[/]. Next: [bold]make serve[/]", highlight=False)
+    champion = Registry(Lake(settings.home).registry).champion()
+    command = "make serve" if champion else "make dev, and look at why the gate refused"
+    console.print(f"\ndone in [bold]{seconds:.0f} s[/]. Next: [bold]{command}[/]", highlight=False)
     return 0
 
 
