@@ -16,7 +16,7 @@ from recsys.evaluation.bootstrap import Resamples, interval
 from recsys.lake import replacing
 from recsys.ranking.ranker import Predictions
 from recsys.training_sets.examples import slates
-from recsys.training_sets.split import Split
+from recsys.training_sets.split import PARTS, Split
 
 LABELS: Final = ("click", "long_view")
 RANKING_K: Final = (5, 10)
@@ -49,8 +49,9 @@ class Rows:
 def ranking(rows: Rows, predictions: Predictions) -> dict[str, Any]:
     """Metrics of one model.
 
-    `auc`, `log_loss` and `calibration_error` judge each label's probability; `gauc` and `ndcg@k` judge `score`, by user (the public KuaiRand protocol: groups span days); `gauc@slate` and `ndcg@5@slate` judge it
-    among what one user saw at one moment, which is what a served slate is.
+    `auc`, `log_loss` and `calibration_error` judge each label's probability. `gauc` and `ndcg@k` judge `score` by user
+    (the public KuaiRand protocol: a group spans days). `gauc@slate` judges it among what one user saw at one moment,
+    which is what a served slate is.
     """
     probabilities = {"click": predictions.p_click, "long_view": predictions.p_long_view}
     found: dict[str, Any] = {}
@@ -165,13 +166,13 @@ def regret(rows: Rows, truth: np.ndarray, scores: Mapping[str, np.ndarray]) -> d
 
 
 def data_facts(source: str, split: Split, test: pl.DataFrame, rows_by_part: Mapping[str, int]) -> dict[str, Any]:
-    """What the figures were measured on."""
-    parts: dict[str, dict[str, Any]] = {part: dict(facts) for part, facts in split.describe().items()}
-    for part, rows in rows_by_part.items():
-        parts[part]["impressions"] = rows
+    """What the figures were measured on: source, days and impressions of each part, and what the metrics mean."""
     return {
         "source": source,
-        "split": parts,
+        "first_day": split.train[0],
+        "last_day": split.test[-1],
+        "split": {part: list(split.days(part)) for part in PARTS},
+        "impressions": dict(rows_by_part),
         "test_users": test["user_key"].n_unique(),
         "test_items": test["item_key"].n_unique(),
         "conventions": {

@@ -27,7 +27,7 @@ class Head:
 SHARED: Final[Mapping[str, Any]] = {
     "tree_method": "hist",
     "max_depth": 5,
-    "eta": 0.1,
+    "eta": 0.08,
     "min_child_weight": 20,
     "subsample": 0.8,
     "colsample_bytree": 0.3,
@@ -35,7 +35,7 @@ SHARED: Final[Mapping[str, Any]] = {
     "max_bin": 64,
 }
 ROUNDS: Final = 300
-PATIENCE: Final = 15  # rounds without a better validation metric
+PATIENCE: Final = 20  # rounds without a better validation metric
 
 HEADS: Final[Mapping[str, Head]] = {
     "click": Head("binary:logistic", "auc", lambda e: e.click, is_calibrated=True),
@@ -48,5 +48,5 @@ HEADS: Final[Mapping[str, Head]] = {
         lambda e: e.watch_ms / 1000.0,
         params={"tweedie_variance_power": 1.5, "max_depth": 4},
     ),
-    "order": Head("rank:ndcg", "ndcg@5", lambda e: e.relevance, is_grouped=True, params={"min_child_weight": 10}),
+    "order": Head("rank:ndcg", "ndcg", lambda e: e.relevance, is_grouped=True, params={"min_child_weight": 10}),
 }

@@ -1,7 +1,7 @@
 """The default ranker: boosted trees, one booster a head. The only module that imports xgboost.
 
-Order and probability are two jobs: logistic heads, calibrated on validation, give P(click) and P(long view); a head
-trained on the order inside users and slates gives `score`.
+Order and probability are two jobs: logistic heads, calibrated on validation, give P(click) and P(long view); the order
+head starts from the long-view head and learns what the order inside users and slates still lacks: `score`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recsys.ranking.ranker import FILE, Predictions, RankerError, read_header
 from recsys.training_sets.examples import Examples
 
 EXPLAINED: Final = "long_view"  # the head whose contributions become reasons: a long view is the aim
-ORDER_LOGIT_WEIGHT: Final = 0.0
+STARTS_FROM: Final = "long_view"  # the order head learns what this head's order still lacks
 
 
 class TrainingError(ValueError):
@@ -52,7 +52,7 @@ class XGBoostRanker:
             p_click=self.calibrations["click"](self.margin("click", rows)),
             p_long_view=self.calibrations["long_view"](long_view),
             watch_seconds=self._raw("watch_seconds", rows, "value"),
-            score=self.margin("order", rows) + ORDER_LOGIT_WEIGHT * long_view,
+            score=long_view + self.margin("order", rows),
         )
 
     def margin(self, head: str, features: np.ndarray) -> np.ndarray:
@@ -167,8 +167,9 @@ def train(
     for name, head in HEADS.items():
         learned, judged = quantiles, held_out
         if head.is_grouped:
-            learned = _grouped(train_rows, head, threads, None)
-            judged = _grouped(validation_rows, head, threads, learned)
+            start = boosters[STARTS_FROM]
+            learned = _grouped(train_rows, head, threads, start, None)
+            judged = _grouped(validation_rows, head, threads, start, learned)
         else:
             learned.set_label(head.target(train_rows))
             judged.set_label(head.target(validation_rows))
@@ -212,7 +213,9 @@ def _fit(
     return booster, facts
 
 
-def _grouped(rows: Examples, head: Head, threads: int, ref: xgb.DMatrix | None) -> xgb.QuantileDMatrix:
+def _grouped(
+    rows: Examples, head: Head, threads: int, start: xgb.Booster, ref: xgb.DMatrix | None
+) -> xgb.QuantileDMatrix:
     """Rows by user, then by slate: both orders are learned. Groups of one grade teach nothing and stay out."""
     relevance = head.target(rows)
     parts = [_mixed_groups(groups, relevance) for groups in (rows.user, rows.slate)]
@@ -221,8 +224,15 @@ def _grouped(rows: Examples, head: Head, threads: int, ref: xgb.DMatrix | None) 
         raise TrainingError("no user has two impressions with different outcomes: there is no order to learn")
     offset = int(parts[0].group.max()) + 1 if len(parts[0].group) else 0
     group = np.concatenate([parts[0].group, parts[1].group + offset])
+    chosen = rows.features[index]
     return xgb.QuantileDMatrix(
-        rows.features[index], relevance[index], qid=group, nthread=threads, ref=ref, max_bin=SHARED["max_bin"]
+        chosen,
+        relevance[index],
+        base_margin=start.inplace_predict(chosen, predict_type="margin", validate_features=False),
+        qid=group,
+        nthread=threads,
+        ref=ref,
+        max_bin=SHARED["max_bin"],
     )
 
 

@@ -10,7 +10,13 @@ import polars as pl
 
 from recsys.training_sets.split import Part, Split
 
-LABELS: Final = ("click", "long_view", "watch_ms")
+# label -> the cleaned column that says when it was known
+KNOWN_AT: Final = {
+    "click": "click_received_at",
+    "long_view": "long_view_received_at",
+    "watch_ms": "outcome_received_at",
+}
+LABELS: Final = tuple(KNOWN_AT)
 KEYS: Final = (
     "impression_id",
     "position",
@@ -25,8 +31,7 @@ KEYS: Final = (
     "date",
     "shelf",
     "device",
-    "slot",
-)
+)  # the slot is a feature
 
 
 class AssembleError(ValueError):
@@ -52,7 +57,7 @@ def assemble(
     """Rows of one part in the order of the log, columns KEYS + LABELS + `names` (float32).
 
     A label counts only what the log had received when the part ended: an impression of the last training evening
-    whose outcomes came in after midnight has the labels of one without outcomes, as it would have had on that night.
+    that was clicked, and whose click came in after midnight, is one without a click, as it was on that night.
 
     Args:
         impressions: cleaned impressions, one row an `impression_id`.
@@ -61,13 +66,12 @@ def assemble(
     Raises:
         AssembleError: when an impression of the part has no feature row, or several.
     """
-    late = pl.col("outcome_received_at").fill_null(0) >= split.ends_at(part, utc_offset_ms)
+    end = split.ends_at(part, utc_offset_ms)
+    late = {label: (pl.col(known).fill_null(0) >= end) & (pl.col(label) > 0) for label, known in KNOWN_AT.items()}
+    seen = {label: pl.when(hidden).then(0).otherwise(pl.col(label)).cast(pl.Int64) for label, hidden in late.items()}
     shown = (
         impressions.filter(pl.col("date").is_in(list(split.days(part))))
-        .with_columns(
-            is_hidden=late & (pl.col("click") + pl.col("long_view") + pl.col("watch_ms") > 0),
-            **{label: pl.when(late).then(0).otherwise(pl.col(label)).cast(pl.Int64) for label in LABELS},
-        )
+        .with_columns(is_hidden=pl.any_horizontal(late.values()), **seen)
         .with_columns(pl.col("click", "long_view").cast(pl.Int8))
         .select(*KEYS, *LABELS, "is_hidden")
         .collect()

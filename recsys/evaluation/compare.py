@@ -1,0 +1,121 @@
+"""The whole comparison: models and heuristics scored on the same rows, judged, and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from recsys.evaluation import gates, plots, report
+from recsys.evaluation.heuristics import RETRIEVERS, SIGNALS, Heuristic, Queries
+from recsys.evaluation.report import IdType, Rows
+from recsys.features.log import EventLog, Items
+from recsys.ranking.ranker import Predictions, Ranker
+from recsys.training_sets.examples import matrix
+from recsys.training_sets.split import PARTS, Split
+
+CHAMPION: Final = "champion"
+PREVIOUS: Final = "previous_champion"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compared, and on what."""
+
+    parts: Mapping[str, pl.DataFrame]  # training-set tables by part
+    challenger: Ranker
+    previous: Ranker | None  # of the registry; None before the first promotion or when it knows other features
+    candidates: Mapping[str, np.ndarray]  # by source: int64[q, report.CANDIDATES] item keys of the retrieval task
+    source: str
+    id_type: IdType
+    truth: np.ndarray | None = None  # true P(long view) of the test rows in slot 0, where the source knows it
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The report, the rows behind it, and the verdict on the challenger."""
+
+    evaluation: dict[str, Any]
+    predictions: pl.DataFrame
+    verdict: gates.Verdict
+
+
+def compare(subject: Subject) -> Comparison:
+    """Score every model and heuristic on the test rows, and judge the challenger.
+
+    The one that stands after the verdict is called `champion` everywhere: the challenger when it passed, else the
+    previous champion when there is one.
+    """
+    test, validation = subject.parts["test"], subject.parts["validation"]
+    rows = Rows.of(test)
+    predicted: dict[str, Predictions] = {subject.challenger.name: _predict(subject.challenger, test)}
+    if subject.previous is not None:
+        predicted[PREVIOUS] = _predict(subject.previous, test)
+    predicted |= {name: Heuristic.fit(name, validation).score(test) for name in SIGNALS}
+    split = Split(*(tuple(subject.parts[part]["date"].unique().sort().to_list()) for part in PARTS))
+    evaluation: dict[str, Any] = {
+        **report.data_facts(subject.source, split, test, {part: subject.parts[part].height for part in PARTS}),
+        "challenger": subject.challenger.name,
+        "previous": PREVIOUS if subject.previous is not None else None,
+        "heuristics": list(SIGNALS),
+        "ranking": {name: report.ranking(rows, found) for name, found in predicted.items()},
+        "intervals": report.paired_intervals(rows, predicted, subject.challenger.name),
+        "retrieval": report.evaluate_retrieval(subject.candidates, report.retrieval_task(test)),
+    }
+    if subject.truth is not None:
+        evaluation["regret"] = report.regret(rows, subject.truth, _served_scores(subject, predicted))
+    verdict = gates.decide(evaluation)
+    names = {subject.challenger.name: CHAMPION} if verdict.passed else {PREVIOUS: CHAMPION}
+    evaluation = _renamed(evaluation, names)
+    named = {names.get(name, name): found for name, found in predicted.items()}
+    evaluation["champion_is"] = {new: old for old, new in names.items() if old in predicted}.get(CHAMPION)
+    return Comparison(evaluation, report.predictions_table(test, named, subject.id_type), verdict)
+
+
+def write(folder: Path, comparison: Comparison, test: pl.DataFrame) -> None:
+    """evaluation.json, predictions.parquet and the plots."""
+    report.write(folder, comparison.evaluation, comparison.predictions)
+    plots.ranking_bars(comparison.evaluation["ranking"], folder / "ranking.svg")
+    best = comparison.evaluation["challenger"]
+    mine = comparison.predictions.filter(pl.col("model") == best)
+    probabilities = {"click": mine["p_click"].to_numpy(), "long_view": mine["p_long_view"].to_numpy()}
+    plots.calibration(Rows.of(test).labels, probabilities, folder / "calibration.svg")
+
+
+def retrieve_with_heuristics(
+    log: EventLog, items: Items, task: report.RetrievalTask, k: int = report.CANDIDATES
+) -> dict[str, np.ndarray]:
+    """Candidates of every retrieval heuristic for the task's queries, int64[q, k] item keys each."""
+    queries = Queries(task.user_key, task.as_of)
+    return {name: retrieve(log, items, queries, k) for name, retrieve in RETRIEVERS.items()}
+
+
+def _predict(ranker: Ranker, rows: pl.DataFrame) -> Predictions:
+    return ranker.predict(matrix(rows, ranker.feature_names))
+
+
+def _served_scores(subject: Subject, predicted: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
+    """Scores as the service would give them: every candidate in slot 0."""
+    scores = {name: found.score for name, found in predicted.items()}
+    test = subject.parts["test"]
+    if "slot" in test.columns:
+        test = test.with_columns(slot=pl.lit(0.0, pl.Float32))
+    scores[subject.challenger.name] = _predict(subject.challenger, test).score
+    if subject.previous is not None:
+        scores[PREVIOUS] = _predict(subject.previous, test).score
+    return scores
+
+
+def _renamed(evaluation: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The report with models called by their new names, as keys and as values."""
+    renamed = dict(evaluation)
+    for table in ("ranking", "intervals", "regret"):
+        if table in renamed:
+            renamed[table] = {names.get(name, name): value for name, value in renamed[table].items()}
+    for role in ("challenger", "previous"):
+        renamed[role] = names.get(renamed[role], renamed[role])
+    return renamed

@@ -1,0 +1,63 @@
+"""Who takes part in the comparison: read from the lake, the registry and the source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from recsys.lake import Lake
+from recsys.settings import Settings
+from recsys.sources.source import Source
+
+if TYPE_CHECKING:
+    from recsys.evaluation.report import RetrievalTask
+    from recsys.ranking.ranker import Ranker
+
+
+def tables(lake: Lake, parts: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Training-set tables by part."""
+    read = {part: pl.from_arrow(lake.read(lake.table("training_sets", part))) for part in parts}
+    return {part: frame for part, frame in read.items() if isinstance(frame, pl.DataFrame)}
+
+
+def previous_champion(lake: Lake, challenger: Ranker) -> Ranker | None:
+    """The ranker now promoted, when it can be asked about the same features."""
+    from recsys.ranking.ranker import load_ranker
+    from recsys.registry import Registry
+
+    bundle = Registry(lake.registry).champion()
+    if bundle is None:
+        return None
+    previous = load_ranker(bundle.path / "ranker")
+    return previous if previous.fingerprint == challenger.fingerprint else None
+
+
+def candidates(settings: Settings, lake: Lake, task: RetrievalTask) -> Mapping[str, np.ndarray]:
+    """Candidate lists of the heuristics for every query of the task, as the log stood at its instant."""
+    from recsys.evaluation.compare import retrieve_with_heuristics
+    from recsys.features.log import EventLog, from_table, items_from_table
+
+    columns = [*(name for name in EventLog._fields if name != "kind"), "kind_code"]
+    log = from_table(lake.read_days(lake.days("cleaned", "events"), "cleaned", "events", columns=columns))
+    items = items_from_table(lake.read(lake.table("cleaned", "items")))
+    return retrieve_with_heuristics(log, items, task)
+
+
+def true_long_views(source: Source, test: pl.DataFrame) -> np.ndarray | None:
+    """True P(long view) of every test row in the first slot, where the source knows it; impressions told by the
+    service may name users that the simulator does not have: then there is no truth for the whole.
+    """
+    from recsys.sources.simulator import Simulator
+
+    if not isinstance(source, Simulator):
+        return None
+    try:
+        found = source.truth.outcome(
+            test["user_id"].to_list(), test["item_id"].to_list(), test["occurred_at"].to_numpy()
+        )
+    except KeyError:
+        return None
+    return found.long_view

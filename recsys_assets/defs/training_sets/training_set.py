@@ -1,0 +1,51 @@
+"""Impressions, features and labels, split by time: what every model of this run learns from and is judged on."""
+
+import dagster as dg
+import polars as pl
+import pyarrow.parquet as pq
+
+from recsys.features.catalog import FEATURES, FINGERPRINT
+from recsys.lake import Lake
+from recsys.sources.source import open_source
+from recsys.training_sets.assemble import assemble
+from recsys.training_sets.split import PARTS, split_by_date
+from recsys_assets.resources import Workspace
+
+
+@dg.asset(deps=["impressions", "impression_features"], kinds={"polars", "parquet"}, owners=["team:recsys"])
+def training_set(workspace: Workspace) -> dg.MaterializeResult:
+    """Train, validation and test rows: the last days are test, the days before them validation, the rest train."""
+    settings, lake = workspace.settings, workspace.lake
+    offset = open_source(settings).utc_offset_ms
+    impressions, features = (_scan(lake, stage) for stage in ("cleaned", "features"))
+    dates = impressions.select(pl.col("date").unique()).collect()["date"].to_list()
+    split = split_by_date(dates, settings.validation_days, settings.test_days)
+    facts: dict[str, int | str] = {"fingerprint": FINGERPRINT}
+    rows = 0
+    for part in PARTS:
+        made = assemble(impressions, features, FEATURES, split, part, offset)
+        rows += lake.write(made.frame.to_arrow(), lake.table("training_sets", part))
+        facts |= {f"{part}_rows": made.frame.height, f"{part}_labels_not_known_yet": made.hidden_labels}
+        facts |= {f"{part}_days": f"{split.days(part)[0]} to {split.days(part)[-1]}"}
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows, **facts})
+
+
+@dg.asset_check(asset="training_set", blocking=True)
+def every_impression_is_in_one_part(workspace: Workspace) -> dg.AssetCheckResult:
+    """Train, validation and test rows add up to the cleaned impressions."""
+    lake = workspace.lake
+    given = sum(_rows(lake.day(day, "cleaned", "impressions")) for day in lake.days("cleaned", "impressions"))
+    made = {part: _rows(lake.table("training_sets", part)) for part in PARTS}
+    return dg.AssetCheckResult(
+        passed=given == sum(made.values()),
+        description=f"{given:,} impressions = " + " + ".join(f"{rows:,} {part}" for part, rows in made.items()),
+        metadata={"impressions": given, **made},
+    )
+
+
+def _scan(lake: Lake, stage: str) -> pl.LazyFrame:
+    return pl.scan_parquet([lake.day(day, stage, "impressions") for day in lake.days(stage, "impressions")])
+
+
+def _rows(path: object) -> int:
+    return int(pq.read_metadata(path).num_rows)
