@@ -1,0 +1,134 @@
+"""A check at each border a table crosses: its suite (expectations/), and that no row went missing on the way."""
+
+import dagster as dg
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recsys.events import KINDS
+from recsys.lake import Lake
+from recsys_assets.checks.days import days_of_run
+from recsys_assets.checks.validation import Suite, to_check_result, validate
+from recsys_assets.resources import Workspace
+
+
+@dg.asset_check(asset="raw_events", blocking=True)
+def raw_events_meet_expectations(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+    """Raw events have the agreed columns and are mostly usable."""
+    from expectations.events import RAW_EVENTS
+
+    return _validated(context, workspace.lake, RAW_EVENTS, "raw", "events")
+
+
+@dg.asset_check(asset="cleaned_events", blocking=True)
+def cleaned_events_meet_expectations(
+    context: dg.AssetCheckExecutionContext, workspace: Workspace
+) -> dg.AssetCheckResult:
+    """Cleaned events are what every feature assumes them to be."""
+    from expectations.events import CLEANED_EVENTS
+
+    return _validated(context, workspace.lake, CLEANED_EVENTS, "cleaned", "events")
+
+
+@dg.asset_check(asset="impressions", blocking=True)
+def impressions_meet_expectations(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+    """Impressions carry outcomes that can be learned from."""
+    from expectations.impressions import IMPRESSIONS
+
+    return _validated(context, workspace.lake, IMPRESSIONS, "cleaned", "impressions")
+
+
+@dg.asset_check(asset="impression_features", blocking=True)
+def impression_features_meet_expectations(
+    context: dg.AssetCheckExecutionContext, workspace: Workspace
+) -> dg.AssetCheckResult:
+    """Every feature lies within the range that the catalogue states."""
+    from expectations.impression_features import IMPRESSION_FEATURES
+
+    return _validated(context, workspace.lake, IMPRESSION_FEATURES, "features", "impressions")
+
+
+@dg.asset_check(asset="items", blocking=True)
+def items_meet_expectations(workspace: Workspace) -> dg.AssetCheckResult:
+    """Items are there, one row each, of a known type."""
+    from expectations.items import ITEMS
+
+    lake = workspace.lake
+    table = lake.read(lake.table("cleaned", "items"))
+    return to_check_result(validate(table, ITEMS))
+
+
+@dg.asset_check(asset="cleaned_events", blocking=True)
+def every_raw_event_is_accounted_for(
+    context: dg.AssetCheckExecutionContext, workspace: Workspace
+) -> dg.AssetCheckResult:
+    """Of each day: raw rows = cleaned + quarantined + duplicates."""
+    lake = workspace.lake
+    counts = {day: _fates(lake, day) for day in days_of_run(context, lake, "cleaned", "events")}
+    wrong = [day for day, (raw, *fates) in counts.items() if raw != sum(fates)]
+    raw, cleaned, quarantined, duplicates = (sum(row[i] for row in counts.values()) for i in range(4))
+    rows = "".join(f"\n| {day} | {' | '.join(f'{n:,}' for n in row)} |" for day, row in counts.items())
+    table = f"| day | raw | cleaned | quarantined | duplicates |\n| --- | --- | --- | --- | --- |{rows}"
+    totals = f"{raw:,} raw = {cleaned:,} cleaned + {quarantined:,} quarantined + {duplicates:,} duplicates"
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        description=f"rows went missing on {', '.join(wrong)}: materialize these days again" if wrong else totals,
+        metadata={
+            "days": dg.MetadataValue.md(table),
+            "raw": raw,
+            "cleaned": cleaned,
+            "quarantined": quarantined,
+            "duplicates": duplicates,
+        },
+    )
+
+
+@dg.asset_check(asset="impressions", blocking=True)
+def every_impression_event_has_its_row(
+    context: dg.AssetCheckExecutionContext, workspace: Workspace
+) -> dg.AssetCheckResult:
+    """Of each day: the impressions are exactly the cleaned events of that kind, at the same positions."""
+    lake = workspace.lake
+    wrong, total = [], 0
+    for day in days_of_run(context, lake, "cleaned", "impressions"):
+        events = lake.read(lake.day(day, "cleaned", "events"), ["position", "kind_code"])
+        shown = events.filter(pc.equal(events["kind_code"], KINDS["impression"]))["position"]
+        rows = lake.read(lake.day(day, "cleaned", "impressions"), ["position"])["position"]
+        total += len(rows)
+        if not rows.equals(shown):
+            wrong.append(day)
+    words = f"impressions and events disagree on {', '.join(wrong)}: materialize these days again"
+    return dg.AssetCheckResult(passed=not wrong, description=words if wrong else f"{total:,} impressions")
+
+
+@dg.asset_check(asset="raw_events")
+def no_day_is_empty(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+    """Every day has events: one without is more often a broken delivery than a quiet day."""
+    lake = workspace.lake
+    days = days_of_run(context, lake, "raw", "events")
+    empty = [day for day in days if not _rows(lake, day, "raw", "events")]
+    return dg.AssetCheckResult(
+        passed=not empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"no event was received on {', '.join(empty)}: is the source complete?"
+        if empty
+        else f"{len(days)} days",
+    )
+
+
+def _validated(context: dg.AssetCheckExecutionContext, lake: Lake, suite: Suite, *table: str) -> dg.AssetCheckResult:
+    days = days_of_run(context, lake, *table)
+    rows = lake.read_days(days, *table) if days else None
+    if rows is None or not rows.num_rows:  # no_day_is_empty says so
+        return dg.AssetCheckResult(passed=True, description="no rows to validate")
+    return to_check_result(validate(rows, suite, ".".join(table)))
+
+
+def _fates(lake: Lake, day: str) -> tuple[int, int, int, int]:
+    """Rows of a day: raw, cleaned, quarantined, duplicates; each from the footer of its own file."""
+    cleaned = [_rows(lake, day, "cleaned", name) for name in ("events", "quarantine", "duplicates")]
+    return (_rows(lake, day, "raw", "events"), *cleaned)  # type: ignore[return-value]
+
+
+def _rows(lake: Lake, day: str, *table: str) -> int:
+    path = lake.day(day, *table)
+    return int(pq.read_metadata(path).num_rows) if path.exists() else 0
