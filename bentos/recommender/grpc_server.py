@@ -6,15 +6,16 @@ BentoML serves no gRPC, so a grpc.aio server runs beside it in the worker's even
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
@@ -22,7 +23,6 @@ from pydantic import ValidationError
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
 from bentos.recommender.metrics import Metrics
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
-from bentos.recommender.recsys_v1 import recommender_pb2_grpc as pb_grpc
 from recsys.serving.pipeline import Unavailable
 from recsys.serving.schema import BadRequest, EventsRequest, FeaturesRequest, RecommendRequest, one_line
 
@@ -36,25 +36,36 @@ OPTIONS: Final = (
     ("grpc.max_concurrent_streams", 256),
 )
 GRACE_SECONDS: Final = 10.0
-T = TypeVar("T", bound=Message)
 log = logging.getLogger("recsys.grpc")
 
 
-class Servicer(pb_grpc.RecommenderServicer):
-    """Protobuf in, the core's call, protobuf out."""
+class Servicer:
+    """Protobuf in, the core's call, protobuf out.
+
+    Requests are taken as bytes and parsed here: grpc's own parsing of what is no message ends in UNKNOWN and a
+    traceback in the log, before any interceptor.
+    """
 
     def __init__(self, calls: Calls, metrics: Metrics) -> None:
         self._calls = calls
         self._metrics = metrics
 
-    async def Recommend(self, request: pb.RecommendRequest, context: Any) -> pb.RecommendResponse:
-        return await self._answer("recommend", self._recommend, request, context)
-
-    async def RecordEvents(self, request: pb.RecordEventsRequest, context: Any) -> pb.RecordEventsResponse:
-        return await self._answer("events", self._events, request, context)
-
-    async def Features(self, request: pb.FeaturesRequest, context: Any) -> pb.FeaturesResponse:
-        return await self._answer("features", self._features, request, context)
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server needs to route the three methods here."""
+        methods: dict[str, tuple[str, type[Message], Callable[[Any], Awaitable[Message]]]] = {
+            "Recommend": ("recommend", pb.RecommendRequest, self._recommend),
+            "RecordEvents": ("events", pb.RecordEventsRequest, self._events),
+            "Features": ("features", pb.FeaturesRequest, self._features),
+        }
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                name: grpc.unary_unary_rpc_method_handler(
+                    functools.partial(self._answer, *method), response_serializer=_serialized
+                )
+                for name, method in methods.items()
+            },
+        )
 
     async def _recommend(self, message: pb.RecommendRequest) -> pb.RecommendResponse:
         request = RecommendRequest.model_validate(_fields(message))
@@ -85,12 +96,21 @@ class Servicer(pb_grpc.RecommenderServicer):
             rows=[pb.FeatureRow(values=row) for row in read.rows],
         )
 
-    async def _answer(self, route: str, call: Callable[[Any], Awaitable[T]], request: Message, context: Any) -> T:
+    async def _answer(
+        self,
+        route: str,
+        kind: type[Message],
+        call: Callable[[Any], Awaitable[Message]],
+        request: bytes,
+        context: Any,
+    ) -> Message:
         began = time.perf_counter()
         status, words = grpc.StatusCode.OK, ""
-        answer: T | None = None
+        answer: Message | None = None
         try:
-            answer = await call(request)
+            answer = await call(kind.FromString(request))
+        except DecodeError:
+            status, words = grpc.StatusCode.INVALID_ARGUMENT, f"these bytes are no {kind.DESCRIPTOR.full_name}"
         except ValidationError as error:
             status, words = grpc.StatusCode.INVALID_ARGUMENT, one_line(error)
         except BadRequest as error:
@@ -111,6 +131,10 @@ class Servicer(pb_grpc.RecommenderServicer):
         return answer
 
 
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
 def _fields(message: Message) -> dict[str, Any]:
     """The fields that were sent, messages as dictionaries; an empty plain string counts as not sent."""
     fields: dict[str, Any] = {}
@@ -129,7 +153,7 @@ async def start(calls: Calls, metrics: Metrics, host: str, port: int) -> tuple[g
         RuntimeError: the port is taken.
     """
     server = grpc.aio.server(options=OPTIONS)
-    pb_grpc.add_RecommenderServicer_to_server(Servicer(calls, metrics), server)
+    server.add_generic_rpc_handlers((Servicer(calls, metrics).handler(),))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in (SERVICE, ""):

@@ -1,4 +1,4 @@
-"""`make serve`: check what the service needs, say how to ask it, then become BentoML's supervisor.
+"""`make serve`: check what the service needs, say how to ask it, then be BentoML's supervisor.
 
 python -m bentos.recommender.serve
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from bentos.recommender import ports
 from recsys.lake import Lake
 from recsys.registry import Bundle, Registry, RegistryError
-from recsys.retrieval.milvus_server import MilvusServerError, ensure_milvus
+from recsys.retrieval.milvus_server import MilvusServerError, ensure_milvus, running_milvus, stop_milvus
 from recsys.serving.schema import written
 from recsys.settings import Settings, SettingsError, from_environment
 
@@ -31,26 +31,34 @@ def main() -> None:
         bundle = champion(settings)
         ports.require_free(settings.host, settings.http_port, "RECSYS_HTTP_PORT")
         ports.require_free(settings.host, settings.grpc_port, "RECSYS_GRPC_PORT")
+        was_running = running_milvus(Lake(settings.home).milvus) is not None
         uri = ensure_milvus(settings).uri
     except (SettingsError, NoBundle, RegistryError, ports.PortTaken, MilvusServerError, OSError) as error:
         sys.exit(_say(str(error)))
-    print(greeting(settings, bundle), flush=True)
-    home = (
-        settings.home / "serving" / str(settings.http_port)
-    )  # two servers on one BENTOML_HOME wipe each other's metrics
+    try:
+        print(greeting(settings, bundle), flush=True)
+        serve(settings, uri)
+    finally:
+        if not was_running and not settings.milvus_uri:
+            stop_milvus(settings)
+
+
+def serve(settings: Settings, milvus_uri: str) -> None:
+    """BentoML's supervisor with its workers, in this process, until SIGTERM or Ctrl-C."""
+    home = settings.home / "serving" / str(settings.http_port)  # servers on one BENTOML_HOME wipe each other's metrics
     home.mkdir(parents=True, exist_ok=True)
-    environment = {
-        **os.environ,
-        "RECSYS_HOME": str(settings.home),
-        "RECSYS_MILVUS_URI": uri,
-        "BENTOML_HOME": str(home),
-        "BENTOML_DO_NOT_TRACK": "true",  # the word: 1 does not count
-        "DO_NOT_TRACK": "1",
-    }
-    command = [sys.executable, "-m", "bentoml", "serve", "bentos.recommender.service:RecommenderService"]
-    command += ["--host", ports.address(settings.host), "--port", str(settings.http_port), "--working-dir", str(ROOT)]
+    os.environ.update(
+        RECSYS_HOME=str(settings.home),
+        RECSYS_MILVUS_URI=milvus_uri,
+        BENTOML_HOME=str(home),
+        BENTOML_DO_NOT_TRACK="true",  # the word: 1 does not count
+        DO_NOT_TRACK="1",
+    )
     os.chdir(ROOT)
-    os.execve(sys.executable, command, environment)
+    from bentoml_cli.cli import cli  # after the environment, which it reads when imported
+
+    command = ["serve", "bentos.recommender.service:RecommenderService", "--working-dir", str(ROOT)]
+    cli([*command, "--host", ports.address(settings.host), "--port", str(settings.http_port)], standalone_mode=False)
 
 
 def champion(settings: Settings) -> Bundle:

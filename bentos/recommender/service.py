@@ -62,9 +62,8 @@ class RecommenderService:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        from recsys.serving.opening import open_recommender
-
         from bentos.recommender import grpc_server
+        from recsys.serving.opening import open_recommender
 
         worker = Worker.current()
         worker.calls.open(await asyncio.to_thread(open_recommender, SETTINGS))

@@ -1,0 +1,356 @@
+"""The service as its users meet it: started by the launcher, asked by public clients over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from bentos.recommender.recsys_v1 import recommender_pb2 as pb
+from bentos.recommender.recsys_v1 import recommender_pb2_grpc as pb_grpc
+from recsys.lake import Lake
+from recsys.registry import Registry
+from recsys.serving import served_log
+from tests.conftest import ROOT
+from tests.serving.world import World
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(home: Path, http_port: int, grpc_port: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        "RECSYS_HOME": str(home),
+        "RECSYS_HTTP_PORT": str(http_port),
+        "RECSYS_GRPC_PORT": str(grpc_port),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@dataclass
+class Service:
+    process: subprocess.Popen[str]
+    http: httpx.Client
+    channel: grpc.Channel
+    stub: Any
+    output: Path
+    ports: tuple[int, int]
+
+
+@contextmanager
+def serving(world: World, folder: Path) -> Iterator[Service]:
+    http_port, grpc_port = free_port(), free_port()
+    output = folder / f"serve-{http_port}.log"
+    with output.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bentos.recommender.serve"],
+            env=environment(world.settings.home, http_port, grpc_port),
+            stdout=log,
+            stderr=log,
+            text=True,
+            cwd=ROOT,
+        )
+    client = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30)
+    channel = grpc.insecure_channel(f"127.0.0.1:{grpc_port}", options=[("grpc.use_local_subchannel_pool", 1)])
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                if client.get("/readyz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            assert process.poll() is None and time.monotonic() < deadline, output.read_text()
+            time.sleep(0.2)
+        yield Service(process, client, channel, pb_grpc.RecommenderStub(channel), output, (http_port, grpc_port))
+    finally:
+        channel.close()
+        client.close()
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def service(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(world, tmp_path_factory.mktemp("service")) as started:
+        yield started
+
+
+def test_both_fronts_give_the_same_slate_and_the_same_scores(service: Service, world: World) -> None:
+    at = world.simulator_end
+    for user in world.user_ids[20:24]:
+        asked = {"user_id": user, "k": 8, "context": {"at": at, "device": "ios"}}
+        http = service.http.post("/recommend", json=asked).json()
+        over_grpc = service.stub.Recommend(
+            pb.RecommendRequest(user_id=user, k=8, context=pb.Context(at=at, device="ios"))
+        )
+        assert set(http) == {"request_id", "bundle", "position", "rung", "items"}
+        assert (http["rung"], http["bundle"], http["position"]) == (
+            over_grpc.rung,
+            over_grpc.bundle,
+            over_grpc.position,
+        )
+        assert [
+            (i["item_id"], i["score"], i["p_click"], i["expected_watch_seconds"], i["source"], i["reason"])
+            for i in http["items"]
+        ] == [(i.item_id, i.score, i.p_click, i.expected_watch_seconds, i.source, i.reason) for i in over_grpc.items]
+        assert len(http["items"]) == 8 and http["request_id"] != over_grpc.request_id
+
+
+def test_features_are_the_same_float32_over_both_fronts(service: Service, world: World) -> None:
+    at, items = world.simulator_end, world.item_ids[:40]
+    http = service.http.post("/features", json={"user_id": world.user_ids[20], "item_ids": items, "at": at}).json()
+    over_grpc = service.stub.Features(pb.FeaturesRequest(user_id=world.user_ids[20], item_ids=items, at=at))
+    assert set(http) == {"position", "at", "fingerprint", "names", "rows"} and http["at"] == at
+    assert http["names"] == list(over_grpc.names) and http["fingerprint"] == over_grpc.fingerprint
+    numbers = np.array([[np.nan if x is None else x for x in row] for row in http["rows"]])
+    assert numbers.shape == (40, len(http["names"]))
+    assert numbers.astype(np.float32).tobytes() == np.array([r.values for r in over_grpc.rows], np.float32).tobytes()
+    finite = ~np.isnan(numbers)
+    assert (numbers.astype(np.float32).astype(np.float64)[finite] == numbers[finite]).all()  # not rounded on the way
+
+
+def test_an_event_changes_the_features_and_the_next_answer(service: Service, world: World) -> None:
+    user = world.user_ids[25]
+    first = service.http.post("/recommend", json={"user_id": user, "k": 5}).json()
+    item = first["items"][0]["item_id"]
+    before = service.http.post("/features", json={"user_id": user, "item_ids": [item]}).json()
+    event = {"user_id": user, "item_id": item, "request_id": first["request_id"], "shelf": "feed", "slot": 0}
+    events = [
+        {**event, "event_id": f"{user}.{kind}", "kind": kind, **({"watch_ms": 30_000} if kind == "play" else {})}
+        for kind in ("impression", "click", "play", "long_view")
+    ]
+    recorded = service.http.post("/events", json={"events": events}).json()
+    assert recorded == {"accepted": 4, "duplicates": 0, "rejected": [], "position": recorded["position"]}
+    after = service.http.post("/features", json={"user_id": user, "item_ids": [item]}).json()
+    assert after["position"] == recorded["position"] > before["position"]
+    changed = {n for n, a, b in zip(before["names"], before["rows"][0], after["rows"][0], strict=True) if a != b}
+    assert {"user_clicks_log_1h", "user_clicks_log_all"} <= changed
+    second = service.http.post("/recommend", json={"user_id": user, "k": 5}).json()
+    assert item not in [i["item_id"] for i in second["items"]] and second["position"] >= recorded["position"]
+    repeated = service.stub.RecordEvents(
+        pb.RecordEventsRequest(events=[pb.Event(event_id=f"{user}.click", kind="click", user_id=user, item_id=item)])
+    )
+    assert (repeated.accepted, repeated.duplicates, repeated.position) == (0, 1, recorded["position"])
+
+
+def test_a_bad_event_is_rejected_by_its_index_and_the_others_are_kept(service: Service, world: World) -> None:
+    good = {"kind": "like", "user_id": world.user_ids[26], "item_id": world.item_ids[0]}
+    bad = [{**good, "kind": "stare"}, {**good, "item_id": "nothing"}, {**good, "position": 1}, None]
+    answer = service.http.post("/events", json={"events": [good, *bad, good]}).json()
+    assert answer["accepted"] == 2 and [r["index"] for r in answer["rejected"]] == [1, 2, 3, 4]
+    over_grpc = service.stub.RecordEvents(
+        pb.RecordEventsRequest(events=[pb.Event(kind="stare", user_id="u", item_id="i"), pb.Event()])
+    )
+    assert [r.index for r in over_grpc.rejected] == [0, 1] and "kind" in over_grpc.rejected[0].reason
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status", "code"),
+    [
+        ("/recommend", b"{", {}, 400, "invalid_json"),
+        ("/recommend", b"", {}, 400, "invalid_json"),
+        ("/recommend", b"\xff\x00", {}, 400, "invalid_json"),
+        ("/recommend", b"[]", {}, 422, "invalid_request"),
+        ("/recommend", b'{"user_id": 1, "k": 0}', {}, 422, "invalid_request"),
+        ("/recommend", b'{"user_id": 1, "k": 1e400}', {}, 422, "invalid_request"),
+        ("/recommend", b'{"user_id": 1, "shelf": "attic"}', {}, 422, "invalid_request"),
+        ("/recommend", b'{"user_id": 1, "extra": 1}', {}, 422, "invalid_request"),
+        ("/recommend", b'{"user_id": {"a": ' + b"[" * 9000 + b"}", {}, 400, "invalid_json"),
+        ("/events", b'{"events": {}}', {}, 422, "invalid_request"),
+        ("/events", b'{"events": [' + b"1," * 1000 + b"1]}", {}, 422, "invalid_request"),
+        ("/features", b'{"user_id": 1, "item_ids": []}', {}, 422, "invalid_request"),
+        ("/recommend", b"{}", {"content-type": "text/plain"}, 415, "unsupported_media_type"),
+        ("/recommend", b"{}", {"content-type": "multipart/form-data"}, 415, "unsupported_media_type"),
+        ("/recommend", b"{}", {"content-encoding": "gzip"}, 415, "unsupported_media_type"),
+        ("/events", b" " * ((2 << 20) + 1), {}, 413, "too_large"),
+        ("/recommend/", b"{}", {}, 404, "not_found"),
+        ("/../etc/passwd", b"{}", {}, 404, "not_found"),
+    ],
+)
+def test_every_malformed_request_is_one_shape_of_error(
+    service: Service, path: str, body: bytes, headers: dict[str, str], status: int, code: str
+) -> None:
+    answer = service.http.post(path, content=body, headers={"content-type": "application/json", **headers})
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(answer.json()) == {"error"} and set(error) == {"code", "message", "request_id"}
+    assert error["code"] == code and error["message"] and "\n" not in error["message"]
+    assert error["request_id"] == answer.headers["x-request-id"]
+
+
+def test_a_body_sent_in_pieces_beyond_the_limit_is_refused_too(service: Service) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(50):
+            yield b" " * 65_536
+
+    answer = service.http.post("/events", content=pieces(), headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+
+
+def test_other_methods_and_pages(service: Service) -> None:
+    wrong = service.http.get("/recommend")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert service.http.delete("/livez").headers["allow"] == "GET, HEAD"
+    page = service.http.get("/")
+    assert page.status_code == 200 and "curl" in page.text and "http" not in page.text.replace("localhost", "")[:200]
+    assert "<script" not in page.text
+    assert service.http.head("/livez").status_code == 200 and service.http.head("/livez").content == b""
+    assert service.http.get("/healthz").json()["status"] == "ready"
+    document = service.http.get("/openapi.json").json()
+    assert set(document["paths"]) == {"/recommend", "/events", "/features"}
+    metrics = service.http.get("/metrics").text
+    assert 'recsys_slates_total{rung="full"}' in metrics and "passwd" not in metrics
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "words"),
+    [
+        ("Recommend", pb.RecommendRequest(), "user_id"),
+        ("Recommend", pb.RecommendRequest(user_id="u", k=0), "k"),
+        ("Recommend", pb.RecommendRequest(user_id="u", k=-5), "k"),
+        ("Recommend", pb.RecommendRequest(user_id="u", shelf="attic"), "shelf"),
+        ("Recommend", pb.RecommendRequest(user_id="u\n"), "user_id"),
+        ("Recommend", pb.RecommendRequest(user_id="u", context=pb.Context(at=-1)), "context.at"),
+        ("Features", pb.FeaturesRequest(user_id="u"), "item_ids"),
+        ("Features", pb.FeaturesRequest(user_id="u", item_ids=["i"] * 501), "item_ids"),
+        ("RecordEvents", pb.RecordEventsRequest(events=[pb.Event()] * 1001), "events"),
+    ],
+)
+def test_grpc_names_what_is_wrong(service: Service, method: str, message: Any, words: str) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        getattr(service.stub, method)(message)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert words in refused.value.details() and "Traceback" not in refused.value.details()
+
+
+def test_grpc_bytes_that_are_no_message_and_messages_too_large(service: Service) -> None:
+    raw = service.channel.unary_unary("/recsys.v1.Recommender/Recommend")
+    with pytest.raises(grpc.RpcError) as garbage:
+        raw(b"\xff\xff\xff", timeout=10)
+    assert garbage.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(grpc.RpcError) as large:
+        service.stub.Features(pb.FeaturesRequest(user_id="u", item_ids=["x" * 1000] * 3000))
+    assert large.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert service.stub.Recommend(pb.RecommendRequest(user_id="u")).rung == "full"
+
+
+def test_grpc_health_and_reflection(service: Service) -> None:
+    health = health_pb2_grpc.HealthStub(service.channel)
+    for name in ("", "recsys.v1.Recommender"):
+        assert (
+            health.Check(health_pb2.HealthCheckRequest(service=name)).status == health_pb2.HealthCheckResponse.SERVING
+        )
+    asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+    listed = next(reflection_pb2_grpc.ServerReflectionStub(service.channel).ServerReflectionInfo(asked))
+    assert "recsys.v1.Recommender" in [s.name for s in listed.list_services_response.service]
+
+
+def test_a_second_server_of_one_home_sees_what_the_first_accepted_at_once(
+    service: Service, world: World, tmp_path: Path
+) -> None:
+    user, items = world.user_ids[27], world.item_ids[:30]
+    with serving(world, tmp_path) as second:
+        for n in range(10):
+            event = {"event_id": f"{user}.{n}", "kind": "click", "user_id": user, "item_id": items[n]}
+            ours, theirs = (service, second) if n % 2 else (second, service)
+            recorded = ours.http.post("/events", json={"events": [event]}).json()
+            assert recorded["accepted"] == 1
+            assert theirs.http.post("/events", json={"events": [event]}).json()["duplicates"] == 1
+            asked = {"user_id": user, "item_ids": items, "at": world.simulator_end + n}
+            read = [s.http.post("/features", json=asked).json() for s in (theirs, ours)]
+            assert read[0] == read[1] and read[0]["position"] == recorded["position"]
+        text = second.http.get("/metrics").text  # one server's metrics are not the other's
+        assert 'recsys_events_total{outcome="accepted"} 5.0' in text
+
+
+def test_a_promotion_and_a_rollback_reach_the_running_service_without_a_failed_request(
+    service: Service, world: World
+) -> None:
+    registry = Registry(Lake(world.settings.home).registry)
+    expected = [world.champion.bundle_id]
+
+    def until(bundle_id: str) -> None:
+        deadline = time.monotonic() + 30
+        while True:
+            answer = service.http.post("/recommend", json={"user_id": world.user_ids[28]})
+            assert answer.status_code == 200 and answer.json()["rung"] == "full"
+            if answer.json()["bundle"] == bundle_id:
+                return
+            assert answer.json()["bundle"] == expected[-1] and time.monotonic() < deadline
+            time.sleep(0.02)
+
+    try:
+        registry.promote(world.other.bundle_id)
+        until(world.other.bundle_id)
+        expected.append(world.other.bundle_id)
+    finally:
+        registry.rollback()
+    until(world.champion.bundle_id)
+
+
+def test_slates_are_in_the_served_log_when_they_are_answered(service: Service, world: World) -> None:
+    answer = service.http.post("/recommend", json={"user_id": world.user_ids[29], "k": 3}).json()
+    rows = served_log.read(served_log.segments(Lake(world.settings.home).served_log)).to_pylist()
+    mine = [row for row in rows if row["request_id"] == answer["request_id"]]
+    assert [(row["item_id"], row["score"], row["slot"]) for row in mine] == [
+        (item["item_id"], item["score"], slot) for slot, item in enumerate(answer["items"])
+    ]
+
+
+def test_nothing_that_a_caller_sent_is_in_the_log(service: Service) -> None:
+    service.http.post("/recommend", json={"user_id": "secret-user", "k": "secret-k"})
+    service.http.post("/recommend", content=b"secret-body", headers={"content-type": "application/json"})
+    text = service.output.read_text()
+    assert "secret" not in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_port_that_is_taken_is_one_clear_line(world: World, service: Service, which: int) -> None:
+    ports = [free_port(), free_port()]
+    ports[which] = service.ports[which]
+    ended = subprocess.run(
+        [sys.executable, "-m", "bentos.recommender.serve"],
+        env=environment(world.settings.home, *ports),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=60,
+    )
+    variable = ("RECSYS_HTTP_PORT", "RECSYS_GRPC_PORT")[which]
+    assert ended.returncode == 2
+    assert ended.stderr.strip() == f"port {ports[which]} is taken: set {variable} to another, or end what listens there"
+
+
+def test_without_a_bundle_the_launcher_says_what_to_run(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "bentos.recommender.serve"],
+        env=environment(tmp_path, free_port(), free_port()),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert ended.returncode == 2 and ended.stderr.strip() == "no bundle yet: run `make run` first"
+    assert list(tmp_path.iterdir()) == []  # nothing was started or written
