@@ -436,7 +436,7 @@ class OnlineStore:
         return first_position((received_at + hot.utc_offset_ms) // DAY_MS) + LIVE_RANK
 
     def _recent(self, hot: _Hot, user_key: int) -> np.ndarray:
-        key = kernel.mix(self._user_view + 1, user_key)
+        key = kernel.mix(np.int64(self._user_view + 1), np.int64(user_key))
         slot = kernel.slot_of(hot.state.keys, key)
         if hot.state.keys[slot] == 0:
             return np.zeros((0, RECENT_FIELDS), np.int64)

@@ -90,11 +90,15 @@ def random_rows(
     edge = rng.random(rows) < 0.3
     as_of = np.where(edge, as_of // (5 * 60_000) * (5 * 60_000), as_of)
     as_of = np.where(rng.random(rows) < 0.1, rng.choice(log.received_at, rows), as_of)
-    positions = read_positions(log, as_of)
-    anywhere = rng.random(rows) < 0.2  # a position and an instant that have nothing to do with each other
+    chosen = rng.integers(0, len(log.position), rows)
+    soon = rng.random(rows) < 0.15  # the same user, while the session runs or just after it
+    pauses = rng.choice([MINUTE_MS, 20 * MINUTE_MS, 30 * MINUTE_MS, 30 * MINUTE_MS + 1], rows)
+    as_of = np.where(soon, log.occurred_at[chosen] + pauses, as_of)
+    positions = np.where(soon, log.position[chosen], read_positions(log, as_of))
+    anywhere = ~soon & (rng.random(rows) < 0.2)  # a position and an instant that have nothing to do with each other
     positions = np.where(anywhere, rng.choice(log.position, rows), positions)
     return (
-        user_keys(users)[rng.integers(0, users, rows)],
+        np.where(soon, log.user_key[chosen], user_keys(users)[rng.integers(0, users, rows)]),
         key64(f"i{i}" for i in rng.integers(0, items, rows)),
         positions,
         as_of,

@@ -1,0 +1,143 @@
+"""Planted bugs must turn the suite red: each is written into a copy of the engine, which the judge then tries.
+
+The copies run uncompiled, in forked children: a mutation costs a second.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+# name -> file, text as it stands there once, text that replaces it
+MUTATIONS = {
+    "a window off by one hop": (
+        "kernel.py",
+        "cut = (as_of - group[G_LENGTH]) // group[G_HOP]",
+        "cut = (as_of - group[G_LENGTH]) // group[G_HOP] - 1",
+    ),
+    "a cut that keeps less than a hop": (
+        "prefix.py",
+        "cut = (reads.as_of[r] - length) // hop * hop",
+        "cut = reads.as_of[r] - length",
+    ),
+    "<= for < at an imported read": ("sweep.py", 'instants, side="left"', 'instants, side="right"'),
+    "a tie in position broken the other way": (
+        "kernel.py",
+        "log.position[cursor[0]] <= reads.position[r]",
+        "log.position[cursor[0]] < reads.position[r]",
+    ),
+    "a late event dropped": ("kernel.py", "or lateness > group[G_LATENESS]", "or lateness > group[G_LATENESS] // 2"),
+    "a very late event admitted": ("prefix.py", "if lateness[a] <= length:", "if a >= 0:"),
+    "a float sum": ("prefix.py", "sums = np.zeros(64, np.int64)", "sums = np.zeros(64, np.float32)"),
+    "a snapshot that its readers change": ("store_lmdb.py", 'mmap_mode="c"', 'mmap_mode="r+"'),
+    "a stale fingerprint": (
+        "store_lmdb.py",
+        'snapshot = transaction.get(b"snapshot:" + fingerprint.encode(), db=self._meta)',
+        'snapshot = next((v for k, v in transaction.cursor(self._meta) if k.startswith(b"snapshot:")), None)',
+    ),
+    "the local day slipped to UTC": (
+        "store.py",
+        "first_position((received_at + hot.utc_offset_ms) // DAY_MS)",
+        "first_position(received_at // DAY_MS)",
+    ),
+    "the hour slipped by one": ("derive.py", "x = float((a // np.int64(c[0])", "x = float((a // np.int64(c[0]) + 1"),
+    "dtype narrowed": (
+        "sweep.py",
+        "out = np.zeros((len(order), columns), np.int64)",
+        "out = np.zeros((len(order), columns), np.int32)",
+    ),
+    "zero for never": ("derive.py", "x = c[1] if b == 0 else log1p", "x = 0.0 if b == 0 else log1p"),
+    "double apply after a restart": (
+        "store.py",
+        "records = self._journal.records(hot.position, mark.head)",
+        "records = self._journal.records(hot.snapshot_position, mark.head)",
+    ),
+    "a shard boundary": (
+        "prefix.py",
+        "    for k in range(first, last):\n        n =",
+        "    for k in range(first, last - 1):\n        n =",
+    ),
+    "a repeated event taken again": ("store_lmdb.py", "overwrite=False", "overwrite=True"),
+    "tiles that are gone read as zero": ("kernel.py", "if cut < cells[at + 1]:", "if cut < 0:"),
+    "A - E where it does not hold": ("prefix.py", "if latest[b] <= until:", "if until >= 0:"),
+    "a decay that rounds too early": ("kernel.py", "shift = 16 + octave + 1", "shift = 12 + octave + 1"),
+    "a session gap off by nothing": (
+        "kernel.py",
+        "as_of - cells[at] <= group[G_LENGTH]",
+        "as_of - cells[at] < group[G_LENGTH] // 2",
+    ),
+    "an instant ahead of our clock kept": ("store.py", "occurred_at = min(occurred_at, received_at)", "pass"),
+    "items as they are now, not as they were": ("store.py", "if p <= position]", "if p >= 0]"),
+    "events lost by a bootstrap": (
+        "store.py",
+        "if mark.head > hot.position:",
+        "if mark.head > hot.position and self._loaded == '':",
+    ),
+    "a ring that forgets one": (
+        "kernel.py",
+        "(cells[at] % group[G_TILES]) * RECENT_FIELDS",
+        "(cells[at] % (group[G_TILES] - 1)) * RECENT_FIELDS",
+    ),
+    "an archive's event taken again": (
+        "store.py",
+        "elif hot.has_digest(checked.digest):",
+        "elif checked.digest == b'':",
+    ),
+}
+
+
+def _try(folder: Path, name: str | None) -> None:
+    """In a forked child: exit 0 when the judge finds nothing wrong."""
+    os.dup2(os.open(folder / "output", os.O_CREAT | os.O_WRONLY), 2)
+    import numba
+
+    numba.config.DISABLE_JIT = True
+    warnings.simplefilter("ignore")  # uncompiled, the mixing of keys overflows aloud
+    shutil.copytree(REPOSITORY / "recsys", folder / "recsys", ignore=shutil.ignore_patterns("__pycache__"))
+    if name is not None:
+        file, old, new = MUTATIONS[name]
+        path = folder / "recsys" / "features" / file
+        text = path.read_text()
+        if text.count(old) != 1:
+            os._exit(77)
+        path.write_text(text.replace(old, new))
+    for module in [m for m in sys.modules if m.split(".")[0] == "recsys" or m.startswith("tests.features.")]:
+        del sys.modules[module]
+    sys.path.insert(0, str(folder))
+    try:
+        from tests.features.judge import judge
+
+        judge(folder / "stores")
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def verdict(folder: Path, name: str | None) -> tuple[int | None, str]:
+    folder.mkdir()
+    child = multiprocessing.get_context("fork").Process(target=_try, args=(folder, name))
+    child.start()
+    child.join(120)
+    return child.exitcode, (folder / "output").read_text()
+
+
+def test_the_judge_passes_the_engine_as_it_is(tmp_path: Path) -> None:
+    code, words = verdict(tmp_path / "engine", None)
+    assert code == 0, words
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_planted_bug_is_found(name: str, tmp_path: Path) -> None:
+    code, words = verdict(tmp_path / "engine", name)
+    assert code != 77, f"{MUTATIONS[name][0]} no longer holds {MUTATIONS[name][1]!r} once: write the mutation anew"
+    assert code == 1, words
