@@ -1,0 +1,162 @@
+"""The two commands of a person: `make run` on the simulator, then `make serve`, spoken to by public clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+
+from bentos.recommender.recsys_v1 import recommender_pb2 as pb
+from bentos.recommender.recsys_v1 import recommender_pb2_grpc as stubs
+from recsys.evaluation.metrics import auc
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")},
+        "RECSYS_HOME": str(tmp_path_factory.mktemp("home")),
+        "RECSYS_DAYS": "10",
+        "RECSYS_USERS": "1200",
+        "RECSYS_HTTP_PORT": str(free_port()),
+        "RECSYS_GRPC_PORT": str(free_port()),
+    }
+
+
+@pytest.fixture(scope="module")
+def printed(environment: dict[str, str]) -> str:
+    """What a whole run prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "recsys_assets.run"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + Path(environment["RECSYS_HOME"], "run.log").read_text()[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def service(printed: str, environment: dict[str, str]) -> Iterator[str]:
+    """Address of a running service over what the run left."""
+    url = f"http://127.0.0.1:{environment['RECSYS_HTTP_PORT']}"
+    log = Path(environment["RECSYS_HOME"], "serve.log").open("w")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "bentos.recommender.serve"], cwd=ROOT, env=environment, stdout=log, stderr=log
+    )
+    try:
+        for _ in range(240):
+            assert server.poll() is None, Path(log.name).read_text()[-4000:]
+            try:
+                if httpx.get(url + "/readyz", timeout=2).status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.5)
+        else:
+            pytest.fail("not ready after two minutes: " + Path(log.name).read_text()[-4000:])
+        yield url
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
+
+
+def test_a_run_says_what_it_did_and_what_is_next(printed: str) -> None:
+    for words in ("raw_events", "item_index", "champion", "gate passed", "because", "evaluation.json", "make serve"):
+        assert words in printed, words
+
+
+def test_anyone_can_recompute_the_report_from_the_predictions(printed: str, environment: dict[str, str]) -> None:
+    home = Path(environment["RECSYS_HOME"])
+    report = json.loads((home / "reports" / "evaluation.json").read_text())
+    predictions = pl.read_parquet(home / "reports" / "predictions.parquet")
+    assert {"model", "user_id", "item_id", "occurred_at", "date", "p_click", "p_long_view", "score"} <= set(
+        predictions.columns
+    )
+    outcomes = pl.read_parquet(home / "lake" / "cleaned" / "impressions" / "*.parquet").select(
+        "user_id", "item_id", "occurred_at", "click", "long_view"
+    )
+    champion = predictions.filter(pl.col("model") == "champion").join(
+        outcomes, on=["user_id", "item_id", "occurred_at"]
+    )
+    assert champion.height > 1000
+    for label, column in (("click", "p_click"), ("long_view", "p_long_view")):
+        recomputed = auc(champion[label].to_numpy(), champion[column].to_numpy())
+        assert recomputed == pytest.approx(report["ranking"]["champion"][label]["auc"], abs=2e-3)
+
+
+def test_champion_beats_every_heuristic_in_its_own_report(printed: str, environment: dict[str, str]) -> None:
+    ranking = json.loads(Path(environment["RECSYS_HOME"], "reports", "evaluation.json").read_text())["ranking"]
+    champion = ranking["champion"]
+    for name, model in ranking.items():
+        if name not in ("champion", "xgboost"):
+            for label in ("click", "long_view"):
+                assert champion[label]["auc"] > model[label]["auc"], (name, label)
+
+
+def test_events_change_the_features_and_the_next_slate(service: str) -> None:
+    user = "someone-new"
+    with httpx.Client(base_url=service, timeout=30) as client:
+        before = client.post("/recommend", json={"user_id": user, "k": 10}).json()
+        assert before["rung"] == "full" and len(before["items"]) == 10
+        assert [i["score"] for i in before["items"]] == sorted((i["score"] for i in before["items"]), reverse=True)
+        loved = before["items"][0]["item_id"]
+        ask = {"user_id": user, "item_ids": [loved]}
+        cold = client.post("/features", json=ask).json()
+        sent = client.post(
+            "/events",
+            json={
+                "events": [
+                    {"event_id": f"e2e-{kind}", "kind": kind, "user_id": user, "item_id": loved, "watch_ms": watch}
+                    for kind, watch in (("impression", None), ("click", None), ("play", 60_000), ("long_view", None))
+                ]
+            },
+        ).json()
+        assert (sent["accepted"], sent["duplicates"], sent["rejected"]) == (4, 0, [])
+        again = client.post(
+            "/events",
+            json={"events": [{"event_id": "e2e-click", "kind": "click", "user_id": user, "item_id": loved}]},
+        ).json()
+        assert (again["accepted"], again["duplicates"]) == (0, 1)
+        warm = client.post("/features", json=ask).json()
+        assert warm["position"] >= sent["position"] > cold["position"]
+        changed = {n for n, a, b in zip(warm["names"], cold["rows"][0], warm["rows"][0], strict=True) if a != b}
+        assert "user_clicks_log_all" in changed and "user_item_clicks_log_all" in changed
+        after = client.post("/recommend", json={"user_id": user, "k": 10}).json()
+        assert [i["item_id"] for i in after["items"]] != [i["item_id"] for i in before["items"]]
+
+
+def test_grpc_and_http_answer_the_same(service: str, environment: dict[str, str]) -> None:
+    at = int(time.time() * 1000)
+    with grpc.insecure_channel(f"127.0.0.1:{environment['RECSYS_GRPC_PORT']}") as channel:
+        stub = stubs.RecommenderStub(channel)
+        request = pb.RecommendRequest(user_id="someone-else", k=10, context=pb.Context(at=at))
+        over_grpc = stub.Recommend(request, timeout=30)
+    over_http = httpx.post(
+        service + "/recommend", json={"user_id": "someone-else", "k": 10, "context": {"at": at}}, timeout=30
+    ).json()
+    assert [str(i["item_id"]) for i in over_http["items"]] == [i.item_id for i in over_grpc.items]
+    np.testing.assert_array_equal([i["score"] for i in over_http["items"]], [i.score for i in over_grpc.items])
