@@ -15,21 +15,32 @@ from recsys.events import DAY_MS, EVENT_SCHEMA, first_position, key64
 from recsys.features import sweep
 from recsys.features.derive import Context, derive
 from recsys.features.log import ItemColumns
-from recsys.features.store import LIVE_RANK, OnlineStore, Read, StoreError, StoreMissing
+from recsys.features.store import LIVE_RANK, Journal, OnlineStore, Read, StoreError, StoreMissing
 from recsys.features.store_lmdb import LmdbJournal
+from recsys.features.store_redis import RedisJournal
+from tests.features.redis_server import RedisServer
 from tests.features.streams import START, item_table, random_log
 
 Opener = Callable[..., OnlineStore]
 NOW = START + 45 * DAY_MS
 
 
+@pytest.fixture(params=["lmdb", pytest.param("redis", marks=pytest.mark.redis)])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[bool], Journal]:
+    """Opens one journal again and again, as other processes and restarts do."""
+    if request.param == "lmdb":
+        return lambda create: LmdbJournal(tmp_path / "store", create=create)
+    server: RedisServer = request.getfixturevalue("redis_server")
+    server.client().flushall()
+    return lambda create: RedisJournal(server.url)
+
+
 @pytest.fixture
-def opener(tmp_path: Path) -> Iterator[Opener]:
-    """Opens the same store again and again, as other processes and restarts do."""
+def opener(journal: Callable[[bool], Journal]) -> Iterator[Opener]:
     opened = []
 
     def open_again(create: bool = False) -> OnlineStore:
-        opened.append(OnlineStore(LmdbJournal(tmp_path / "store", create=create), create=create))
+        opened.append(OnlineStore(journal(create), create=create))
         return opened[-1]
 
     yield open_again
@@ -247,19 +258,30 @@ def test_a_store_that_is_not_there_says_what_to_materialize(tmp_path: Path) -> N
         LmdbJournal(tmp_path / "nowhere")
 
 
-def _writer(folder: Path, first: int) -> None:
-    store = OnlineStore(LmdbJournal(folder))
+def _writer(open_journal: Callable[..., Journal], place: Any, first: int) -> None:
+    store = OnlineStore(open_journal(place))
     for i in range(first, first + 40):
         store.append([event(i), event(1000 + i % 20, occurred_at=NOW)], NOW + 60_000)
     store.close()
 
 
-def test_processes_that_write_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "store"
-    store = OnlineStore(LmdbJournal(folder, create=True), create=True)
-    store.bootstrap(*(lambda made: (made[0], made[2], made[0].head))(random_log(1, 50)))
+@pytest.mark.parametrize("kind", ["lmdb", pytest.param("redis", marks=pytest.mark.redis)])
+def test_processes_that_write_at_once_lose_and_double_nothing(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    place: Any = tmp_path / "store"
+    open_journal: Callable[..., Journal] = LmdbJournal
+    if kind == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        server.client().flushall()
+        place, open_journal = server.url, RedisJournal
+        store = OnlineStore(RedisJournal(place), create=True)
+    else:
+        store = OnlineStore(LmdbJournal(place, create=True), create=True)
+    log, _, table = random_log(1, 50)
+    store.bootstrap(log, table, log.head)
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_writer, args=(folder, 100 * k)) for k in range(1, 4)]
+    processes = [context.Process(target=_writer, args=(open_journal, place, 100 * k)) for k in range(1, 4)]
     for process in processes:
         process.start()
     for process in processes:

@@ -1,0 +1,50 @@
+"""A Redis server of our own for a test session, on a free port, durable as the store asks."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+
+
+class RedisServer:
+    """`with RedisServer(folder) as server`: server.url, and kill() and start() to see what a crash does."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder, self._options = folder, options
+
+    def __enter__(self) -> RedisServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def client(self) -> Any:
+        return redis.Redis.from_url(self.url)
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "",
+             "--appendonly", "yes", "--appendfsync", "always", *self._options],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        for _ in range(200):
+            try:
+                self.client().ping()
+                return
+            except redis.ConnectionError:  # not up yet, or still loading
+                time.sleep(0.05)
+        raise RuntimeError("redis-server did not start")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
