@@ -1,0 +1,121 @@
+"""Past requests asked again: what the log gave the sources to go by at each instant, and what they propose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from recsys.events import KINDS
+from recsys.features import sweep
+from recsys.features.log import EventLog
+from recsys.retrieval.engagements import read_rows, requests
+from recsys.retrieval.sources import DEPTH, Ask, Fusion, Retriever, fit_fusion, mean_recall
+
+SHOWN: Final = ("impression", "exposure")
+FUSED: Final = "fused"
+FITTING_USERS: Final = 2_000  # validation users that the fusion is fitted on; recall then has a standard error of 0.01
+
+
+def asks(first: pa.Table, log: EventLog) -> Iterator[Ask]:
+    """The requests of these impressions, in their order. What a user was shown before does not come back.
+
+    Args:
+        first: impressions (user_key, item_key, occurred_at, shelf, device).
+        log: events up to them; each request sees what was received strictly before its instant.
+    """
+    rows = requests(first, log)
+    history = sweep.histories(log, rows.user_key, rows.position, rows.as_of)
+    features = read_rows(log, rows)
+    shown = np.flatnonzero(np.isin(log.kind, [KINDS[kind] for kind in SHOWN]))
+    shown = shown[np.argsort(log.user_key[shown], kind="stable")]
+    user, position, item = log.user_key[shown], log.position[shown], log.item_key[shown]
+    starts, ends = np.searchsorted(user, rows.user_key, "left"), np.searchsorted(user, rows.user_key, "right")
+    shelves = first["shelf"].to_pylist()
+    for r in range(first.num_rows):
+        known = slice(history.start[r], history.stop[r])
+        stop = starts[r] + np.searchsorted(position[starts[r] : ends[r]], rows.position[r], side="right")
+        yield Ask(
+            at=int(rows.as_of[r]),
+            shelf=shelves[r] or "",
+            item_keys=history.item_key[known],
+            kinds=history.kind[known],
+            occurred_at=history.occurred_at[known],
+            features=features[r],
+            seen=np.unique(item[starts[r] : stop]),
+        )
+
+
+def first_requests(impressions: pa.Table) -> pa.Table:
+    """Each user's first impression, for users who click or view long somewhere in the table; ordered by user."""
+    frame = pl.DataFrame(pl.from_arrow(impressions))
+    wanted = frame.filter((pl.col("click") > 0) | (pl.col("long_view") > 0)).select("user_key").unique()
+    first = frame.sort("occurred_at", "position").unique("user_key", keep="first", maintain_order=True)
+    return first.join(wanted, on="user_key", how="semi").sort("user_key").to_arrow()
+
+
+def wanted_rows(impressions: pa.Table, first: pa.Table, retriever: Retriever) -> list[np.ndarray]:
+    """For each of the `first` requests, the catalogue rows that its user clicks or views long in the table."""
+    frame = pl.DataFrame(pl.from_arrow(impressions))
+    engaged = frame.filter((pl.col("click") > 0) | (pl.col("long_view") > 0))
+    by_user = dict(engaged.group_by("user_key").agg("item_key").iter_rows())
+    return [retriever.rows(np.unique(by_user[user])) for user in first["user_key"].to_pylist()]
+
+
+def fit(retriever: Retriever, validation: pa.Table, log: EventLog) -> tuple[Fusion, dict[str, float]]:
+    """The fusion that serves the validation users best, and mean recall@50/100/200 of each source there."""
+    first = first_requests(validation).slice(0, FITTING_USERS)  # by key, a hash: a fair sample
+    proposals = [retriever.propose(ask) for ask in asks(first, log)]
+    wanted = wanted_rows(validation, first, retriever)
+    judged = [i for i, rows in enumerate(wanted) if len(rows)]
+    proposals, wanted = [proposals[i] for i in judged], [wanted[i] for i in judged]
+    n = len(retriever.item_ids)
+    fusion = fit_fusion(proposals, wanted)
+    fused = [{**p, FUSED: fusion.top(p, n, DEPTH)} for p in proposals]
+    return fusion, recalls(fused, wanted)
+
+
+def recalls(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[np.ndarray]) -> dict[str, float]:
+    """Mean recall@50/100/200 of each source over the requests."""
+    return {
+        source: float(
+            np.mean([mean_recall(np.isin(p[source], w), len(w)) for p, w in zip(proposals, wanted, strict=True)])
+        )
+        for source in (proposals[0] if proposals else {})
+    }
+
+
+def replay(retriever: Retriever, first: pa.Table, log: EventLog) -> pa.Table:
+    """What each source and the fusion propose for each request: one row a source and request.
+
+    Returns:
+        columns source, user_id, user_key, as_of, item_keys (list of int64, best first, at most DEPTH).
+    """
+    n, fusion = len(retriever.item_ids), retriever.data.fusion
+    columns: dict[str, list[object]] = {"source": [], "user_id": [], "user_key": [], "as_of": [], "item_keys": []}
+    users = zip(first["user_id"].to_pylist(), first["user_key"].to_pylist(), strict=True)
+    for (user_id, user_key), ask in zip(users, asks(first, log), strict=True):
+        proposals = retriever.propose(ask)
+        for source, rows in {**proposals, FUSED: fusion.top(proposals, n, DEPTH)}.items():
+            row = (source, user_id, user_key, ask.at, retriever.item_keys[rows])
+            for column, value in zip(columns.values(), row, strict=True):
+                column.append(value)
+    types = [pa.string(), pa.string(), pa.int64(), pa.int64(), pa.list_(pa.int64())]
+    schema = pa.schema(list(zip(columns, types, strict=True)))
+    return pa.table({name: pa.array(values, schema.field(name).type) for name, values in columns.items()})
+
+
+def shelf_types(impressions: pa.Table, items: pa.Table) -> dict[str, list[str]]:
+    """Shelves of the impressions, busiest first, and the item types that each has shown."""
+    frame = pl.DataFrame(pl.from_arrow(impressions)).filter(pl.col("shelf").is_not_null())
+    types = pl.DataFrame(pl.from_arrow(items.select(["item_key", "item_type"])))
+    shown = (
+        frame.join(types, on="item_key")
+        .group_by("shelf")
+        .agg(pl.len().alias("rows"), pl.col("item_type").unique().sort())
+        .sort("rows", "shelf", descending=[True, False])
+    )
+    return dict(zip(shown["shelf"].to_list(), shown["item_type"].to_list(), strict=True))
