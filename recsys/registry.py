@@ -1,6 +1,6 @@
 """Bundle versions: immutable folders named by their content, aliases replaced in one step, history, rollback.
 
-    registry/bundles/<bundle_id>/    query_tower/ ranker/ items.parquet heuristics.json manifest.json
+    registry/bundles/<bundle_id>/    query_tower/ sources/ ranker/ items.parquet manifest.json
     registry/aliases/<alias>.json    the alias: its bundle and the ones it named before
     registry/history.jsonl           every change of an alias, oldest first
 
@@ -25,7 +25,7 @@ from typing import Any, Final, Literal
 from recsys.lake import replacing
 
 Alias = Literal["champion", "challenger"]
-PARTS: Final = ("query_tower", "ranker", "items.parquet", "heuristics.json")
+PARTS: Final = ("query_tower", "sources", "ranker", "items.parquet")
 KEPT: Final = 50  # bundles an alias remembers to roll back to
 SCHEMA: Final = 1
 

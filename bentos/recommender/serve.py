@@ -77,7 +77,7 @@ def champion(settings: Settings) -> Bundle:
 
 def greeting(settings: Settings, bundle: Bundle) -> str:
     """How to ask, with a user and an item that this bundle knows: each line works as it stands."""
-    trending = json.loads((bundle.path / "heuristics.json").read_text())["lists"]["trending"]
+    trending = json.loads((bundle.path / "sources" / "sources.json").read_text())["lists"]["trending"]
     items = [item for listed in trending.values() for item in listed] or ["1"]
     users = bundle.lineage.get("example_users") or ["1"]
     user = written(str(users[0]), bundle.facts.id_type)

@@ -7,14 +7,14 @@ refused and named, and the old one stays.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.policy.filters import Candidates
@@ -27,6 +27,7 @@ from recsys.retrieval.item_index import (
     ItemIndexError,
     MilvusIndex,
 )
+from recsys.retrieval.sources import Retriever, SourceData, SourceDataError
 from recsys.retrieval.two_tower import QueryTower, TowerError
 
 MIRROR_ROWS: Final = 200_000  # 100k x 64 are searched in 2-3 ms in memory; beyond this Milvus itself is faster
@@ -58,12 +59,14 @@ class ServingBundle:
 
     bundle_id: str
     facts: Facts
-    tower: QueryTower
+    retriever: Retriever
     ranker: Ranker
-    index: ItemIndex
     catalogue: Catalogue
-    lists: Mapping[str, Mapping[str, Sequence[str]]]  # trending, popular, ...: shelf -> item ids, best first
-    log_shelves: Sequence[str]  # shelves of the log it learned from, most frequent first
+
+    @property
+    def log_shelves(self) -> Sequence[str]:
+        """Shelves of the log it learned from, busiest first."""
+        return self.retriever.data.log_shelves
 
 
 def load(bundle: Bundle, milvus: MilvusIndex | None, held: str, registry: Registry) -> ServingBundle:
@@ -80,36 +83,36 @@ def load(bundle: Bundle, milvus: MilvusIndex | None, held: str, registry: Regist
         registry.verify(bundle, held)
         tower = QueryTower.load(bundle.path / "query_tower")
         ranker = load_ranker(bundle.path / "ranker")
-        catalogue, items = _items(bundle)
-        heuristics: dict[str, Any] = json.loads((bundle.path / "heuristics.json").read_text())
-        lists, log_shelves = heuristics["lists"], tuple(heuristics["log_shelves"])
+        sources = SourceData.load(bundle.path / "sources")
+        table = pq.read_table(bundle.path / "items.parquet").sort_by("item_id")
+        index = _index(bundle, table, milvus)
+        retriever = Retriever(tower, index, bundle.facts.collection, table, sources)
     except KeyError as error:
         raise BundleRefused(f"bundle {bundle.bundle_id}: {error} is missing in it") from None
-    except (RegistryError, TowerError, ItemIndexError, OSError, ValueError) as error:
+    except (
+        RegistryError,
+        TowerError,
+        SourceDataError,
+        ItemIndexError,
+        OSError,
+        ValueError,
+    ) as error:
         raise BundleRefused(f"bundle {bundle.bundle_id}: {error}") from error
     if tower.fingerprint != bundle.facts.tower:
         raise BundleRefused(f"bundle {bundle.bundle_id}: its tower is {tower.fingerprint}, not {bundle.facts.tower}")
     if ranker.fingerprint != bundle.facts.features:
         raise BundleRefused(f"bundle {bundle.bundle_id}: its ranker knows features {ranker.fingerprint}")
-    loaded = ServingBundle(
-        bundle_id=bundle.bundle_id,
-        facts=bundle.facts,
-        tower=tower,
-        ranker=ranker,
-        index=_index(bundle, items, milvus),
-        catalogue=catalogue,
-        lists=lists,
-        log_shelves=log_shelves,
-    )
     ranker.predict(np.zeros((2, len(ranker.feature_names)), dtype=np.float32))
-    return loaded
+    return ServingBundle(bundle.bundle_id, bundle.facts, retriever, ranker, _catalogue(table))
 
 
-def _index(bundle: Bundle, items: IndexedItems, milvus: MilvusIndex | None) -> ItemIndex:
+def _index(bundle: Bundle, table: pa.Table, milvus: MilvusIndex | None) -> ItemIndex:
     """The collection searched in memory while it is small, equal to what Milvus holds whenever Milvus has it.
 
     A bundle carries its embeddings: one rolled back to, whose collection was dropped since, serves all the same.
     """
+    vectors = np.stack(table["embedding"].to_numpy(zero_copy_only=False)).astype(np.float32)
+    items = IndexedItems.of(table["item_id"].to_pylist(), table["item_type"].to_pylist(), vectors)
     collection = bundle.facts.collection
     if milvus is not None:
         try:
@@ -128,10 +131,9 @@ def _index(bundle: Bundle, items: IndexedItems, milvus: MilvusIndex | None) -> I
     return ExactMirror(collection, items)
 
 
-def _items(bundle: Bundle) -> tuple[Catalogue, IndexedItems]:
-    table = pq.read_table(bundle.path / "items.parquet").sort_by("item_id")
+def _catalogue(table: pa.Table) -> Catalogue:
     ids = table["item_id"].to_pylist()
-    catalogue = Catalogue(
+    return Catalogue(
         item_id=tuple(ids),
         row={item_id: row for row, item_id in enumerate(ids)},
         candidates=Candidates(
@@ -143,8 +145,6 @@ def _items(bundle: Bundle) -> tuple[Catalogue, IndexedItems]:
         ),
         category_key=table["category_key"].to_numpy(),
     )
-    vectors = np.stack(table["embedding"].to_numpy(zero_copy_only=False)).astype(np.float32)
-    return catalogue, IndexedItems.of(ids, table["item_type"].to_pylist(), vectors)
 
 
 class ChampionWatch:

@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from recsys.features.store import Read
-from recsys.policy.shelves import DEFAULT, Shelf
+from recsys.retrieval.sources import EVERYWHERE, Ask
 from recsys.serving.bundle import ServingBundle
+from recsys.serving.schema import MAX_ITEMS
 
 CACHED_POOLS: Final = 10_000  # 500 ids each: some 40 MB at most, ids are shared with the catalogue
 CACHED_SECONDS: Final = 3600.0
@@ -21,23 +21,12 @@ CACHED_ITEMS: Final = 100
 
 REASONS: Final[Mapping[str, str]] = {
     "two_tower": "Close to what you watched",
+    "item_item": "Others with your taste watched it",
     "resume": "Continue where you left off",
     "trending": "Trending now",
     "popular": "Popular with everyone",
     "fresh": "New",
 }
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the sources are asked with: who and where, and the read that brings the history."""
-
-    user_id: str
-    shelf_name: str
-    shelf: Shelf
-    at: int  # UTC ms
-    read: Read
-    features: np.ndarray  # float32[F], a row of that read
 
 
 @dataclass(frozen=True)
@@ -86,23 +75,12 @@ class PoolCache:
 
 def trending(bundle: ServingBundle, shelf_name: str) -> Pool:
     """What is trending on the shelf, from the bundle itself: needs nothing that could be down."""
-    lists = bundle.lists["trending"]
-    item_ids = lists.get(shelf_name, lists[DEFAULT])
+    lists = bundle.retriever.data.lists["trending"]
+    item_ids = lists.get(shelf_name, lists[EVERYWHERE])
     return Pool(tuple(item_ids), ("trending",) * len(item_ids))
 
 
-def retrieve(bundle: ServingBundle, asked: Asked) -> Pool:
-    """TEMPORARY"""
-    read = asked.read
-    vector = bundle.tower.embed_user(
-        read.history_item_keys, read.history_kinds, read.history_occurred_at, asked.at, asked.features
-    )
-    hits = bundle.index.search(bundle.facts.collection, vector, 400)
-    listed = {"two_tower": hits.item_ids, "trending": trending(bundle, asked.shelf_name).item_ids}
-    best: dict[str, tuple[float, str]] = {}
-    for source, ids in listed.items():
-        for rank, item_id in enumerate(ids):
-            score, first = best.get(item_id, (0.0, source))
-            best[item_id] = (score + 1.0 / (60 + rank), first)
-    order = sorted(best, key=lambda i: (-best[i][0], i))
-    return Pool(tuple(order), tuple(best[i][1] for i in order))
+def retrieve(bundle: ServingBundle, ask: Ask) -> Pool:
+    """The best of every source together, at most one ranker call's worth."""
+    found = bundle.retriever.candidates(ask, MAX_ITEMS)
+    return Pool(found.item_ids, found.sources)

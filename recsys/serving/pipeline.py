@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from recsys.events import DAY_MS, key64
+from recsys.events import DAY_MS, ITEM_TYPES, key64
 from recsys.features import catalog
 from recsys.features.derive import Context, derive
 from recsys.features.store import OnlineStore, Read, StoreError
@@ -31,9 +31,10 @@ from recsys.policy.shelves import DEFAULT, SHELVES, Shelf
 from recsys.policy.slate import select
 from recsys.policy.value import value
 from recsys.ranking.ranker import Predictions
+from recsys.retrieval.sources import Ask
 from recsys.serving.breakers import Breakers, PartDown
 from recsys.serving.bundle import ServingBundle
-from recsys.serving.candidates import Asked, Pool, PoolCache, retrieve, trending
+from recsys.serving.candidates import Pool, PoolCache, retrieve, trending
 from recsys.serving.schema import (
     MAX_ITEMS,
     BadRequest,
@@ -286,8 +287,7 @@ class Recommender:
         read = self._read(scene, bundle.catalogue.item_id[:1])  # any item: the tower looks at what all rows share
         for _ in range(READS):
             before = read
-            asked = Asked(scene.user_id, scene.shelf_name, scene.shelf, scene.at, before, _features(scene, before)[0])
-            found = self._breakers.call("index", functools.partial(retrieve, bundle, asked))
+            found = self._breakers.call("index", functools.partial(retrieve, bundle, _ask(scene, before)))
             pool, dropped = self._filtered(bundle, scene, found, before)
             read = self._read(scene, pool.item_ids)
             if read.position == before.position or _same_history(read, before):
@@ -375,6 +375,22 @@ def _why(down: PartDown) -> str:
 def _same_history(left: Read, right: Read) -> bool:
     return np.array_equal(left.history_item_keys, right.history_item_keys) and np.array_equal(
         left.history_kinds, right.history_kinds
+    )
+
+
+def _ask(scene: Scene, read: Read) -> Ask:
+    """What the candidate sources are asked, from the read that brought the history."""
+    every = len(scene.shelf.item_types) == len(ITEM_TYPES)
+    seen = seen_items(read.history_item_keys, read.history_kinds)
+    return Ask(
+        at=scene.at,
+        shelf=scene.shelf_name,
+        item_keys=read.history_item_keys,
+        kinds=read.history_kinds,
+        occurred_at=read.history_occurred_at,
+        features=_features(scene, read)[0],
+        seen=seen[:0] if scene.shelf.again else seen,
+        item_types=() if every else scene.shelf.item_types,
     )
 
 

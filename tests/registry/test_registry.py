@@ -28,7 +28,7 @@ FACTS = Facts(
 
 
 def parts(folder: Path, content: str = "one") -> Path:
-    for name in ("query_tower/model.pt", "ranker/model.ubj", "ranker/meta.json", "items.parquet", "heuristics.json"):
+    for name in ("query_tower/model.pt", "ranker/model.ubj", "ranker/meta.json", "items.parquet", "sources/sources.json"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{name} {content}")
@@ -63,7 +63,7 @@ def test_a_registered_bundle_does_not_follow_its_source_folder(registry: Registr
     assert (bundle.path / "ranker/model.ubj").read_text() == "ranker/model.ubj one"
 
 
-@pytest.mark.parametrize("part", ["query_tower/model.pt", "ranker/model.ubj", "items.parquet", "heuristics.json"])
+@pytest.mark.parametrize("part", ["query_tower/model.pt", "ranker/model.ubj", "items.parquet", "sources/sources.json"])
 def test_a_folder_without_one_of_its_parts_is_refused(registry: Registry, tmp_path: Path, part: str) -> None:
     folder = parts(tmp_path / "a")
     (folder / part).unlink()

@@ -71,7 +71,7 @@ def test_the_watch_follows_by_itself(world: World, registry: Registry) -> None:
     assert watch.current.bundle_id == world.other.bundle_id
 
 
-@pytest.mark.parametrize("damage", ["collection", "tower", "ranker", "bytes", "heuristics"])
+@pytest.mark.parametrize("damage", ["collection", "tower", "ranker", "bytes", "sources"])
 def test_a_bundle_that_does_not_fit_is_refused_and_the_old_one_stays(
     world: World, registry: Registry, milvus: MilvusIndex, tmp_path: Path, damage: str
 ) -> None:
@@ -85,10 +85,10 @@ def test_a_bundle_that_does_not_fit_is_refused_and_the_old_one_stays(
         bad = altered(registry, world.other, tmp_path / "bad", tower="t", index_tower="t")
     elif damage == "ranker":
         bad = altered(registry, world.other, tmp_path / "bad", features="f", ranker_features="f")
-    elif damage == "heuristics":
+    elif damage == "sources":
         shutil.copytree(world.other.path, tmp_path / "bad", ignore=shutil.ignore_patterns("manifest.json"))
-        (tmp_path / "bad" / "heuristics.json").unlink()
-        (tmp_path / "bad" / "heuristics.json").write_text("{}")
+        (tmp_path / "bad" / "sources" / "sources.json").unlink()
+        (tmp_path / "bad" / "sources" / "sources.json").write_text("{}")
         bad = registry.register(tmp_path / "bad", world.other.facts)
     else:
         bad = registry.get(world.other.bundle_id)
@@ -109,8 +109,8 @@ def test_a_bundle_whose_collection_was_dropped_can_still_be_rolled_back_to(
 ) -> None:
     old = altered(registry, world.champion, tmp_path / "old", collection="items__dropped")
     loaded = load(old, milvus, catalog.FINGERPRINT, registry)
-    vector = loaded.index.items.vectors[0]  # type: ignore[attr-defined]
-    assert loaded.index.search("items__dropped", vector, 5).item_ids[0] == loaded.catalogue.item_id[0]
+    vector = loaded.retriever.index.items.vectors[0]  # type: ignore[attr-defined]
+    assert loaded.retriever.index.search("items__dropped", vector, 5).item_ids[0] == loaded.catalogue.item_id[0]
 
 
 def test_a_bundle_of_other_features_than_the_store_holds_is_refused(registry: Registry) -> None:
@@ -128,7 +128,7 @@ def test_a_bundle_serves_its_own_embeddings_while_milvus_is_away(world: World, r
     published = MilvusIndex(ensure_milvus(world.settings).uri).mirror(world.champion.facts.collection)
     query = published.items.vectors[3]
     collection = world.champion.facts.collection
-    ours, theirs = loaded.index.search(collection, query, 20), published.search(collection, query, 20)
+    ours, theirs = loaded.retriever.index.search(collection, query, 20), published.search(collection, query, 20)
     assert ours.item_ids == theirs.item_ids and ours.scores.tobytes() == theirs.scores.tobytes()
 
 
@@ -139,5 +139,5 @@ def test_the_manifest_names_what_the_bundle_is_made_of(world: World) -> None:
         "query_tower",
         "ranker",
         "items.parquet",
-        "heuristics.json",
+        "sources",
     }

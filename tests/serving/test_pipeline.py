@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import time
@@ -206,9 +207,11 @@ def test_predictions_that_are_not_finite_never_reach_a_slate(
 def test_without_the_index_a_known_user_gets_cached_candidates_and_a_new_one_what_is_trending(
     world: World, store: OnlineStore, bundle: ServingBundle
 ) -> None:
-    index = Broken(bundle.index, ItemIndexUnavailable("down"))
+    index = Broken(bundle.retriever.index, ItemIndexUnavailable("down"))
     breakers = Breakers(PARTS, failures=2, seconds=0.2)
-    recommender = over(store, dataclasses.replace(bundle, index=index), world, "no_index", breakers)
+    retriever = copy.copy(bundle.retriever)
+    retriever.index = index
+    recommender = over(store, dataclasses.replace(bundle, retriever=retriever), world, "no_index", breakers)
     index.is_broken = False
     full = recommender.recommend(RecommendRequest(user_id=world.user_ids[9], k=5))
     index.is_broken = True

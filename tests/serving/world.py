@@ -6,7 +6,6 @@ because the service's tests need a bundle that works, not one that is good.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,9 +123,12 @@ def examples(shown: pl.DataFrame, features: np.ndarray, rows: slice) -> Examples
 def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     """Everything `serve` needs, below `home`."""
     from recsys.ranking import xgboost_ranker
+    from recsys.retrieval import sources
     from recsys.retrieval.item_index import IndexedItems, MilvusIndex
     from recsys.retrieval.milvus_server import ensure_milvus
     from recsys.retrieval.two_tower import QueryTower, TowerConfig, TwoTower, Vocabulary
+    from recsys.serving.assemble import assemble
+    from recsys.sources.world import SHELVES
 
     settings = Settings(home=home, http_port=http_port, grpc_port=grpc_port)
     lake = Lake(home)
@@ -147,14 +149,15 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     network = TwoTower(TowerConfig(dim=16, hidden=32), Vocabulary(*names, *buckets), items)
     tower = QueryTower(network, int(log.occurred_at.max()))
     tower.save(lake.models / "two_tower")
-    vectors = dict(zip(items.item_key.tolist(), tower.embed_items(items), strict=True))
-
     table = pl.from_arrow(catalogue).with_columns(
         item_key=pl.Series(key64(catalogue["item_id"].to_pylist())),
         category_key=pl.Series(key64(catalogue["category"].to_pylist())),
         creator_key=pl.Series(key64(catalogue["creator_id"].to_pylist())),
         item_type_code=pl.col("item_type").replace_strict(ITEM_TYPES, return_dtype=pl.Int64),
     )
+    sources.learn(log, table.to_arrow(), SHELVES).save(lake.models / "two_tower")
+    vectors = dict(zip(items.item_key.tolist(), tower.embed_items(items), strict=True))
+
     embedding = np.stack([vectors[key] for key in table["item_key"].to_list()])
     indexed = IndexedItems.of(table["item_id"].to_list(), table["item_type"].to_list(), embedding)
     index = MilvusIndex(ensure_milvus(settings).uri, timeout=10.0)
@@ -173,7 +176,6 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     registry, bundles = Registry(lake.registry), []
     for rounds in (10, 20):
         folder = home / "staging" / str(rounds)
-        tower.save(folder / "query_tower")
         ranker = xgboost_ranker.train(
             examples(shown, features, slice(0, cut)),
             examples(shown, features, slice(cut, None)),
@@ -183,17 +185,14 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
             seed=1,
             rounds=rounds,
         )
-        ranker.save(folder / "ranker")
-        table.with_columns(embedding=pl.Series(embedding.tolist(), dtype=pl.List(pl.Float32))).write_parquet(
-            folder / "items.parquet"
-        )
-        popular = (
-            shown.group_by("item_id").agg(pl.col("click").sum()).sort("click", "item_id", descending=[True, False])
-        )
-        ids = popular["item_id"].to_list()[:200]
-        lists = {name: {"feed": ids} for name in ("trending", "popular")}
-        (folder / "heuristics.json").write_text(
-            json.dumps({"lists": lists, "log_shelves": shown["shelf"].value_counts(sort=True)["shelf"].to_list()})
+        ranker.save(home / "rankers" / str(rounds))
+        assemble(
+            folder,
+            tower=lake.models / "two_tower",
+            sources=lake.models / "two_tower",
+            ranker=home / "rankers" / str(rounds),
+            items=table.to_arrow(),
+            index=indexed,
         )
         bundles.append(registry.register(folder, facts, lineage={"example_users": users[:3]}))
     registry.promote(bundles[0].bundle_id, held=catalog.FINGERPRINT)
