@@ -192,15 +192,15 @@ class OnlineStore:
 
     Args:
         journal: where the log lives
-        create: begin with an empty state when the journal has none
+        create: begin with an empty state when the journal has none, or none that can be read
 
     Raises:
         StoreMissing: the journal holds no state of this code's features.
+        StoreCorrupt: it cannot be read back.
     """
 
-    fingerprint: Final = FINGERPRINT
-
     def __init__(self, journal: Journal, *, create: bool = False) -> None:
+        self.fingerprint = FINGERPRINT  # of these features: states of several lie side by side during a cut-over
         self._journal = journal
         self._lock = threading.RLock()
         self._loaded = ""
@@ -211,13 +211,19 @@ class OnlineStore:
         self._recent_at = next(
             int(sweep.PROGRAM.groups[g, G_OFFSET]) for g in groups if sweep.PROGRAM.groups[g, G_TYPE] == RECENT
         )
-        if create and not journal.mark(FINGERPRINT).snapshot:
-            self._save(empty(), ITEM_SCHEMA.empty_table(), 0, np.zeros((0, 2), np.uint64), 0)
-        self._catch_up()
+        if create and not journal.mark(self.fingerprint).snapshot:
+            self._begin()
+        try:
+            self._catch_up()
+        except StoreCorrupt:
+            if not create:
+                raise
+            self._begin()  # the log is whole, and a bootstrap follows
+            self._catch_up()
 
     def head(self) -> int:
         """Position of the last accepted record."""
-        return self._journal.mark(FINGERPRINT).head
+        return self._journal.mark(self.fingerprint).head
 
     def append(self, events: Sequence[Mapping[str, Any]], received_at: int) -> Appended:
         """Take a batch of events into the log: durable, and visible to the next read, when this returns.
@@ -375,16 +381,16 @@ class OnlineStore:
 
     def _catch_up(self) -> _Hot:
         with self._lock:
-            mark = self._journal.mark(FINGERPRINT)
+            mark = self._journal.mark(self.fingerprint)
             if not mark.snapshot:
                 raise StoreMissing(
-                    f"the online store holds no state of these features ({FINGERPRINT}): materialize online_state"
+                    f"the online store holds no state of these features ({self.fingerprint}): materialize online_state"
                 )
             if self._hot is None or mark.snapshot != self._loaded:
                 try:
-                    arrays = self._journal.load(FINGERPRINT, mark.snapshot)
+                    arrays = self._journal.load(self.fingerprint, mark.snapshot)
                 except StoreCorrupt:
-                    if self._journal.mark(FINGERPRINT).snapshot == mark.snapshot:
+                    if self._journal.mark(self.fingerprint).snapshot == mark.snapshot:
                         raise
                     return self._catch_up()  # another process put a newer snapshot in its place meanwhile
                 self._hot = _Hot(arrays)
@@ -414,12 +420,15 @@ class OnlineStore:
                 hot.put_item(json.loads(raw)["item_id"], columns)
                 hot.item_records.append((position, key, columns))
 
+    def _begin(self) -> None:
+        self._save(empty(), ITEM_SCHEMA.empty_table(), 0, np.zeros((0, 2), np.uint64), 0)
+
     def _save(self, log: EventLog, items: pa.Table, position: int, digests: np.ndarray, utc_offset_ms: int) -> None:
         state = kernel.applied(sweep.PROGRAM, kernel.new_state(), log)
         buffer = io.BytesIO()
         pq.write_table(items.select(ITEM_SCHEMA.names).cast(ITEM_SCHEMA), buffer)
         self._journal.save(
-            FINGERPRINT,
+            self.fingerprint,
             {
                 "keys": state.keys,
                 "offsets": state.offsets,

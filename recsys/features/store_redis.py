@@ -170,8 +170,8 @@ class RedisJournal:
                 f"Redis at {self._url} does not answer ({error}): start it, then send the batch again"
             ) from None
         except redis.ResponseError as error:
-            if "OOM" in str(error):
+            if isinstance(error, redis.OutOfMemoryError) or "maxmemory" in str(error):
                 raise StoreFull(
                     f"Redis at {self._url} is full: raise maxmemory; nothing of this batch was taken"
                 ) from None
-            raise StoreError(f"Redis at {self._url} refused: {error}") from None
+            raise StoreError(f"Redis at {self._url} refused: {type(error).__name__}") from None
