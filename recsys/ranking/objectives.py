@@ -27,15 +27,15 @@ class Head:
 SHARED: Final[Mapping[str, Any]] = {
     "tree_method": "hist",
     "max_depth": 5,
-    "eta": 0.08,
+    "eta": 0.06,
     "min_child_weight": 20,
     "subsample": 0.8,
     "colsample_bytree": 0.3,
     "reg_lambda": 5.0,
     "max_bin": 64,
 }
-ROUNDS: Final = 300
-PATIENCE: Final = 20  # rounds without a better validation metric
+ROUNDS: Final = 500
+PATIENCE: Final = 25  # rounds without a better validation metric
 
 HEADS: Final[Mapping[str, Head]] = {
     "click": Head("binary:logistic", "auc", lambda e: e.click, is_calibrated=True),

@@ -1,0 +1,49 @@
+"""Intervals by resampled users."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.evaluation import metrics
+from recsys.evaluation.bootstrap import Resamples, interval
+
+
+def sample(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    user = rng.integers(100, 160, 900)
+    labels = rng.integers(0, 2, 900)
+    return user, labels, rng.random(900) + 0.4 * labels
+
+
+def test_a_replicate_is_the_metric_of_its_users_repeated() -> None:
+    user, labels, scores = sample()
+    drawn = Resamples.draw(user, replicates=3)
+    for b, counts in enumerate(drawn.counts):
+        rows = np.repeat(np.arange(len(user)), counts[drawn.user].astype(int))
+        assert drawn.auc(labels, scores)[b] == pytest.approx(metrics.auc(labels[rows], scores[rows]), abs=1e-12)
+        p = np.clip(scores / 2, 0.01, 0.99)
+        assert drawn.log_loss(labels, p)[b] == pytest.approx(metrics.log_loss(labels[rows], p[rows]), abs=1e-12)
+
+
+def test_gauc_replicate_weights_a_user_by_how_often_it_was_drawn() -> None:
+    user, labels, scores = sample()
+    drawn = Resamples.draw(user, replicates=1)
+    by_user = metrics.auc_by_group(drawn.user, labels, scores)
+    weights = drawn.counts[0][by_user.group] * by_user.rows
+    assert drawn.gauc(labels, scores)[0] == pytest.approx(np.average(by_user.auc, weights=weights), abs=1e-12)
+
+
+def test_the_paired_interval_of_a_model_with_itself_is_zero_and_of_a_worse_one_above_it() -> None:
+    user, labels, scores = sample()
+    drawn = Resamples.draw(user)
+    best = drawn.auc(labels, scores)
+    assert interval(best - drawn.auc(labels, scores)) == (0.0, 0.0)
+    low, high = interval(best - drawn.auc(labels, np.random.default_rng(9).random(len(labels))))
+    assert 0 < low < high
+
+
+def test_the_interval_covers_what_it_says() -> None:
+    low, high = interval(np.arange(1001.0))
+    assert (low, high) == pytest.approx((25.0, 975.0))
+    assert np.isnan(interval(np.full(3, np.nan))[0])
