@@ -1,0 +1,98 @@
+"""The default ranker: what it predicts, that it predicts it alone as among others, and that it comes back from disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.evaluation import metrics
+from recsys.ranking import xgboost_ranker
+from recsys.ranking.ranker import FILE, RankerError, load_ranker
+from recsys.ranking.xgboost_ranker import TrainingError, XGBoostRanker
+from tests.ranking.rows import NAMES, rows
+
+
+@pytest.fixture(scope="module")
+def ranker() -> XGBoostRanker:
+    return xgboost_ranker.train(rows(4000, 1), rows(2000, 2), NAMES, "f1", threads=1, seed=7, rounds=60)
+
+
+@pytest.fixture(scope="module")
+def fresh() -> np.ndarray:
+    return rows(500, 3).features
+
+
+def test_heads_find_what_moves_each_outcome(ranker: XGBoostRanker) -> None:
+    judged = rows(4000, 4)
+    found = ranker.predict(judged.features)
+    assert metrics.auc(judged.click, found.p_click) > 0.75
+    assert metrics.auc(judged.long_view, found.p_long_view) > 0.75
+    assert metrics.gauc(judged.slate, judged.relevance > 0, found.score) > 0.75
+    assert metrics.calibration_error(judged.click, found.p_click) < 0.05
+    assert found.watch_seconds.min() >= 0
+    assert found.watch_seconds.mean() == pytest.approx(judged.watch_ms.mean() / 1000, rel=0.15)
+
+
+def test_a_row_is_predicted_bit_for_bit_alike_alone_and_in_any_batch(ranker: XGBoostRanker, fresh: np.ndarray) -> None:
+    together = ranker.predict(fresh).columns()
+    backwards = ranker.predict(fresh[::-1]).columns()
+    for name, values in together.items():
+        alone = np.concatenate([ranker.predict(fresh[i : i + 1]).columns()[name] for i in range(len(fresh))])
+        assert alone.tobytes() == values.tobytes(), name
+        assert backwards[name][::-1].tobytes() == values.tobytes(), name
+
+
+def test_contributions_add_up_to_the_margin(ranker: XGBoostRanker, fresh: np.ndarray) -> None:
+    for head in ranker.boosters:
+        added = ranker.contributions(fresh, head).astype(np.float64).sum(axis=1)
+        np.testing.assert_allclose(added, ranker.margin(head, fresh), atol=1e-4)
+
+
+def test_a_saved_ranker_predicts_the_same_bytes(ranker: XGBoostRanker, fresh: np.ndarray, tmp_path: Path) -> None:
+    ranker.save(tmp_path)
+    again = load_ranker(tmp_path)
+    assert (again.name, again.fingerprint, again.feature_names) == ("xgboost", "f1", NAMES)
+    for name, values in ranker.predict(fresh).columns().items():
+        assert again.predict(fresh).columns()[name].tobytes() == values.tobytes(), name
+    assert again.explain(fresh) == ranker.explain(fresh)
+
+
+def test_importances_name_features_and_sum_to_one(ranker: XGBoostRanker) -> None:
+    shares = ranker.importances()
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert next(iter(shares)) in ("item_long_view_rate_7d", "user_category_affinity_log_7d")
+
+
+def test_training_twice_gives_the_same_predictions(fresh: np.ndarray) -> None:
+    first, second = (
+        xgboost_ranker.train(rows(800, 1), rows(800, 2), NAMES, "f", threads=1, seed=7, rounds=10) for _ in range(2)
+    )
+    assert first.predict(fresh).score.tobytes() == second.predict(fresh).score.tobytes()
+
+
+def test_a_label_of_one_kind_is_one_clear_line() -> None:
+    silent = dataclasses.replace(rows(400, 1), click=np.zeros(400, np.int8))
+    with pytest.raises(TrainingError, match="validation has 400 impressions, 0 with click"):
+        xgboost_ranker.train(rows(400, 1), silent, NAMES, "f", threads=1, seed=7, rounds=5)
+
+
+def test_rows_of_another_width_are_refused(ranker: XGBoostRanker) -> None:
+    with pytest.raises(RankerError, match="takes 5 features a row"):
+        ranker.predict(np.zeros((2, 4), np.float32))
+
+
+def test_a_folder_without_a_ranker_or_with_a_broken_one_is_one_clear_line(
+    ranker: XGBoostRanker, tmp_path: Path
+) -> None:
+    with pytest.raises(RankerError, match="materialize ranker first"):
+        load_ranker(tmp_path)
+    ranker.save(tmp_path)
+    (tmp_path / "click.ubj").write_bytes(b"half")
+    with pytest.raises(RankerError, match=r"click\.ubj is not readable"):
+        load_ranker(tmp_path)
+    (tmp_path / FILE).write_text('{"kind": "oracle"}')
+    with pytest.raises(RankerError, match="kind 'oracle'"):
+        load_ranker(tmp_path)
