@@ -79,7 +79,7 @@ def compile_program(views: tuple[FeatureView, ...]) -> Program:
                     for measure in of:
                         run_mask |= kinds_mask(measure.kinds)
                     if kind == TILED:
-                        cells = 2 + window.tiles * len(of)
+                        cells = 3 + (1 + window.tiles) * len(of)
                         add(
                             kind,
                             cells,

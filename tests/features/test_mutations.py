@@ -66,6 +66,8 @@ MUTATIONS = {
         "    for k in range(first, last - 1):\n        n =",
     ),
     "a repeated event taken again": ("store_lmdb.py", "overwrite=False", "overwrite=True"),
+    "a cache that outlives its window": ("kernel.py", "if cells[at + 2] != cut + 1:", "if cells[at + 2] == 0:"),
+    "an event that misses the cache": ("kernel.py", "if summed:", "if summed and m < 0:"),
     "tiles that are gone read as zero": ("kernel.py", "if cut < cells[at + 1]:", "if cut < 0:"),
     "A - E where it does not hold": ("prefix.py", "if latest[b] <= until:", "if until >= 0:"),
     "a decay that rounds too early": ("kernel.py", "shift = 16 + octave + 1", "shift = 12 + octave + 1"),
