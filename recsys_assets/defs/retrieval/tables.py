@@ -22,7 +22,7 @@ COLUMNS = [
 
 def split_tables(lake: Lake) -> tuple[pa.Table, ...]:
     """Train, validation and test impressions with their labels, without the features."""
-    return tuple(lake.read(lake.table("training_sets", part), [*KEYS, *LABELS]) for part in PARTS)
+    return tuple(lake.read(lake.table("training_sets", part), COLUMNS) for part in PARTS)
 
 
 def events_before(lake: Lake, day: str | None = None) -> EventLog:
