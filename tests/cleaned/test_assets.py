@@ -1,0 +1,123 @@
+"""Raw to clean as Dagster runs it: names, checks, what a run leaves when it fails."""
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from recsys.lake import Lake
+
+FIRST, LAST = "2026-01-05", "2026-01-07"
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"HOME": home, "SOURCE": "simulator", "DAYS": 3, "USERS": 150}.items():
+            patch.setenv(f"RECSYS_{name}", str(value))
+        patch.delenv("RECSYS_DATA", raising=False)
+        yield Lake(home)
+
+
+def definitions():
+    from recsys_assets.defs.borders import checks
+    from recsys_assets.defs.cleaned import tables
+    from recsys_assets.defs.ingestion import raw
+    from recsys_assets.resources import Workspace
+
+    mine = [
+        c
+        for c in dg.load_asset_checks_from_modules([checks])
+        if c.check_key.asset_key != dg.AssetKey("impression_features")
+    ]
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules([raw, tables]), asset_checks=mine, resources={"workspace": Workspace()}
+    )
+
+
+def run(*only, first=FIRST, last=LAST):
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    job = definitions().resolve_implicit_global_asset_job_def()
+    selected = [dg.AssetKey(name) for name in only] or None
+    with dg.DagsterInstance.ephemeral() as instance:
+        return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False, asset_selection=selected)
+
+
+@pytest.fixture(scope="module")
+def result(lake):
+    return run()
+
+
+def test_the_whole_way_is_green_and_counted(result, lake):
+    assert result.success
+    checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
+    assert [name for name, check in checks.items() if not check.passed] == []
+    raw = sum(lake.read(lake.day(d, "raw", "events")).num_rows for d in lake.days("raw", "events"))
+    assert checks["every_raw_event_is_accounted_for"].description.startswith(f"{raw:,} raw = ")
+    assert {"cleaned_events_meet_expectations", "every_delivery_has_one_fate", "unique_cleaned_events_event_id"} <= set(
+        checks
+    )
+    counted = {}
+    for event in result.get_asset_materialization_events():
+        materialization = event.step_materialization_data.materialization
+        count = materialization.metadata.get("dagster/row_count")
+        counted[materialization.asset_key.to_user_string()] = None if count is None else count.value
+    assert {"stg_events", "judged_events", "stg_items"} <= set(counted)
+    for key, folder in {"cleaned_events": "events", "impressions": "impressions", "quarantine": "quarantine"}.items():
+        assert counted[key] == sum(
+            lake.read(lake.day(d, "cleaned", folder)).num_rows for d in lake.days("cleaned", folder)
+        )
+    assert counted["raw_events"] == raw and counted["items"] == lake.read(lake.table("cleaned", "items")).num_rows
+
+
+def test_assets_depend_on_each_other_as_the_data_flows(lake):
+    graph = definitions().resolve_asset_graph()
+    parents = {
+        k.to_user_string(): {p.to_user_string() for p in graph.get(k).parent_keys} for k in graph.get_all_asset_keys()
+    }
+    assert parents["stg_events"] == {"raw_events"} and parents["stg_items"] == {"raw_items"}
+    assert parents["cleaned_events"] == {"judged_events", "items"}
+    assert parents["impressions"] == {"cleaned_events"}
+    assert (
+        graph.get(dg.AssetKey("cleaned_events")).is_partitioned and not graph.get(dg.AssetKey("items")).is_partitioned
+    )
+
+
+def test_a_poisoned_day_stops_at_the_border_and_replaces_nothing(result, lake):
+    path = lake.day("2026-01-06", "raw", "events")
+    before = {p: p.read_bytes() for p in (lake.home / "lake" / "cleaned").rglob("*.parquet")}
+    original = path.read_bytes()
+    table = lake.read(path)
+    lake.write(table.set_column(1, table.schema.field(1), pa.array(["hover"] * table.num_rows)), path)
+    try:
+        failed = run(
+            "stg_events",
+            "judged_events",
+            "cleaned_events",
+            "impressions",
+            "sessions",
+            "quarantine",
+            "duplicates",
+            first="2026-01-06",
+            last="2026-01-06",
+        )
+    finally:
+        path.write_bytes(original)
+    assert not failed.success and not failed.get_asset_materialization_events()
+    error = next(e for e in failed.all_events if e.event_type_value == "STEP_FAILURE").step_failure_data.error
+    while error.cause is not None:
+        error = error.cause
+    assert error.cls_name == "CleaningError" and "2026-01-06:" in error.message and "unknown_kind" in error.message
+    assert "materialize raw_events and cleaned_events of 2026-01-06 again" in error.message
+    assert {p: p.read_bytes() for p in (lake.home / "lake" / "cleaned").rglob("*.parquet")} == before
+
+
+def test_a_database_that_cannot_be_opened_ends_in_one_line(result, lake):
+    import duckdb
+
+    with duckdb.connect(str(lake.home / "dbt" / "scratch.duckdb")):  # another process's lock, as dbt sees it
+        failed = run("stg_items", "items")
+    error = next(e for e in failed.all_events if e.event_type_value == "STEP_FAILURE").step_failure_data.error
+    while error.cause is not None:
+        error = error.cause
+    assert error.cls_name == "CleaningError" and "lock" in error.message.lower() and len(error.message) < 500

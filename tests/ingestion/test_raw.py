@@ -1,0 +1,129 @@
+"""Raw tables as Dagster materializes them: from the source, from the service's log, and when the source is broken."""
+
+import dagster as dg
+import pytest
+
+from recsys.events import EVENT_SCHEMA
+from recsys.features.store import open_store
+from recsys.lake import Lake
+from recsys.settings import from_environment
+from recsys.sources.simulator import Simulator
+from recsys.sources.source import REJECTED_SCHEMA, SourceError
+
+
+@pytest.fixture
+def lake(tmp_path, monkeypatch):
+    for name, value in {"HOME": tmp_path, "SOURCE": "simulator", "DAYS": 3, "USERS": 60}.items():
+        monkeypatch.setenv(f"RECSYS_{name}", str(value))
+    monkeypatch.delenv("RECSYS_DATA", raising=False)
+    return Lake(tmp_path)
+
+
+def materialize(*names, first="2026-01-05", last="2026-01-07"):
+    from recsys_assets.defs.ingestion import raw
+    from recsys_assets.resources import Workspace
+
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    definitions = dg.Definitions(assets=[getattr(raw, name) for name in names], resources={"workspace": Workspace()})
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+
+def checks(result):
+    return {c.check_name: c for c in result.get_asset_check_evaluations()}
+
+
+def why(result):
+    error = next(e for e in result.all_events if e.event_type_value == "STEP_FAILURE").step_failure_data.error
+    while error.cause is not None:
+        error = error.cause
+    return error
+
+
+def test_every_day_holds_what_the_source_says(lake):
+    result = materialize("raw_events", "raw_items", "raw_users")
+    assert result.success and all(c.passed for c in checks(result).values())
+    world = Simulator(days=3, users=60)
+    assert lake.days("raw", "events") == lake.days("raw", "rejected") == ["2026-01-05", "2026-01-06", "2026-01-07"]
+    for day in lake.days("raw", "events"):
+        assert lake.read(lake.day(day, "raw", "events")).equals(world.read_day(day).events)
+        assert lake.read(lake.day(day, "raw", "rejected")).schema == REJECTED_SCHEMA
+    assert lake.read(lake.table("raw", "items")).equals(world.items())
+    assert lake.read(lake.table("raw", "users")).num_rows == 60
+
+
+def test_a_day_twice_has_the_same_bytes(lake):
+    day = lake.day("2026-01-06", "raw", "events")
+    materialize("raw_events")
+    before = day.read_bytes()
+    assert materialize("raw_events", first="2026-01-06", last="2026-01-06").success
+    assert day.read_bytes() == before
+
+
+def test_what_the_service_was_told_joins_the_day_it_was_received(lake):
+    store = open_store(from_environment(), create=True)
+    store.put_items(Simulator(days=3, users=60).items())
+    told = {"event_id": "e1", "kind": "click", "user_id": "u000001", "item_id": "i000001", "occurred_at": 1767700000000}
+    assert store.append([told], received_at=1767700000500).accepted == 1
+    store.close()
+    assert materialize("raw_events").success
+    tables = {day: lake.read(lake.day(day, "raw", "events")) for day in lake.days("raw", "events")}
+    assert all(table.schema == EVENT_SCHEMA for table in tables.values())
+    live = {day: [r for r in t.to_pylist() if r["position"] is not None] for day, t in tables.items()}
+    assert {day: len(rows) for day, rows in live.items()} == {"2026-01-05": 0, "2026-01-06": 1, "2026-01-07": 0}
+    (row,) = live["2026-01-06"]
+    assert (row["event_id"], row["received_at"]) == ("e1", 1767700000500) and row["position"] > 20459 << 32
+
+
+def test_rows_that_cannot_be_read_are_kept_counted_and_warned_of(lake, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    data.mkdir()
+    good = "impression,1,10,1767607200000"
+    (data / "events.csv").write_text(f"kind,user_id,item_id,occurred_at\n{good}\nclick,1,10,soon\n")
+    (data / "items.csv").write_text("item_id\n10\n")
+    monkeypatch.setenv("RECSYS_SOURCE", "files")
+    monkeypatch.setenv("RECSYS_DATA", str(data))
+    result = materialize("raw_events", last="2026-01-06")
+    assert result.success
+    accounted, readable = (checks(result)[n] for n in ("every_source_row_is_accounted_for", "source_rows_are_readable"))
+    assert accounted.passed and accounted.description == "2 source rows = 1 kept + 1 rejected"
+    assert not readable.passed and readable.severity == dg.AssetCheckSeverity.WARN
+    assert "events.csv:3: occurred_at is neither milliseconds nor ISO 8601" in readable.description
+    assert lake.read(lake.day("2026-01-06", "raw", "events")).num_rows == 0  # an empty day is an empty table
+    (rejected,) = lake.read(lake.day("2026-01-05", "raw", "rejected")).to_pylist()
+    assert rejected["text"] == "click,1,10,soon"
+
+
+def test_a_broken_source_ends_in_one_line_and_keeps_what_was_there(lake, tmp_path, monkeypatch):
+    assert materialize("raw_events").success
+    before = {p: p.read_bytes() for p in lake.home.rglob("*.parquet")}
+    monkeypatch.setenv("RECSYS_SOURCE", "kuairand")
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "nowhere"))
+    result = materialize("raw_events")
+    assert not result.success
+    error = why(result)
+    assert error.cls_name == SourceError.__name__ and "is not a folder" in error.message
+    assert {p: p.read_bytes() for p in lake.home.rglob("*.parquet")} == before
+
+
+def test_a_full_disk_ends_in_one_line_and_keeps_what_was_there(lake, monkeypatch):
+    import resource
+    import signal
+
+    from recsys_assets.defs.ingestion.raw import _write
+
+    path = lake.day("2026-01-05", "raw", "events")
+    table = Simulator(days=3, users=60).read_day("2026-01-05").events
+    _write(lake, table, path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(SourceError, match=r"cannot write 2026-01-05.parquet .* free space below"):
+            _write(lake, table, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before and not list(lake.home.rglob("*.tmp"))
