@@ -90,7 +90,9 @@ class IndexedItems:
             norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
         bad = np.flatnonzero(~(np.abs(norms - 1.0) <= UNIT_NORM_TOLERANCE))  # also true of NaN and infinity
         if bad.size:
-            raise ItemIndexError(f"the vector of item {ids[bad[0]]} has norm {norms[bad[0]]}, not 1 ({bad.size} such)")
+            raise ItemIndexError(
+                f"the vector of item {ids[bad[0]]} has norm {norms[bad[0]]:.5g}, not 1 ({bad.size} such)"
+            )
         return cls(ids, tuple(item_types[i] for i in order), vectors)
 
     @property

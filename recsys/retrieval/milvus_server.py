@@ -30,6 +30,7 @@ from recsys.settings import Settings
 
 ADDRESS_FILE: Final = "server.json"
 HEALTH: Final = "/milvus.proto.milvus.MilvusService/GetVersion"  # answers on Lite and on a cluster alike
+ANSWER_SECONDS: Final = 5.0  # a server that is up answers in milliseconds
 GRACE_SECONDS: Final = 10.0  # requests in flight get this long after SIGTERM
 START_SECONDS: Final = 60.0  # imports take 1-2 s of CPU; a loaded machine and a large folder take the rest
 WORKERS: Final = 8
@@ -55,7 +56,7 @@ def ensure_milvus(settings: Settings) -> MilvusAddress:
         MilvusServerError: nothing answers at `milvus_uri`, or the embedded server does not come up.
     """
     if settings.milvus_uri:
-        if not _healthy(settings.milvus_uri, seconds=10.0):
+        if not _healthy(settings.milvus_uri, seconds=ANSWER_SECONDS):
             raise MilvusServerError(
                 f"no Milvus answers at RECSYS_MILVUS_URI={settings.milvus_uri}: start it, or unset the variable to use "
                 "the embedded one"
@@ -130,7 +131,7 @@ def _start(folder: Path) -> MilvusAddress:
     while time.monotonic() < deadline:
         ended = child.poll() is not None
         running = running_milvus(folder)
-        if running is not None and _healthy(running.uri, seconds=5.0):
+        if running is not None and _healthy(running.uri, seconds=ANSWER_SECONDS):
             return running  # ours, or the one of a process that started it at the same moment
         if ended and running is None:
             lines = log.read_bytes()[start:].decode(errors="replace").strip().splitlines()

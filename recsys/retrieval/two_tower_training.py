@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 import warnings
@@ -147,7 +148,9 @@ class TwoTowerTask(lightning.LightningModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
+        """Draws depend on seed and epoch alone: a resumed run ends in the bytes of an uninterrupted one."""
         self._began, self._losses = time.monotonic(), []
+        torch.manual_seed(self.config.seed * 1_000 + self.current_epoch)
 
     def on_train_epoch_end(self) -> None:
         """Recall over the whole catalogue on the validation days, and a line that says it."""
@@ -200,6 +203,7 @@ def fit(
     if not len(train.item_key) or not len(validation.item_key):
         raise TrainingError("the training or validation days hold no click and no long view: give more days")
     lightning.seed_everything(config.seed, verbose=False)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     train = train.take(np.argsort(train.as_of, kind="stable")[-config.max_examples :])
     train = train.take(np.flatnonzero(items.known(train.item_key)))
     features = read_rows(log, train)
