@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -90,7 +90,7 @@ class Simulator:
         self._user_names = np.array(self.world.user_names)
         self._item_names = np.array(self.world.item_names)
 
-    @property
+    @cached_property
     def truth(self) -> Truth:
         names = (self.world.user_names, self.world.item_names)
         return Truth(self.world, *({name: i for i, name in enumerate(n)} for n in names))
