@@ -61,7 +61,7 @@ def _build_then(
     """dbt's events, held back until `release` has published what they speak of; of a failed build only its checks."""
     folder = scratch(lake)
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ["RECSYS_HOME"] = str(lake.home)  # dbt works in its project's folder, where a relative one leads elsewhere
+    os.environ["RECSYS_HOME"] = str(lake.home)  # absolute: dbt works in its project's folder
     dbt = DbtCliResource(project_dir=str(PROJECT), profiles_dir=str(PROJECT), dbt_executable=str(DBT))
     # unit tests hold for the SQL, not for the day: they run with the project's tests
     arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
