@@ -36,8 +36,10 @@ from recsys.features.layout import (
     SESSION,
     TILED,
     V_FIRST_GROUP,
+    V_FIRST_OUT,
     V_KINDS,
     V_LAST_GROUP,
+    V_LAST_OUT,
     V_PART_A,
     V_PART_B,
     V_WIDTH,
@@ -143,20 +145,20 @@ def rehash(keys, offsets, new_keys, new_offsets):  # type: ignore[no-untyped-def
 @njit(cache=True, nogil=True)
 def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, watch_ms):  # type: ignore[no-untyped-def]
     """Apply one event to one entity's packed state, which begins at `cells[base]`."""
+    groups, measures = program.groups, program.measures
     bit = np.int64(1) << np.int64(kind)
     lateness = received_at - occurred_at
     for g in range(program.views[v, V_FIRST_GROUP], program.views[v, V_LAST_GROUP]):
-        group = program.groups[g]
-        if not group[G_KINDS] & bit or lateness > group[G_LATENESS]:
+        if not groups[g, G_KINDS] & bit or lateness > groups[g, G_LATENESS]:
             continue
-        at = base + group[G_OFFSET]
-        first = group[G_FIRST]
-        count = group[G_COUNT]
-        if group[G_TYPE] == TILED:
+        at = base + groups[g, G_OFFSET]
+        first = groups[g, G_FIRST]
+        count = groups[g, G_COUNT]
+        if groups[g, G_TYPE] == TILED:
             # cells: head tile + 1, last evicted tile + 1, cut of the running sums + 1, the running sums (of all tiles
             # from that cut on), then tiles of `count` sums, tile t in ring place t % tiles
-            tiles = group[G_TILES]
-            tile = occurred_at // group[G_HOP]
+            tiles = groups[g, G_TILES]
+            tile = occurred_at // groups[g, G_HOP]
             head = cells[at] - 1
             if tile > head:
                 if head >= 0:
@@ -174,40 +176,40 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
             place = at + 3 + count + (tile % tiles) * count
             summed = cells[at + 2] > 0 and tile >= cells[at + 2] - 1
             for m in range(count):
-                if program.measures[first + m, M_KINDS] & bit:
-                    value = watch_ms if program.measures[first + m, M_IS_WATCH] else np.int64(1)
+                if measures[first + m, M_KINDS] & bit:
+                    value = watch_ms if measures[first + m, M_IS_WATCH] else np.int64(1)
                     cells[place + m] += value
                     if summed:
                         cells[at + 3 + m] += value
-        elif group[G_TYPE] == LIFETIME_SUM:
+        elif groups[g, G_TYPE] == LIFETIME_SUM:
             for m in range(count):
-                if program.measures[first + m, M_KINDS] & bit:
-                    cells[at + m] += watch_ms if program.measures[first + m, M_IS_WATCH] else 1
-        elif group[G_TYPE] == LATEST:
+                if measures[first + m, M_KINDS] & bit:
+                    cells[at + m] += watch_ms if measures[first + m, M_IS_WATCH] else 1
+        elif groups[g, G_TYPE] == LATEST:
             for m in range(count):
-                if program.measures[first + m, M_KINDS] & bit:
+                if measures[first + m, M_KINDS] & bit:
                     cells[at + m] = max(cells[at + m], occurred_at)
-        elif group[G_TYPE] == DECAYED:
+        elif groups[g, G_TYPE] == DECAYED:
             # cells: sum on the grid of octave e, e + 1
-            octave = occurred_at // group[G_LENGTH]
-            step = (occurred_at % group[G_LENGTH]) * DECAY_STEPS // group[G_LENGTH]
+            octave = occurred_at // groups[g, G_LENGTH]
+            step = (occurred_at % groups[g, G_LENGTH]) * DECAY_STEPS // groups[g, G_LENGTH]
             if octave + 1 > cells[at + 1]:
                 cells[at] >>= min(octave + 1 - cells[at + 1], 63)
                 cells[at + 1] = octave + 1
             value = program.weights[first, kind] * program.decay[step]
             shift = 16 + octave + 1 - cells[at + 1]
             cells[at] += value << shift if shift >= 0 else value >> min(-shift, 63)
-        elif group[G_TYPE] == SESSION:
+        elif groups[g, G_TYPE] == SESSION:
             # cells: last instant, first instant, events
-            if cells[at + 2] == 0 or occurred_at - cells[at] > group[G_LENGTH]:
+            if cells[at + 2] == 0 or occurred_at - cells[at] > groups[g, G_LENGTH]:
                 cells[at] = occurred_at
                 cells[at + 1] = occurred_at
                 cells[at + 2] = 0
             cells[at] = max(cells[at], occurred_at)
             cells[at + 1] = min(cells[at + 1], occurred_at)
             cells[at + 2] += 1
-        elif group[G_TYPE] == RECENT:
-            place = at + 1 + (cells[at] % group[G_TILES]) * RECENT_FIELDS
+        elif groups[g, G_TYPE] == RECENT:
+            place = at + 1 + (cells[at] % groups[g, G_TILES]) * RECENT_FIELDS
             cells[place] = item
             cells[place + 1] = kind
             cells[place + 2] = occurred_at
@@ -215,18 +217,34 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
 
 
 @njit(cache=True, nogil=True)
-def read_entity(program, v, cells, base, as_of, out):  # type: ignore[no-untyped-def]
+def set_instant(program, as_of, instant):  # type: ignore[no-untyped-def]
+    """What each group needs to know of an instant, into int64[groups, 2]: divisions, done once for many entities.
+
+    Windows: the first tile. Decayed sums: octave and step. Sessions: the instant itself.
+    """
+    groups = program.groups
+    for g in range(len(groups)):
+        instant[g, 0] = as_of
+        if groups[g, G_TYPE] == TILED:
+            instant[g, 0] = (as_of - groups[g, G_LENGTH]) // groups[g, G_HOP]
+        elif groups[g, G_TYPE] == DECAYED:
+            instant[g, 0] = as_of // groups[g, G_LENGTH]
+            instant[g, 1] = (as_of % groups[g, G_LENGTH]) * DECAY_STEPS // groups[g, G_LENGTH]
+
+
+@njit(cache=True, nogil=True)
+def read_entity(program, v, cells, base, instant, out):  # type: ignore[no-untyped-def]
     """Write one entity's columns at an instant into `out[A]`. True when exact, False when tiles it needs are gone."""
+    groups = program.groups  # indexed in full below: a slice of it costs more than the reading
     exact = True
     for g in range(program.views[v, V_FIRST_GROUP], program.views[v, V_LAST_GROUP]):
-        group = program.groups[g]
-        at = base + group[G_OFFSET]
-        to = group[G_OUT]
-        count = group[G_COUNT]
-        if group[G_TYPE] == TILED:
-            tiles = group[G_TILES]
+        at = base + groups[g, G_OFFSET]
+        to = groups[g, G_OUT]
+        count = groups[g, G_COUNT]
+        if groups[g, G_TYPE] == TILED:
+            tiles = groups[g, G_TILES]
             head = cells[at] - 1
-            cut = (as_of - group[G_LENGTH]) // group[G_HOP]
+            cut = instant[g, 0]
             if head >= 0:
                 if cut < cells[at + 1]:
                     exact = False
@@ -240,19 +258,18 @@ def read_entity(program, v, cells, base, as_of, out):  # type: ignore[no-untyped
                             cells[at + 3 + m] += cells[place + m]
                 for m in range(count):
                     out[to + m] = cells[at + 3 + m]
-        elif group[G_TYPE] == LIFETIME_SUM or group[G_TYPE] == LATEST:
+        elif groups[g, G_TYPE] == LIFETIME_SUM or groups[g, G_TYPE] == LATEST:
             for m in range(count):
                 out[to + m] = cells[at + m]
-        elif group[G_TYPE] == DECAYED:
+        elif groups[g, G_TYPE] == DECAYED:
             if cells[at + 1] > 0:
-                octave = as_of // group[G_LENGTH]
-                step = (as_of % group[G_LENGTH]) * DECAY_STEPS // group[G_LENGTH]
-                later = octave + 1 - cells[at + 1]
+                step = instant[g, 1]
+                later = instant[g, 0] + 1 - cells[at + 1]
                 if later < 0:  # an instant before the last octave reads at that octave's start
                     later = np.int64(0)
                     step = np.int64(0)
                 out[to] = (cells[at] >> min(later, 63)) // program.decay[step]
-        elif group[G_TYPE] == SESSION and cells[at + 2] > 0 and as_of - cells[at] <= group[G_LENGTH]:
+        elif groups[g, G_TYPE] == SESSION and cells[at + 2] > 0 and instant[g, 0] - cells[at] <= groups[g, G_LENGTH]:
             out[to] = cells[at + 1]
             out[to + 1] = cells[at + 2]
     return exact
@@ -299,8 +316,8 @@ def apply_events(program, state, log, start):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def read_row(program, state, reads, r, out):  # type: ignore[no-untyped-def]
-    """All columns of row `r` into `out[A]` (zeros before). True when exact."""
+def read_row(program, state, reads, r, instant, out):  # type: ignore[no-untyped-def]
+    """All columns of row `r` at the instant that is set, into `out[A]` (zeros before). True when exact."""
     exact = True
     for v in range(len(program.views)):
         key = entity_key(
@@ -309,29 +326,55 @@ def read_row(program, state, reads, r, out):  # type: ignore[no-untyped-def]
         if key != 0:
             slot = slot_of(state.keys, key)
             if state.keys[slot] != 0:
-                exact &= read_entity(program, v, state.cells, state.offsets[slot], reads.as_of[r], out)
+                exact &= read_entity(program, v, state.cells, state.offsets[slot], instant, out)
     return exact
 
 
 @njit(cache=True, nogil=True)
 def read_rows(program, state, reads, out):  # type: ignore[no-untyped-def]
     """Every row at the state's own position, into out[n, A] (zeros before); returns bool[n], False where inexact."""
-    exact = np.empty(len(reads.as_of), np.bool_)
-    for r in range(len(reads.as_of)):
-        exact[r] = read_row(program, state, reads, r, out[r])
+    n = len(reads.as_of)
+    views = program.views
+    exact = np.ones(n, np.bool_)
+    bases = np.empty(n, np.int64)
+    instant = np.zeros((len(program.groups), 2), np.int64)
+    for v in range(len(views)):
+        # Where every entity lies first, for itself: in so short a loop the processor has many cold lines on their way.
+        for r in range(n):
+            bases[r] = -1
+            key = entity_key(
+                views, v, reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r]
+            )
+            if key != 0:
+                slot = slot_of(state.keys, key)
+                if state.keys[slot] != 0:
+                    bases[r] = state.offsets[slot]
+        for r in range(n):
+            if r == 0 or reads.as_of[r] != reads.as_of[r - 1]:
+                set_instant(program, reads.as_of[r], instant)
+            if bases[r] < 0:
+                continue
+            if r > 0 and bases[r] == bases[r - 1] and reads.as_of[r] == reads.as_of[r - 1]:
+                for c in range(views[v, V_FIRST_OUT], views[v, V_LAST_OUT]):  # the rows of a request share their user
+                    out[r, c] = out[r - 1, c]
+                exact[r] &= exact[r - 1]
+            else:
+                exact[r] &= read_entity(program, v, state.cells, bases[r], instant, out[r])
     return exact
 
 
 @njit(cache=True, nogil=True)
 def merge(program, state, log, reads, cursor, out, exact):  # type: ignore[no-untyped-def]
     """Apply and read in order of position from `cursor` (event, row) on. False when the state needs room first."""
+    instant = np.zeros((len(program.groups), 2), np.int64)
     while cursor[1] < len(reads.position):
         r = cursor[1]
         while cursor[0] < len(log.position) and log.position[cursor[0]] <= reads.position[r]:
             if not apply_event(program, state, log, cursor[0]):
                 return False
             cursor[0] += 1
-        exact[r] = read_row(program, state, reads, r, out[r])
+        set_instant(program, reads.as_of[r], instant)
+        exact[r] = read_row(program, state, reads, r, instant, out[r])
         cursor[1] += 1
     return True
 
@@ -346,6 +389,7 @@ def sweep_running(  # type: ignore[no-untyped-def]
     """
     width = program.views[v, V_WIDTH]
     cells = np.zeros(width, np.int64)
+    instant = np.zeros((len(program.groups), 2), np.int64)
     for k in range(first, last):
         cells[:] = 0
         j, n = log_start[k], log_start[k + 1]
@@ -358,7 +402,8 @@ def sweep_running(  # type: ignore[no-untyped-def]
                     log.received_at[e], log.watch_ms[e],
                 )  # fmt: skip
                 j += 1
-            read_entity(program, v, cells, 0, reads.as_of[r], out[out_rows[r]])
+            set_instant(program, reads.as_of[r], instant)
+            read_entity(program, v, cells, 0, instant, out[out_rows[r]])
 
 
 @njit(cache=True, nogil=True)

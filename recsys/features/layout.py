@@ -16,7 +16,7 @@ DECAY_REACH: Final = 15  # half-lives of lateness that a decayed sum admits
 UNLIMITED: Final = 1 << 62
 
 # columns of Program.views
-V_PART_A, V_PART_B, V_WIDTH, V_FIRST_GROUP, V_LAST_GROUP, V_KINDS = range(6)
+V_PART_A, V_PART_B, V_WIDTH, V_FIRST_GROUP, V_LAST_GROUP, V_KINDS, V_FIRST_OUT, V_LAST_OUT = range(8)
 # columns of Program.groups
 G_TYPE, G_OFFSET, G_LENGTH, G_HOP, G_TILES, G_FIRST, G_COUNT, G_OUT, G_LATENESS, G_KINDS = range(10)
 # columns of Program.measures
@@ -26,7 +26,7 @@ M_KINDS, M_IS_WATCH = range(2)
 class Program(NamedTuple):
     """Views compiled for the kernel; int64 tables whose columns are named above."""
 
-    views: np.ndarray  # [views, 6]
+    views: np.ndarray  # [views, 8]
     groups: np.ndarray  # [groups, 10], those of a view adjacent: one per window, plus session and recent
     measures: np.ndarray  # [measures, 2], those of a group adjacent
     weights: np.ndarray  # [measures, 16]: weight of each kind, decayed measures only
@@ -46,7 +46,7 @@ def compile_program(views: tuple[FeatureView, ...]) -> Program:
     weights: list[list[int]] = []
     out = 0
     for view in views:
-        width, first_group = 0, len(groups)
+        width, first_group, first_out = 0, len(groups), out
 
         def add(
             kind: int,
@@ -113,10 +113,10 @@ def compile_program(views: tuple[FeatureView, ...]) -> Program:
         mask = 0
         for group in groups[first_group:]:
             mask |= group[G_KINDS]
-        view_rows.append([parts[0], parts[1], width, first_group, len(groups), mask])
+        view_rows.append([parts[0], parts[1], width, first_group, len(groups), mask, first_out, out])
     decay = np.array([round(2 ** (r / DECAY_STEPS) * FIXED_POINT) for r in range(DECAY_STEPS + 1)], np.int64)
     return Program(
-        np.array(view_rows, np.int64).reshape(-1, 6),
+        np.array(view_rows, np.int64).reshape(-1, 8),
         np.array(groups, np.int64).reshape(-1, 10),
         np.array(measures, np.int64).reshape(-1, 2),
         np.array(weights, np.int64).reshape(-1, 16),

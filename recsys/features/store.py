@@ -148,15 +148,16 @@ class _Hot:
         ids = table["item_id"].to_pylist()
         self.base_items = items
         self.item_records: list[tuple[int, int, tuple[int, ...]]] = []  # position, item_key, columns
-        self.rows = {item_id: row for row, item_id in enumerate(ids)}  # the last row of an id wins, as in items
+        # Row 0 stands for items that are not here. The last row of an id wins, as in items.
+        self.rows = {item_id: row for row, item_id in enumerate(ids, start=1)}
         keys = key64(ids)
-        self.item_matrix = np.stack([keys, *items.lookup(keys)], axis=1) if ids else np.zeros((0, 6), np.int64)
+        self.item_matrix = np.zeros((len(ids) + 1, 6), np.int64)
+        self.item_matrix[1:] = np.stack([keys, *items.lookup(keys)], axis=1)
 
     def put_item(self, item_id: str, columns: tuple[int, ...]) -> None:
-        row = self.rows.get(item_id, len(self.rows))
-        if row == len(self.item_matrix):
+        row = self.rows.setdefault(item_id, len(self.rows) + 1)
+        if row >= len(self.item_matrix):
             self.item_matrix = np.concatenate([self.item_matrix, np.zeros((max(64, row), 6), np.int64)])
-        self.rows[item_id] = row
         self.item_matrix[row] = columns
 
     def has_digest(self, digest: bytes) -> bool:
@@ -284,11 +285,10 @@ class OnlineStore:
         with self._lock:
             hot = self._catch_up()
             user_key = int(key64([user_id])[0])
-            rows = [hot.rows.get(item_id, -1) for item_id in item_ids]
-            known = np.array(rows, np.int64) >= 0
-            matrix = np.zeros((len(item_ids), 6), np.int64)
-            if known.any():
-                matrix[known] = hot.item_matrix[np.array(rows, np.int64)[known]]
+            find = hot.rows.get
+            rows = np.array([find(item_id, 0) for item_id in item_ids], np.int64)  # row 0 is nobody's
+            matrix = hot.item_matrix[rows]
+            known = rows > 0
             if not known.all():
                 strange = np.flatnonzero(~known)
                 matrix[strange, 0] = key64(item_ids[int(i)] for i in strange)

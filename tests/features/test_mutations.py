@@ -20,8 +20,8 @@ REPOSITORY = Path(__file__).parents[2]
 MUTATIONS = {
     "a window off by one hop": (
         "kernel.py",
-        "cut = (as_of - group[G_LENGTH]) // group[G_HOP]",
-        "cut = (as_of - group[G_LENGTH]) // group[G_HOP] - 1",
+        "(as_of - groups[g, G_LENGTH]) // groups[g, G_HOP]",
+        "(as_of - groups[g, G_LENGTH]) // groups[g, G_HOP] - 1",
     ),
     "a cut that keeps less than a hop": (
         "prefix.py",
@@ -34,7 +34,11 @@ MUTATIONS = {
         "log.position[cursor[0]] <= reads.position[r]",
         "log.position[cursor[0]] < reads.position[r]",
     ),
-    "a late event dropped": ("kernel.py", "or lateness > group[G_LATENESS]", "or lateness > group[G_LATENESS] // 2"),
+    "a late event dropped": (
+        "kernel.py",
+        "or lateness > groups[g, G_LATENESS]",
+        "or lateness > groups[g, G_LATENESS] // 2",
+    ),
     "a very late event admitted": ("prefix.py", "if lateness[a] <= length:", "if a >= 0:"),
     "a float sum": ("prefix.py", "sums = np.zeros(64, np.int64)", "sums = np.zeros(64, np.float32)"),
     "a snapshot that its readers change": ("store_lmdb.py", 'mmap_mode="c"', 'mmap_mode="r+"'),
@@ -73,8 +77,8 @@ MUTATIONS = {
     "a decay that rounds too early": ("kernel.py", "shift = 16 + octave + 1", "shift = 12 + octave + 1"),
     "a session gap off by nothing": (
         "kernel.py",
-        "as_of - cells[at] <= group[G_LENGTH]",
-        "as_of - cells[at] < group[G_LENGTH] // 2",
+        "instant[g, 0] - cells[at] <= groups[g, G_LENGTH]",
+        "instant[g, 0] - cells[at] < groups[g, G_LENGTH] // 2",
     ),
     "an instant ahead of our clock kept": ("store.py", "occurred_at = min(occurred_at, received_at)", "pass"),
     "items as they are now, not as they were": ("store.py", "if p <= position]", "if p >= 0]"),
@@ -85,8 +89,8 @@ MUTATIONS = {
     ),
     "a ring that forgets one": (
         "kernel.py",
-        "(cells[at] % group[G_TILES]) * RECENT_FIELDS",
-        "(cells[at] % (group[G_TILES] - 1)) * RECENT_FIELDS",
+        "(cells[at] % groups[g, G_TILES]) * RECENT_FIELDS",
+        "(cells[at] % (groups[g, G_TILES] - 1)) * RECENT_FIELDS",
     ),
     "an archive's event taken again": (
         "store.py",
