@@ -179,6 +179,10 @@ class TwoTowerTask(lightning.LightningModule):
         return torch.optim.AdamW(self.network.parameters(), lr=self.config.learning_rate, weight_decay=0.0)
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
 def fit(
     train: Engagements,
     validation: Engagements,
@@ -186,7 +190,7 @@ def fit(
     items: Items,
     config: TrainingConfig,
     folder: Path,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = _say,
 ) -> tuple[QueryTower, TrainingReport]:
     """Train the towers on the engagements of the training days.
 

@@ -1,0 +1,177 @@
+"""The towers learn a planted taste, know items that nobody has seen, and give the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.events import HOUR_MS
+from recsys.features import catalog, sweep
+from recsys.features.log import ItemColumns, Items
+from recsys.retrieval import engagements
+from recsys.retrieval.two_tower import QUERY_FEATURES, QueryTower, TowerConfig, TowerError
+from recsys.retrieval.two_tower_training import TrainingConfig, TrainingError, TrainingReport, fit
+from tests.retrieval import taste
+
+CONFIG = TrainingConfig(
+    max_epochs=6,
+    patience=6,
+    batch_size=256,
+    learning_rate=0.01,
+    uniform_negatives=32,
+    tower=TowerConfig(dim=16, hidden=32),
+)
+
+
+def train(world: taste.World, folder: Path, config: TrainingConfig = CONFIG, say=lambda _: None):  # type: ignore[no-untyped-def]
+    rows = (engagements.from_impressions(world.impressions_of(day), world.log) for day in (0, 1))
+    return fit(*rows, world.log, world.items, config, folder, say)
+
+
+@pytest.fixture(scope="module")
+def world() -> taste.World:
+    return taste.make()
+
+
+@pytest.fixture(scope="module")
+def trained(world: taste.World, tmp_path_factory: pytest.TempPathFactory) -> tuple[QueryTower, TrainingReport]:
+    return train(world, tmp_path_factory.mktemp("towers"))
+
+
+@pytest.fixture(scope="module")
+def tower(trained: tuple[QueryTower, TrainingReport]) -> QueryTower:
+    return trained[0]
+
+
+def user_vectors(tower: QueryTower, world: taste.World, users: int = taste.USERS) -> np.ndarray:
+    at = np.full(users, taste.BEGIN + 47 * HOUR_MS)
+    position = sweep.read_positions(world.log, at)
+    none = np.zeros(users, np.int64)
+    rows = engagements.Engagements(world.user_keys[:users], none, position, at, none, none)
+    history = sweep.histories(world.log, rows.user_key, rows.position, rows.as_of)
+    features = engagements.read_rows(world.log, rows)
+    spans = [slice(a, b) for a, b in zip(history.start, history.stop, strict=True)]
+    return np.stack(
+        [
+            tower.embed_user(history.item_key[s], history.kind[s], history.occurred_at[s], int(at[i]), features[i])
+            for i, s in enumerate(spans)
+        ]
+    )
+
+
+def test_training_lowers_the_loss_and_finds_what_popularity_cannot(
+    trained: tuple[QueryTower, TrainingReport], world: taste.World
+) -> None:
+    tower, report = trained
+    losses = [epoch["loss"] for epoch in report.epochs]
+    assert losses[-1] < losses[0] - 0.5
+    scores = user_vectors(tower, world) @ tower.embed_items(world.items).T
+    row_of = {key: row for row, key in enumerate(world.items.item_key.tolist())}
+    test = world.impressions_of(2)
+    user_of = {key: row for row, key in enumerate(world.user_keys.tolist())}
+    clicks = np.bincount([row_of[k] for k in world.impressions_of(0, 1)["item_key"].to_pylist()], minlength=len(row_of))
+    popular = set(np.argsort(-clicks, kind="stable")[:20].tolist())
+    hits = {"towers": 0, "popular": 0}
+    for user, item in zip(test["user_key"].to_pylist(), test["item_key"].to_pylist(), strict=True):
+        top = set(np.argsort(-scores[user_of[user]], kind="stable")[:20].tolist())
+        hits["towers"] += row_of[item] in top
+        hits["popular"] += row_of[item] in popular
+    assert hits["towers"] > 0.6 * test.num_rows  # 20 items are of one's category, 6 of 7 clicks follow taste
+    assert hits["towers"] > 2 * hits["popular"]
+
+
+def test_a_new_item_has_a_vector_near_those_who_like_its_category(tower: QueryTower, world: taste.World) -> None:
+    vector = tower.embed_items(world.items)[world.items.item_key == taste.key64([taste.NEW])][0]
+    scores = user_vectors(tower, world) @ vector
+    assert scores[world.taste == 0].mean() > scores[world.taste != 0].mean() + 0.2
+
+    unheard = Items(  # of an unknown creator and category as well
+        np.array([123], np.int64), ItemColumns(*(np.array([v], np.int64) for v in (9, 9, 1, 60_000, taste.BEGIN)))
+    )
+    assert np.linalg.norm(tower.embed_items(unheard)[0]) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_vectors_are_finite_of_norm_one_and_the_same_bytes_alone_and_among_others(
+    tower: QueryTower, world: taste.World
+) -> None:
+    every = tower.embed_items(world.items)
+    assert np.isfinite(every).all()
+    assert np.allclose(np.linalg.norm(every, axis=1), 1.0, atol=1e-5)
+    for row in (0, 7, len(every) - 1):
+        one = Items(world.items.item_key[[row]], ItemColumns(*(c[[row]] for c in world.items.columns)))
+        assert tower.embed_items(one)[0].tobytes() == every[row].tobytes()
+    users = user_vectors(tower, world, 20)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1 if threads > 1 else 2)
+        assert user_vectors(tower, world, 20).tobytes() == users.tobytes()
+        assert tower.embed_items(world.items).tobytes() == every.tobytes()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_user_without_history_and_one_with_unknown_items_get_a_vector(tower: QueryTower) -> None:
+    features = np.array(list(catalog.DEFAULTS.values()), np.float32)
+    nothing = np.zeros(0, np.int64)
+    blank = tower.embed_user(nothing, nothing.astype(np.int8), nothing, taste.BEGIN, features)
+    strange = tower.embed_user(
+        np.array([5]), np.array([2], np.int8), np.array([taste.BEGIN - 1]), taste.BEGIN, features
+    )
+    for vector in (blank, strange):
+        assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_query_reads_nothing_of_the_item_or_the_slot() -> None:
+    assert QUERY_FEATURES
+    assert not [n for n in QUERY_FEATURES if n.startswith(("item_", "user_item", "user_cat", "user_creator", "slot"))]
+
+
+def test_saved_towers_load_as_the_same_and_damage_is_named(
+    tower: QueryTower, world: taste.World, tmp_path: Path
+) -> None:
+    tower.save(tmp_path)
+    again = QueryTower.load(tmp_path)
+    assert again.fingerprint == tower.fingerprint
+    assert again.embed_items(world.items).tobytes() == tower.embed_items(world.items).tobytes()
+
+    facts = json.loads((tmp_path / QueryTower.FACTS).read_text())
+    (tmp_path / QueryTower.FACTS).write_text(json.dumps(facts | {"trained_until": 0}))
+    with pytest.raises(TowerError, match="not what was saved"):
+        QueryTower.load(tmp_path)
+    (tmp_path / QueryTower.FACTS).write_text(json.dumps(facts | {"features": "other"}))
+    with pytest.raises(TowerError, match="read features other"):
+        QueryTower.load(tmp_path)
+    tower.save(tmp_path)
+    weights = (tmp_path / QueryTower.WEIGHTS).read_bytes()
+    (tmp_path / QueryTower.WEIGHTS).write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(TowerError, match="cannot be read"):
+        QueryTower.load(tmp_path)
+    with pytest.raises(TowerError, match="is missing"):
+        QueryTower.load(tmp_path / "nowhere")
+
+
+def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(world: taste.World, tmp_path: Path) -> None:
+    config = replace(CONFIG, max_epochs=3)
+    whole, _ = train(world, tmp_path / "whole", config)
+
+    def pull_the_plug(line: str) -> None:
+        if "epoch 2" in line:
+            raise OSError("power cut")
+
+    with pytest.raises(OSError, match="power cut"):
+        train(world, tmp_path / "cut", config, pull_the_plug)
+    resumed, report = train(world, tmp_path / "cut", config)
+    assert [epoch["epoch"] for epoch in report.epochs] == [2, 3]
+    assert resumed.fingerprint == whole.fingerprint
+
+
+def test_nothing_to_learn_from_is_said(world: taste.World, tmp_path: Path) -> None:
+    nothing = world.impressions.slice(0, 0)
+    rows = [engagements.from_impressions(t, world.log) for t in (nothing, world.impressions_of(1))]
+    with pytest.raises(TrainingError, match="give more days"):
+        fit(*rows, world.log, world.items, CONFIG, tmp_path)
