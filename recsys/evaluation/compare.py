@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from recsys.evaluation import gates, plots, report
-from recsys.evaluation.heuristics import RETRIEVERS, SIGNALS, Heuristic, Queries
+from recsys.evaluation.heuristics import CONTROLS, RETRIEVERS, SIGNALS, Heuristic, Queries
 from recsys.evaluation.report import IdType, Rows
 from recsys.features.log import EventLog, Items
 from recsys.ranking.ranker import Predictions, Ranker
@@ -63,6 +63,7 @@ def compare(subject: Subject) -> Comparison:
         "previous": PREVIOUS if subject.previous is not None else None,
         "heuristics": list(SIGNALS),
         "ranking": {name: report.ranking(rows, found) for name, found in predicted.items()},
+        "controls": {name: report.ranking(rows, Heuristic.fit(name, validation).score(test)) for name in CONTROLS},
         "intervals": report.paired_intervals(rows, predicted, subject.challenger.name),
         "retrieval": report.evaluate_retrieval(subject.candidates, report.retrieval_task(test)),
     }

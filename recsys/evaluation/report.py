@@ -66,6 +66,7 @@ def ranking(rows: Rows, predictions: Predictions) -> dict[str, Any]:
             "map@10": metrics.map_at_k(rows.user, truth, score, 10),
             "precision@5": metrics.precision_at_k(rows.user, truth, score, 5),
             "gauc@slate": metrics.gauc(rows.slate, truth, score),
+            "slates_with_both": len(metrics.auc_by_group(rows.slate, truth, score).group),
             "calibration_error": metrics.calibration_error(truth, p),
             "mean_prediction": float(p.mean()),
             "mean_label": float(truth.mean()),
@@ -147,6 +148,35 @@ def evaluate_retrieval(candidates: Mapping[str, np.ndarray], task: RetrievalTask
             f"ndcg@{RETRIEVAL_NDCG_K}": metrics.retrieval_ndcg_at_k(hit, targets, RETRIEVAL_NDCG_K),
             "catalogue_items_shown": float(len(np.unique(lists[lists != 0]))),
         }
+    return found
+
+
+class CandidatesError(ValueError):
+    """Candidate lists do not answer the task's queries; the message says what to materialize."""
+
+
+def aligned(proposed: pl.DataFrame, task: RetrievalTask, k: int = CANDIDATES) -> dict[str, np.ndarray]:
+    """Candidate lists by source, int64[q, k], in the order of the task's queries; short lists are padded with 0.
+
+    Args:
+        proposed: columns source, user_key, as_of, item_keys (list of int64, best first).
+
+    Raises:
+        CandidatesError: when a source was not asked by some user of the task, or at another instant.
+    """
+    queries = pl.DataFrame({"user_key": task.user_key, "as_of": task.as_of})
+    found = {}
+    for (source,), lists in proposed.group_by("source", maintain_order=True):
+        answers = queries.join(lists, on=["user_key", "as_of"], how="left", maintain_order="left")
+        if answers.height != queries.height or answers["item_keys"].null_count():
+            raise CandidatesError(
+                f"{source} has candidates for {lists.height} requests, but not for the {queries.height} of this test "
+                "set: materialize retrieval_candidates again"
+            )
+        matrix = np.zeros((queries.height, k), dtype=np.int64)
+        for row, items in enumerate(answers["item_keys"].to_list()):
+            matrix[row, : min(k, len(items))] = items[:k]
+        found[str(source)] = matrix
     return found
 
 

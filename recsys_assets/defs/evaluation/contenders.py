@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from recsys.lake import Lake
-from recsys.settings import Settings
 from recsys.sources.source import Source
 
 if TYPE_CHECKING:
@@ -35,15 +34,19 @@ def previous_champion(lake: Lake, challenger: Ranker) -> Ranker | None:
     return previous if previous.fingerprint == challenger.fingerprint else None
 
 
-def candidates(settings: Settings, lake: Lake, task: RetrievalTask) -> Mapping[str, np.ndarray]:
-    """Candidate lists of the heuristics for every query of the task, as the log stood at its instant."""
+def candidates(lake: Lake, task: RetrievalTask) -> Mapping[str, np.ndarray]:
+    """Candidates of every heuristic and every source for each query of the task, as the log stood at its instant."""
+    from recsys.evaluation import report
     from recsys.evaluation.compare import retrieve_with_heuristics
     from recsys.features.log import EventLog, from_table, items_from_table
 
     columns = [*(name for name in EventLog._fields if name != "kind"), "kind_code"]
     log = from_table(lake.read_days(lake.days("cleaned", "events"), "cleaned", "events", columns=columns))
     items = items_from_table(lake.read(lake.table("cleaned", "items")))
-    return retrieve_with_heuristics(log, items, task)
+    heuristics = retrieve_with_heuristics(log, items, task)
+    proposed = report.aligned(pl.DataFrame(lake.read(lake.table("retrieval", "candidates"))), task)
+    # a source may go by a heuristic's name (popular by shelf and age, trending by half-life): both are told apart
+    return {**heuristics, **{f"{n}_source" if n in heuristics else n: lists for n, lists in proposed.items()}}
 
 
 def true_long_views(source: Source, test: pl.DataFrame) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from recsys_assets.resources import Workspace
 
 @dg.asset(
     name="evaluation",
-    deps=["training_set", "ranker", "item_index", "cleaned_events", "items"],
+    deps=["training_set", "ranker", "retrieval_candidates", "cleaned_events", "items"],
     kinds={"numpy", "json"},
     owners=["team:recsys"],
 )
@@ -27,7 +27,7 @@ def compared(workspace: Workspace) -> dg.MaterializeResult:
             parts=parts,
             challenger=challenger,
             previous=previous_champion(lake, challenger),
-            candidates=candidates(settings, lake, report.retrieval_task(parts["test"])),
+            candidates=candidates(lake, report.retrieval_task(parts["test"])),
             source=source.name,
             id_type=source.id_type,
             truth=true_long_views(source, parts["test"]),
