@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 
 from recsys.features.store import open_store
 from recsys.lake import Lake
@@ -25,14 +26,22 @@ def open_recommender(settings: Settings, *, follow: bool = True) -> Recommender:
         BundleRefused: there is no champion, or it does not fit the store.
         StoreError: the online store cannot be opened.
     """
+    import torch
+
+    torch.set_num_threads(1)  # one request, one thread: workers are how this scales
     lake = Lake(settings.home)
-    store = open_store(settings)
-    registry = Registry(lake.registry)
-    milvus = _milvus(settings)
-    bundles = bundle.ChampionWatch(registry, lambda found: bundle.load(found, milvus, store.fingerprint, registry))
-    if follow:
-        bundles.start()
-    recommender = Recommender(store, bundles, ServedLog(lake.served_log))
+    with ExitStack() as opened:
+        store = open_store(settings)
+        opened.callback(store.close)
+        registry = Registry(lake.registry)
+        milvus = _milvus(settings)
+        if milvus is not None:
+            opened.callback(milvus.close)
+        bundles = bundle.ChampionWatch(registry, lambda found: bundle.load(found, milvus, store.fingerprint, registry))
+        if follow:
+            bundles.start()
+        owned = opened.pop_all()
+    recommender = Recommender(store, bundles, ServedLog(lake.served_log), owned=owned)
     recommender.warm()
     return recommender
 

@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -121,6 +122,7 @@ class Recommender:
         served_log: ServedLog,
         *,
         breakers: Breakers | None = None,
+        owned: ExitStack | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._store = store
@@ -128,6 +130,7 @@ class Recommender:
         self._served_log = served_log
         self._breakers = breakers or Breakers(PARTS)
         self._clock = clock
+        self._owned = owned or ExitStack()  # closed with it
         self._pools = PoolCache()
         self._lost_rows = 0
         self._lock = threading.Lock()
@@ -225,6 +228,7 @@ class Recommender:
         """Let go of everything; what was logged is on disk afterwards."""
         self._bundles.close()
         self._served_log.close()
+        self._owned.close()
 
     # -- steps --------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,13 @@ FACTS = Facts(
 
 
 def parts(folder: Path, content: str = "one") -> Path:
-    for name in ("query_tower/model.pt", "ranker/model.ubj", "ranker/meta.json", "items.parquet", "sources/sources.json"):
+    for name in (
+        "query_tower/model.pt",
+        "ranker/model.ubj",
+        "ranker/meta.json",
+        "items.parquet",
+        "sources/sources.json",
+    ):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{name} {content}")
