@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from recsys.features import kernel, sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
-from recsys.features.log import EventLog, Items, optional_keys
+from recsys.features.log import EventLog, Items, names_to_keys
 
 IMPRESSION_COLUMNS: Final = (
     "impression_id", "user_key", "item_key", "occurred_at", "shelf", "device", "slot",
@@ -45,8 +45,8 @@ def impression_features(
         runner(log, items, users, keys, positions, as_of),
         Context(
             as_of,
-            _codes(impressions["shelf"]),
-            _codes(impressions["device"]),
+            names_to_keys(impressions["shelf"]),
+            names_to_keys(impressions["device"]),
             pc.fill_null(impressions["slot"], -1).to_numpy().astype(np.int64),
             items.lookup(keys),
         ),
@@ -66,13 +66,3 @@ def replayed(
     out = np.empty((len(order), len(AGGREGATES)), np.int64)
     out[order] = kernel.replayed(sweep.PROGRAM, log, reads, len(AGGREGATES))
     return out
-
-
-def _codes(names: pa.ChunkedArray) -> np.ndarray:
-    """key64 of each name, 0 for null; few names, many rows."""
-    encoded = names.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    keys = optional_keys(pa.chunked_array([encoded.dictionary.cast(pa.string())]))
-    indices = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
-    return np.append(keys, 0)[indices]

@@ -168,6 +168,16 @@ def optional_keys(ids: pa.ChunkedArray) -> np.ndarray:
     return keys
 
 
+def names_to_keys(names: pa.ChunkedArray) -> np.ndarray:
+    """`optional_keys` where few names stand in many rows."""
+    encoded = names.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    keys = optional_keys(pa.chunked_array([encoded.dictionary.cast(pa.string())]))
+    indices = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    return np.append(keys, 0)[indices]
+
+
 def _filled(column: pa.ChunkedArray) -> np.ndarray:
     filled = pc.fill_null(column, 0).combine_chunks().to_numpy(zero_copy_only=False)
     return np.maximum(np.ascontiguousarray(filled).astype(np.int64), 0)

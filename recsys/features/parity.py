@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,7 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.features.catalog import DEFAULTS
+from recsys.features import sweep
+from recsys.features.catalog import DEFAULTS, FEATURES, FINGERPRINT
+from recsys.features.derive import Context, derive
+from recsys.features.kernel import Reads
+from recsys.features.log import EventLog, ItemColumns, Items, names_to_keys
 
 BINS: Final = 20
 ALERT_SHARE: Final = 0.05  # of rows whose feature is missing or at its default
@@ -87,6 +91,39 @@ def compare_arrays(a: np.ndarray, b: np.ndarray, names: Sequence[str]) -> Parity
     differ = np.ascontiguousarray(a[:n]).view(unsigned) != np.ascontiguousarray(b[:n]).view(unsigned)
     worst = {names[f]: int(count) for f, count in enumerate(differ.sum(axis=0)) if count}
     return Parity(n * len(names), sum(worst.values()), len(a) - n, len(b) - n, worst)
+
+
+def replay(log: EventLog, items_at: Callable[[int], Items], served: pa.Table) -> np.ndarray:
+    """The features of rows that were served, read again from the log: float32[n, len(FEATURES)].
+
+    Args:
+        log: every event up to the last position served
+        items_at: the items as they were known at a position (OnlineStore.items_at)
+        served: user_id, item_id, position, as_of, and log_shelf and device where they were known, a row an item
+    """
+    positions, as_of = served["position"].to_numpy(), served["as_of"].to_numpy()
+    users, keys = (names_to_keys(served[name]) for name in ("user_id", "item_id"))
+    item = np.zeros((len(ItemColumns._fields), served.num_rows), np.int64)
+    for position in np.unique(positions):
+        rows = np.flatnonzero(positions == position)
+        item[:, rows] = np.stack(items_at(int(position)).lookup(keys[rows]))
+    columns = ItemColumns(*item)
+    order = np.argsort(positions, kind="stable")
+    of_rows = (users, keys, columns.category_key, columns.creator_key, positions, as_of)
+    reads = Reads(*(np.ascontiguousarray(column[order]) for column in of_rows))
+    shelf, device = (names_to_keys(served[name]) for name in ("log_shelf", "device"))
+    context = Context(as_of, shelf, device, np.zeros(len(as_of), np.int64), columns)
+    return derive(sweep.swept(sweep.PROGRAM, log, reads, order), context)
+
+
+def audit_served(log: EventLog, items_at: Callable[[int], Items], served: pa.Table) -> Parity:
+    """Compare the feature rows of a served log (served_log.SCHEMA) of this fingerprint with their replay."""
+    mine = pc.and_(pc.equal(served["fingerprint"], FINGERPRINT), pc.is_valid(served["features"]))
+    served = served.filter(pc.fill_null(mine, False))
+    if not served.num_rows:
+        return Parity(0, 0, 0, 0)
+    told = np.stack(served["features"].to_numpy(zero_copy_only=False)).astype(np.float32)
+    return compare_arrays(told, replay(log, items_at, served), FEATURES)
 
 
 def completeness(features: pa.Table) -> dict[str, float]:

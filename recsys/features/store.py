@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
@@ -146,7 +147,7 @@ class _Hot:
         table = pq.read_table(io.BytesIO(arrays["items"].tobytes()))
         items = items_from_table(table)
         ids = table["item_id"].to_pylist()
-        self.base_items = items
+        self.base_items, self.items_table = items, table
         self.item_records: list[tuple[int, int, tuple[int, ...]]] = []  # position, item_key, columns
         # Row 0 stands for items that are not here. The last row of an id wins, as in items.
         self.rows = {item_id: row for row, item_id in enumerate(ids, start=1)}
@@ -354,10 +355,14 @@ class OnlineStore:
         if len(live.position):
             both = EventLog(*(np.concatenate(pair) for pair in zip(log, live, strict=True)))
             log = both.take(np.argsort(both.position, kind="stable"))
-        self._save(log, items, position, digests, utc_offset_ms)
         with self._lock:
-            hot = self._catch_up()
-            return len(hot.log().position)
+            before = self._catch_up().items_table
+            known = pc.is_in(items["item_id"], value_set=before["item_id"].combine_chunks())
+            new = items.filter(pc.invert(known)).select(ITEM_SCHEMA.names).cast(ITEM_SCHEMA)
+            self._save(log, pa.concat_tables([before, new]), position, digests, utc_offset_ms)
+            # What changed of an item becomes a record, so that rows served before still read what they read then.
+            self.put_items(items)
+            return len(self._catch_up().log().position)
 
     def tail(self, after_position: int) -> pa.Table:
         """Events accepted live after a position, EVENT_SCHEMA, in order: what a later day's raw_events reads."""
@@ -374,6 +379,11 @@ class OnlineStore:
             hot = self._catch_up()
             at = hot.position if position is None else position
             return hot.log().until(at), hot.items_at(at)
+
+    def items_at(self, position: int) -> Items:
+        """The items as they were known at a position."""
+        with self._lock:
+            return self._catch_up().items_at(position)
 
     def close(self) -> None:
         """Let go of the journal."""

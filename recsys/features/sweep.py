@@ -85,7 +85,11 @@ def point_in_time(
         threads: each takes the entities of an equal share of events and rows; the result is the same for any number
         program: the catalogue's, unless a benchmark asks for fewer columns
     """
-    reads, order = rows_to_read(items, user_keys, item_keys, positions, as_of)
+    return swept(program, log, *rows_to_read(items, user_keys, item_keys, positions, as_of), threads=threads)
+
+
+def swept(program: Program, log: EventLog, reads: kernel.Reads, order: np.ndarray, *, threads: int = 1) -> np.ndarray:
+    """`point_in_time` of rows that are in order of position, written to the rows that `order` gives."""
     log = EventLog(*(np.ascontiguousarray(column) for column in log))
     columns = int(program.groups[-1, G_OUT] + columns_of(program.groups[-1])) if len(program.groups) else 0
     out = np.zeros((len(order), columns), np.int64)
