@@ -47,6 +47,7 @@ class Catalogue:
     row: Mapping[str, int]  # item id -> row
     candidates: Candidates  # columns of every item, for the filters
     category_key: np.ndarray  # int64[n]
+    category: Sequence[str | None]  # its name, or only a number where the source has no more
 
     def rows(self, item_ids: Sequence[str]) -> np.ndarray:
         """Row of each id that is known, int64; unknown ids are left out."""
@@ -144,6 +145,7 @@ def _catalogue(table: pa.Table) -> Catalogue:
             published_at=table["published_at"].to_numpy(),
         ),
         category_key=table["category_key"].to_numpy(),
+        category=table["category"].to_pylist(),
     )
 
 

@@ -326,9 +326,11 @@ class Recommender:
             return of_source
         shown = ranked.features[slate]
         try:
-            return self._breakers.call("ranker", lambda: bundle.ranker.explain(shown))
+            reasons = self._breakers.call("ranker", lambda: bundle.ranker.explain(shown))
         except PartDown:
             return of_source
+        rows = [bundle.catalogue.row[ranked.pool.item_ids[i]] for i in slate.tolist()]
+        return [_named(reason, bundle.catalogue.category[row]) for reason, row in zip(reasons, rows, strict=True)]
 
     def _log(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, slate: np.ndarray, request_id: str) -> None:
         """A slate is answered even when it cannot be logged (a full disk); the loss is counted and shown."""
@@ -374,6 +376,13 @@ def _row(event: Event, now: int, utc_offset_ms: int) -> dict[str, Any]:
 def _why(down: PartDown) -> str:
     """The store's own words where it has some (a full disk), else which part is down."""
     return str(down.__cause__) if isinstance(down.__cause__, StoreError) else str(down)
+
+
+def _named(reason: str, category: str | None) -> str:
+    """The reason with the category's name, where it has one that says something."""
+    if category is None or category.isdigit():
+        return reason
+    return reason.replace("this category", category)
 
 
 def _same_history(left: Read, right: Read) -> bool:
