@@ -69,8 +69,8 @@ def drift(reference: pl.DataFrame, current: pl.DataFrame, columns: Sequence[str]
     )
     metrics = [ValueDrift(column=name, method="psi", threshold=THRESHOLD) for name in columns]
     counted = DriftedColumnsCount(num_method="psi", num_threshold=THRESHOLD, drift_share=MAX_DRIFTED_SHARE)
-    snapshot = Report([counted, *metrics]).run(now, before)
-    with replacing(html) as temporary:
+    with np.errstate(invalid="ignore", divide="ignore"), replacing(html) as temporary:  # of constant columns
+        snapshot = Report([counted, *metrics]).run(now, before)
         snapshot.save_html(str(temporary))
     found = {
         metric["config"]["column"]: float(metric["value"])

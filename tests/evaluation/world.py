@@ -1,4 +1,4 @@
-"""A few days of impressions with features of the catalogue's names, in which some items are better, and users have a taste."""
+"""A few days of impressions with features of the catalogue's names: items differ, and users have a taste."""
 
 from __future__ import annotations
 
