@@ -1,0 +1,269 @@
+"""The long proof: every runner and store against every other, crashes included. `python -m benchmarks.parity`.
+
+1. Sweep (1 and 3 threads) against the event-by-event replay, aggregates and float32 features, on a Zipf log with late
+   events and ties; against Spark where Java is there; and a sample against the plain Python oracle.
+2. Each online store served by several processes that read and write at once and are killed with SIGKILL at random:
+   every feature row they had logged is replayed from the log afterwards and compared byte by byte.
+
+Ends with `mismatches / values`, and exits with 1 unless there are none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.features_world import ZipfWorld, zipf_world
+from recsys.events import DAY_MS, HOUR_MS
+from recsys.features import sweep
+from recsys.features.catalog import AGGREGATES, FEATURES
+from recsys.features.derive import Context, derive
+from recsys.features.impressions import replayed
+from recsys.features.parity import Parity, compare_arrays, replay
+from recsys.features.store import Journal, OnlineStore
+from recsys.features.store_lmdb import LmdbJournal
+
+USERS, ITEMS, SLATE = 3_000, 800, 40
+HEADER = np.dtype([("user", "i4"), ("position", "i8"), ("as_of", "i8")])
+FRAME = HEADER.itemsize + SLATE * 4 + SLATE * len(FEATURES) * 4
+
+
+def offline(world: ZipfWorld, rows: int) -> Iterator[tuple[str, int, Parity]]:
+    """Each runner of the past against the replay."""
+    users, items, positions, as_of = (column[:rows] for column in world.rows)
+    truth = replayed(world.log, world.items, users, items, positions, as_of)
+    zero = np.zeros(len(users), np.int64)
+    context = Context(as_of, zero, zero, zero, world.items.lookup(items))
+    floats = derive(truth, context)
+    for threads in (1, 3):
+        found = sweep.point_in_time(world.log, world.items, users, items, positions, as_of, threads=threads)
+        yield f"sweep, {threads} threads: aggregates", len(users), compare_arrays(found, truth, AGGREGATES)
+        yield (
+            f"sweep, {threads} threads: features",
+            len(users),
+            compare_arrays(derive(found, context), floats, FEATURES),
+        )
+    from tests.features.oracle import by_hand
+
+    few = np.random.default_rng(1).choice(len(users), 40, replace=False)
+    chosen = tuple(column[few] for column in (users, items, positions, as_of))
+    yield "plain Python oracle", 40, compare_arrays(by_hand(world.log, world.items, *chosen), truth[few], AGGREGATES)
+    if shutil.which("java"):
+        yield "Spark local[2]: aggregates", len(users), by_spark(world, (users, items, positions, as_of), truth)
+
+
+def by_spark(world: ZipfWorld, rows: tuple[np.ndarray, ...], truth: np.ndarray) -> Parity:
+    from pyspark.sql import SparkSession
+
+    from recsys.features.spark import ROW_COLUMNS, point_in_time
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    users, items, positions, as_of = rows
+    item = world.items.lookup(items)
+    columns = (np.arange(len(users)), users, items, item.category_key, item.creator_key, positions, as_of)
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.ui.enabled", "false")
+        .config("spark.log.level", "ERROR")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.executorEnv.PYTHONPATH", str(Path(__file__).parents[1]))
+        .getOrCreate()
+    )
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            pq.write_table(pa.table(dict(zip(world.log._fields, world.log, strict=True))), f"{folder}/events.parquet")
+            pq.write_table(pa.table(dict(zip(ROW_COLUMNS, columns, strict=True))), f"{folder}/rows.parquet")
+            read = session.read
+            found = point_in_time(
+                read.parquet(f"{folder}/events.parquet"), read.parquet(f"{folder}/rows.parquet"), partitions=4
+            )
+            table = found.toArrow().sort_by("row")
+        return compare_arrays(np.stack([table[name].to_numpy() for name in AGGREGATES], axis=1), truth, AGGREGATES)
+    finally:
+        session.stop()
+
+
+def open_journal(place: str) -> Journal:
+    if place.startswith("redis://"):
+        from recsys.features.store_redis import RedisJournal
+
+        return RedisJournal(place, timeout=60)
+    return LmdbJournal(Path(place), create=True)
+
+
+def serve(place: str, output: str, worker: int, seed: int, begin: int, item_table: pa.Table) -> None:
+    """One service process: appends, changes items, and reads; every row it reads goes to its own file at once."""
+    rng = np.random.default_rng(seed)
+    store = OnlineStore(open_journal(place))
+    number = 0
+    with open(output, "ab", buffering=0) as log:
+        while True:
+            clock = begin + int(time.time() * 1000) % DAY_MS * 20 + worker * 700  # clocks of workers differ
+            if rng.random() < 0.4:
+                batch = []
+                for _ in range(int(rng.integers(1, 60))):
+                    number += 1
+                    kind = ("impression", "click", "play", "long_view", "like", "skip")[rng.integers(6)]
+                    late = int(rng.choice([0, 0, 0, HOUR_MS, 2 * HOUR_MS, 3 * DAY_MS]))
+                    batch.append(
+                        {
+                            "event_id": f"{worker}-{seed}-{number - int(rng.random() < 0.05)}",  # some are repeats
+                            "kind": kind,
+                            "user_id": f"u{rng.zipf(1.2) % USERS}",
+                            "item_id": f"i{rng.zipf(1.2) % ITEMS}",
+                            "occurred_at": clock - late - int(rng.integers(0, 60_000)),
+                            "watch_ms": int(rng.integers(0, 100_000)) if kind == "play" else None,
+                        }
+                    )
+                store.append(batch, clock)
+            if rng.random() < 0.01:
+                changed = item_table.slice(int(rng.integers(ITEMS)), 1).to_pylist()[0]
+                changed |= {"duration_ms": int(rng.integers(1, 10**6)), "category": f"c{rng.integers(40)}"}
+                store.put_items(pa.Table.from_pylist([changed], schema=item_table.schema), clock)
+            user, chosen = int(rng.zipf(1.2) % USERS), (rng.zipf(1.2, SLATE) - 1) % ITEMS
+            # mostly now; sometimes an instant behind the log, for which tiles are gone
+            as_of = clock - int(rng.choice([0, 0, 0, 0, 0, 0, 0, 20 * DAY_MS])) * int(rng.random() < 0.05)
+            read = store.read(f"u{user}", [f"i{i}" for i in chosen], as_of)
+            zero = np.zeros(SLATE, np.int64)
+            features = derive(read.aggregates, Context(zero + as_of, zero, zero, zero, read.item))
+            header = np.array([(user, read.position, as_of)], HEADER)
+            log.write(header.tobytes() + chosen.astype("i4").tobytes() + features.tobytes())
+
+
+def online(place: str, folder: Path, world: ZipfWorld, rows: int, kills: int) -> tuple[int, Parity, str]:
+    """Serve at least `rows` rows by three processes, killed again and again; then replay every row logged."""
+    store = OnlineStore(open_journal(place), create=True)
+    store.bootstrap(world.log, world.item_table, world.log.head)
+    begin = int(world.log.received_at.max()) + DAY_MS
+    context = multiprocessing.get_context("spawn")
+    rng = np.random.default_rng(9)
+    workers: dict[int, Any] = {}
+    seed = 0
+
+    def start(worker: int) -> None:
+        nonlocal seed
+        seed += 1
+        output = str(folder / f"served-{seed}")
+        arguments = (place, output, worker, seed, begin, world.item_table)
+        workers[worker] = context.Process(target=serve, args=arguments, daemon=True)
+        workers[worker].start()
+
+    for worker in range(3):
+        start(worker)
+    killed = bootstraps = 0
+    files: list[Path] = []
+    while True:
+        time.sleep(float(rng.uniform(1.0, 4.0)))
+        files = sorted(folder.glob("served-*"))
+        served = sum(file.stat().st_size // FRAME for file in files) * SLATE
+        if served >= rows and killed >= kills:
+            break
+        worker = int(rng.integers(3))
+        if not workers[worker].is_alive():
+            raise RuntimeError(f"worker {worker} died by itself")
+        if killed < kills or rng.random() < 0.1:
+            os.kill(workers[worker].pid, signal.SIGKILL)
+            workers[worker].join()
+            killed += 1
+            start(worker)
+        if killed == kills // 2 and not bootstraps:  # the daily bootstrap, while they serve
+            store.bootstrap(world.log, world.item_table, world.log.head)
+            bootstraps += 1
+    for process in workers.values():
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    log, _ = store.export()
+    found = []
+    for file in files:
+        frames = np.fromfile(file, np.uint8)
+        frames = frames[: len(frames) // FRAME * FRAME].reshape(-1, FRAME)  # the one being written when it was killed
+        if not len(frames):
+            continue
+        size = HEADER.itemsize
+        heads = np.ascontiguousarray(frames[:, :size]).view(HEADER)[:, 0]
+        chosen = np.ascontiguousarray(frames[:, size : size + 4 * SLATE]).view("i4").ravel()
+        told = np.ascontiguousarray(frames[:, size + 4 * SLATE :]).view(np.float32).reshape(-1, len(FEATURES))
+        nothing = pa.nulls(len(chosen), pa.string())
+        served_rows = pa.table(
+            {
+                "user_id": [f"u{u}" for u in np.repeat(heads["user"], SLATE)],
+                "item_id": [f"i{i}" for i in chosen],
+                "position": np.repeat(heads["position"], SLATE),
+                "as_of": np.repeat(heads["as_of"], SLATE),
+                "log_shelf": nothing,
+                "device": nothing,
+            }
+        )
+        found.append(compare_arrays(told, replay(log, store.items_at, served_rows), FEATURES))
+    total = Parity(
+        sum(p.values for p in found),
+        sum(p.mismatches for p in found),
+        0,
+        0,
+        {name: n for p in found for name, n in p.worst.items()},
+    )
+    story = f"{killed} kills, {len(log.position) - len(world.log.position):,} live events, {bootstraps} bootstrap"
+    store.close()
+    return total.values // len(FEATURES), total, story
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, default=60_000, help="rows of the offline runners (120 columns each)")
+    parser.add_argument("--served", type=int, default=1_000_000, help="rows served by each store")
+    parser.add_argument("--kills", type=int, default=12, help="processes killed while a store serves")
+    given = parser.parse_args()
+    console = Console(width=130)
+    table = Table("compared", "rows", "values", "mismatches", "seconds", "")
+    values = mismatches = 0
+
+    def add(name: str, rows: int, found: Parity, seconds: float, story: str = "") -> None:
+        nonlocal values, mismatches
+        values, mismatches = values + found.values, mismatches + found.mismatches + found.missing + found.extra
+        table.add_row(
+            name, f"{rows:,}", f"{found.values:,}", f"{found.mismatches:,}", f"{seconds:.0f}", story or str(found)
+        )
+        console.print(f"{name}: {found} {story}")
+
+    world = zipf_world(USERS, ITEMS, 2 * given.rows, late=0.05)
+    began = time.monotonic()
+    for name, rows, found in offline(world, given.rows):
+        add(name, rows, found, time.monotonic() - began)
+        began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        places = {"LMDB, served": str(Path(folder) / "store")}
+        if shutil.which("redis-server"):
+            from tests.features.redis_server import RedisServer
+
+            places["Redis, served"] = stack.enter_context(RedisServer(Path(folder))).url
+        for name, place in places.items():
+            began = time.monotonic()
+            logs = Path(folder) / name.split(",")[0]
+            logs.mkdir()
+            rows, found, story = online(place, logs, world, given.served, given.kills)
+            add(name, rows, found, time.monotonic() - began, story)
+    console.print(table)
+    console.print(f"[bold]{mismatches:,} mismatches / {values:,} values[/] ({os.cpu_count()} cores)")
+    return int(mismatches > 0 or values == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
