@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.features.catalog import DEFAULTS, FEATURES
-from recsys.features.parity import ParityError, compare, compare_arrays, completeness, distances
+from recsys.events import key64
+from recsys.features.catalog import DEFAULTS, FEATURES, FINGERPRINT
+from recsys.features.derive import Context, derive
+from recsys.features.parity import (
+    Parity,
+    ParityError,
+    audit_served,
+    compare,
+    compare_arrays,
+    completeness,
+    distances,
+)
+from recsys.features.store import OnlineStore
+from recsys.features.store_lmdb import LmdbJournal
+from tests.features.streams import item_table, random_log
+from tests.features.test_store import NOW, event
 
 
 def table(values: list[float], ids: list[str] | None = None) -> pa.Table:
@@ -87,3 +104,42 @@ def test_psi_is_what_the_formula_says() -> None:
     training, serving = np.repeat([0.0, 1.0], [500_000, 500_000]), np.repeat([0.0, 1.0], [300_000, 700_000])
     expected = (0.3 - 0.5) * np.log(0.3 / 0.5) + (0.7 - 0.5) * np.log(0.7 / 0.5)
     assert distances(training, serving)["psi"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_served_log_is_audited_and_one_changed_bit_is_found(tmp_path: Path) -> None:
+    held = OnlineStore(LmdbJournal(tmp_path / "store", create=True), create=True)
+    log, _, items = random_log(1, 300)
+    held.bootstrap(log, items, log.head)
+    rows: dict[str, list[Any]] = {name: [] for name in ("user_id", "item_id", "position", "as_of", "features")}
+    for number in range(12):
+        held.append([event(number)], NOW + 20_000)
+        changed = item_table(5).slice(number % 5, 1).set_column(6, "duration_ms", pa.array([77 + number]))
+        held.put_items(changed, NOW + 20_000)
+        read = held.read("u1", ["i0", "i1", "i4"], NOW + 30_000 + number)
+        codes = np.zeros(3, np.int64)
+        context = Context(codes + read.as_of, codes + int(key64(["feed"])[0]), codes, codes, read.item)
+        rows["features"] += list(derive(read.aggregates, context))
+        for name, values in (("user_id", ["u1"] * 3), ("item_id", ["i0", "i1", "i4"])):
+            rows[name] += values
+        rows["position"] += [read.position] * 3
+        rows["as_of"] += [read.as_of] * 3
+    held.bootstrap(log, item_table(6), log.head)  # the next morning, with the items' attributes as they were first
+
+    def audit() -> Parity:
+        n = len(rows["as_of"])
+        served = pa.table(
+            {name: rows[name] for name in ("user_id", "item_id", "position", "as_of")}
+            | {
+                "log_shelf": ["feed"] * n,
+                "device": pa.nulls(n, pa.string()),
+                "fingerprint": [FINGERPRINT] * (n - 1) + ["of another model"],
+                "features": pa.array(rows["features"], pa.list_(pa.float32())),
+            }
+        )
+        return audit_served(held.export()[0], held.items_at, served)
+
+    assert audit().holds and audit().values == 35 * len(FEATURES)
+    rows["features"][7] = rows["features"][7].copy()
+    rows["features"][7].view(np.uint32)[3] ^= 1
+    assert audit().worst == {FEATURES[3]: 1}
+    held.close()

@@ -6,7 +6,9 @@ import dagster as dg
 
 from recsys.events import ITEM_SCHEMA
 from recsys.features.log import EventLog, from_table
+from recsys.features.parity import audit_served
 from recsys.features.store import open_store
+from recsys.serving import served_log
 from recsys.sources.source import open_source
 from recsys_assets.resources import Workspace
 
@@ -31,4 +33,20 @@ def online_state(workspace: Workspace) -> dg.MaterializeResult:
         store.close()
     return dg.MaterializeResult(
         metadata={"dagster/row_count": events, "position": log.head, "fingerprint": store.fingerprint}
+    )
+
+
+@dg.asset_check(asset="online_state", blocking=True)
+def replay(workspace: Workspace) -> dg.AssetCheckResult:
+    """Every feature row that was served is read again from the log at its position and instant: the same bytes."""
+    served = served_log.read(served_log.segments(workspace.lake.served_log))
+    store = open_store(workspace.settings)
+    try:
+        found = audit_served(store.export()[0], store.items_at, served)
+    finally:
+        store.close()
+    return dg.AssetCheckResult(
+        passed=found.mismatches == 0,
+        description=str(found) if found.values else "nothing was served with these features yet",
+        metadata={"values": found.values, "mismatches": found.mismatches},
     )
