@@ -113,9 +113,12 @@ class Fusion:
         """float64[n] of rows best first by source."""
         total = np.zeros(n)
         for source, rows in proposals.items():
-            if weight := self.weights.get(source, 0.0):
-                total[rows] += weight / (self.constant + np.arange(len(rows)))
+            total[rows] += self.shares(source, len(rows))
         return total
+
+    def shares(self, source: str, length: int) -> np.ndarray:
+        """float64[length]: what a source adds to the items of its list."""
+        return np.asarray(self.weights.get(source, 0.0) / (self.constant + np.arange(length)))
 
     def top(self, proposals: Mapping[str, np.ndarray], n: int, k: int) -> np.ndarray:
         """Rows of the k best; equal scores by item id."""
@@ -141,7 +144,9 @@ class Retriever:
             raise SourceDataError("the candidate sources were made for other items: materialize them again")
         self._row = {item_id: row for row, item_id in enumerate(self.item_ids)}
         self._by_key = np.argsort(self.item_keys, kind="stable")
-        self._types = np.array(items["item_type"].to_pylist(), dtype=object)
+        self._sorted_keys = self.item_keys[self._by_key]
+        types = np.array(items["item_type"].to_pylist(), dtype=object)
+        self._of_type = {name: types == name for name in dict.fromkeys(types)}
         self._published = items["published_at"].combine_chunks().to_numpy(zero_copy_only=False)
         self._available = items["is_available"].combine_chunks().to_numpy(zero_copy_only=False).astype(bool)
         self._newest = np.argsort(-self._published, kind="stable")
@@ -153,26 +158,27 @@ class Retriever:
     def candidates(self, ask: Ask, k: int, depth: int = DEPTH) -> Candidates:
         """The k best of all sources together."""
         proposals = self.propose(ask, depth)
-        fusion, n = self.data.fusion, len(self.item_ids)
-        rows = fusion.top(proposals, n, k)
-        first: dict[int, tuple[float, str]] = {}
-        for source, proposed in proposals.items():
-            for rank, row in enumerate(proposed.tolist()):
-                share = fusion.weights.get(source, 0.0) / (fusion.constant + rank)
-                if share > first.get(row, (0.0, ""))[0]:
-                    first[row] = (share, source)
-        chosen = rows.tolist()
+        fusion, names = self.data.fusion, list(proposals)
+        total, largest = np.zeros(len(self.item_ids)), np.zeros(len(self.item_ids))
+        first = np.zeros(len(self.item_ids), np.int8)
+        for place, (source, rows) in enumerate(proposals.items()):
+            share = fusion.shares(source, len(rows))
+            total[rows] += share
+            ahead = share > largest[rows]
+            largest[rows[ahead]], first[rows[ahead]] = share[ahead], place
+        best = top_k(total, k)
+        best = best[total[best] > 0]
         return Candidates(
-            tuple(self.item_ids[r] for r in chosen),
-            tuple(first[r][1] for r in chosen),
-            fusion.scores(proposals, n)[rows],
+            tuple(self.item_ids[row] for row in best.tolist()),
+            tuple(names[place] for place in first[best].tolist()),
+            total[best],
         )
 
     def propose(self, ask: Ask, depth: int = DEPTH) -> dict[str, np.ndarray]:
         """What each source proposes: catalogue rows, best first, at most `depth`."""
         allowed = self._available & (self._published <= ask.at)
         if ask.item_types:
-            allowed &= np.isin(self._types, ask.item_types)
+            allowed &= np.any([self._of_type[name] for name in ask.item_types if name in self._of_type], axis=0)
         unseen = allowed.copy()
         unseen[self.rows(ask.seen)] = False
         return {
@@ -182,9 +188,8 @@ class Retriever:
 
     def rows(self, item_keys: np.ndarray) -> np.ndarray:
         """Catalogue rows of the keys that it has, in their order."""
-        ordered = self.item_keys[self._by_key]
-        at = np.minimum(np.searchsorted(ordered, item_keys), len(ordered) - 1)
-        return self._by_key[at[ordered[at] == item_keys]]
+        at = np.minimum(np.searchsorted(self._sorted_keys, item_keys), len(self._sorted_keys) - 1)
+        return self._by_key[at[self._sorted_keys[at] == item_keys]]
 
     def near(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """The nearest items to the user's vector, from the index."""
