@@ -16,7 +16,6 @@ from recsys.registry import Registry
 from recsys.settings import Settings
 
 Check = tuple[str, str, bool, str, str]  # asset, check, passed, severity, words
-SHOWN_USERS = 3
 SHOWN_ITEMS = 10
 
 
@@ -92,23 +91,17 @@ def _recommendations(settings: Settings, console: Console) -> None:
     from recsys.serving.opening import open_recommender
     from recsys.serving.schema import RecommendRequest
 
-    pattern = str(Lake(settings.home).home / "lake" / "cleaned" / "impressions" / "*.parquet")
-    users = duckdb.sql(
-        f"select user_id, count(*) as n from read_parquet('{pattern}') group by all order by n desc, user_id"
+    pattern = str(Lake(settings.home).day("*", "cleaned", "impressions"))
+    users = duckdb.execute(
+        "select user_id, max(max(received_at)) over () from read_parquet(?) group by 1 order by count(*) desc, user_id",
+        [pattern],
     ).fetchall()
-    end = duckdb.sql(f"select max(received_at) from read_parquet('{pattern}')").fetchone()
-    assert end is not None
-    shown = [
-        (f"user {users[0][0]}, the busiest", users[0][0]),
-        (f"user {users[len(users) // 2][0]}", users[len(users) // 2][0]),
-    ]
-    shown.append(("someone never seen", "a-stranger"))
+    busiest, middling, end = users[0][0], users[len(users) // 2][0], users[0][1]
+    shown = {f"user {busiest}, the busiest": busiest, f"user {middling}": middling, "someone never seen": "a-stranger"}
     recommender = open_recommender(settings, follow=False)
     try:
-        for title, user in shown[:SHOWN_USERS]:
-            request = RecommendRequest.model_validate(
-                {"user_id": user, "k": SHOWN_ITEMS, "context": {"at": end[0] + 1}}
-            )
+        for title, user in shown.items():
+            request = RecommendRequest.model_validate({"user_id": user, "k": SHOWN_ITEMS, "context": {"at": end + 1}})
             response = recommender.recommend(request)
             table = Table(title=f"{title} (rung {response.rung})", title_justify="left")
             for column, justify in (("item", "left"), ("score", "right"), ("p(click)", "right"), ("watch s", "right")):
