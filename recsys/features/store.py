@@ -40,6 +40,7 @@ LIVE_RANK: Final = 1 << 31  # live events take the upper half of their day's pos
 MAX_ID_LENGTH: Final = 512
 MAX_EVENT_BYTES: Final = 16_384
 ITEM_RECORD: Final = 0  # kind of a log record that carries an item's attributes
+_EVENT_NAMES: Final = tuple(EVENT_SCHEMA.names)
 RECORD_FIELDS: Final = 8  # kind, user, item, category, creator, occurred, received, watch: int64 each
 
 
@@ -161,14 +162,15 @@ class _Hot:
             self.item_matrix = np.concatenate([self.item_matrix, np.zeros((max(64, row), 6), np.int64)])
         self.item_matrix[row] = columns
 
-    def has_digest(self, digest: bytes) -> bool:
-        high, low = np.frombuffer(digest, np.uint64)
-        first = int(np.searchsorted(self.digests[:, 0], high, side="left"))
-        while first < len(self.digests) and self.digests[first, 0] == high:
-            if self.digests[first, 1] == low:
-                return True
-            first += 1
-        return False
+    def has(self, digests: Sequence[bytes]) -> np.ndarray:
+        """bool[n]: whether the archive that the snapshot came from holds each event."""
+        wanted = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
+        found = np.zeros(len(wanted), bool)
+        first = np.searchsorted(self.digests[:, 0], wanted[:, 0], side="left")
+        last = np.searchsorted(self.digests[:, 0], wanted[:, 0], side="right")
+        for i in np.flatnonzero(last > first):
+            found[i] = bool(np.any(self.digests[first[i] : last[i], 1] == wanted[i, 1]))
+        return found
 
     def log(self) -> EventLog:
         if len(self.logs) > 1:
@@ -239,15 +241,17 @@ class OnlineStore:
         """
         with self._lock:
             hot = self._catch_up()
-            entries, rejected, duplicates = [], [], 0
+            entries, rejected = [], []
             for index, event in enumerate(events):
                 checked = self._entry(hot, event, received_at)
                 if isinstance(checked, str):
                     rejected.append((index, checked))
-                elif hot.has_digest(checked.digest):
-                    duplicates += 1
                 else:
                     entries.append(checked)
+            archived = hot.has([entry.digest for entry in entries])
+            duplicates = int(archived.sum())
+            if duplicates:
+                entries = [entry for entry, old in zip(entries, archived, strict=True) if not old]
         # outside the lock: reads go on while the disk works
         positions = self._journal.append(entries, self._floor(hot, received_at)) if entries else []
         accepted = sum(position > 0 for position in positions)
@@ -285,7 +289,7 @@ class OnlineStore:
         """
         with self._lock:
             hot = self._catch_up()
-            user_key = int(key64([user_id])[0])
+            user_key = _key(user_id)
             find = hot.rows.get
             rows = np.array([find(item_id, 0) for item_id in item_ids], np.int64)  # row 0 is nobody's
             matrix = hot.item_matrix[rows]
@@ -510,7 +514,7 @@ class OnlineStore:
         if row is None:
             return "unknown item"
         occurred_at = min(occurred_at, received_at)
-        known = {name: event[name] for name in EVENT_SCHEMA.names if event.get(name) is not None}
+        known = {name: event[name] for name in _EVENT_NAMES if event.get(name) is not None}
         known |= {"occurred_at": occurred_at, "received_at": received_at}
         if "date" not in known:
             known["date"] = str(np.datetime64((occurred_at + hot.utc_offset_ms) // DAY_MS, "D"))
@@ -520,18 +524,22 @@ class OnlineStore:
             return f"not a plain record: {error}"
         if len(raw) > MAX_EVENT_BYTES:
             return f"larger than {MAX_EVENT_BYTES} bytes"
-        item = hot.item_matrix[row]
+        item = hot.item_matrix[row].tolist()
         fields = (
             KINDS[event["kind"]],
-            int(key64([event["user_id"]])[0]),
-            int(item[0]),
-            int(item[1]),
-            int(item[2]),
+            _key(event["user_id"]),
+            *item[:3],
             occurred_at,
             received_at,
             watch_ms or 0,
         )
         return Entry(xxhash.xxh3_128_digest(event["event_id"].encode()), fields, raw)
+
+
+def _key(name: str) -> int:
+    """key64 of one id."""
+    digest = xxhash.xxh3_64_intdigest(name.encode())
+    return (digest - (1 << 64) if digest >> 63 else digest) or 1
 
 
 class _Digests:

@@ -94,8 +94,8 @@ MUTATIONS = {
     ),
     "an archive's event taken again": (
         "store.py",
-        "elif hot.has_digest(checked.digest):",
-        "elif checked.digest == b'':",
+        "duplicates = int(archived.sum())",
+        "duplicates = 0",
     ),
 }
 

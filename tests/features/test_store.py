@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import DAY_MS, EVENT_SCHEMA, first_position, key64
+from recsys.features import store as store_module
 from recsys.features import sweep
 from recsys.features.derive import Context, derive
 from recsys.features.log import ItemColumns
@@ -297,3 +298,8 @@ def test_processes_that_write_at_once_lose_and_double_nothing(
     )
     assert read.aggregates.tobytes() == swept.tobytes()
     store.close()
+
+
+def test_the_key_of_one_id_is_the_key_of_many() -> None:
+    names = [f"user {i}" for i in range(1000)] + ["", "ü", "雪"]
+    assert [store_module._key(name) for name in names] == key64(names).tolist()
