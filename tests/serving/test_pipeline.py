@@ -275,3 +275,23 @@ def test_a_recommendation_of_the_past_knows_no_item_published_later(recommender:
     early = sorted(published.values())[len(published) // 2]
     answer = recommender.recommend(RecommendRequest(user_id=world.user_ids[0], k=50, context=Where(at=early)))
     assert answer.items and all(published[str(item.item_id)] <= early for item in answer.items)
+
+
+def test_a_log_with_shelves_of_its_own_is_asked_by_them_and_the_feed_stands_for_the_busiest(
+    world: World, store: OnlineStore, bundle: ServingBundle
+) -> None:
+    retriever = copy.copy(bundle.retriever)
+    retriever.data = dataclasses.replace(retriever.data, log_shelves=("tab1", "tab0"))
+    recommender = over(store, dataclasses.replace(bundle, retriever=retriever), world, "tabs")
+    at = world.simulator_end
+    for shelf in ("feed", "podcasts", "tab1", "tab0"):
+        asked = RecommendRequest(user_id=world.user_ids[13], shelf=shelf, context=Where(at=at))
+        assert recommender.recommend(asked).rung == "full"
+    recommender.close()
+    rows = served_log.read(served_log.segments(world.settings.home / "tabs")).to_pylist()
+    assert {(row["shelf"], row["log_shelf"]) for row in rows} == {
+        ("feed", "tab1"),
+        ("podcasts", "tab1"),
+        ("tab1", "tab1"),
+        ("tab0", "tab0"),
+    }
