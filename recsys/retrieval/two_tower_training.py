@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -69,6 +69,7 @@ class TrainingReport:
     examples: int
     epochs: tuple[dict[str, float], ...]  # loss, recall and seconds of each
     recall_at_100: float  # of the epoch that was kept, on the validation days
+    best_epoch: int  # the one that was kept, 1 first
     seconds: float
     device: str
 
@@ -263,18 +264,43 @@ def fit(
         last = checkpoints / "last.ckpt"
         with half_of_the_cores():
             trainer.fit(task, ckpt_path=str(last) if last.exists() else None)
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)["state_dict"]
-    network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    kept = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
+    network.load_state_dict({name.removeprefix("network."): value for name, value in kept["state_dict"].items()})
     shutil.rmtree(checkpoints)
     assert best.best_model_score is not None
     report = TrainingReport(
         examples=len(train.item_key),
         epochs=tuple(task.epochs),
         recall_at_100=float(best.best_model_score),
+        best_epoch=int(kept["epoch"]) + 1,
         seconds=time.monotonic() - began,
         device=task.device.type,
     )
     return QueryTower(network, until), report
+
+
+def refit(
+    chosen: TrainingReport,
+    train: Engagements,
+    validation: Engagements,
+    log: EventLog,
+    items: Items,
+    config: TrainingConfig,
+    folder: Path,
+    say: Callable[[str], None] = _say,
+) -> QueryTower:
+    """Train anew on train and validation days together, for as many epochs as validation chose.
+
+    Fitted on train alone the towers would be two days older than the lists beside them: on the simulator, where items
+    are new every day, the fused candidates then fall behind plain trending on the days after.
+    """
+    both = Engagements(*(np.concatenate(columns) for columns in zip(train, validation, strict=True)))
+    again = replace(config, max_epochs=chosen.best_epoch, patience=chosen.best_epoch)
+
+    def tell(line: str) -> None:
+        say(line.replace("two_tower", "two_tower to the last validation day,").replace("validation", "learned"))
+
+    return fit(both, validation, log, items, again, folder, tell)[0]
 
 
 def build(train: Engagements, features: np.ndarray, items: Items, config: TowerConfig) -> TwoTower:

@@ -1,4 +1,4 @@
-"""The two towers and the candidate sources beside them: learned from train, chosen on validation, blind to test."""
+"""The two towers and the candidate sources beside them: chosen on validation, blind to the test days."""
 
 import dagster as dg
 import pyarrow as pa
@@ -8,7 +8,7 @@ from recsys_assets.resources import Workspace
 
 @dg.asset(name="two_tower", deps=["training_set", "cleaned_events", "items"], kinds={"torch"}, owners=["team:recsys"])
 def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
-    """Query and item tower, trained on train, stopped by validation; lists, neighbours and fusion of the sources."""
+    """Query and item tower: epochs and fusion chosen on validation, then learned from train and validation together."""
     from recsys.features.log import items_from_table
     from recsys.retrieval import engagements, replay, sources, two_tower_training
     from recsys_assets.defs.retrieval.tables import events_before, split_tables
@@ -17,15 +17,13 @@ def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
     train, validation, test = split_tables(lake)
     items = lake.read(lake.table("cleaned", "items"))
     log = events_before(lake, min(test["date"].to_pylist()))
-    tower, report = two_tower_training.fit(
-        engagements.concat(engagements.from_history(log), engagements.from_impressions(train, log)),
-        engagements.from_impressions(validation, log),
-        log,
-        items_from_table(items),
-        two_tower_training.TrainingConfig(seed=settings.seed),
-        lake.models / "two_tower_checkpoints",
-    )
-    fusion, recalls = replay.fit(tower, items, train, validation, log)
+    learned = engagements.concat(engagements.from_history(log), engagements.from_impressions(train, log))
+    judged, catalogue = engagements.from_impressions(validation, log), items_from_table(items)
+    config = two_tower_training.TrainingConfig(seed=settings.seed)
+    checkpoints = lake.models / "two_tower_checkpoints"
+    chosen, report = two_tower_training.fit(learned, judged, log, catalogue, config, checkpoints)
+    fusion, recalls = replay.fit(chosen, items, train, validation, log)
+    tower = two_tower_training.refit(report, learned, judged, log, catalogue, config, checkpoints)
     shelves = replay.shelf_types(pa.concat_tables([train, validation]), items)
     tower.save(lake.models / "two_tower")
     sources.learn(log, items, shelves, fusion).save(lake.models / "two_tower")
