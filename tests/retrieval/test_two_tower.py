@@ -15,7 +15,7 @@ from recsys.features import catalog, sweep
 from recsys.features.log import ItemColumns, Items
 from recsys.retrieval import engagements
 from recsys.retrieval.two_tower import QUERY_FEATURES, QueryTower, TowerConfig, TowerError
-from recsys.retrieval.two_tower_training import TrainingConfig, TrainingError, TrainingReport, fit
+from recsys.retrieval.two_tower_training import TrainingConfig, TrainingError, TrainingReport, fit, refit
 from tests.retrieval import taste
 
 CONFIG = TrainingConfig(
@@ -175,3 +175,20 @@ def test_nothing_to_learn_from_is_said(world: taste.World, tmp_path: Path) -> No
     rows = [engagements.from_impressions(t, world.log) for t in (nothing, world.impressions_of(1))]
     with pytest.raises(TrainingError, match="give more days"):
         fit(*rows, world.log, world.items, CONFIG, tmp_path)
+
+
+def test_learning_up_to_the_last_validation_day_knows_items_that_appeared_on_it(
+    world: taste.World, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, max_epochs=1)
+    train, validation = (engagements.from_impressions(world.impressions_of(day), world.log) for day in (0, 1))
+    late = world.items.item_key[world.items.item_key == taste.key64([taste.NEW])]
+    validation = validation._replace(
+        item_key=np.where(np.arange(len(validation.item_key)) < 5, late, validation.item_key)
+    )
+    chosen, report = fit(train, validation, world.log, world.items, config, tmp_path)
+    again = refit(report, train, validation, world.log, world.items, config, tmp_path)
+    assert late[0] not in chosen.network.vocabulary.items
+    assert late[0] in again.network.vocabulary.items
+    assert chosen.trained_until == train.as_of.max()
+    assert again.trained_until == validation.as_of.max()
