@@ -1,7 +1,7 @@
 """The event vocabulary: every source ends here, every stage begins here.
 
-An event is one thing that happened between a user and an item. Instants are int64 UTC milliseconds; ids are strings
-as the source gave them (integers are written in decimal). The log's total order is the `position` (docs/consistency.md).
+An event is one thing that happened between a user and an item. Instants are int64 UTC milliseconds; ids are strings as
+the source gave them (integers are written in decimal). The log's total order is the `position` (docs/consistency.md).
 """
 
 from __future__ import annotations

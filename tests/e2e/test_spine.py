@@ -63,13 +63,14 @@ def printed(environment: dict[str, str]) -> str:
 def service(printed: str, environment: dict[str, str]) -> Iterator[str]:
     """Address of a running service over what the run left."""
     url = f"http://127.0.0.1:{environment['RECSYS_HTTP_PORT']}"
-    log = Path(environment["RECSYS_HOME"], "serve.log").open("w")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "bentos.recommender.serve"], cwd=ROOT, env=environment, stdout=log, stderr=log
-    )
+    log = Path(environment["RECSYS_HOME"], "serve.log")
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "bentos.recommender.serve"], cwd=ROOT, env=environment, stdout=file, stderr=file
+        )
     try:
         for _ in range(240):
-            assert server.poll() is None, Path(log.name).read_text()[-4000:]
+            assert server.poll() is None, log.read_text()[-4000:]
             try:
                 if httpx.get(url + "/readyz", timeout=2).status_code == 200:
                     break
@@ -77,7 +78,7 @@ def service(printed: str, environment: dict[str, str]) -> Iterator[str]:
                 pass
             time.sleep(0.5)
         else:
-            pytest.fail("not ready after two minutes: " + Path(log.name).read_text()[-4000:])
+            pytest.fail("not ready after two minutes: " + log.read_text()[-4000:])
         yield url
     finally:
         server.send_signal(signal.SIGTERM)
