@@ -93,6 +93,7 @@ def swept(program: Program, log: EventLog, reads: kernel.Reads, order: np.ndarra
     log = EventLog(*(np.ascontiguousarray(column) for column in log))
     columns = int(program.groups[-1, G_OUT] + columns_of(program.groups[-1])) if len(program.groups) else 0
     out = np.zeros((len(order), columns), np.int64)
+    events_packed = prefix.packed(log)
     in_time = np.argsort(log.occurred_at, kind="stable")
     in_log, in_rows = np.arange(len(log.position)), np.arange(len(order))
     running = without_windows(program)
@@ -107,7 +108,7 @@ def swept(program: Program, log: EventLog, reads: kernel.Reads, order: np.ndarra
             sweeps: list[tuple[Callable[..., None], tuple]] = []
             if np.any(groups[:, G_TYPE] == TILED):
                 time_index = prefix.by_number(events, count, in_time)[1]
-                fixed = (program, v, log, log_start, log_index, time_index, reads, row_start, row_index)
+                fixed = (program, v, events_packed, log_start, log_index, time_index, reads, row_start, row_index)
                 sweeps.append((prefix.sweep_windows, fixed))
             if running.views[v, V_WIDTH]:
                 sweeps.append(

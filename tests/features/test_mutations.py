@@ -25,8 +25,8 @@ MUTATIONS = {
     ),
     "a cut that keeps less than a hop": (
         "prefix.py",
-        "cut = (reads.as_of[r] - length) // hop * hop",
-        "cut = reads.as_of[r] - length",
+        "cut = (as_of - length) // groups[g, G_HOP] * groups[g, G_HOP]",
+        "cut = as_of - length",
     ),
     "<= for < at an imported read": ("sweep.py", 'instants, side="left"', 'instants, side="right"'),
     "a tie in position broken the other way": (
@@ -39,8 +39,12 @@ MUTATIONS = {
         "or lateness > groups[g, G_LATENESS]",
         "or lateness > groups[g, G_LATENESS] // 2",
     ),
-    "a very late event admitted": ("prefix.py", "if lateness[a] <= length:", "if a >= 0:"),
-    "a float sum": ("prefix.py", "sums = np.zeros(64, np.int64)", "sums = np.zeros(64, np.float32)"),
+    "a very late event admitted": ("prefix.py", "if events[e, 2] <= groups[begin + w, G_LENGTH]:", "if c >= 0:"),
+    "a float sum": (
+        "prefix.py",
+        "a_sums = np.zeros((longest + 1, width), np.int64)",
+        "a_sums = np.zeros((longest + 1, width), np.float32)",
+    ),
     "a snapshot that its readers change": ("store_lmdb.py", 'mmap_mode="c"', 'mmap_mode="r+"'),
     "a stale fingerprint": (
         "store_lmdb.py",
@@ -66,14 +70,14 @@ MUTATIONS = {
     ),
     "a shard boundary": (
         "prefix.py",
-        "    for k in range(first, last):\n        n =",
-        "    for k in range(first, last - 1):\n        n =",
+        "    for k in range(first, last):\n        start,",
+        "    for k in range(first, last - 1):\n        start,",
     ),
     "a repeated event taken again": ("store_lmdb.py", "overwrite=False", "overwrite=True"),
     "a cache that outlives its window": ("kernel.py", "if cells[at + 2] != cut + 1:", "if cells[at + 2] == 0:"),
     "an event that misses the cache": ("kernel.py", "if summed:", "if summed and m < 0:"),
     "tiles that are gone read as zero": ("kernel.py", "if cut < cells[at + 1]:", "if cut < 0:"),
-    "A - E where it does not hold": ("prefix.py", "if latest[b] <= until:", "if until >= 0:"),
+    "A - E where it does not hold": ("prefix.py", "if max(latest[b], late_latest[w, d]) <= until:", "if until >= 0:"),
     "a decay that rounds too early": ("kernel.py", "shift = 16 + octave + 1", "shift = 12 + octave + 1"),
     "a session gap off by nothing": (
         "kernel.py",

@@ -1,0 +1,191 @@
+"""Point-in-time build of 20 window features, beside its peers: `python -m benchmarks.features_sweep [events]`.
+
+5 measures x 4 windows of one entity, for every impression of a Zipf log. All peers are given the same prefix-sum form
+(A - E) or the window itself, and must return the same numbers. One CPU each; CPU seconds of the process.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.features_world import ZipfWorld, zipf_world
+from recsys.events import KINDS
+from recsys.features import sweep
+from recsys.features.catalog import CLICKS, IMPRESSIONS, ITEM, LONG_VIEWS, SKIPS, USER, WATCH
+from recsys.features.definition import DAY, HOUR, MONTH, WEEK, Aggregation, Entity, FeatureView
+from recsys.features.layout import compile_program
+
+MEASURES, WINDOWS = (IMPRESSIONS, CLICKS, LONG_VIEWS, SKIPS, WATCH), (HOUR, DAY, WEEK, MONTH)
+
+
+def view(entity: Entity) -> FeatureView:
+    return FeatureView(entity, (Aggregation(MEASURES, WINDOWS),))
+
+
+def ours(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
+    columns = (column[:rows] for column in world.rows)
+    return sweep.point_in_time(world.log, world.items, *columns, program=compile_program((view(entity),)))
+
+
+def values(world: ZipfWorld) -> dict[str, np.ndarray]:
+    """Each measure's value of each event, int64."""
+    return {
+        m.name: np.where(
+            np.isin(world.log.kind, [KINDS[k] for k in m.kinds]), world.log.watch_ms if m.op == "sum" else 1, 0
+        )
+        for m in MEASURES
+    }
+
+
+def keyed(world: ZipfWorld, entity: Entity, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Events' keys, and the rows' keys, positions, instants."""
+    users, items, positions, as_of = (column[:rows] for column in world.rows)
+    is_user = entity == USER
+    return (world.log.user_key if is_user else world.log.item_key), users if is_user else items, positions, as_of
+
+
+def by_pandas(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
+    key, row_key, position, as_of = keyed(world, entity, rows)
+    lateness = world.log.received_at - world.log.occurred_at
+    out = np.zeros((rows, 20), np.int64)
+    of = values(world)
+    for w, window in enumerate(WINDOWS):
+        admitted = lateness <= window.length_ms
+        names = list(of)
+        frame = pd.DataFrame({"key": key, "position": world.log.position, "at": world.log.occurred_at} | of)[admitted]
+        cut = (as_of - window.length_ms) // window.hop_ms * window.hop_ms
+        for column, wanted, sign in (("position", position, 1), ("at", cut - 1, -1)):
+            known = frame.sort_values(column, kind="stable")
+            known[names] = known.groupby("key")[names].cumsum()
+            asked = pd.DataFrame({"key": row_key, column: wanted, "r": np.arange(rows)}).sort_values(
+                column, kind="stable"
+            )
+            found = pd.merge_asof(asked, known[["key", column, *names]], on=column, by="key")
+            out[found["r"], w * 5 : w * 5 + 5] += sign * found[names].fillna(0).to_numpy().astype(np.int64)
+    return out
+
+
+def by_polars(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
+    key, row_key, position, as_of = keyed(world, entity, rows)
+    lateness = world.log.received_at - world.log.occurred_at
+    out = np.zeros((rows, 20), np.int64)
+    of = values(world)
+    names = list(of)
+    for w, window in enumerate(WINDOWS):
+        admitted = lateness <= window.length_ms
+        frame = pl.DataFrame({"key": key, "position": world.log.position, "at": world.log.occurred_at} | of).filter(
+            admitted
+        )
+        cut = (as_of - window.length_ms) // window.hop_ms * window.hop_ms
+        for column, wanted, sign in (("position", position, 1), ("at", cut - 1, -1)):
+            known = frame.sort(column).with_columns(pl.col(n).cum_sum().over("key") for n in names)
+            asked = pl.DataFrame({"key": row_key, column: wanted, "r": np.arange(rows)}).sort(column)
+            found = asked.join_asof(known, on=column, by="key", check_sortedness=False).sort("r")
+            out[:, w * 5 : w * 5 + 5] += sign * found.select(pl.col(names).fill_null(0)).to_numpy()
+    return out
+
+
+def _duckdb(world: ZipfWorld, entity: Entity, rows: int) -> duckdb.DuckDBPyConnection:
+    key, row_key, position, as_of = keyed(world, entity, rows)
+    database = duckdb.connect()
+    database.execute("set threads = 1")
+    lateness = world.log.received_at - world.log.occurred_at
+    events = {"key": key, "position": world.log.position, "at": world.log.occurred_at, "lateness": lateness} | values(
+        world
+    )
+    database.register("events_given", pa.table(events))
+    database.register("rows_given", pa.table({"r": np.arange(rows), "key": row_key, "position": position, "s": as_of}))
+    database.execute("create table events as from events_given; create table asked as from rows_given")
+    return database
+
+
+def by_duckdb_asof(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
+    database, out = _duckdb(world, entity, rows), np.zeros((rows, 20), np.int64)
+    names = [m.name for m in MEASURES]
+    for w, window in enumerate(WINDOWS):
+        cut = f"(s - {window.length_ms}) // {window.hop_ms} * {window.hop_ms} - 1"
+        for column, wanted, sign in (("position", "position", 1), ('"at"', cut, -1)):
+            sums = ", ".join(f"sum({n}) over (partition by key order by {column})::bigint as {n}" for n in names)
+            table = database.sql(
+                f"with known as (select key, {column} as c, {sums} from events where lateness <= {window.length_ms}),"
+                f" wanted as (select r, key, {wanted} as c from asked)"
+                f" select {', '.join(f'coalesce(known.{n}, 0) as {n}' for n in names)}"
+                " from wanted asof left join known on wanted.key = known.key and wanted.c >= known.c order by r"
+            ).to_arrow_table()
+            out[:, w * 5 : w * 5 + 5] += sign * np.stack([table[n].to_numpy() for n in names], axis=1)
+    return out
+
+
+def by_duckdb_join(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
+    """The definition as one would write it: join every event of the key, sum by window."""
+    database = _duckdb(world, entity, rows)
+    columns = ", ".join(
+        f'coalesce(sum({m.name}) filter (e."at" >= (s - {w.length_ms}) // {w.hop_ms} * {w.hop_ms}'
+        f" and lateness <= {w.length_ms}), 0)::bigint as {m.name}_{w.name}"
+        for w in WINDOWS
+        for m in MEASURES
+    )
+    table = database.sql(
+        f"select {columns} from asked a left join events e on e.key = a.key and e.position <= a.position"
+        f' and e."at" >= s - {MONTH.length_ms + MONTH.hop_ms} group by r order by r'
+    ).to_arrow_table()
+    return np.stack([table[name].to_numpy() for name in table.column_names], axis=1)
+
+
+PEERS: dict[str, tuple[Callable[[ZipfWorld, Entity, int], np.ndarray], int]] = {
+    "this sweep": (ours, 0),
+    "polars join_asof on prefix sums": (by_polars, 0),
+    "pandas merge_asof on prefix sums": (by_pandas, 0),
+    "DuckDB prefix sums + ASOF": (by_duckdb_asof, 0),
+    "DuckDB join and filter": (by_duckdb_join, 2_000),
+}
+
+
+def main(events: int = 1_000_000) -> None:
+    console = Console(width=110)
+    ours(zipf_world(50, 50, 1_000), USER, 10)  # compile
+    table = Table(title="20 window features, thousand rows per CPU second")
+    for name in ("method", "user key", "item key (hot)", "rows", "x slower"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    world = zipf_world(24_000, 6_000, events)
+    rows = len(world.rows[0])
+    truth = {entity: ours(world, entity, rows) for entity in (USER, ITEM)}
+    first: list[float] = []
+    for name, (method, limit) in PEERS.items():
+        n = min(rows, limit or rows)
+        rates = []
+        for entity in (USER, ITEM):
+            began = time.process_time()
+            found = method(world, entity, n)
+            rates.append(n / (time.process_time() - began) / 1000)
+            if not np.array_equal(found, truth[entity][:n]):
+                raise SystemExit(f"{name} differs from the sweep on {np.sum(found != truth[entity][:n])} values")
+        first = first or rates
+        slower = " / ".join(f"{a / b:,.0f}" for a, b in zip(first, rates, strict=True))
+        table.add_row(name, *(f"{rate:,.0f}" for rate in rates), f"{n:,}", slower)
+    console.print(table)
+    scale = []
+    for size in (events, 2 * events):
+        larger = zipf_world(24_000, 6_000, size)
+        began = time.process_time()
+        ours(larger, ITEM, len(larger.rows[0]))
+        scale.append(time.process_time() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    console.print(
+        f"{events:,} -> {2 * events:,} events: {scale[1] / scale[0]:.2f} times the CPU; peak memory {peak:.1f} GB"
+    )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
