@@ -1,0 +1,67 @@
+"""What stands between a person and a run: settings, the home folder, a second run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recsys.settings import Settings, SettingsError, from_environment
+from recsys_assets.home import HomeError, one_run_at_a_time, prepare
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(**variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")} | variables
+    return subprocess.run(
+        [sys.executable, "-m", "recsys_assets.run"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RECSYS_SOURCE": "csv"}, "RECSYS_SOURCE=csv"),
+        ({"RECSYS_SOURCE": "kuairand"}, "needs RECSYS_DATA"),
+        ({"RECSYS_HTTP_PORT": "99999"}, "RECSYS_HTTP_PORT=99999"),
+        ({"RECSYS_DAYS": "many"}, "RECSYS_DAYS=many"),
+    ],
+)
+def test_a_wrong_setting_names_its_variable(variables: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        from_environment(variables)
+
+
+def test_a_second_run_on_the_same_home_is_told_to_wait(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with (
+        one_run_at_a_time(settings),
+        pytest.raises(HomeError, match="another run is using"),
+        one_run_at_a_time(settings),
+    ):
+        pass
+    with one_run_at_a_time(settings):  # and the lock goes with its holder
+        pass
+
+
+def test_a_home_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(HomeError, match="RECSYS_HOME"):
+        prepare(Settings(home=tmp_path / "file"))
+
+
+def test_a_missing_data_folder_ends_a_run_in_one_line(tmp_path: Path) -> None:
+    ended = run(RECSYS_HOME=str(tmp_path / "home"), RECSYS_SOURCE="kuairand", RECSYS_DATA=str(tmp_path / "nowhere"))
+    assert ended.returncode == 2
+    assert "nowhere" in ended.stdout and "RECSYS_DATA" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert len(ended.stdout.strip().splitlines()) == 1
