@@ -40,3 +40,12 @@ def test_an_empty_side_or_a_missing_column_is_one_clear_line(tmp_path: Path) -> 
     with pytest.raises(DriftError, match="lacks \\['f0'\\]"):
         drift(before, before.drop("f0"), before.columns, tmp_path / "drift.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_moves_by_nature_is_not_asked_to_stand_still() -> None:
+    from recsys.features.catalog import FEATURE_DEFINITIONS
+    from recsys.monitoring.drift import stationary
+
+    names = stationary(FEATURE_DEFINITIONS)
+    assert {"item_ctr_24h", "user_ctr_all", "item_popularity_log_24h", "slot"} <= set(names)
+    assert not {"hour_of_day", "day_of_week", "item_age_days", "item_impressions_log_all"} & set(names)

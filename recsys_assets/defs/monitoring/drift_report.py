@@ -17,17 +17,20 @@ def drift_report(workspace: Workspace) -> Iterator[dg.MaterializeResult | dg.Ass
     """Features and predictions of the test days against those of the training days: reports/drift.html."""
     import polars as pl
 
-    from recsys.monitoring.drift import drift
+    from recsys.features.catalog import FEATURE_DEFINITIONS
+    from recsys.monitoring.drift import drift, stationary
     from recsys.ranking.ranker import load_ranker
     from recsys.training_sets.examples import matrix
 
     lake = workspace.lake
     ranker = load_ranker(lake.models / "ranker")
-    sides = []
+    columns = [name for name in stationary(FEATURE_DEFINITIONS) if name in ranker.feature_names]
+    sides, predicted = [], dict[str, object]()
     for part in ("train", "test"):
         frame = pl.DataFrame(lake.read(lake.table("training_sets", part), ranker.feature_names))
-        sides.append(frame.with_columns(**ranker.predict(matrix(frame, ranker.feature_names)).columns()))
-    found = drift(*sides, columns=sides[0].columns, html=lake.reports / "drift.html")
+        predicted = ranker.predict(matrix(frame, ranker.feature_names)).columns()
+        sides.append(frame.with_columns(**predicted))
+    found = drift(*sides, columns=[*columns, *predicted], html=lake.reports / "drift.html")
     yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(found.scores),
