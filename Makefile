@@ -20,7 +20,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export BENTOML_DO_NOT_TRACK := true
 
-.PHONY: help setup run serve dev test lint bench lock clean
+.PHONY: help setup run serve rollback dev test lint bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ run: $(READY) ## raw events to a gated, servable bundle (RECSYS_SOURCE=simulator
 
 serve: $(READY) ## answer over HTTP (RECSYS_HTTP_PORT, 3000) and gRPC (RECSYS_GRPC_PORT, 3001)
 	@$(BIN)/python -m bentos.recommender.serve
+
+rollback: $(READY) ## the champion is again the bundle it was before; running services follow by themselves
+	@$(BIN)/python -m recsys_assets.rollback
 
 dev: $(READY) ## the Dagster UI on the real graph
 	@$(BIN)/python -m recsys_assets.dev

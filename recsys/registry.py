@@ -178,18 +178,18 @@ class Registry:
                 self._point(alias, bundle_id, before[-KEPT:], "promote", reason)
         return bundle
 
-    def rollback(self, *, alias: Alias = "champion", reason: str = "") -> Bundle:
+    def rollback(self, *, alias: Alias = "champion", held: str | None = None, reason: str = "") -> Bundle:
         """Point an alias at the bundle it named before; that one is verified first.
 
         Raises:
-            RegistryError: when there is nothing to go back to, or it is damaged.
+            RegistryError: when there is nothing to go back to, or it is damaged or does not fit; nothing was changed.
         """
         with self._writing():
             now = self._alias(alias)
             if not now["before"]:
                 raise RegistryError(f"there is no earlier {alias} to roll back to")
             bundle = self.get(now["before"][-1])
-            self.verify(bundle)
+            self.verify(bundle, held)
             self._point(alias, bundle.bundle_id, now["before"][:-1], "rollback", reason)
         return bundle
 
