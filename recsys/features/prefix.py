@@ -190,8 +190,8 @@ def sweep_windows(  # type: ignore[no-untyped-def]
             late_latest[w, 0] = -1
             for j in range(late):
                 e = late_time[j]
-                at = events[e, 0] if events[e, 2] <= length else np.int64(-1)
-                late_latest[w, j + 1] = max(late_latest[w, j], at)
+                admitted = events[e, 0] if events[e, 2] <= length else np.int64(-1)
+                late_latest[w, j + 1] = max(late_latest[w, j], admitted)
         sums[:] = 0
         a = c = np.int64(0)  # prompt and late events of log order that are in
         # Rows outside, windows inside: a row of `out` is touched once, the hot entity's prefix sums stay in the cache.

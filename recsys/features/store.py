@@ -108,6 +108,9 @@ class Journal(Protocol):
     def load(self, fingerprint: str, snapshot: str) -> dict[str, np.ndarray]:
         """The arrays of a snapshot; changing them changes nothing stored."""
 
+    def forget(self, user_key: int) -> int:
+        """Make a user's events nobody's, drop every snapshot, and leave no byte of them behind; returns how many."""
+
     def close(self) -> None: ...
 
 
@@ -373,7 +376,7 @@ class OnlineStore:
         rows = [
             {**json.loads(raw), "position": position}
             for position, kind, raw in self._journal.raw(after_position)
-            if kind != ITEM_RECORD
+            if kind != ITEM_RECORD and raw != b"{}"  # a forgotten user's
         ]
         return pa.Table.from_pylist(rows, schema=EVENT_SCHEMA)
 
@@ -388,6 +391,23 @@ class OnlineStore:
         """The items as they were known at a position."""
         with self._lock:
             return self._catch_up().items_at(position)
+
+    def forget(self, user_id: str) -> int:
+        """Remove a user: their state, their history, their text. What they did stays counted for the items.
+
+        Returns:
+            Events of the user, in the archive and live. Other processes change over at their next read.
+        """
+        with self._lock:
+            hot = self._catch_up()
+            user_key, position = _key(user_id), hot.snapshot_position
+            log = hot.log()
+            mine = log.user_key == user_key
+            anonymous = log._replace(user_key=np.where(mine, 0, log.user_key)).until(position)
+            self._journal.forget(user_key)
+            self._save(anonymous, hot.items_table, position, hot.digests, hot.utc_offset_ms)
+            self._catch_up()
+            return int(mine.sum())
 
     def close(self) -> None:
         """Let go of the journal."""

@@ -13,7 +13,7 @@ import struct
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ import numpy as np
 import xxhash
 
 from recsys.features.store import (
+    ITEM_RECORD,
     RECORD_FIELDS,
     Entry,
     Mark,
@@ -35,6 +36,7 @@ from recsys.features.store import (
 MAP_BYTES: Final = 64 << 30  # address space, not disk: the file grows as it is used
 _RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
 _HEAD: Final = b"head"
+_CURRENT: Final = "current"  # symlink to the folder of the map in use
 _SPARE: Final = 1.25  # a snapshot's cells have room for a quarter more, as a hole in the file
 
 # LMDB forbids opening one map twice in a process, so the stores of a process share it.
@@ -51,30 +53,55 @@ class LmdbJournal:
     """
 
     def __init__(self, folder: Path, *, create: bool = False, map_bytes: int = MAP_BYTES) -> None:
-        self._folder = folder
-        if not (folder / "data.mdb").exists() and not create:
-            raise StoreMissing(f"there is no online store in {folder.name}/ yet: materialize online_state (make run)")
-        folder.mkdir(parents=True, exist_ok=True)
-        self._name = (os.getpid(), str(folder.resolve()))
+        self._folder, self._map_bytes, self._map, self._name = folder, map_bytes, "", (0, "")
+        current = folder / _CURRENT
+        if not current.exists():
+            if not create:
+                raise StoreMissing(
+                    f"there is no online store in {folder.name}/ yet: materialize online_state (make run)"
+                )
+            (folder / "map-0").mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # another process was first
+                current.symlink_to("map-0")
+        self._follow()
+
+    def _follow(self) -> None:
+        """Open the current map, if it is not the one that is open: `forget` puts a new one in its place."""
+        current = os.readlink(self._folder / _CURRENT)
+        if current == self._map:
+            return
+        self.close()
+        name = (os.getpid(), str((self._folder / current).resolve()))
         with _open_lock, _clear_errors():
-            if self._name not in _open:
-                environment = lmdb.open(str(folder), map_size=map_bytes, max_dbs=4, max_readers=512)
-                _open[self._name] = [environment, 0]
-            _open[self._name][1] += 1
-            self._environment = _open[self._name][0]
+            if name not in _open:
+                environment = lmdb.open(name[1], map_size=self._map_bytes, max_dbs=4, max_readers=512)
+                _open[name] = [environment, 0]
+            _open[name][1] += 1
+            self._map, self._name, self._environment = current, name, _open[name][0]
             self._meta = self._environment.open_db(b"meta")
             self._events = self._environment.open_db(b"events")
             self._ids = self._environment.open_db(b"ids")
 
+    @contextmanager
+    def _transaction(self, *, write: bool = False, buffers: bool = False) -> Iterator[Any]:
+        """A transaction on the current map; its default database is the events."""
+        while True:
+            self._follow()
+            with _clear_errors(), self._environment.begin(self._events, write=write, buffers=buffers) as transaction:
+                # a writer that waited for `forget` has the old map's lock now
+                if not write or os.readlink(self._folder / _CURRENT) == self._map:
+                    yield transaction
+                    return
+
     def mark(self, fingerprint: str) -> Mark:
-        with _clear_errors(), self._environment.begin() as transaction:
+        with self._transaction() as transaction:
             head = transaction.get(_HEAD, db=self._meta)
             snapshot = transaction.get(b"snapshot:" + fingerprint.encode(), db=self._meta)
         return Mark(_number(head), json.loads(snapshot)["name"] if snapshot else "")
 
     def append(self, entries: Sequence[Entry], floor: int) -> list[int]:
         positions = []
-        with _clear_errors(), self._environment.begin(write=True) as transaction:
+        with self._transaction(write=True) as transaction:
             following = max(_number(transaction.get(_HEAD, db=self._meta)) + 1, floor)
             events = transaction.cursor(self._events)
             for digest, fields, raw in entries:
@@ -90,13 +117,13 @@ class LmdbJournal:
         return positions
 
     def raise_head(self, position: int) -> None:
-        with _clear_errors(), self._environment.begin(write=True) as transaction:
+        with self._transaction(write=True) as transaction:
             if position > _number(transaction.get(_HEAD, db=self._meta)):
                 transaction.put(_HEAD, position.to_bytes(8, "big"), db=self._meta)
 
     def records(self, after: int, until: int) -> Records:
         keys, fields = [], []
-        with _clear_errors(), self._environment.begin(db=self._events, buffers=True) as transaction:
+        with self._transaction(buffers=True) as transaction:
             for key, value in _from(transaction.cursor(), after):
                 if _number(key) > until:
                     break
@@ -106,7 +133,7 @@ class LmdbJournal:
         return Records(positions, np.frombuffer(b"".join(fields), np.int64).reshape(-1, RECORD_FIELDS))
 
     def raw(self, after: int) -> list[tuple[int, int, bytes]]:
-        with _clear_errors(), self._environment.begin(db=self._events) as transaction:
+        with self._transaction() as transaction:
             return [
                 (_number(key), _RECORD.unpack_from(value)[0], value[_RECORD.size :])
                 for key, value in _from(transaction.cursor(), after)
@@ -129,7 +156,7 @@ class LmdbJournal:
                 stored[: len(array)] = array
                 stored.flush()
             about = {"name": name, "digests": digests, "cells": len(arrays["cells"])}
-            with _clear_errors(), self._environment.begin(write=True) as transaction:
+            with self._transaction(write=True) as transaction:
                 pointer = b"snapshot:" + fingerprint.encode()
                 before = transaction.get(pointer, db=self._meta)
                 transaction.put(pointer, json.dumps(about).encode(), db=self._meta)
@@ -140,8 +167,8 @@ class LmdbJournal:
             shutil.rmtree(self._folder / f"snapshot-{json.loads(before)['name']}", ignore_errors=True)
 
     def load(self, fingerprint: str, snapshot: str) -> dict[str, np.ndarray]:
-        with self._environment.begin(db=self._meta) as transaction:
-            about = json.loads(transaction.get(b"snapshot:" + fingerprint.encode()))
+        with self._transaction() as transaction:
+            about = json.loads(transaction.get(b"snapshot:" + fingerprint.encode(), db=self._meta))
         folder = self._folder / f"snapshot-{about['name']}"
         arrays = {}
         for key, digest in about["digests"].items():
@@ -159,15 +186,51 @@ class LmdbJournal:
             arrays[key] = np.asarray(array)
         return arrays
 
+    def forget(self, user_key: int) -> int:
+        """Strip a user from the log: the events stay, nobody's, and without their text. Returns how many.
+
+        The map is then written anew without its free pages, where the old bytes would lie on, and the snapshots, which
+        hold the user too, are removed: the caller saves a new one. Processes that hold the store change over by
+        themselves. After a crash, forget again.
+        """
+        with self._transaction(write=True) as transaction:
+            found = [
+                (bytes(key), bytes(value))
+                for key, value in transaction.cursor(self._events)
+                if _RECORD.unpack_from(value)[0] != ITEM_RECORD and _RECORD.unpack_from(value)[1] == user_key
+            ]
+            for key, value in found:
+                kind, _, *rest = _RECORD.unpack_from(value)
+                transaction.put(key, _RECORD.pack(kind, 0, *rest) + b"{}", db=self._events)
+            for pointer in [key for key, _ in transaction.cursor(self._meta) if bytes(key).startswith(b"snapshot:")]:
+                transaction.delete(bytes(pointer), db=self._meta)
+        old, following = self._map, f"map-{int(self._map.split('-')[1]) + 1}"
+        shutil.rmtree(self._folder / following, ignore_errors=True)
+        (self._folder / following).mkdir()
+        with self._transaction(write=True):  # no other writer until the new map is the current one
+            with _clear_errors():
+                self._environment.copy(str(self._folder / following), compact=True)
+            link = self._folder / f"{_CURRENT}.new"
+            link.unlink(missing_ok=True)
+            link.symlink_to(following)
+            os.replace(link, self._folder / _CURRENT)
+        self._follow()
+        shutil.rmtree(self._folder / old)
+        for snapshot in self._folder.glob("snapshot-*"):
+            shutil.rmtree(snapshot, ignore_errors=True)
+        return len(found)
+
     def close(self) -> None:
         with _open_lock:
-            shared = _open.get(self._name)
+            name = self._name
+            shared = _open.get(name)
             if shared is None:
                 return
+            self._map, self._name = "", (0, "")
             shared[1] -= 1
             if shared[1] == 0:
                 shared[0].close()
-                del _open[self._name]
+                del _open[name]
 
 
 def _map(file: Path) -> np.ndarray:

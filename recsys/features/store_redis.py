@@ -19,6 +19,7 @@ import redis
 import xxhash
 
 from recsys.features.store import (
+    ITEM_RECORD,
     RECORD_FIELDS,
     Entry,
     Mark,
@@ -147,6 +148,39 @@ class RedisJournal:
         if not arrays:
             raise StoreCorrupt(f"snapshot {snapshot} of the online store is gone: materialize online_state")
         return arrays
+
+    def forget(self, user_key: int) -> int:
+        """Copy the stream without the user's text and key, and put the copy in its place in one step."""
+        copy, found = b"recsys:events:copy", 0
+        with self._clear_errors(), self._redis.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.watch(_HEAD)
+                    pipe.multi()
+                    pipe.delete(copy)
+                    found, empty = 0, True
+                    for position, fields in self._entries(0, "+"):
+                        kind, user, *rest = _RECORD.unpack(fields[b"f"])
+                        if kind != ITEM_RECORD and user == user_key:
+                            found += 1
+                            fields = {b"f": _RECORD.pack(kind, 0, *rest), b"r": b"{}"}
+                        pipe.xadd(copy, fields, id=f"{position}-0")
+                        empty = False
+                    if not empty:
+                        pipe.rename(copy, _EVENTS)
+                    for pattern in ("recsys:state:*", "recsys:snapshot:*"):
+                        for key in self._redis.scan_iter(pattern):
+                            pipe.delete(key)
+                    pipe.execute()
+                    break
+                except redis.WatchError:
+                    continue
+            try:
+                self._redis.bgrewriteaof()  # the append-only file still tells the old story
+            except redis.ResponseError as error:
+                if "already in progress" not in str(error):
+                    raise
+        return found
 
     def close(self) -> None:
         self._redis.close()

@@ -63,7 +63,7 @@ def test_a_damaged_snapshot_is_refused_with_what_to_do(tmp_path: Path, damage: s
 
 def test_a_damaged_map_is_refused_with_what_to_do(tmp_path: Path) -> None:
     filled(tmp_path).close()
-    (tmp_path / "data.mdb").write_bytes(b"no map" * 4000)
+    (tmp_path / "current" / "data.mdb").write_bytes(b"no map" * 4000)
     with pytest.raises(StoreCorrupt) as error:
         LmdbJournal(tmp_path)
     one_line(error, "materialize online_state")

@@ -1,5 +1,8 @@
 """Features of every impression as it was served, or could have been; and the proof that a replay gives the same."""
 
+import os
+from functools import partial
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,6 +10,7 @@ import pyarrow.parquet as pq
 from recsys.features.impressions import IMPRESSION_COLUMNS, impression_features, replayed
 from recsys.features.log import EventLog, Items, from_table, items_from_table
 from recsys.features.parity import compare
+from recsys.features.sweep import point_in_time
 from recsys.lake import Lake
 from recsys_assets.partitions import days
 from recsys_assets.resources import Workspace
@@ -27,10 +31,11 @@ def features_of_impressions(context: dg.AssetExecutionContext, workspace: Worksp
     """Point-in-time features, one float32 row per impression, from all events received before it."""
     lake, asked = workspace.lake, sorted(context.partition_keys)
     log, items = events_until(lake, asked[-1]), catalogue(lake)
+    sweep = partial(point_in_time, threads=os.cpu_count() or 1)
     rows = 0
     for some in batches(lake, asked):
         tables = [lake.read(lake.day(day, "cleaned", "impressions"), IMPRESSION_COLUMNS) for day in some]
-        features = impression_features(log, items, pa.concat_tables(tables))
+        features = impression_features(log, items, pa.concat_tables(tables), sweep)
         start = 0
         for day, table in zip(some, tables, strict=True):
             lake.write(features.slice(start, table.num_rows), lake.day(day, "features", "impressions"))
