@@ -153,7 +153,7 @@ class FrontDoor:
 
     async def _features(self, body: bytes, request_id: str) -> bytes:
         request = parse(FeaturesRequest, body)
-        read = await self._calls.run(lambda recommender: recommender.features(request))
+        read = await self._calls.run(lambda recommender: recommender.features(request, request_id))
         response = FeaturesResponse.model_construct(
             position=read.position,
             at=read.at,

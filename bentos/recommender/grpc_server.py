@@ -86,8 +86,8 @@ class Servicer:
         return pb.RecordEventsResponse(**answer.model_dump(exclude={"rejected"}), rejected=rejected)
 
     async def _features(self, message: pb.FeaturesRequest) -> pb.FeaturesResponse:
-        request = FeaturesRequest.model_validate(_fields(message))
-        read = await self._calls.run(lambda recommender: recommender.features(request))
+        request, request_id = FeaturesRequest.model_validate(_fields(message)), uuid.uuid4().hex
+        read = await self._calls.run(lambda recommender: recommender.features(request, request_id))
         return pb.FeaturesResponse(
             position=read.position,
             at=read.at,

@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-# Weight of each of a ranker's predictions (recsys.ranking.ranker.Predictions). The ordering head already learned graded
-# relevance (a long view over a click over nothing) within users, and on KuaiRand orders a slate better than the
-# probabilities do (gauc .68 against .60, docs/models.md), so it stands alone; a weight beside it has to be earned on
-# validation days.
+# Weight of each of a ranker's predictions (recsys.ranking.ranker.Predictions). `score` is the long-view margin plus an
+# ordering head that learned graded relevance within users and slates, so it stands alone. Within slates it orders about
+# as well as p_long_view on the simulator: no more is claimed, and a weight beside it has to be earned on validation
+# days.
 VALUE: Final[Mapping[str, float]] = {"score": 1.0}
 
 

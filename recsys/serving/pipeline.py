@@ -150,7 +150,7 @@ class Recommender:
         slate = self._slate(bundle, scene, ranked, request.k)
         reasons = self._reasons(bundle, ranked, slate)
         request_id = request_id or uuid.uuid4().hex
-        self._log(bundle, scene, ranked, slate, request_id)
+        self._log_slate(bundle, scene, ranked, slate, request_id)
         items = [
             RecommendedItem.model_construct(
                 item_id=written(ranked.pool.item_ids[i], bundle.facts.id_type),
@@ -188,24 +188,34 @@ class Recommender:
             position=appended.position,
         )
 
-    def features(self, request: FeaturesRequest) -> FeatureRows:
-        """The float32 rows that ranking would see for these items on the default shelf.
+    def features(self, request: FeaturesRequest, request_id: str | None = None) -> FeatureRows:
+        """The float32 rows that ranking would see for these items on the default shelf; logged for replay as slates are.
 
         Raises:
             Unavailable: the store does not answer.
         """
-        scene = self._scene(self._bundles.current, request.user_id, DEFAULT, None, request.at)
+        bundle = self._bundles.current
+        scene = self._scene(bundle, request.user_id, DEFAULT, None, request.at)
         try:
             read = self._read(scene, request.item_ids)
         except PartDown as down:
             raise Unavailable(f"features cannot be read now ({_why(down)}): try again") from None
-        return FeatureRows(
+        rows = _features(scene, read)
+        n = len(rows)
+        self._log(
+            bundle,
+            scene,
+            request_id or uuid.uuid4().hex,
+            rung="features",
             position=read.position,
-            at=scene.at,
-            fingerprint=catalog.FINGERPRINT,
-            names=catalog.FEATURES,
-            rows=_features(scene, read),
+            item_id=request.item_ids,
+            source=["asked"] * n,
+            score=[None] * n,
+            p_click=[None] * n,
+            watch_seconds=[None] * n,
+            features=rows,
         )
+        return FeatureRows(read.position, scene.at, catalog.FINGERPRINT, catalog.FEATURES, rows)
 
     def warm(self) -> None:
         """One slate for a stranger, not logged: what is compiled or read at first use is, before anybody waits."""
@@ -332,35 +342,45 @@ class Recommender:
         rows = [bundle.catalogue.row[ranked.pool.item_ids[i]] for i in slate.tolist()]
         return [_named(reason, bundle.catalogue.category[row]) for reason, row in zip(reasons, rows, strict=True)]
 
-    def _log(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, slate: np.ndarray, request_id: str) -> None:
-        """A slate is answered even when it cannot be logged (a full disk); the loss is counted and shown."""
+    def _log_slate(
+        self, bundle: ServingBundle, scene: Scene, ranked: Ranked, slate: np.ndarray, request_id: str
+    ) -> None:
         chosen, predictions = slate.tolist(), ranked.predictions
+        self._log(
+            bundle,
+            scene,
+            request_id,
+            rung=ranked.rung,
+            position=ranked.position,
+            item_id=[ranked.pool.item_ids[i] for i in chosen],
+            source=[ranked.pool.sources[i] for i in chosen],
+            score=ranked.scores[slate].tolist(),
+            p_click=predictions.p_click[slate].tolist() if predictions else [None] * len(chosen),
+            watch_seconds=predictions.watch_seconds[slate].tolist() if predictions else [None] * len(chosen),
+            features=ranked.features[slate] if ranked.features is not None else None,
+        )
+
+    def _log(self, bundle: ServingBundle, scene: Scene, request_id: str, **rows: Any) -> None:
+        """An answer is given even when it cannot be logged (a full disk); the loss is counted and shown."""
+        count = len(rows["item_id"])
+        served = Served(
+            request_id=request_id,
+            served_at=self._clock(),
+            user_id=scene.user_id,
+            shelf=scene.shelf_name,
+            device=scene.device,
+            bundle=bundle.bundle_id,
+            as_of=scene.at,
+            fingerprint=catalog.FINGERPRINT,
+            log_shelf=scene.log_shelf,
+            slot=range(count),
+            **rows,
+        )
         try:
-            self._served_log.append(
-                Served(
-                    request_id=request_id,
-                    served_at=self._clock(),
-                    user_id=scene.user_id,
-                    shelf=scene.shelf_name,
-                    device=scene.device,
-                    bundle=bundle.bundle_id,
-                    rung=ranked.rung,
-                    position=ranked.position,
-                    as_of=scene.at,
-                    fingerprint=catalog.FINGERPRINT,
-                    log_shelf=scene.log_shelf,
-                    item_id=[ranked.pool.item_ids[i] for i in chosen],
-                    slot=list(range(len(chosen))),
-                    source=[ranked.pool.sources[i] for i in chosen],
-                    score=ranked.scores[slate].tolist(),
-                    p_click=predictions.p_click[slate].tolist() if predictions else [None] * len(chosen),
-                    watch_seconds=predictions.watch_seconds[slate].tolist() if predictions else [None] * len(chosen),
-                    features=ranked.features[slate] if ranked.features is not None else None,
-                )
-            )
+            self._served_log.append(served)
         except OSError as error:
             with self._lock:
-                first, self._lost_rows = self._lost_rows == 0, self._lost_rows + len(chosen)
+                first, self._lost_rows = self._lost_rows == 0, self._lost_rows + count
             if first:
                 log.error("the served log cannot be written (%s): free some disk", error.strerror or error)
 

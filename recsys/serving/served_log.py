@@ -1,4 +1,4 @@
-"""The log of what was served: every slate's feature rows with the position and instant they were read at.
+"""The log of what was served: feature rows of slates and of `features` calls, and where and when they were read.
 
 One folder of segments; a worker writes only its own. A segment is a run of frames, each with its length and checksum,
 so that a worker killed in the middle of a write costs at most the frame it was writing, never a row before it. A
@@ -32,14 +32,14 @@ SCHEMA: Final = pa.schema(
         ("served_at", pa.int64()),
         ("user_id", pa.string()),
         ("item_id", pa.string()),
-        ("slot", pa.int32()),  # place in the slate, 0 first; the features of every row are those of the first place
+        ("slot", pa.int32()),  # place in the answer, 0 first; the features of every row are those of the first place
         ("shelf", pa.string()),
         ("log_shelf", pa.string()),  # the name the shelf has in the features
         ("device", pa.string()),
         ("bundle", pa.string()),
-        ("rung", pa.string()),
+        ("rung", pa.string()),  # of a slate; "features" where features alone were asked for and nothing was shown
         ("source", pa.string()),
-        ("score", pa.float64()),
+        ("score", pa.float64()),  # null on rung "features"
         ("p_click", pa.float64()),
         ("watch_seconds", pa.float64()),
         ("position", pa.int64()),
@@ -86,7 +86,7 @@ class Served:
     item_id: Sequence[str]
     slot: Sequence[int]
     source: Sequence[str]
-    score: Sequence[float]
+    score: Sequence[float | None]
     p_click: Sequence[float | None]
     watch_seconds: Sequence[float | None]
     features: np.ndarray | None

@@ -14,6 +14,7 @@ import pytest
 from recsys.events import HOUR_MS, key64
 from recsys.features import catalog, sweep
 from recsys.features.derive import Context, derive
+from recsys.features.parity import audit_served
 from recsys.features.store import OnlineStore, StoreError, StoreFull, open_store
 from recsys.policy.shelves import SHELVES
 from recsys.policy.value import value
@@ -169,6 +170,25 @@ def test_what_was_served_replays_to_the_same_bytes(world: World, store: OnlineSt
     assert replayed.tobytes() == np.array([row["features"] for row in rows], dtype=np.float32).tobytes()
     assert {row["fingerprint"] for row in rows} == {catalog.FINGERPRINT, store.fingerprint}
     assert value(bundle.ranker.predict(replayed).columns()).tolist() == [row["score"] for row in rows]
+
+
+def test_rows_of_features_calls_are_served_rows_and_replay_too(
+    world: World, store: OnlineStore, bundle: ServingBundle
+) -> None:
+    recommender = over(store, bundle, world, "features_replayed")
+    user, at = world.user_ids[14], world.simulator_end
+    slate = recommender.recommend(RecommendRequest(user_id=user, k=3, context=Where(at=at)))
+    asked = [*world.item_ids[:20], "an item nobody knows"]
+    read = recommender.features(FeaturesRequest(user_id=user, item_ids=asked, at=at), "r-features")
+    recommender.record_events(EventsRequest(events=[{"kind": "like", "user_id": user, "item_id": asked[0]}]))
+    recommender.close()
+    table = served_log.read(served_log.segments(world.settings.home / "features_replayed"))
+    rows = [row for row in table.to_pylist() if row["rung"] == "features"]
+    assert [row["item_id"] for row in rows] == asked and {row["request_id"] for row in rows} == {"r-features"}
+    assert np.array([row["features"] for row in rows], np.float32).tobytes() == read.rows.tobytes()
+    assert all(row["score"] is None and row["position"] == read.position for row in rows)
+    audit = audit_served(store.export()[0], store.items_at, table)
+    assert audit.holds and audit.values == (len(asked) + len(slate.items)) * len(catalog.FEATURES)
 
 
 def test_without_its_ranker_the_slate_keeps_the_order_of_retrieval(
