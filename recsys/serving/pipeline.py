@@ -189,7 +189,7 @@ class Recommender:
         )
 
     def features(self, request: FeaturesRequest, request_id: str | None = None) -> FeatureRows:
-        """The float32 rows that ranking would see for these items on the default shelf; logged for replay as slates are.
+        """The float32 rows that ranking would see for these items on the default shelf; logged for replay like slates.
 
         Raises:
             Unavailable: the store does not answer.
