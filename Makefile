@@ -20,7 +20,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export BENTOML_DO_NOT_TRACK := true
 
-.PHONY: help setup run serve rollback dev test lint bench lock clean
+.PHONY: help setup run serve rollback dev test lint bench parity lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ lint: $(READY) ## style, types and who may import whom
 
 bench: $(READY) ## every figure the README quotes, beside its peers
 	@$(BIN)/python -m benchmarks
+
+parity: $(READY) ## the long proof: every runner and store against each other, crashes included; mismatches / values
+	@$(BIN)/python -m benchmarks.parity
 
 lock: ## resolve the versions anew into requirements.lock (no index address in it)
 	@python3 -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv
