@@ -89,13 +89,15 @@ def log1p(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def derive_rows(ops, inputs, constants, values, out):  # type: ignore[no-untyped-def]
-    """values int64[n, aggregates + context] -> out float32[n, F]."""
-    for r in range(values.shape[0]):
+def derive_rows(ops, inputs, constants, aggregates, context, out):  # type: ignore[no-untyped-def]
+    """aggregates int64[n, A], context int64[C, n] -> out float32[n, F]; inputs count the context from A on."""
+    columns = aggregates.shape[1]
+    for r in range(aggregates.shape[0]):
         for f in range(len(ops)):
             op = ops[f]
-            a = values[r, inputs[f, 0]]
-            b = values[r, inputs[f, 1]]
+            i, j, k = inputs[f, 0], inputs[f, 1], inputs[f, 2]
+            a = aggregates[r, i] if i < columns else context[i - columns, r]
+            b = aggregates[r, j] if j < columns else context[j - columns, r]
             c = constants[f]
             x = 0.0
             if op == RATIO:
@@ -108,7 +110,7 @@ def derive_rows(ops, inputs, constants, values, out):  # type: ignore[no-untyped
             elif op == TREND:
                 x = (float(a) + c[0]) / (float(b) / c[1] + c[0])
             elif op == FRACTION:
-                duration = values[r, inputs[f, 2]]
+                duration = aggregates[r, k] if k < columns else context[k - columns, r]
                 x = c[0]
                 if duration > 0:
                     x = min((float(a) / float(duration) + c[0] * c[1]) / (float(b) + c[1]), c[2])
@@ -135,10 +137,9 @@ def derive(aggregates: np.ndarray, context: Context) -> np.ndarray:
         float32[n, len(catalog.FEATURES)]
     """
     n = len(aggregates)
-    values = np.empty((n, len(AGGREGATES) + len(CONTEXT_COLUMNS)), np.int64)
-    values[:, : len(AGGREGATES)] = aggregates
-    for i, column in enumerate((*context[:4], *context.item), start=len(AGGREGATES)):
-        values[:, i] = column
+    columns = np.empty((len(CONTEXT_COLUMNS), n), np.int64)
+    for i, column in enumerate((*context[:4], *context.item)):
+        columns[i] = column
     out = np.empty((n, len(FEATURE_DEFINITIONS)), np.float32)
-    derive_rows(*_TABLES, values, out)
+    derive_rows(*_TABLES, np.ascontiguousarray(aggregates, np.int64), columns, out)
     return out

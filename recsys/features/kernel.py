@@ -217,13 +217,13 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
 
 
 @njit(cache=True, nogil=True)
-def set_instant(program, as_of, instant):  # type: ignore[no-untyped-def]
-    """What each group needs to know of an instant, into int64[groups, 2]: divisions, done once for many entities.
+def set_instant(program, first, last, as_of, instant):  # type: ignore[no-untyped-def]
+    """What groups [first:last] need to know of an instant, into int64[groups, 2]: divisions, done once for many.
 
     Windows: the first tile. Decayed sums: octave and step. Sessions: the instant itself.
     """
     groups = program.groups
-    for g in range(len(groups)):
+    for g in range(first, last):
         instant[g, 0] = as_of
         if groups[g, G_TYPE] == TILED:
             instant[g, 0] = (as_of - groups[g, G_LENGTH]) // groups[g, G_HOP]
@@ -351,7 +351,7 @@ def read_rows(program, state, reads, out):  # type: ignore[no-untyped-def]
                     bases[r] = state.offsets[slot]
         for r in range(n):
             if r == 0 or reads.as_of[r] != reads.as_of[r - 1]:
-                set_instant(program, reads.as_of[r], instant)
+                set_instant(program, views[v, V_FIRST_GROUP], views[v, V_LAST_GROUP], reads.as_of[r], instant)
             if bases[r] < 0:
                 continue
             if r > 0 and bases[r] == bases[r - 1] and reads.as_of[r] == reads.as_of[r - 1]:
@@ -373,7 +373,7 @@ def merge(program, state, log, reads, cursor, out, exact):  # type: ignore[no-un
             if not apply_event(program, state, log, cursor[0]):
                 return False
             cursor[0] += 1
-        set_instant(program, reads.as_of[r], instant)
+        set_instant(program, 0, len(program.groups), reads.as_of[r], instant)
         exact[r] = read_row(program, state, reads, r, instant, out[r])
         cursor[1] += 1
     return True
@@ -387,8 +387,8 @@ def sweep_running(  # type: ignore[no-untyped-def]
 
     For a program without windows, whose state is a few cells; arguments as those of prefix.sweep_windows.
     """
-    width = program.views[v, V_WIDTH]
-    cells = np.zeros(width, np.int64)
+    cells = np.zeros(program.views[v, V_WIDTH], np.int64)
+    first_group, last_group = program.views[v, V_FIRST_GROUP], program.views[v, V_LAST_GROUP]
     instant = np.zeros((len(program.groups), 2), np.int64)
     for k in range(first, last):
         cells[:] = 0
@@ -402,7 +402,7 @@ def sweep_running(  # type: ignore[no-untyped-def]
                     log.received_at[e], log.watch_ms[e],
                 )  # fmt: skip
                 j += 1
-            set_instant(program, reads.as_of[r], instant)
+            set_instant(program, first_group, last_group, reads.as_of[r], instant)
             read_entity(program, v, cells, 0, instant, out[out_rows[r]])
 
 

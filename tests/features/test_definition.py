@@ -55,7 +55,7 @@ def test_a_new_feature_is_one_declaration() -> None:
     assert found.tobytes() == by_hand(log, items, *rows, views=views).tobytes() and found.any()
     tables = compile_features((feature,), views[0].columns)
     out = np.zeros((50, 1), np.float32)
-    derive_rows(*tables, np.concatenate([found, np.zeros((50, 9), np.int64)], axis=1), out)
+    derive_rows(*tables, found, np.zeros((9, 50), np.int64), out)
     assert np.allclose(out[:, 0], (found[:, 0] + 0.05) / (found[:, 1] + 5.0))
 
 
