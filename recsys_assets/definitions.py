@@ -13,5 +13,14 @@ from recsys_assets.resources import Workspace
 def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
-        dg.Definitions(resources={"workspace": Workspace()}),
+        dg.Definitions(
+            resources={"workspace": Workspace()},
+            # Steps are forked from a process that has the definitions loaded: spawning one costs 4 CPU s each.
+            executor=dg.multiprocess_executor.configured(
+                {
+                    "max_concurrent": 2,
+                    "start_method": {"forkserver": {"preload_modules": ["recsys_assets.definitions"]}},
+                }
+            ),
+        ),
     )
