@@ -21,7 +21,8 @@ from rich.table import Table
 from benchmarks.features_world import zipf_world
 from recsys.features import kernel, sweep
 from recsys.features.catalog import AGGREGATES
-from recsys.features.store import Journal, OnlineStore
+from recsys.features.journal import Journal
+from recsys.features.store import OnlineStore
 from recsys.features.store_lmdb import LmdbJournal
 
 ROUNDS, BATCH, BATCHES = 400, 1000, 20

@@ -35,8 +35,9 @@ from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
 from recsys.features.impressions import replayed
+from recsys.features.journal import Journal
 from recsys.features.parity import Parity, compare_arrays, replay
-from recsys.features.store import Journal, OnlineStore
+from recsys.features.store import OnlineStore
 from recsys.features.store_lmdb import LmdbJournal
 
 USERS, ITEMS, SLATE = 3_000, 800, 40

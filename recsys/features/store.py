@@ -12,7 +12,7 @@ import io
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,28 +20,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from recsys.events import (
-    CLOCK_SKEW_MS,
-    DAY_MS,
-    EVENT_SCHEMA,
-    ITEM_SCHEMA,
-    KINDS,
-    first_position,
-    key64,
-)
+from recsys.events import DAY_MS, EVENT_SCHEMA, ITEM_SCHEMA, first_position, key64
 from recsys.features import kernel, sweep
 from recsys.features.catalog import AGGREGATES, FINGERPRINT, HISTORY_LENGTH, USER, VIEWS
-from recsys.features.kernel import Reads, State
+from recsys.features.hot import Hot
+from recsys.features.intake import entry_of
+from recsys.features.journal import ITEM_RECORD, Entry, Journal, digest_of, digests_of, events_of, key_of
+from recsys.features.kernel import Reads
 from recsys.features.layout import G_OFFSET, G_TYPE, RECENT, RECENT_FIELDS, V_FIRST_GROUP, V_LAST_GROUP
-from recsys.features.log import EventLog, ItemColumns, Items, concat, empty, items_from_table
+from recsys.features.log import EventLog, ItemColumns, Items, empty, items_from_table
 from recsys.settings import Settings
 
 LIVE_RANK: Final = 1 << 31  # live events take the upper half of their day's positions: no import of the day meets them
-MAX_ID_LENGTH: Final = 512
-MAX_EVENT_BYTES: Final = 16_384
-ITEM_RECORD: Final = 0  # kind of a log record that carries an item's attributes
-_EVENT_NAMES: Final = tuple(EVENT_SCHEMA.names)
-RECORD_FIELDS: Final = 8  # kind, user, item, category, creator, occurred, received, watch: int64 each
 
 
 class StoreError(RuntimeError):
@@ -62,56 +52,6 @@ class StoreFull(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store's server does not answer; nothing is known about the batch: send it again, repeats change nothing."""
-
-
-class Entry(NamedTuple):
-    """One record to append."""
-
-    digest: bytes  # 16 bytes of the event_id: the idempotency key
-    fields: tuple[int, ...]  # RECORD_FIELDS integers
-    raw: bytes  # the event or item as JSON
-
-
-class Records(NamedTuple):
-    """Part of the journal, in order of position."""
-
-    position: np.ndarray  # int64[n]
-    fields: np.ndarray  # int64[n, RECORD_FIELDS]
-
-
-class Mark(NamedTuple):
-    """What a reader compares before each read."""
-
-    head: int  # position of the last record
-    snapshot: str  # name of the snapshot of this fingerprint, "" when there is none
-
-
-class Journal(Protocol):
-    """The durable log and the snapshots beside it. Every method is atomic and safe among processes."""
-
-    def mark(self, fingerprint: str) -> Mark: ...
-
-    def append(self, entries: Sequence[Entry], floor: int) -> list[int]:
-        """Position of each entry, 0 where its digest is there already; the first is at least `floor`. Durable."""
-
-    def raise_head(self, position: int) -> None:
-        """Let every later record come after `position`."""
-
-    def records(self, after: int, until: int) -> Records: ...
-
-    def raw(self, after: int) -> list[tuple[int, int, bytes]]:
-        """Position, kind and JSON of every record after a position."""
-
-    def save(self, fingerprint: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep a snapshot and make it the fingerprint's own, in one step."""
-
-    def load(self, fingerprint: str, snapshot: str) -> dict[str, np.ndarray]:
-        """The arrays of a snapshot; changing them changes nothing stored."""
-
-    def forget(self, user_key: int) -> int:
-        """Make a user's events nobody's, drop every snapshot, and leave no byte of them behind; returns how many."""
-
-    def close(self) -> None: ...
 
 
 class Appended(NamedTuple):
@@ -138,62 +78,6 @@ class Read(NamedTuple):
     history_occurred_at: np.ndarray  # int64
 
 
-class _Hot:
-    """The state one process holds: a snapshot and the journal's tail applied to it."""
-
-    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.state = State(arrays["keys"], arrays["offsets"], arrays["cells"], np.array(arrays["used"]))
-        log = arrays["log"]
-        self.logs = [EventLog(log[0], log[1].astype(np.int8), *log[2:])] if log.size else []
-        self.digests = arrays["digests"]
-        self.utc_offset_ms = int(arrays["about"][1])
-        self.snapshot_position = self.position = int(arrays["about"][0])
-        table = pq.read_table(io.BytesIO(arrays["items"].tobytes()))
-        items = items_from_table(table)
-        ids = table["item_id"].to_pylist()
-        self.base_items, self.items_table = items, table
-        self.item_records: list[tuple[int, int, tuple[int, ...]]] = []  # position, item_key, columns
-        # Row 0 stands for items that are not here. The last row of an id wins, as in items.
-        self.rows = {item_id: row for row, item_id in enumerate(ids, start=1)}
-        keys = key64(ids)
-        self.item_matrix = np.zeros((len(ids) + 1, 6), np.int64)
-        self.item_matrix[1:] = np.stack([keys, *items.lookup(keys)], axis=1)
-
-    def put_item(self, item_id: str, columns: tuple[int, ...]) -> None:
-        row = self.rows.setdefault(item_id, len(self.rows) + 1)
-        if row >= len(self.item_matrix):
-            self.item_matrix = np.concatenate([self.item_matrix, np.zeros((max(64, row), 6), np.int64)])
-        self.item_matrix[row] = columns
-
-    def has(self, digests: Sequence[bytes]) -> np.ndarray:
-        """bool[n]: whether the archive that the snapshot came from holds each event."""
-        wanted = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
-        found = np.zeros(len(wanted), bool)
-        first = np.searchsorted(self.digests[:, 0], wanted[:, 0], side="left")
-        last = np.searchsorted(self.digests[:, 0], wanted[:, 0], side="right")
-        for i in np.flatnonzero(last > first):
-            found[i] = bool(np.any(self.digests[first[i] : last[i], 1] == wanted[i, 1]))
-        return found
-
-    def log(self) -> EventLog:
-        if len(self.logs) > 1:
-            self.logs = [concat(self.logs)]
-        return self.logs[0] if self.logs else empty()
-
-    def items_at(self, position: int) -> Items:
-        """Attributes as they were known at a position."""
-        keys = self.base_items.item_key
-        columns = np.stack([keys, *self.base_items.columns])
-        late = [c for p, _, c in self.item_records if p <= position]
-        if late:
-            columns = np.concatenate([columns, np.array(late, np.int64).T], axis=1)
-        order = np.argsort(columns[0], kind="stable")
-        last = np.ones(len(order), bool)
-        last[:-1] = columns[0][order][1:] != columns[0][order][:-1]
-        chosen = columns[:, order[last]]
-        return Items(chosen[0], ItemColumns(*chosen[1:]))
-
-
 class OnlineStore:
     """Features now, over a journal. One object may be used by several threads.
 
@@ -211,7 +95,7 @@ class OnlineStore:
         self._journal = journal
         self._lock = threading.RLock()
         self._loaded = ""
-        self._hot: _Hot | None = None
+        self._hot: Hot | None = None
         user = next(v for v, view in enumerate(VIEWS) if view.entity == USER)
         groups = range(sweep.PROGRAM.views[user, V_FIRST_GROUP], sweep.PROGRAM.views[user, V_LAST_GROUP])
         self._user_view = user
@@ -246,7 +130,7 @@ class OnlineStore:
             hot = self._catch_up()
             entries, rejected = [], []
             for index, event in enumerate(events):
-                checked = self._entry(hot, event, received_at)
+                checked = entry_of(hot, event, received_at)
                 if isinstance(checked, str):
                     rejected.append((index, checked))
                 else:
@@ -292,7 +176,7 @@ class OnlineStore:
         """
         with self._lock:
             hot = self._catch_up()
-            user_key = _key(user_id)
+            user_key = key_of(user_id)
             find = hot.rows.get
             rows = np.array([find(item_id, 0) for item_id in item_ids], np.int64)  # row 0 is nobody's
             matrix = hot.item_matrix[rows]
@@ -351,13 +235,13 @@ class OnlineStore:
         self._journal.raise_head(position)  # whatever is accepted from here on lies after it
         digests = digests_of(event_ids)
         records = self._journal.records(0, position)
-        live = _events(records)
+        live = events_of(records)
         if len(live.position):
             fresh = ~np.isin(live.position, log.position)
             if len(digests):
-                probe = _Digests(digests)
-                ids = {at: json.loads(raw).get("event_id", "") for at, _, raw in self._journal.raw(0)}
-                fresh &= np.array([not probe.has(ids[at]) for at in live.position.tolist()])
+                archived = {bytes(row) for row in digests}
+                ids = {at: digest_of(json.loads(raw).get("event_id", "")) for at, _, raw in self._journal.raw(0)}
+                fresh &= np.array([ids[at] not in archived for at in live.position.tolist()])
             live = live.take(fresh)
         if len(live.position):
             both = EventLog(*(np.concatenate(pair) for pair in zip(log, live, strict=True)))
@@ -400,7 +284,7 @@ class OnlineStore:
         """
         with self._lock:
             hot = self._catch_up()
-            user_key, position = _key(user_id), hot.snapshot_position
+            user_key, position = key_of(user_id), hot.snapshot_position
             log = hot.log()
             mine = log.user_key == user_key
             anonymous = log._replace(user_key=np.where(mine, 0, log.user_key)).until(position)
@@ -413,7 +297,7 @@ class OnlineStore:
         """Let go of the journal."""
         self._journal.close()
 
-    def _catch_up(self) -> _Hot:
+    def _catch_up(self) -> Hot:
         with self._lock:
             mark = self._journal.mark(self.fingerprint)
             if not mark.snapshot:
@@ -427,13 +311,13 @@ class OnlineStore:
                     if self._journal.mark(self.fingerprint).snapshot == mark.snapshot:
                         raise
                     return self._catch_up()  # another process put a newer snapshot in its place meanwhile
-                self._hot = _Hot(arrays)
+                self._hot = Hot(arrays)
                 self._loaded = mark.snapshot
                 self._apply_items(self._hot, 0, self._hot.position)  # those the snapshot's position covers
             hot = self._hot
             if mark.head > hot.position:
                 records = self._journal.records(hot.position, mark.head)
-                events = _events(records)
+                events = events_of(records)
                 if len(events.position):
                     hot.state = kernel.applied(sweep.PROGRAM, hot.state, events)
                     hot.logs.append(events)
@@ -442,7 +326,7 @@ class OnlineStore:
                 hot.position = mark.head
             return hot
 
-    def _apply_items(self, hot: _Hot, after: int, until: int) -> None:
+    def _apply_items(self, hot: Hot, after: int, until: int) -> None:
         records = self._journal.records(after, until)
         if not np.any(records.fields[:, 0] == ITEM_RECORD):
             return
@@ -475,10 +359,10 @@ class OnlineStore:
             },
         )
 
-    def _floor(self, hot: _Hot, received_at: int) -> int:
+    def _floor(self, hot: Hot, received_at: int) -> int:
         return first_position((received_at + hot.utc_offset_ms) // DAY_MS) + LIVE_RANK
 
-    def _recent(self, hot: _Hot, user_key: int) -> np.ndarray:
+    def _recent(self, hot: Hot, user_key: int) -> np.ndarray:
         key = kernel.mix(np.int64(self._user_view + 1), np.int64(user_key))
         slot = kernel.slot_of(hot.state.keys, key)
         if hot.state.keys[slot] == 0:
@@ -488,7 +372,7 @@ class OnlineStore:
         ring = hot.state.cells[at + 1 : at + 1 + RECENT_FIELDS * HISTORY_LENGTH].reshape(-1, RECENT_FIELDS)
         return ring[np.arange(max(0, count - HISTORY_LENGTH), count) % HISTORY_LENGTH]
 
-    def _read_past(self, hot: _Hot, user_key: int, item_keys: np.ndarray, as_of: int, position: int) -> Read:
+    def _read_past(self, hot: Hot, user_key: int, item_keys: np.ndarray, as_of: int, position: int) -> Read:
         log, items = hot.log().until(position), hot.items_at(position)
         n = len(item_keys)
         users, positions, instants = np.full(n, user_key), np.full(n, position), np.full(n, as_of)
@@ -508,82 +392,6 @@ class OnlineStore:
             history.kind[chosen],
             history.occurred_at[chosen],
         )
-
-    def _entry(self, hot: _Hot, event: Mapping[str, Any], received_at: int) -> Entry | str:
-        """The record of an event, or why it is refused."""
-        for field in ("event_id", "kind", "user_id", "item_id"):
-            value = event.get(field)
-            if not isinstance(value, str) or not value:
-                return f"{field} is missing"
-            if len(value) > MAX_ID_LENGTH:
-                return f"{field} is longer than {MAX_ID_LENGTH} characters"
-        if event["kind"] not in KINDS:
-            return f"unknown kind {event['kind']!r:.40}"
-        if event.get("consent") is False:
-            return "no consent"
-        occurred_at = event.get("occurred_at")
-        occurred_at = received_at if occurred_at is None else occurred_at
-        if not isinstance(occurred_at, int) or isinstance(occurred_at, bool) or occurred_at < 0:
-            return "occurred_at is not an instant in milliseconds"
-        if occurred_at > received_at + CLOCK_SKEW_MS:
-            return "occurred_at is more than five minutes ahead of our clock"
-        watch_ms = event.get("watch_ms")
-        if watch_ms is not None and (not isinstance(watch_ms, int) or not 0 <= watch_ms <= DAY_MS):
-            return "watch_ms is not between 0 and a day"
-        row = hot.rows.get(event["item_id"])
-        if row is None:
-            return "unknown item"
-        occurred_at = min(occurred_at, received_at)
-        known = {name: event[name] for name in _EVENT_NAMES if event.get(name) is not None}
-        known |= {"occurred_at": occurred_at, "received_at": received_at}
-        if "date" not in known:
-            known["date"] = str(np.datetime64((occurred_at + hot.utc_offset_ms) // DAY_MS, "D"))
-        try:
-            raw = json.dumps(known).encode()
-        except TypeError as error:
-            return f"not a plain record: {error}"
-        if len(raw) > MAX_EVENT_BYTES:
-            return f"larger than {MAX_EVENT_BYTES} bytes"
-        item = hot.item_matrix[row].tolist()
-        fields = (
-            KINDS[event["kind"]],
-            _key(event["user_id"]),
-            *item[:3],
-            occurred_at,
-            received_at,
-            watch_ms or 0,
-        )
-        return Entry(xxhash.xxh3_128_digest(event["event_id"].encode()), fields, raw)
-
-
-def _key(name: str) -> int:
-    """key64 of one id."""
-    digest = xxhash.xxh3_64_intdigest(name.encode())
-    return (digest - (1 << 64) if digest >> 63 else digest) or 1
-
-
-class _Digests:
-    """Membership of an event_id among sorted digests."""
-
-    def __init__(self, digests: np.ndarray) -> None:
-        self._known = {bytes(row) for row in digests}
-
-    def has(self, event_id: str) -> bool:
-        return xxhash.xxh3_128_digest(event_id.encode()) in self._known
-
-
-def digests_of(event_ids: Sequence[str]) -> np.ndarray:
-    """Sorted 128-bit digests of ids, uint64[n, 2]."""
-    joined = b"".join(xxhash.xxh3_128_digest(event_id.encode()) for event_id in event_ids)
-    pairs = np.frombuffer(joined, np.uint64).reshape(-1, 2)
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-
-
-def _events(records: Records) -> EventLog:
-    """The records that are events, as a log."""
-    chosen = records.fields[:, 0] != ITEM_RECORD
-    kind, *rest = np.ascontiguousarray(records.fields[chosen].T)
-    return EventLog(np.ascontiguousarray(records.position[chosen]), kind.astype(np.int8), *rest)
 
 
 def open_store(settings: Settings, create: bool = False) -> OnlineStore:

@@ -21,12 +21,8 @@ import lmdb
 import numpy as np
 import xxhash
 
+from recsys.features.journal import ITEM_RECORD, RECORD_FIELDS, Entry, Mark, Records
 from recsys.features.store import (
-    ITEM_RECORD,
-    RECORD_FIELDS,
-    Entry,
-    Mark,
-    Records,
     StoreCorrupt,
     StoreError,
     StoreFull,

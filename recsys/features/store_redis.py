@@ -18,12 +18,8 @@ import numpy as np
 import redis
 import xxhash
 
+from recsys.features.journal import ITEM_RECORD, RECORD_FIELDS, Entry, Mark, Records
 from recsys.features.store import (
-    ITEM_RECORD,
-    RECORD_FIELDS,
-    Entry,
-    Mark,
-    Records,
     StoreCorrupt,
     StoreError,
     StoreFull,

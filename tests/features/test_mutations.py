@@ -84,8 +84,8 @@ MUTATIONS = {
         "instant[g, 0] - cells[at] <= groups[g, G_LENGTH]",
         "instant[g, 0] - cells[at] < groups[g, G_LENGTH] // 2",
     ),
-    "an instant ahead of our clock kept": ("store.py", "occurred_at = min(occurred_at, received_at)", "pass"),
-    "items as they are now, not as they were": ("store.py", "if p <= position]", "if p >= 0]"),
+    "an instant ahead of our clock kept": ("intake.py", "occurred_at = min(occurred_at, received_at)", "pass"),
+    "items as they are now, not as they were": ("hot.py", "if p <= position]", "if p >= 0]"),
     "events lost by a bootstrap": (
         "store.py",
         "if mark.head > hot.position:",

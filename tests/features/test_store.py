@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import DAY_MS, EVENT_SCHEMA, first_position, key64
-from recsys.features import store as store_module
 from recsys.features import sweep
 from recsys.features.derive import Context, derive
+from recsys.features.journal import Journal, key_of
 from recsys.features.log import ItemColumns
-from recsys.features.store import LIVE_RANK, Journal, OnlineStore, Read, StoreError, StoreMissing
+from recsys.features.store import LIVE_RANK, OnlineStore, Read, StoreError, StoreMissing
 from recsys.features.store_lmdb import LmdbJournal
 from recsys.features.store_redis import RedisJournal
 from tests.features.redis_server import RedisServer
@@ -302,4 +302,4 @@ def test_processes_that_write_at_once_lose_and_double_nothing(
 
 def test_the_key_of_one_id_is_the_key_of_many() -> None:
     names = [f"user {i}" for i in range(1000)] + ["", "ü", "雪"]
-    assert [store_module._key(name) for name in names] == key64(names).tolist()
+    assert [key_of(name) for name in names] == key64(names).tolist()
