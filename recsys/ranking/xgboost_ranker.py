@@ -17,7 +17,7 @@ import numpy as np
 import xgboost as xgb
 
 from recsys.lake import replacing
-from recsys.ranking import calibration
+from recsys.ranking import calibration, tree_shap
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
 from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head
@@ -67,7 +67,7 @@ class XGBoostRanker:
     def explain(self, features: np.ndarray) -> list[str]:
         """For each row the phrase of its largest positive contribution that is true of it."""
         rows = self._checked(features)
-        return self._reasons.of(self.contributions(rows)[:, :-1], rows)
+        return self._reasons.of(tree_shap.contributions(self._forest, rows), rows)
 
     def importances(self, head: str = EXPLAINED) -> dict[str, float]:
         """Share of the head's total gain by feature, largest first."""
@@ -120,6 +120,10 @@ class XGBoostRanker:
             facts=header["facts"],
             name=header["name"],
         )
+
+    @cached_property
+    def _forest(self) -> tree_shap.Forest:
+        return tree_shap.forest(self.boosters[EXPLAINED].save_raw("json"))
 
     @cached_property
     def _reasons(self) -> Reasons:

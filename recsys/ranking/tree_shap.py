@@ -1,0 +1,155 @@
+"""Exact TreeSHAP values of a few rows in a tenth of the library's time: ten shown items must not cost as much as
+scoring five hundred.
+
+A leaf's Shapley value for feature j is an integral over t in [0, 1] of (o_j - z_j) times the product over the path's
+other features of (t o_i + (1 - t) z_i), where o_i says whether the row meets every condition on i and z_i is the share
+of training rows that do. It is a polynomial in t, so Gauss-Legendre points give it exactly: no sum over subsets, one
+pass down and one pass up each tree (Lundberg et al. 2018 for the values; quadrature as in "Linear TreeShap", 2022).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final, NamedTuple
+
+import numpy as np
+from numba import njit
+
+ROOT: Final = -1
+
+
+class Forest(NamedTuple):
+    """Trees one after the other, the parent of a node always before it. [nodes] each but for `start`."""
+
+    start: np.ndarray  # int64[trees + 1]
+    parent: np.ndarray  # int64, ROOT for a root
+    left: np.ndarray  # int64: the left child, the right one is the next; ROOT for a leaf
+    before: np.ndarray  # int64: nearest node above whose edge asks for the same feature, ROOT when there is none
+    feature: np.ndarray  # int64: asked on the edge from the parent
+    threshold: np.ndarray  # float32: of the parent; left when the value is below it
+    goes_left: np.ndarray  # bool: this is the left child
+    missing_here: np.ndarray  # bool: a missing value comes here
+    value: np.ndarray  # float64, of a leaf
+    factor: np.ndarray  # float64[nodes, 2, points]: t o + (1 - t) z for o = 0, 1
+    inverse: np.ndarray  # float64[nodes, 2, points]: 1 / factor
+    share: np.ndarray  # float64[nodes, 2, points]: (o - z) / factor
+    weights: np.ndarray  # float64[points]
+
+
+def forest(model_json: bytes | bytearray) -> Forest:
+    """The trees of a saved xgboost model (`Booster.save_raw("json")`) with numerical splits."""
+    trees = json.loads(model_json)["learner"]["gradient_booster"]["model"]["trees"]
+    columns: dict[str, list] = {name: [] for name in Forest._fields[1:9]}
+    z: list[float] = []
+    start, most = [0], 1
+    for tree in trees:
+        first = start[-1]
+        order, depth = [(0, ROOT, ROOT)], {0: 0}  # node of the model, its parent's place here, its parent there
+        for place, (node, parent, above) in enumerate(order, start=first):
+            is_left = parent != ROOT and tree["left_children"][above] == node
+            leaf = tree["left_children"][node] == -1
+            feature = int(tree["split_indices"][above]) if parent != ROOT else ROOT
+            before = parent
+            while before != ROOT and columns["feature"][before] != feature:
+                before = columns["parent"][before]
+            before = ROOT if before == ROOT or feature == ROOT else before
+            cover = tree["sum_hessian"][node] / tree["sum_hessian"][above] if parent != ROOT else 1.0
+            z.append(max(cover, 1e-12) * (z[before] if before != ROOT else 1.0))
+            row = {
+                "parent": parent,
+                "left": ROOT if leaf else first + len(order),
+                "before": before,
+                "feature": feature,
+                "threshold": tree["split_conditions"][above] if parent != ROOT else 0.0,
+                "goes_left": is_left,
+                "missing_here": parent != ROOT and bool(tree["default_left"][above]) == is_left,
+                "value": tree["split_conditions"][node] if leaf else 0.0,
+            }
+            for name, column in columns.items():
+                column.append(row[name])
+            if not leaf:
+                for child in (tree["left_children"][node], tree["right_children"][node]):
+                    depth[child] = depth[node] + 1
+                    order.append((child, place, node))
+        most = max(most, *depth.values())
+        start.append(first + len(order))
+    t, weights = np.polynomial.legendre.leggauss((most + 1) // 2)  # exact to degree `most`; a path has most - 1 others
+    t, weights = (t + 1) / 2, weights / 2
+    o = np.array([0.0, 1.0])[None, :, None]
+    shares = np.asarray(z)[:, None, None]
+    factor = t * o + (1 - t) * shares
+    types = {"threshold": np.float32, "goes_left": np.bool_, "missing_here": np.bool_, "value": np.float64}
+    arrays: dict[str, np.ndarray] = {
+        name: np.array(column, dtype=types.get(name, np.int64)) for name, column in columns.items()
+    }
+    return Forest(
+        start=np.array(start),
+        **arrays,
+        factor=factor,
+        inverse=1 / factor,
+        share=(o - shares) / factor,
+        weights=weights,
+    )
+
+
+def contributions(trees: Forest, rows: np.ndarray) -> np.ndarray:
+    """Shapley values float64[n, F] of rows float32[n, F] (NaN: missing); a row's own whatever else is in the batch."""
+    out = np.zeros((rows.shape[1], rows.shape[0]))
+    _add_contributions(trees, np.ascontiguousarray(rows.T, dtype=np.float32), out)
+    return np.ascontiguousarray(out.T)
+
+
+@njit(cache=True, nogil=True)
+def _add_contributions(trees, columns, out):  # type: ignore[no-untyped-def]
+    """columns float32[F, n], out float64[F, n]. Rows are the innermost loop, so that it is vector arithmetic."""
+    n, points = columns.shape[1], len(trees.weights)
+    widest = np.max(trees.start[1:] - trees.start[:-1])
+    product = np.empty((widest, points, n))
+    met = np.empty((widest, n), np.bool_)
+    for tree in range(len(trees.start) - 1):
+        first, last = trees.start[tree], trees.start[tree + 1]
+        for q in range(points):
+            for r in range(n):
+                product[0, q, r] = trees.weights[q]
+        for node in range(first + 1, last):
+            k, above, before = node - first, trees.parent[node] - first, trees.before[node]
+            column, threshold = trees.feature[node], trees.threshold[node]
+            goes_left, missing_here = trees.goes_left[node], trees.missing_here[node]
+            for r in range(n):
+                x = columns[column, r]
+                met[k, r] = missing_here if x != x else (x < threshold) == goes_left
+            if before >= 0:
+                b = before - first
+                for r in range(n):
+                    met[k, r] &= met[b, r]
+                for q in range(points):
+                    no, yes = trees.factor[node, 0, q], trees.factor[node, 1, q]
+                    undo_no, undo_yes = trees.inverse[before, 0, q], trees.inverse[before, 1, q]
+                    for r in range(n):
+                        undone = product[above, q, r] * (undo_yes if met[b, r] else undo_no)
+                        product[k, q, r] = undone * (yes if met[k, r] else no)
+            else:
+                for q in range(points):
+                    no, yes = trees.factor[node, 0, q], trees.factor[node, 1, q]
+                    for r in range(n):
+                        product[k, q, r] = product[above, q, r] * (yes if met[k, r] else no)
+        # On the way up a node's product becomes the sum of product x value over the leaves below it.
+        for k in range(last - first):
+            scale = trees.value[first + k]  # 0 where the node is no leaf
+            for q in range(points):
+                for r in range(n):
+                    product[k, q, r] *= scale
+        for node in range(last - 1, first, -1):
+            k, above, before = node - first, trees.parent[node] - first, trees.before[node]
+            column = trees.feature[node]
+            for q in range(points):
+                no, yes = trees.share[node, 0, q], trees.share[node, 1, q]
+                for r in range(n):
+                    below = product[k, q, r]
+                    product[above, q, r] += below
+                    out[column, r] += (yes if met[k, r] else no) * below
+                if before >= 0:
+                    b = before - first
+                    no, yes = trees.share[before, 0, q], trees.share[before, 1, q]
+                    for r in range(n):
+                        out[column, r] -= (yes if met[b, r] else no) * product[k, q, r]
