@@ -58,6 +58,15 @@ class Candidates(NamedTuple):
     scores: np.ndarray
 
 
+class Fused(NamedTuple):
+    """Candidates as numbers: catalogue rows best first, the place in `names` of each one's source, fused scores."""
+
+    rows: np.ndarray  # int64[n]
+    source: np.ndarray  # int8[n]
+    names: tuple[str, ...]
+    scores: np.ndarray  # float64[n]
+
+
 @dataclass(frozen=True)
 class SourceData:
     """What the sources know beside the towers. Rows are places in the catalogue in ascending order of item id."""
@@ -157,8 +166,17 @@ class Retriever:
 
     def candidates(self, ask: Ask, k: int, depth: int = DEPTH) -> Candidates:
         """The k best of all sources together."""
+        fused = self.fused(ask, k, depth)
+        return Candidates(
+            tuple([self.item_ids[row] for row in fused.rows.tolist()]),
+            tuple([fused.names[place] for place in fused.source.tolist()]),
+            fused.scores,
+        )
+
+    def fused(self, ask: Ask, k: int, depth: int = DEPTH) -> Fused:
+        """The k best of all sources together, as numbers."""
         proposals = self.propose(ask, depth)
-        fusion, names = self.data.fusion, list(proposals)
+        fusion = self.data.fusion
         total, largest = np.zeros(len(self.item_ids)), np.zeros(len(self.item_ids))
         first = np.zeros(len(self.item_ids), np.int8)
         for place, (source, rows) in enumerate(proposals.items()):
@@ -168,11 +186,7 @@ class Retriever:
             largest[rows[ahead]], first[rows[ahead]] = share[ahead], place
         best = top_k(total, k)
         best = best[total[best] > 0]
-        return Candidates(
-            tuple(self.item_ids[row] for row in best.tolist()),
-            tuple(names[place] for place in first[best].tolist()),
-            total[best],
-        )
+        return Fused(best, first[best], tuple(proposals), total[best])
 
     def propose(self, ask: Ask, depth: int = DEPTH) -> dict[str, np.ndarray]:
         """What each source proposes: catalogue rows, best first, at most `depth`."""

@@ -49,6 +49,11 @@ class Catalogue:
     category_key: np.ndarray  # int64[n]
     category: Sequence[str | None]  # its name, or only a number where the source has no more
 
+    def ids(self, rows: np.ndarray) -> list[str]:
+        """Id of each row."""
+        item_id = self.item_id
+        return [item_id[row] for row in rows.tolist()]
+
     def rows(self, item_ids: Sequence[str]) -> np.ndarray:
         """Row of each id that is known, int64; unknown ids are left out."""
         return np.array([self.row[i] for i in item_ids if i in self.row], dtype=np.int64)

@@ -15,7 +15,7 @@ from recsys.retrieval.sources import EVERYWHERE, Ask
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.schema import MAX_ITEMS
 
-CACHED_POOLS: Final = 10_000  # 500 ids each: some 40 MB at most, ids are shared with the catalogue
+CACHED_POOLS: Final = 10_000  # 100 rows each: some 15 MB at most
 CACHED_SECONDS: Final = 3600.0
 CACHED_ITEMS: Final = 100
 
@@ -31,19 +31,26 @@ REASONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Pool:
-    """Candidates, best first; one source each, the one that ranked it highest."""
+    """Candidates of one bundle, best first, as numbers; one source each, the one that ranked it highest."""
 
-    item_ids: tuple[str, ...]
-    sources: tuple[str, ...]
+    rows: np.ndarray  # int64[n], rows of the bundle's catalogue
+    source: np.ndarray  # int8[n], place in `names`
+    names: tuple[str, ...]
 
-    def take(self, rows: np.ndarray) -> Pool:
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, chosen: np.ndarray | slice) -> Pool:
         """Those candidates."""
-        chosen = rows.tolist()
-        return Pool(tuple(self.item_ids[i] for i in chosen), tuple(self.sources[i] for i in chosen))
+        return Pool(self.rows[chosen], self.source[chosen], self.names)
 
-    def reason(self, row: int) -> str:
+    def source_of(self, place: int) -> str:
+        """Name of a candidate's source."""
+        return self.names[self.source[place]]
+
+    def reason(self, place: int) -> str:
         """Why this one is here, in words, by its source."""
-        return REASONS.get(self.sources[row], "Recommended for you")
+        return REASONS.get(self.source_of(place), "Recommended for you")
 
 
 class PoolCache:
@@ -55,9 +62,9 @@ class PoolCache:
         self._pools: OrderedDict[tuple[str, str, str], tuple[float, Pool]] = OrderedDict()
 
     def put(self, bundle_id: str, user_id: str, shelf: str, pool: Pool) -> None:
-        if not pool.item_ids:
+        if not len(pool):
             return
-        kept = pool.take(np.arange(min(CACHED_ITEMS, len(pool.item_ids))))
+        kept = pool.take(np.arange(min(CACHED_ITEMS, len(pool))))  # a copy: a slice would keep the whole pool
         with self._lock:
             key = (bundle_id, user_id, shelf)
             self._pools[key] = (time.monotonic(), kept)
@@ -76,11 +83,11 @@ class PoolCache:
 def trending(bundle: ServingBundle, shelf_name: str) -> Pool:
     """What is trending on the shelf, from the bundle itself: needs nothing that could be down."""
     lists = bundle.retriever.data.lists["trending"]
-    item_ids = lists.get(shelf_name, lists[EVERYWHERE])
-    return Pool(tuple(item_ids), ("trending",) * len(item_ids))
+    rows = bundle.catalogue.rows(lists.get(shelf_name, lists[EVERYWHERE]))
+    return Pool(rows, np.zeros(len(rows), np.int8), ("trending",))
 
 
 def retrieve(bundle: ServingBundle, ask: Ask) -> Pool:
     """The best of every source together, at most one ranker call's worth."""
-    found = bundle.retriever.candidates(ask, MAX_ITEMS)
-    return Pool(found.item_ids, found.sources)
+    found = bundle.retriever.fused(ask, MAX_ITEMS)
+    return Pool(found.rows, found.source, found.names)

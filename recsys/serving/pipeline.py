@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -153,11 +154,11 @@ class Recommender:
         self._log_slate(bundle, scene, ranked, slate, request_id)
         items = [
             RecommendedItem.model_construct(
-                item_id=written(ranked.pool.item_ids[i], bundle.facts.id_type),
+                item_id=written(bundle.catalogue.item_id[ranked.pool.rows[i]], bundle.facts.id_type),
                 score=float(ranked.scores[i]),
                 p_click=float(ranked.predictions.p_click[i]) if ranked.predictions else None,
                 expected_watch_seconds=float(ranked.predictions.watch_seconds[i]) if ranked.predictions else None,
-                source=ranked.pool.sources[i],
+                source=ranked.pool.source_of(i),
                 reason=reason,
             )
             for i, reason in zip(slate.tolist(), reasons, strict=True)
@@ -277,12 +278,12 @@ class Recommender:
             rung = "cached" if cached is not None else "trending"
             pool, dropped = self._filtered(bundle, scene, cached or trending(bundle, scene.shelf_name), None)
             try:
-                read = self._read(scene, pool.item_ids)
+                read = self._read(scene, bundle.catalogue.ids(pool.rows))
             except PartDown:
                 read = None
-        in_order = -np.arange(len(pool.item_ids), dtype=np.float64)  # the pool is ordered best first
+        in_order = -np.arange(len(pool), dtype=np.float64)  # the pool is ordered best first
         unscored = Ranked(rung, read.position if read else self._position, pool, in_order, dropped=dropped)
-        if read is None or not pool.item_ids:
+        if read is None or not len(pool):
             return unscored
         features = _features(scene, read)
         try:
@@ -303,7 +304,7 @@ class Recommender:
             before = read
             found = self._breakers.call("index", functools.partial(retrieve, bundle, _ask(scene, before)))
             pool, dropped = self._filtered(bundle, scene, found, before)
-            read = self._read(scene, pool.item_ids)
+            read = self._read(scene, bundle.catalogue.ids(pool.rows))
             if read.position == before.position or _same_history(read, before):
                 break
         return pool, read, dropped
@@ -311,19 +312,19 @@ class Recommender:
     def _filtered(
         self, bundle: ServingBundle, scene: Scene, pool: Pool, history: Read | None
     ) -> tuple[Pool, Mapping[str, int]]:
-        rows = np.array([bundle.catalogue.row[i] for i in pool.item_ids], dtype=np.int64)
         seen = (
             seen_items(history.history_item_keys, history.history_kinds)
             if history is not None
             else np.empty(0, dtype=np.int64)
         )
-        reasons = dropped_by(bundle.catalogue.candidates.take(rows), Audience(scene.shelf, scene.at, seen=seen))
-        kept = np.flatnonzero(reasons == "")[:MAX_ITEMS]
-        names, counts = np.unique(reasons[reasons != ""].astype(str), return_counts=True)
-        return pool.take(kept), dict(zip(names.tolist(), counts.tolist(), strict=True))
+        audience = Audience(scene.shelf, scene.at, seen=seen)
+        reasons = dropped_by(bundle.catalogue.candidates.take(pool.rows), audience)
+        kept = np.flatnonzero(reasons == "")
+        dropped = Counter(reasons[reasons != ""].tolist()) if len(kept) < len(pool) else {}
+        return pool.take(kept[:MAX_ITEMS]), dropped
 
     def _slate(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int) -> np.ndarray:
-        rows = np.array([bundle.catalogue.row[i] for i in ranked.pool.item_ids], dtype=np.int64)
+        rows = ranked.pool.rows
         groups = {
             "creator": bundle.catalogue.candidates.creator_key[rows],
             "category": bundle.catalogue.category_key[rows],
@@ -339,7 +340,7 @@ class Recommender:
             reasons = self._breakers.call("ranker", lambda: bundle.ranker.explain(shown))
         except PartDown:
             return of_source
-        rows = [bundle.catalogue.row[ranked.pool.item_ids[i]] for i in slate.tolist()]
+        rows = ranked.pool.rows[slate].tolist()
         return [_named(reason, bundle.catalogue.category[row]) for reason, row in zip(reasons, rows, strict=True)]
 
     def _log_slate(
@@ -352,8 +353,8 @@ class Recommender:
             request_id,
             rung=ranked.rung,
             position=ranked.position,
-            item_id=[ranked.pool.item_ids[i] for i in chosen],
-            source=[ranked.pool.sources[i] for i in chosen],
+            item_id=bundle.catalogue.ids(ranked.pool.rows[slate]),
+            source=[ranked.pool.source_of(i) for i in chosen],
             score=ranked.scores[slate].tolist(),
             p_click=predictions.p_click[slate].tolist() if predictions else [None] * len(chosen),
             watch_seconds=predictions.watch_seconds[slate].tolist() if predictions else [None] * len(chosen),
