@@ -34,6 +34,10 @@ class Settings(BaseModel):
     milvus_uri: str | None = Field(default=None, description="a Milvus server; unset: one embedded server process")
     store: str = Field(default="lmdb", description="lmdb, or redis://host:port/db")
     workers: int = Field(default=1, ge=1)
+    engine: Literal["local", "spark"] = Field(
+        default="local", description="what sweeps the past: this machine or Spark"
+    )
+    spark_master: str = Field(default="local[2]", description="Spark's master; executors must import this package")
 
 
 def from_environment(environment: dict[str, str] | None = None) -> Settings:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from recsys_assets.resources import Workspace
+from recsys.settings import from_environment
+from recsys_assets.resources import Workspace, spark
 
 
 @dg.definitions
@@ -14,7 +15,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
         dg.Definitions(
-            resources={"workspace": Workspace()},
+            resources={"workspace": Workspace(), "spark": spark(from_environment())},
             # Steps are forked from a process that has the definitions loaded: spawning one costs 4 CPU s each.
             executor=dg.multiprocess_executor.configured(
                 {

@@ -1,8 +1,13 @@
-"""What assets are handed: the workspace (settings and lake) of this process."""
+"""What assets are handed: the workspace (settings and lake) of this process, and Spark where one machine ends."""
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import dagster as dg
+from dagster_pyspark import LazyPySparkResource
 
 from recsys.lake import Lake
 from recsys.settings import Settings, from_environment
@@ -18,3 +23,20 @@ class Workspace(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def lake(self) -> Lake:
         return Lake(self.settings.home)
+
+
+def spark(settings: Settings) -> LazyPySparkResource:
+    """A session that starts when an asset first asks for it (20 s), and costs nothing otherwise."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers' Python; Spark takes python3 otherwise
+    return LazyPySparkResource(
+        spark_config={
+            "spark.master": settings.spark_master,
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.sql.session.timeZone": "UTC",
+            "spark.sql.shuffle.partitions": "4",
+            "spark.executorEnv.PYTHONPATH": str(Path(__file__).parents[1]),
+        }
+    )

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recsys.features import sweep
-from recsys.features.catalog import VIEWS
+from recsys.features.catalog import AGGREGATES, VIEWS
 from recsys.features.definition import FeatureView
+from recsys.features.impressions import Runner
 from recsys.features.kernel import Reads
 from recsys.features.layout import compile_program
-from recsys.features.log import EventLog, checked
+from recsys.features.log import EventLog, Items, checked
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 EVENT_COLUMNS: Final = EventLog._fields
 ROW_COLUMNS: Final = ("row", "user_key", "item_key", "category_key", "creator_key", "position", "as_of")
@@ -59,6 +62,37 @@ def point_in_time(
         found = mine if found is None else found.join(mine, "row")
     assert found is not None
     return found
+
+
+def runner(spark: SparkSession, scratch: Path, partitions: int | None = None) -> Runner:
+    """`sweep.point_in_time` with Spark under it.
+
+    Args:
+        spark: a session whose executors can import this package
+        scratch: a folder that driver and executors see; what is exchanged lies there until the session ends
+        partitions: of each shuffle; None leaves it to Spark
+    """
+
+    def on_spark(
+        log: EventLog, items: Items, users: np.ndarray, keys: np.ndarray, positions: np.ndarray, as_of: np.ndarray
+    ) -> np.ndarray:
+        item = items.lookup(keys)
+        columns = (np.arange(len(users)), users, keys, item.category_key, item.creator_key, positions, as_of)
+        scratch.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(dict(zip(EVENT_COLUMNS, log, strict=True))), scratch / "events.parquet")
+        pq.write_table(pa.table(dict(zip(ROW_COLUMNS, columns, strict=True))), scratch / "rows.parquet")
+        found = point_in_time(
+            spark.read.parquet(str(scratch / "events.parquet")),
+            spark.read.parquet(str(scratch / "rows.parquet")),
+            partitions=partitions,
+        ).toArrow()
+        out = np.empty((len(users), len(AGGREGATES)), np.int64)
+        row = found["row"].to_numpy()
+        for i, name in enumerate(AGGREGATES):
+            out[row, i] = found[name].to_numpy()
+        return out
+
+    return on_spark
 
 
 def sweep_partition(view: FeatureView, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

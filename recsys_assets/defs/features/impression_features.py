@@ -6,10 +6,12 @@ from functools import partial
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from dagster_pyspark import LazyPySparkResource
 
 from recsys.features.impressions import IMPRESSION_COLUMNS, impression_features, replayed
 from recsys.features.log import EventLog, Items, from_table, items_from_table
 from recsys.features.parity import compare
+from recsys.features.spark import runner
 from recsys.features.sweep import point_in_time
 from recsys.lake import Lake
 from recsys_assets.partitions import days
@@ -27,11 +29,16 @@ SAMPLE = 5_000  # impressions that the check replays: 0.5 million values
     kinds={"numba", "parquet"},
     owners=["team:recsys"],
 )
-def features_of_impressions(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+def features_of_impressions(
+    context: dg.AssetExecutionContext, workspace: Workspace, spark: LazyPySparkResource
+) -> dg.MaterializeResult:
     """Point-in-time features, one float32 row per impression, from all events received before it."""
     lake, asked = workspace.lake, sorted(context.partition_keys)
     log, items = events_until(lake, asked[-1]), catalogue(lake)
-    sweep = partial(point_in_time, threads=os.cpu_count() or 1)
+    if workspace.settings.engine == "spark":
+        sweep = runner(spark.spark_session, lake.home / "spark")
+    else:
+        sweep = partial(point_in_time, threads=os.cpu_count() or 1)
     rows = 0
     for some in batches(lake, asked):
         tables = [lake.read(lake.day(day, "cleaned", "impressions"), IMPRESSION_COLUMNS) for day in some]
