@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import sys
 import time
 import uuid
@@ -180,7 +181,10 @@ def _ending(settings: Settings, console: Console, progress: Progress, success: b
         return 1
     champion = Registry(Lake(settings.home).registry).champion()
     command = "make serve" if champion else "make dev, and look at why the gate refused"
-    console.print(f"\ndone in [bold]{seconds:.0f} s[/]. Next: [bold]{command}[/]", highlight=False)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # KiB on Linux
+    console.print(
+        f"\ndone in [bold]{seconds:.0f} s[/], {peak:.1f} GiB at most. Next: [bold]{command}[/]", highlight=False
+    )
     return 0
 
 
