@@ -229,8 +229,8 @@ def online(place: str, folder: Path, world: ZipfWorld, rows: int, kills: int) ->
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=60_000, help="rows of the offline runners (120 columns each)")
-    parser.add_argument("--served", type=int, default=1_000_000, help="rows served by each store")
-    parser.add_argument("--kills", type=int, default=12, help="processes killed while a store serves")
+    parser.add_argument("--served", type=int, default=120_000, help="rows served by each store")
+    parser.add_argument("--kills", type=int, default=10, help="processes killed while a store serves")
     given = parser.parse_args()
     console = Console(width=130)
     table = Table("compared", "rows", "values", "mismatches", "seconds", "")
