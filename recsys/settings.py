@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 Source = Literal["simulator", "kuairand", "files"]
 
@@ -34,6 +34,8 @@ class Settings(BaseModel):
     milvus_uri: str | None = Field(default=None, description="a Milvus server; unset: one embedded server process")
     store: str = Field(default="lmdb", description="lmdb, or redis://host:port/db")
     workers: int = Field(default=1, ge=1)
+    api_keys: SecretStr | None = Field(default=None, description="keys that may call, with commas; unset: anybody may")
+    rate_limit: int | None = Field(default=None, ge=1, description="requests a second of a key or peer, by worker")
     engine: Literal["local", "spark"] = Field(
         default="local", description="what sweeps the past: this machine or Spark"
     )

@@ -42,6 +42,7 @@ PACKAGES: Final = (
     "pyarrow",
     "pydantic",
     "pymilvus",
+    "pyrate-limiter",
     "redis",
     "torch",
     "uvloop",

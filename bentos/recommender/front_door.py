@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 import traceback
 import uuid
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
+from bentos.recommender.gate import Gate, TooOften, Unauthorized
 from bentos.recommender.metrics import Metrics
 from bentos.recommender.openapi import document
 from bentos.recommender.page import PAGE
@@ -64,8 +66,9 @@ class _Gone(Exception):
 class FrontDoor:
     """Routes, limits and errors of the HTTP front; BentoML's application behind it gets the life cycle only."""
 
-    def __init__(self, inner: ASGI, calls: Calls, metrics: Metrics) -> None:
+    def __init__(self, inner: ASGI, calls: Calls, metrics: Metrics, gate: Gate) -> None:
         self._inner = inner
+        self._gate = gate
         self._calls = calls
         self._metrics = metrics
         self._posts: dict[str, Callable[[bytes, str], Awaitable[bytes]]] = {
@@ -115,13 +118,16 @@ class FrontDoor:
 
     async def _answer(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         path, method = scope["path"], scope["method"]
+        headers = {name.lower(): value for name, value in scope["headers"]}
         if path in self._gets:
             _require_method(method, ("GET", "HEAD"))
+            if path == "/metrics":
+                self._admit(scope, headers)
             return self._gets[path]()
         if path not in self._posts:
             raise Refused(404, "not_found", f"there is no such path; try {', '.join([*self._posts, *self._gets])}")
         _require_method(method, ("POST",))
-        headers = {name.lower(): value for name, value in scope["headers"]}
+        self._admit(scope, headers)
         body = await _body(headers, receive)
         try:
             return Answer(200, await self._posts[path](body, request_id))
@@ -138,6 +144,16 @@ class FrontDoor:
             log.error("request %s to %s failed: %s\n%s", request_id, path, type(error).__name__, stack)
             message = "something went wrong here; it was noted under this request_id"
             raise Refused(500, "internal", message) from None
+
+    def _admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        said = headers.get(b"authorization")
+        peer = (scope.get("client") or ("unknown",))[0]
+        try:
+            self._gate.admit(said.decode("latin-1") if said is not None else None, peer)
+        except Unauthorized as error:
+            raise Refused(401, "unauthorized", str(error), {"www-authenticate": "Bearer"}) from None
+        except TooOften as error:
+            raise Refused(429, "too_often", str(error), {"retry-after": str(math.ceil(error.seconds))}) from None
 
     async def _recommend(self, body: bytes, request_id: str) -> bytes:
         request = parse(RecommendRequest, body)

@@ -13,6 +13,7 @@ import traceback
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -21,6 +22,7 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
+from bentos.recommender.gate import Gate, TooOften, Unauthorized
 from bentos.recommender.metrics import Metrics
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from recsys.serving.pipeline import Unavailable
@@ -46,8 +48,9 @@ class Servicer:
     traceback in the log, before any interceptor.
     """
 
-    def __init__(self, calls: Calls, metrics: Metrics) -> None:
+    def __init__(self, calls: Calls, metrics: Metrics, gate: Gate) -> None:
         self._calls = calls
+        self._gate = gate
         self._metrics = metrics
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -108,7 +111,13 @@ class Servicer:
         status, words = grpc.StatusCode.OK, ""
         answer: Message | None = None
         try:
+            said = dict(context.invocation_metadata() or ()).get("authorization")
+            self._gate.admit(said if isinstance(said, str) else None, _address(context.peer()))
             answer = await call(kind.FromString(request))
+        except Unauthorized as error:
+            status, words = grpc.StatusCode.UNAUTHENTICATED, str(error)
+        except TooOften as error:
+            status, words = grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
         except DecodeError:
             status, words = grpc.StatusCode.INVALID_ARGUMENT, f"these bytes are no {kind.DESCRIPTOR.full_name}"
         except ValidationError as error:
@@ -131,6 +140,11 @@ class Servicer:
         return answer
 
 
+def _address(peer: str) -> str:
+    """Of `ipv4:127.0.0.1:5000` or `ipv6:%5B::1%5D:5000` what stays when a client connects anew, as HTTP names it."""
+    return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]") or peer
+
+
 def _serialized(message: Message) -> bytes:
     return message.SerializeToString()
 
@@ -146,14 +160,16 @@ def _fields(message: Message) -> dict[str, Any]:
     return fields
 
 
-async def start(calls: Calls, metrics: Metrics, host: str, port: int) -> tuple[grpc.aio.Server, health.HealthServicer]:
+async def start(
+    calls: Calls, metrics: Metrics, gate: Gate, host: str, port: int
+) -> tuple[grpc.aio.Server, health.HealthServicer]:
     """Bind and answer.
 
     Raises:
         RuntimeError: the port is taken.
     """
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((Servicer(calls, metrics).handler(),))
+    server.add_generic_rpc_handlers((Servicer(calls, metrics, gate).handler(),))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in (SERVICE, ""):

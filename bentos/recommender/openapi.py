@@ -26,11 +26,12 @@ _CALLS: Final[dict[str, tuple[str, type[BaseModel], type[BaseModel]]]] = {
 }
 _ERRORS: Final = {
     "400": "not JSON",
+    "401": "no key, or none of this service's, where it asks for one",
     "408": "the body did not arrive in time",
     "413": "the body is too large",
     "415": "the body is not application/json",
     "422": "a field is missing, unknown or out of range",
-    "429": "too many requests at once",
+    "429": "too many requests at once, or of this caller",
     "500": "a fault of the service",
     "503": "starting, or a part it needs does not answer",
 }
@@ -58,6 +59,7 @@ def document() -> bytes:
     # each event is checked by itself (a bad one costs only itself), so the request's own schema says only "a list"
     definitions["EventsRequest"]["properties"]["events"]["items"] = names[(Event, "validation")]
     definitions["Error"] = _ERROR
+    security = {"key": {"type": "http", "scheme": "bearer", "description": "one of RECSYS_API_KEYS, where set"}}
     paths = {
         path: {
             "post": {
@@ -77,7 +79,13 @@ def document() -> bytes:
     }
     info = {"title": "Recommender", "version": "1", "description": "The same calls over gRPC: recsys.v1.Recommender."}
     return json.dumps(
-        {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": definitions}}
+        {
+            "openapi": "3.1.0",
+            "info": info,
+            "paths": paths,
+            "components": {"schemas": definitions, "securitySchemes": security},
+            "security": [{}, {"key": []}],
+        }
     ).encode()
 
 

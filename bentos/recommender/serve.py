@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from bentos.recommender import ports
+from bentos.recommender.gate import Gate
 from recsys.lake import Lake
 from recsys.registry import Bundle, Registry, RegistryError
 from recsys.retrieval.milvus_server import MilvusServerError, ensure_milvus, running_milvus, stop_milvus
@@ -18,6 +19,7 @@ from recsys.serving.schema import written
 from recsys.settings import Settings, SettingsError, from_environment
 
 ROOT = Path(__file__).parents[2]
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class NoBundle(RuntimeError):
@@ -28,6 +30,7 @@ def main() -> None:
     """Everything wrong ends here as one line on stderr and status 2."""
     try:
         settings = from_environment()
+        Gate.of(settings)
         bundle = champion(settings)
         ports.require_free(settings.host, settings.http_port, "RECSYS_HTTP_PORT")
         ports.require_free(settings.host, settings.grpc_port, "RECSYS_GRPC_PORT")
@@ -88,14 +91,17 @@ def greeting(settings: Settings, bundle: Bundle) -> str:
         "events": {"events": [{"event_id": "e1", "kind": "click", "user_id": user, "item_id": item}]},
         "features": {"user_id": user, "item_ids": [item]},
     }
+    key = "-H 'Authorization: Bearer KEY' " if settings.api_keys else ""
     lines = [
         f"serving bundle {bundle.bundle_id} with {settings.workers} worker(s), ready in some seconds; Ctrl-C ends it",
         f"  HTTP {url}   gRPC {settings.host}:{settings.grpc_port} recsys.v1.Recommender (health, reflection)",
         *(
-            f"  curl -s {url}/{path} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+            f"  curl -s {url}/{path} {key}-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
             for path, body in bodies.items()
         ),
     ]
+    if not settings.api_keys and settings.host not in LOOPBACK:
+        lines.append(f"  anybody who reaches {settings.host} may call: set RECSYS_API_KEYS to keep others out")
     return "\n".join(lines)
 
 

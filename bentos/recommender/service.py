@@ -11,6 +11,7 @@ from _bentoml_sdk.service import Service
 from bentos.recommender import ports
 from bentos.recommender.calls import Calls
 from bentos.recommender.front_door import ASGI, FrontDoor
+from bentos.recommender.gate import Gate
 from bentos.recommender.metrics import Metrics
 from recsys.settings import from_environment
 
@@ -22,7 +23,7 @@ class FrontDoorService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGI:
         worker = Worker.current()
-        return FrontDoor(super().to_asgi(is_main=is_main), worker.calls, worker.metrics)
+        return FrontDoor(super().to_asgi(is_main=is_main), worker.calls, worker.metrics, worker.gate)
 
 
 class Worker:
@@ -33,6 +34,7 @@ class Worker:
     def __init__(self) -> None:
         self.calls = Calls()
         self.metrics = Metrics()
+        self.gate = Gate.of(SETTINGS)
         self.grpc: Any = None
 
     @classmethod
@@ -68,7 +70,7 @@ class RecommenderService:
         worker = Worker.current()
         worker.calls.open(await asyncio.to_thread(open_recommender, SETTINGS))
         host = ports.address(SETTINGS.host)
-        worker.grpc = await grpc_server.start(worker.calls, worker.metrics, host, SETTINGS.grpc_port)
+        worker.grpc = await grpc_server.start(worker.calls, worker.metrics, worker.gate, host, SETTINGS.grpc_port)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

@@ -57,13 +57,13 @@ class Service:
 
 
 @contextmanager
-def serving(world: World, folder: Path) -> Iterator[Service]:
+def serving(world: World, folder: Path, **extra: str) -> Iterator[Service]:
     http_port, grpc_port = free_port(), free_port()
     output = folder / f"serve-{http_port}.log"
     with output.open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "bentos.recommender.serve"],
-            env=environment(world.settings.home, http_port, grpc_port),
+            env={**environment(world.settings.home, http_port, grpc_port), **extra},
             stdout=log,
             stderr=log,
             text=True,
