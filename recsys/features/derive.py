@@ -98,6 +98,13 @@ def derive_rows(ops, inputs, constants, aggregates, context, out):  # type: igno
             i, j, k = inputs[f, 0], inputs[f, 1], inputs[f, 2]
             a = aggregates[r, i] if i < columns else context[i - columns, r]
             b = aggregates[r, j] if j < columns else context[j - columns, r]
+            if r > 0:  # the rows of a request share their user and instant: the same inputs are the same bits
+                same = a == (aggregates[r - 1, i] if i < columns else context[i - columns, r - 1])
+                same &= b == (aggregates[r - 1, j] if j < columns else context[j - columns, r - 1])
+                same &= op != FRACTION
+                if same:
+                    out[r, f] = out[r - 1, f]
+                    continue
             c = constants[f]
             x = 0.0
             if op == RATIO:
