@@ -23,6 +23,7 @@ def summarize(settings: Settings, console: Console, checks: Sequence[Check]) -> 
     lake = Lake(settings.home)
     report = json.loads((lake.reports / "evaluation.json").read_text())
     _ranking_table(report, console)
+    _regret(report, console)
     _retrieval_table(report, console)
     _checks(checks, console)
     _verdict(lake, console)
@@ -47,6 +48,20 @@ def _ranking_table(report: dict[str, Any], console: Console) -> None:
         table.add_row(name, *cells, style="bold" if name == "champion" else None)
     console.print()
     console.print(table)
+
+
+def _regret(report: dict[str, Any], console: Console) -> None:
+    """Only the simulator knows the best attainable ranking."""
+    if not report.get("regret"):
+        return
+    regret = {name: found["regret@5"] for name, found in report["regret"].items() if name != "oracle"}
+    best = min((name for name in regret if name in report["heuristics"]), key=regret.__getitem__)
+    console.print(
+        f"regret@5 to the best attainable ranking: champion {regret['champion']:.4f}, {best} {regret[best]:.4f}"
+        if "champion" in regret
+        else f"regret@5 to the best attainable ranking: {best} {regret[best]:.4f}",
+        highlight=False,
+    )
 
 
 def _retrieval_table(report: dict[str, Any], console: Console) -> None:
