@@ -3,7 +3,7 @@
 Needs a RECSYS_HOME with a champion; reads it and adds only to its served log. One worker is started as `make serve`
 starts it. Rounds of requests over HTTP (CPU of the launcher and all its processes, by psutil) alternate with rounds of
 the same requests' candidate rows through the same boosters in this process (one thread, no calibration, no Python
-around it), each row set scored once, so that both meet a machine in the same mood. Then requests come at half the rate
+around it), so that both meet a machine in the same mood. Then requests come at half the rate
 that four clients reach, each timed from the instant at which it was due.
 """
 
@@ -129,10 +129,10 @@ def rows_of(settings: Settings, users: list[str]) -> tuple[XGBoostRanker, list[n
     return bundle.ranker, recording.rows
 
 
-def bare(ranker: XGBoostRanker, rows: list[np.ndarray], count: int) -> float:
+def bare(ranker: XGBoostRanker, rows: list[np.ndarray], first: int, count: int) -> float:
     """CPU milliseconds of scoring one request's rows with every booster."""
     began = time.process_time()
-    for i in range(count):
+    for i in range(first, first + count):
         for booster in ranker.boosters.values():
             booster.inplace_predict(rows[i % len(rows)], predict_type="margin", validate_features=False)
     return (time.process_time() - began) / count * 1e3
@@ -167,13 +167,13 @@ def main(rounds: int = 7, requests: int = 100) -> None:
         with httpx.Client(base_url=url, timeout=30) as client:
             for user in users:
                 ask(client, user)
-            bare(ranker, rows, 50)
+            bare(ranker, rows, 0, 50)
             for number in range(rounds):
                 began = cpu_seconds(launcher)
                 for i in range(requests):
                     ask(client, users[(number * requests + i) % len(users)])
                 whole.append((cpu_seconds(launcher) - began) / requests * 1e3)
-                alone.append(bare(ranker, rows, requests))
+                alone.append(bare(ranker, rows, number * requests, requests))
             began = time.perf_counter()
             with ThreadPoolExecutor(CLIENTS) as pool:
                 list(pool.map(lambda i: ask(client, users[i % len(users)]), range(4 * requests)))
