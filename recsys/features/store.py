@@ -195,9 +195,7 @@ class OnlineStore:
             out = np.zeros((n, len(AGGREGATES)), np.int64)
             exact = kernel.read_rows(sweep.PROGRAM, hot.state, reads, out)
             if not exact.all():  # an instant so far behind the log that its tiles are gone: ask the log itself
-                log = hot.log()
-                for r in np.flatnonzero(~exact):
-                    kernel.scan_row(sweep.PROGRAM, log, reads, r, out[r])
+                kernel.scan_rows(sweep.PROGRAM, hot.log(), reads, np.flatnonzero(~exact), out)
             recent = self._recent(hot, user_key)
             return Read(
                 hot.position,

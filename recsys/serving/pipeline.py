@@ -19,7 +19,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -224,6 +224,8 @@ class Recommender:
         scene = self._scene(bundle, "", DEFAULT, None, None)
         ranked = self._rank(bundle, scene)
         self._reasons(bundle, ranked, self._slate(bundle, scene, ranked, 1))
+        long_ago = replace(scene, at=scene.at - 60 * DAY_MS)  # a read from the log itself compiles for seconds, once
+        self._read(long_ago, bundle.catalogue.item_id[:1])
 
     def state(self) -> dict[str, Any]:
         """What a health check wants to know."""

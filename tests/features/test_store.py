@@ -218,6 +218,20 @@ def test_a_read_far_behind_the_log_is_still_exact(opener: Opener) -> None:
     assert read.aggregates.tobytes() == swept.tobytes()
 
 
+def test_many_items_read_far_behind_the_log_are_all_exact(opener: Opener) -> None:
+    """Their tiles are gone, some share a category or creator, one is unknown: one pass of the log serves them all."""
+    store, log = filled(opener)
+    store.append([event(7, occurred_at=NOW + 40 * DAY_MS)], NOW + 40 * DAY_MS)
+    whole, items = store.export()
+    ids = [f"i{k}" for k in range(30)] + ["nobody"]
+    for as_of in (int(log.occurred_at.min()), int(np.median(log.occurred_at)), int(log.occurred_at.max())):
+        read = store.read("u1", ids, as_of)
+        n = len(ids)
+        keys, positions = key64(ids), np.full(n, read.position)
+        swept = sweep.point_in_time(whole, items, np.repeat(key64(["u1"]), n), keys, positions, np.full(n, as_of))
+        assert read.aggregates.tobytes() == swept.tobytes()
+
+
 def test_tail_gives_back_the_events_as_raw_rows(opener: Opener) -> None:
     store, log = filled(opener)
     store.put_items(item_table(7), NOW)
