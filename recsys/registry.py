@@ -2,6 +2,7 @@
 
     registry/bundles/<bundle_id>/    query_tower/ sources/ ranker/ items.parquet manifest.json
     registry/aliases/<alias>.json    the alias: its bundle and the ones it named before
+    registry/traffic.json            the share of the users on whom the challenger is tried
     registry/history.jsonl           every change of an alias, oldest first
 
 A bundle is everything that one answer is made of. Its id is the hash of its files and of the facts that decide what
@@ -58,6 +59,15 @@ class Bundle:
     created_at: int  # UTC ms
     metrics: Mapping[str, Any] = field(default_factory=dict)
     lineage: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """A challenger's share of the users: those it answers itself, and those for whom it ranks unseen."""
+
+    bundle_id: str | None = None
+    canary: float = 0.0
+    shadow: float = 0.0
 
 
 class Registry:
@@ -192,6 +202,31 @@ class Registry:
             self.verify(bundle, held)
             self._point(alias, bundle.bundle_id, now["before"][:-1], "rollback", reason)
         return bundle
+
+    def try_out(
+        self, bundle_id: str, *, canary: float = 0.0, shadow: float = 0.0, held: str | None = None, reason: str = ""
+    ) -> Bundle:
+        """Make a verified bundle the challenger and give it shares of the users; shares of 0 end the trial.
+
+        Raises:
+            RegistryError: shares that are not from 0 to 1 together, or a bundle that must not serve; nothing changed.
+        """
+        if not (0 <= canary <= 1 and 0 <= shadow <= 1 and canary + shadow <= 1):
+            raise RegistryError(f"shares of {canary:g} and {shadow:g}: each is from 0 to 1, and so is their sum")
+        bundle = self.promote(bundle_id, alias="challenger", held=held, reason=reason)
+        with self._writing(), replacing(self.root / "traffic.json") as temporary:
+            temporary.write_text(json.dumps({"bundle_id": bundle_id, "canary": canary, "shadow": shadow}))
+            _sync(temporary)
+        return bundle
+
+    def traffic(self) -> Traffic:
+        """The trial that runs; a bundle id of None when none does. One small read: cheap to poll."""
+        try:
+            return Traffic(**json.loads((self.root / "traffic.json").read_text()))
+        except FileNotFoundError:
+            return Traffic()
+        except (ValueError, TypeError) as error:
+            raise RegistryError(f"traffic.json is not readable ({error}): try a challenger out again") from None
 
     def alias_id(self, alias: Alias = "champion") -> str | None:
         """Id of the bundle an alias names, None before the first promotion. One small read: cheap to poll."""

@@ -35,6 +35,7 @@ class Settings(BaseModel):
     store: str = Field(default="lmdb", description="lmdb, or redis://host:port/db")
     workers: int = Field(default=1, ge=1)
     api_keys: SecretStr | None = Field(default=None, description="keys that may call, with commas; unset: anybody may")
+    budget_ms: int = Field(default=500, ge=20, le=10_000, description="milliseconds from a request to its slate")
     rate_limit: int | None = Field(default=None, ge=1, description="requests a second of a key or peer, by worker")
     engine: Literal["local", "spark"] = Field(
         default="local", description="what sweeps the past: this machine or Spark"

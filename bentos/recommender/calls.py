@@ -1,17 +1,28 @@
-"""The three calls as both fronts make them: off the event loop, no more at once than can be answered in time."""
+"""The three calls as both fronts make them: off the event loop, inside their time, no more at once than fits in it.
+
+A recommend that is not done when most of its time is gone is answered from memory instead (the core's `fallback`); the
+thread that still works on it is left behind and its place given to another, up to STUCK of them. What would have to
+wait longer for its turn than its client does is refused at once, so that an overloaded worker goes on answering.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from recsys.serving.pipeline import Recommender
+from recsys.serving.course import Course
+from recsys.serving.pipeline import FeatureRows, Recommender
+from recsys.serving.schema import EventsRequest, EventsResponse, FeaturesRequest, RecommendRequest, RecommendResponse
 
 THREADS: Final = 4  # scoring frees the GIL; more threads than cores only queue elsewhere
-IN_FLIGHT: Final = 64  # beyond this a request waits longer than its client does: refuse it at once
-SECONDS: Final = 10.0
+STUCK: Final = 32  # threads that may hang in a part that does not answer; its breaker opens after five
+IN_FLIGHT: Final = 256  # however fast they are answered
+SECONDS: Final = 10.0  # for a call without a fallback
+FALL_BACK_AT: Final = 0.8  # of a recommend's time; the fallback takes a few milliseconds
+FULL: Final = 0.5  # refuse when the queue ahead takes more than this share of the time until the fallback
 T = TypeVar("T")
 
 
@@ -28,12 +39,21 @@ class Starting(RuntimeError):
 
 
 class Calls:
-    """Runs calls of one recommender in a small pool of threads."""
+    """Runs the calls of one recommender in a small pool of threads.
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="recommend")
-        self._in_flight = 0
+    Args:
+        budget: seconds a recommend has, from its arrival to its answer
+    """
+
+    def __init__(self, budget: float) -> None:
+        self._budget = budget
+        self._pool = ThreadPoolExecutor(max_workers=THREADS + STUCK, thread_name_prefix="recommend")
+        self._reserve = ThreadPoolExecutor(max_workers=2, thread_name_prefix="fallback")
+        self._permits = asyncio.Semaphore(THREADS)
         self._recommender: Recommender | None = None
+        self.in_flight = 0
+        self._pace = 0.0  # seconds between two answers while others wait, smoothed
+        self._answered_at = 0.0
 
     def open(self, recommender: Recommender) -> None:
         self._recommender = recommender
@@ -44,27 +64,74 @@ class Calls:
             raise Starting("the recommender is starting: try again in a few seconds")
         return self._recommender
 
-    async def run(self, call: Callable[[Recommender], T]) -> T:
-        """`call(recommender)` in the pool.
+    async def recommend(self, request: RecommendRequest, course: Course) -> RecommendResponse:
+        """A slate within the budget, on some rung; a request about the past may take its time.
 
         Raises:
-            Starting, Overloaded, TooSlow: see there. Whatever `call` raises passes through.
+            Starting, Overloaded, TooSlow: see there. Whatever the core raises passes through.
         """
         recommender = self.recommender
-        if self._in_flight >= IN_FLIGHT:
-            raise Overloaded(f"{IN_FLIGHT} requests are being answered already: try again in a second")
-        self._in_flight += 1
+        if request.context.at is not None:
+            return await self._run(lambda: recommender.recommend(request, course), SECONDS)
+        course.seconds = self._budget
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._pool, call, recommender)
-            return await asyncio.wait_for(future, SECONDS)
+            return await self._run(lambda: recommender.recommend(request, course), FALL_BACK_AT * self._budget)
+        except TooSlow:
+            recommender.gave_up(course)
+            again = Course(course.request_id, began=course.began, down=["time"])
+            answer = asyncio.get_running_loop().run_in_executor(self._reserve, recommender.fallback, request, again)
+            try:
+                response = await asyncio.wait_for(answer, SECONDS)
+            except TimeoutError:
+                raise TooSlow(f"no answer within {SECONDS:.0f} s: try again") from None
+            course.tell(again)
+            return response
+
+    async def events(self, request: EventsRequest, course: Course) -> EventsResponse:
+        """See `Recommender.record_events`. Raises as `recommend`."""
+        recommender = self.recommender
+        try:
+            return await self._run(lambda: recommender.record_events(request, course), SECONDS)
+        except TooSlow:
+            recommender.gave_up(course)
+            raise
+
+    async def features(self, request: FeaturesRequest, course: Course) -> FeatureRows:
+        """See `Recommender.features`. Raises as `recommend`."""
+        recommender = self.recommender
+        try:
+            return await self._run(lambda: recommender.features(request, course), SECONDS)
+        except TooSlow:
+            recommender.gave_up(course)
+            raise
+
+    async def _run(self, call: Callable[[], T], seconds: float) -> T:
+        if self.in_flight >= IN_FLIGHT or self.in_flight * self._pace > FULL * FALL_BACK_AT * self._budget:
+            raise Overloaded(f"{self.in_flight} requests are being answered already: try again in a second")
+        self.in_flight += 1
+        try:
+            async with asyncio.timeout(seconds), self._permits:
+                return await asyncio.get_running_loop().run_in_executor(self._pool, call)
         except TimeoutError:
-            raise TooSlow(f"no answer within {SECONDS:.0f} s: try again") from None
+            raise TooSlow(f"no answer within {seconds:g} s: try again") from None
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
+            self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        """Smooth the time between two answers, while it says something: when others waited meanwhile."""
+        now = time.perf_counter()
+        if self.in_flight >= THREADS and self._answered_at:
+            self._pace += 0.05 * (now - self._answered_at - self._pace)
+        elif self.in_flight == 0:
+            self._answered_at = 0.0
+            return
+        self._answered_at = now
 
     def close(self) -> None:
-        """Answer what was begun, then let go of the recommender."""
-        self._pool.shutdown(wait=True)
+        """Let go of the recommender. The fronts have answered what was begun by then."""
+        self._pool.shutdown(wait=False)
+        self._reserve.shutdown(wait=True)
         if self._recommender is not None:
             self._recommender.close()
             self._recommender = None

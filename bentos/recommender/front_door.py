@@ -10,18 +10,17 @@ import asyncio
 import json
 import logging
 import math
-import time
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
 from bentos.recommender.gate import Gate, TooOften, Unauthorized
-from bentos.recommender.metrics import Metrics
+from bentos.recommender.observer import Observer
 from bentos.recommender.openapi import document
 from bentos.recommender.page import PAGE
+from recsys.serving.course import Course
 from recsys.serving.pipeline import Unavailable
 from recsys.serving.schema import (
     BadRequest,
@@ -66,12 +65,12 @@ class _Gone(Exception):
 class FrontDoor:
     """Routes, limits and errors of the HTTP front; BentoML's application behind it gets the life cycle only."""
 
-    def __init__(self, inner: ASGI, calls: Calls, metrics: Metrics, gate: Gate) -> None:
+    def __init__(self, inner: ASGI, calls: Calls, observer: Observer, gate: Gate) -> None:
         self._inner = inner
         self._gate = gate
         self._calls = calls
-        self._metrics = metrics
-        self._posts: dict[str, Callable[[bytes, str], Awaitable[bytes]]] = {
+        self._observer = observer
+        self._posts: dict[str, Callable[[bytes, Course], Awaitable[bytes]]] = {
             "/recommend": self._recommend,
             "/events": self._events,
             "/features": self._features,
@@ -81,7 +80,7 @@ class FrontDoor:
             "/livez": lambda: Answer(200, b'{"status":"alive"}'),
             "/healthz": self._ready,
             "/readyz": self._ready,
-            "/metrics": lambda: Answer(200, *self._metrics.exposition()),
+            "/metrics": lambda: Answer(200, *self._observer.exposition()),
             "/openapi.json": lambda: Answer(200, document()),
         }
 
@@ -94,21 +93,20 @@ class FrontDoor:
             await self._inner(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
-        request_id = uuid.uuid4().hex
+        course = Course()
         path = scope["path"]
         route = path[1:] if path in self._posts else "other"
         try:
-            answer = await self._answer(scope, receive, request_id)
+            answer = await self._answer(scope, receive, course)
         except _Gone:
             return
         except Refused as refused:
-            answer = _error(refused, request_id)
-        self._metrics.answered("http", route, str(answer.status), time.perf_counter() - began)
+            answer = _error(refused, course.request_id)
+        self._observer.answered("http", route, str(answer.status), course)
         headers = {
             "content-type": answer.content_type,
             "content-length": str(len(answer.body)),
-            "x-request-id": request_id,
+            "x-request-id": course.request_id,
             "x-content-type-options": "nosniff",
             **answer.headers,
         }
@@ -116,7 +114,7 @@ class FrontDoor:
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
-    async def _answer(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive, course: Course) -> Answer:
         path, method = scope["path"], scope["method"]
         headers = {name.lower(): value for name, value in scope["headers"]}
         if path in self._gets:
@@ -130,7 +128,7 @@ class FrontDoor:
         self._admit(scope, headers)
         body = await _body(headers, receive)
         try:
-            return Answer(200, await self._posts[path](body, request_id))
+            return Answer(200, await self._posts[path](body, course))
         except BadRequest as error:
             malformed = error.code == "invalid_json"
             raise Refused(400 if malformed else 422, error.code, str(error)) from None
@@ -141,7 +139,7 @@ class FrontDoor:
         except Exception as error:
             # the type and the stack, never the message: it may hold what the caller sent
             stack = "".join(traceback.format_tb(error.__traceback__))
-            log.error("request %s to %s failed: %s\n%s", request_id, path, type(error).__name__, stack)
+            log.error("request %s to %s failed: %s\n%s", course.request_id, path, type(error).__name__, stack)
             message = "something went wrong here; it was noted under this request_id"
             raise Refused(500, "internal", message) from None
 
@@ -155,21 +153,18 @@ class FrontDoor:
         except TooOften as error:
             raise Refused(429, "too_often", str(error), {"retry-after": str(math.ceil(error.seconds))}) from None
 
-    async def _recommend(self, body: bytes, request_id: str) -> bytes:
-        request = parse(RecommendRequest, body)
-        response = await self._calls.run(lambda recommender: recommender.recommend(request, request_id))
-        self._metrics.slate(response.rung, [item.source for item in response.items])
+    async def _recommend(self, body: bytes, course: Course) -> bytes:
+        response = await self._calls.recommend(parse(RecommendRequest, body), course)
+        self._observer.slate(response, course)
         return response.model_dump_json().encode()
 
-    async def _events(self, body: bytes, request_id: str) -> bytes:
-        request = parse(EventsRequest, body)
-        response = await self._calls.run(lambda recommender: recommender.record_events(request))
-        self._metrics.events(response.accepted, response.duplicates, len(response.rejected))
+    async def _events(self, body: bytes, course: Course) -> bytes:
+        response = await self._calls.events(parse(EventsRequest, body), course)
+        self._observer.events(response)
         return response.model_dump_json().encode()
 
-    async def _features(self, body: bytes, request_id: str) -> bytes:
-        request = parse(FeaturesRequest, body)
-        read = await self._calls.run(lambda recommender: recommender.features(request, request_id))
+    async def _features(self, body: bytes, course: Course) -> bytes:
+        read = await self._calls.features(parse(FeaturesRequest, body), course)
         response = FeaturesResponse.model_construct(
             position=read.position,
             at=read.at,

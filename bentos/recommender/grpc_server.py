@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import unquote
@@ -23,8 +21,9 @@ from pydantic import ValidationError
 
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
 from bentos.recommender.gate import Gate, TooOften, Unauthorized
-from bentos.recommender.metrics import Metrics
+from bentos.recommender.observer import Observer
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
+from recsys.serving.course import Course
 from recsys.serving.pipeline import Unavailable
 from recsys.serving.schema import BadRequest, EventsRequest, FeaturesRequest, RecommendRequest, one_line
 
@@ -48,14 +47,14 @@ class Servicer:
     traceback in the log, before any interceptor.
     """
 
-    def __init__(self, calls: Calls, metrics: Metrics, gate: Gate) -> None:
+    def __init__(self, calls: Calls, observer: Observer, gate: Gate) -> None:
         self._calls = calls
         self._gate = gate
-        self._metrics = metrics
+        self._observer = observer
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server needs to route the three methods here."""
-        methods: dict[str, tuple[str, type[Message], Callable[[Any], Awaitable[Message]]]] = {
+        methods: dict[str, tuple[str, type[Message], Callable[[Any, Course], Awaitable[Message]]]] = {
             "Recommend": ("recommend", pb.RecommendRequest, self._recommend),
             "RecordEvents": ("events", pb.RecordEventsRequest, self._events),
             "Features": ("features", pb.FeaturesRequest, self._features),
@@ -70,27 +69,25 @@ class Servicer:
             },
         )
 
-    async def _recommend(self, message: pb.RecommendRequest) -> pb.RecommendResponse:
+    async def _recommend(self, message: pb.RecommendRequest, course: Course) -> pb.RecommendResponse:
         request = RecommendRequest.model_validate(_fields(message))
-        request_id = uuid.uuid4().hex
-        answer = await self._calls.run(lambda recommender: recommender.recommend(request, request_id))
-        self._metrics.slate(answer.rung, [item.source for item in answer.items])
+        answer = await self._calls.recommend(request, course)
+        self._observer.slate(answer, course)
         items = [
             pb.RecommendedItem(**{**item.model_dump(exclude_none=True), "item_id": str(item.item_id)})
             for item in answer.items
         ]
         return pb.RecommendResponse(**answer.model_dump(exclude={"items"}), items=items)
 
-    async def _events(self, message: pb.RecordEventsRequest) -> pb.RecordEventsResponse:
+    async def _events(self, message: pb.RecordEventsRequest, course: Course) -> pb.RecordEventsResponse:
         request = EventsRequest.model_validate({"events": [_fields(event) for event in message.events]})
-        answer = await self._calls.run(lambda recommender: recommender.record_events(request))
-        self._metrics.events(answer.accepted, answer.duplicates, len(answer.rejected))
+        answer = await self._calls.events(request, course)
+        self._observer.events(answer)
         rejected = [pb.Rejected(**row.model_dump()) for row in answer.rejected]
         return pb.RecordEventsResponse(**answer.model_dump(exclude={"rejected"}), rejected=rejected)
 
-    async def _features(self, message: pb.FeaturesRequest) -> pb.FeaturesResponse:
-        request, request_id = FeaturesRequest.model_validate(_fields(message)), uuid.uuid4().hex
-        read = await self._calls.run(lambda recommender: recommender.features(request, request_id))
+    async def _features(self, message: pb.FeaturesRequest, course: Course) -> pb.FeaturesResponse:
+        read = await self._calls.features(FeaturesRequest.model_validate(_fields(message)), course)
         return pb.FeaturesResponse(
             position=read.position,
             at=read.at,
@@ -103,17 +100,17 @@ class Servicer:
         self,
         route: str,
         kind: type[Message],
-        call: Callable[[Any], Awaitable[Message]],
+        call: Callable[[Any, Course], Awaitable[Message]],
         request: bytes,
         context: Any,
     ) -> Message:
-        began = time.perf_counter()
+        course = Course()
         status, words = grpc.StatusCode.OK, ""
         answer: Message | None = None
         try:
             said = dict(context.invocation_metadata() or ()).get("authorization")
             self._gate.admit(said if isinstance(said, str) else None, _address(context.peer()))
-            answer = await call(kind.FromString(request))
+            answer = await call(kind.FromString(request), course)
         except Unauthorized as error:
             status, words = grpc.StatusCode.UNAUTHENTICATED, str(error)
         except TooOften as error:
@@ -129,11 +126,10 @@ class Servicer:
         except (Starting, Unavailable, TooSlow) as error:
             status, words = grpc.StatusCode.UNAVAILABLE, str(error)
         except Exception as error:
-            request_id = uuid.uuid4().hex
             stack = "".join(traceback.format_tb(error.__traceback__))  # no message: it may hold what the caller sent
-            log.error("request %s to %s failed: %s\n%s", request_id, route, type(error).__name__, stack)
-            status, words = grpc.StatusCode.INTERNAL, f"something went wrong here; it was noted as {request_id}"
-        self._metrics.answered("grpc", route, status.name, time.perf_counter() - began)
+            log.error("request %s to %s failed: %s\n%s", course.request_id, route, type(error).__name__, stack)
+            status, words = grpc.StatusCode.INTERNAL, f"something went wrong here; it was noted as {course.request_id}"
+        self._observer.answered("grpc", route, status.name, course)
         if answer is None:
             await context.abort(status, words)
             raise AssertionError("abort returned")
@@ -161,7 +157,7 @@ def _fields(message: Message) -> dict[str, Any]:
 
 
 async def start(
-    calls: Calls, metrics: Metrics, gate: Gate, host: str, port: int
+    calls: Calls, observer: Observer, gate: Gate, host: str, port: int
 ) -> tuple[grpc.aio.Server, health.HealthServicer]:
     """Bind and answer.
 
@@ -169,7 +165,7 @@ async def start(
         RuntimeError: the port is taken.
     """
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((Servicer(calls, metrics, gate).handler(),))
+    server.add_generic_rpc_handlers((Servicer(calls, observer, gate).handler(),))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in (SERVICE, ""):

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+import threading
+import time
+from collections import Counter as Count
+from typing import Any, Final
 
-ROUTES: Final = ("recommend", "events", "features", "other")
+import numpy as np
+
+from recsys.features.catalog import DEFAULTS, FEATURES
+from recsys.serving.course import Course
+from recsys.serving.schema import EventsResponse, RecommendResponse
+
+ROUTES: Final = ("recommend", "events", "features", "items", "other")
+SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+CANDIDATES: Final = (0, 10, 50, 100, 200, 300, 400, 500)
+STATES: Final = {"closed": 0, "half-opened": 1, "opened": 2}
+BUNDLES: Final = 50  # names given to bundles in the life of a worker; later ones are "other"
+FLUSH_SECONDS: Final = 5.0  # 119 counters of features are raised at most so often: each rise costs a microsecond
 
 
 class Metrics:
@@ -15,36 +29,132 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Histogram
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 
         self._registry = CollectorRegistry()
-        seconds = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-        self._requests = Counter("recsys_requests", "answers", ["front", "route", "code"], registry=self._registry)
-        self._seconds = Histogram(
-            "recsys_request_seconds", "time to answer", ["front", "route"], buckets=seconds, registry=self._registry
+        here: dict[str, Any] = {"registry": self._registry}
+        long: dict[str, Any] = {"buckets": SECONDS, **here}
+        self._requests = Counter("recsys_requests", "answers", ["front", "route", "code"], **here)
+        self._seconds = Histogram("recsys_request_seconds", "time to answer", ["front", "route"], **long)
+        self._stages = Histogram("recsys_stage_seconds", "time of a stage of a recommend", ["stage"], **long)
+        self._rungs = Histogram("recsys_slate_seconds", "time to a slate by rung", ["rung"], **long)
+        self._slates = Counter("recsys_slates", "slates", ["rung", "role"], **here)
+        self._bundles = Summary("recsys_bundle_seconds", "time to a slate by bundle", ["bundle", "role"], **here)
+        self._items = Counter("recsys_items", "recommended items by source", ["source"], **here)
+        self._candidates = Histogram("recsys_candidates", "candidates scored", buckets=CANDIDATES, **here)
+        self._dropped = Counter(
+            "recsys_dropped_candidates", "candidates by the filter that dropped them", ["filter"], **here
         )
-        self._slates = Counter("recsys_slates", "slates by rung", ["rung"], registry=self._registry)
-        self._items = Counter("recsys_items", "recommended items by source", ["source"], registry=self._registry)
-        self._events = Counter("recsys_events", "events by outcome", ["outcome"], registry=self._registry)
+        self._without = Counter("recsys_done_without", "stages left out of an answer", ["stage"], **here)
+        self._predictions = Summary("recsys_prediction", "of the items shown", ["bundle", "role", "prediction"], **here)
+        self._overlap = Summary(
+            "recsys_shadow_overlap", "share of a slate that the shadow shows too", ["bundle"], **here
+        )
+        self._unknown = Counter("recsys_feature_unknown", "rows shown without this feature", ["feature"], **here)
+        self._rows = Counter("recsys_feature_rows", "rows shown with features", **here)
+        self._events = Counter("recsys_events", "events by outcome", ["outcome"], **here)
+        self._new_items = Counter("recsys_new_items", "items recorded", **here)
+        self._breakers = Gauge(
+            "recsys_breaker", "0 closed, 1 half open, 2 open", ["part"], multiprocess_mode="livemax", **here
+        )
+        self._in_flight = Gauge("recsys_in_flight", "requests being answered", multiprocess_mode="livesum", **here)
+        self._lost = Gauge("recsys_lost_served_rows", "rows not logged", multiprocess_mode="livesum", **here)
+        self._late = Gauge("recsys_late_items", "items newer than the bundle", multiprocess_mode="livemax", **here)
+        self._defaults = np.array([DEFAULTS[name] for name in FEATURES], dtype=np.float32)
+        self._pending = np.zeros(len(FEATURES), dtype=np.int64)
+        self._pending_rows = 0
+        self._flushed_at = time.monotonic()
+        self._named: set[str] = set()
+        self._lock = threading.Lock()  # shadows are told from a thread of their own
 
     def answered(self, front: str, route: str, code: str, seconds: float) -> None:
+        """One answer, whatever it was."""
         self._requests.labels(front, route, code).inc()
         self._seconds.labels(front, route).observe(seconds)
 
-    def slate(self, rung: str, sources: list[str]) -> None:
-        self._slates.labels(rung).inc()
-        for source in sources:
-            self._items.labels(source).inc()
+    def slate(self, response: RecommendResponse, course: Course, seconds: float) -> None:
+        """A slate that was answered."""
+        self._rungs.labels(response.rung).observe(seconds)
+        self._slates.labels(response.rung, course.role).inc()
+        for source, count in Count(item.source for item in response.items).items():
+            self._items.labels(source).inc(count)
+        for name in course.down:
+            self._without.labels(name).inc()
+        for name, dropped in course.dropped.items():
+            self._dropped.labels(name).inc(dropped)
+        self._candidates.observe(course.candidates)
+        self.ranked(course, seconds)
 
-    def events(self, accepted: int, duplicates: int, rejected: int) -> None:
-        for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("rejected", rejected)):
+    def ranked(self, course: Course, seconds: float) -> None:
+        """What a bundle did for one request, shown or not."""
+        bundle = self._name(course.bundle)
+        self._bundles.labels(bundle, course.role).observe(seconds)
+        took: dict[str, float] = {}
+        for stage in course.stages:
+            took[stage.name] = took.get(stage.name, 0.0) + stage.seconds
+        for name, total in took.items():
+            self._stages.labels(name).observe(total)
+        if course.predictions is not None:
+            for name, values in course.predictions.columns().items():
+                self._predictions.labels(bundle, course.role, name).observe(float(values.mean()))
+        if course.features is not None and course.role != "shadow":
+            self._complete(course.features)
+
+    def shadowed(self, course: Course, overlap: float, seconds: float) -> None:
+        """A shadow's slate beside the one that was shown."""
+        self.ranked(course, seconds)
+        self._overlap.labels(self._name(course.bundle)).observe(overlap)
+
+    def events(self, response: EventsResponse) -> None:
+        """What became of a batch of events."""
+        for outcome, count in (
+            ("accepted", response.accepted),
+            ("duplicate", response.duplicates),
+            ("rejected", len(response.rejected)),
+        ):
             self._events.labels(outcome).inc(count)
+
+    def items(self, recorded: int) -> None:
+        """Items recorded."""
+        self._new_items.inc(recorded)
+
+    def state(self, state: dict[str, Any], in_flight: int) -> None:
+        """How the worker is; asked for now and then."""
+        for part, name in state["breakers"].items():
+            self._breakers.labels(part).set(STATES.get(name, 2))
+        self._in_flight.set(in_flight)
+        self._lost.set(state["lost_served_rows"])
+        self._late.set(state["late_items"])
+
+    def _complete(self, features: np.ndarray) -> None:
+        """Count the values about which nothing was known: not applicable, or at the declared default."""
+        unknown = (np.isnan(features) | (features == self._defaults)).sum(axis=0)
+        with self._lock:
+            self._pending += unknown
+            self._pending_rows += len(features)
+            if time.monotonic() - self._flushed_at > FLUSH_SECONDS:
+                self._flush()
+
+    def _flush(self) -> None:
+        for name, count in zip(FEATURES, self._pending.tolist(), strict=True):
+            self._unknown.labels(name).inc(count)
+        self._rows.inc(self._pending_rows)
+        self._pending[:] = 0
+        self._pending_rows, self._flushed_at = 0, time.monotonic()
+
+    def _name(self, bundle: str) -> str:
+        if bundle not in self._named and len(self._named) >= BUNDLES:
+            return "other"
+        self._named.add(bundle)
+        return bundle
 
     def exposition(self) -> tuple[bytes, str]:
         """The text Prometheus scrapes and its content type."""
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
+        with self._lock:
+            self._flush()
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             return generate_latest(self._registry), CONTENT_TYPE_LATEST
         registry = CollectorRegistry()

@@ -13,6 +13,7 @@ from bentos.recommender.calls import Calls
 from bentos.recommender.front_door import ASGI, FrontDoor
 from bentos.recommender.gate import Gate
 from bentos.recommender.metrics import Metrics
+from bentos.recommender.observer import Observer
 from recsys.settings import from_environment
 
 SETTINGS = from_environment()
@@ -23,7 +24,7 @@ class FrontDoorService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGI:
         worker = Worker.current()
-        return FrontDoor(super().to_asgi(is_main=is_main), worker.calls, worker.metrics, worker.gate)
+        return FrontDoor(super().to_asgi(is_main=is_main), worker.calls, worker.observer, worker.gate)
 
 
 class Worker:
@@ -32,8 +33,8 @@ class Worker:
     _current: Worker | None = None
 
     def __init__(self) -> None:
-        self.calls = Calls()
-        self.metrics = Metrics()
+        self.calls = Calls(SETTINGS.budget_ms / 1000)
+        self.observer = Observer(Metrics())
         self.gate = Gate.of(SETTINGS)
         self.grpc: Any = None
 
@@ -70,7 +71,7 @@ class RecommenderService:
         worker = Worker.current()
         worker.calls.open(await asyncio.to_thread(open_recommender, SETTINGS))
         host = ports.address(SETTINGS.host)
-        worker.grpc = await grpc_server.start(worker.calls, worker.metrics, worker.gate, host, SETTINGS.grpc_port)
+        worker.grpc = await grpc_server.start(worker.calls, worker.observer, worker.gate, host, SETTINGS.grpc_port)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 FILE: Final = "ranker.json"
+PREDICTIONS: Final = ("p_click", "p_long_view", "watch_seconds", "score")
 
 
 class RankerError(ValueError):
@@ -28,7 +29,7 @@ class Predictions:
 
     def columns(self) -> Mapping[str, np.ndarray]:
         """Arrays by name, as `policy.value` takes them."""
-        return {name: getattr(self, name) for name in ("p_click", "p_long_view", "watch_seconds", "score")}
+        return {name: getattr(self, name) for name in PREDICTIONS}
 
 
 class Ranker(Protocol):
@@ -47,6 +48,10 @@ class Ranker(Protocol):
 
     def predict(self, features: np.ndarray) -> Predictions:
         """Predictions of rows float32 [n, F], columns in the order of `feature_names`."""
+        ...
+
+    def predict_only(self, features: np.ndarray, names: Collection[str]) -> Mapping[str, np.ndarray]:
+        """Those of PREDICTIONS by name, the same bits as `predict` gives: what orders 500 rows is enough for them."""
         ...
 
     def explain(self, features: np.ndarray) -> list[str]:

@@ -7,9 +7,9 @@ head starts from the long-view head and learns what the order inside users and s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from recsys.ranking import calibration, tree_shap
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
 from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head
-from recsys.ranking.ranker import FILE, Predictions, RankerError, read_header
+from recsys.ranking.ranker import FILE, PREDICTIONS, Predictions, RankerError, read_header
 from recsys.training_sets.examples import Examples
 
 EXPLAINED: Final = "long_view"  # the head whose contributions become reasons: a long view is the aim
@@ -46,14 +46,19 @@ class XGBoostRanker:
 
     def predict(self, features: np.ndarray) -> Predictions:
         """Predictions of rows float32 [n, F]; bit for bit the same alone or among others."""
+        return Predictions(**self.predict_only(features, PREDICTIONS))
+
+    def predict_only(self, features: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
+        """Those of PREDICTIONS by name; a head that none of them needs is not run."""
         rows = self._checked(features)
-        long_view = self.margin("long_view", rows)
-        return Predictions(
-            p_click=self.calibrations["click"](self.margin("click", rows)),
-            p_long_view=self.calibrations["long_view"](long_view),
-            watch_seconds=self._raw("watch_seconds", rows, "value"),
-            score=long_view + self.margin("order", rows),
-        )
+        margin = cache(lambda head: self.margin(head, rows))
+        made = {
+            "p_click": lambda: self.calibrations["click"](margin("click")),
+            "p_long_view": lambda: self.calibrations["long_view"](margin("long_view")),
+            "watch_seconds": lambda: self._raw("watch_seconds", rows, "value"),
+            "score": lambda: margin("long_view") + margin("order"),
+        }
+        return {name: made[name]() for name in names}
 
     def margin(self, head: str, features: np.ndarray) -> np.ndarray:
         """Sum of the head's trees before any link or calibration, float64[n]."""

@@ -2,17 +2,19 @@
 
 The state machine is purgatory's. It shares its state between threads without a lock and raises one exception object
 again and again (whose traceback grows), so entering and leaving happen under a lock here and that object never leaves.
+A half-open circuit is tried by one caller at a time: the others would hang with it, if it still hangs.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 from purgatory import SyncCircuitBreakerFactory
-from purgatory.domain.model import OpenedState
+from purgatory.domain.model import HalfOpenedState, OpenedState
 
 FAILURES: Final = 5  # in a row, then the circuit opens
 SECONDS: Final = 10.0  # it stays open; then one success closes it, one failure opens it again
@@ -35,13 +37,31 @@ class Breakers:
         factory = SyncCircuitBreakerFactory(default_threshold=failures, default_ttl=seconds)
         self._breakers = {part: factory.get_breaker(part) for part in parts}
         self._lock = threading.Lock()
+        self._probed: set[str] = set()  # half-open parts that somebody is trying
 
-    def call(self, part: str, work: Callable[[], T]) -> T:
-        """`work()`.
+    def call(self, part: str, work: Callable[[], T], limit: float | None = None) -> T:
+        """`work()`; an answer that took more than `limit` seconds is given back, but counts as a failure.
 
         Raises:
             PartDown: it failed, or its circuit is open and it was not tried.
         """
+        probing = self._enter(part)
+        began = time.perf_counter()
+        try:
+            result = work()
+        except Exception as error:
+            self._leave(part, probing, error)
+            raise PartDown(part, f"failed with {type(error).__name__}") from error
+        slow = limit is not None and time.perf_counter() - began > limit
+        self._leave(part, probing, TimeoutError() if slow else None)
+        return result
+
+    def gave_up(self, part: str) -> None:
+        """Count a failure for a call that its caller waits for no longer; the call itself may still be under way."""
+        if part in self._breakers:
+            self._note(part, TimeoutError())
+
+    def _enter(self, part: str) -> bool:
         breaker = self._breakers[part]
         with self._lock:
             try:
@@ -49,18 +69,30 @@ class Breakers:
             except OpenedState as opened:
                 opened.__traceback__ = None
                 raise PartDown(part, "is left alone after repeated failures") from None
-        try:
-            result = work()
-        except Exception as error:
+            probing = bool(breaker.context.state == HalfOpenedState.name)
+            if probing and part in self._probed:
+                raise PartDown(part, "is being tried again after repeated failures")
+            if probing:
+                self._probed.add(part)
+        return probing
+
+    def _leave(self, part: str, probing: bool, error: Exception | None) -> None:
+        self._note(part, error)
+        if probing:
             with self._lock:
-                before = breaker.context.state
-                breaker.__exit__(type(error), error, None)
-                after = breaker.context.state
-            log.warning("%s failed with %s%s", part, type(error).__name__, "" if before == after else f": now {after}")
-            raise PartDown(part, f"failed with {type(error).__name__}") from error
+                self._probed.discard(part)
+
+    def _note(self, part: str, error: Exception | None) -> None:
+        breaker = self._breakers[part]
         with self._lock:
-            breaker.__exit__(None, None, None)
-        return result
+            before = breaker.context.state
+            breaker.__exit__(type(error) if error else None, error, None)
+            after = breaker.context.state
+        if error is not None:
+            why = "was too slow" if isinstance(error, TimeoutError) else f"failed with {type(error).__name__}"
+            log.warning("%s %s%s", part, why, "" if before == after else f": now {after}")
+        elif before != after:
+            log.warning("%s answers again: now %s", part, after)
 
     def states(self) -> dict[str, str]:
         """closed, opened or half-opened, by part."""

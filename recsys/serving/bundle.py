@@ -1,15 +1,9 @@
-"""The bundle in service: everything an answer is made of as one immutable object, swapped by one reference.
-
-A worker asks the registry every second which bundle is champion. A new one is loaded, held against the online store and
-the item index and tried once, all beside the one in service; only then it takes its place. One that does not pass is
-refused and named, and the old one stays.
-"""
+"""A bundle in service: everything an answer is made of as one immutable object, loaded, verified and tried once."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,7 +25,6 @@ from recsys.retrieval.sources import Retriever, SourceData, SourceDataError
 from recsys.retrieval.two_tower import QueryTower, TowerError
 
 MIRROR_ROWS: Final = 200_000  # 100k x 64 are searched in 2-3 ms in memory; beyond this Milvus itself is faster
-POLL_SECONDS: Final = 1.0
 log = logging.getLogger("recsys.serving")
 
 
@@ -152,64 +145,3 @@ def _catalogue(table: pa.Table) -> Catalogue:
         category_key=table["category_key"].to_numpy(),
         category=table["category"].to_pylist(),
     )
-
-
-class ChampionWatch:
-    """Holds the champion in service and follows the registry."""
-
-    def __init__(self, registry: Registry, loading: Callable[[Bundle], ServingBundle]) -> None:
-        self._registry = registry
-        self._loading = loading
-        self._refused: tuple[str, str] | None = None
-        self._stop = threading.Event()
-        champion = registry.champion()
-        if champion is None:
-            raise BundleRefused("no bundle yet: run `make run` first")
-        self._current = loading(champion)
-        self._thread = threading.Thread(target=self._watch, name="champion", daemon=True)
-
-    def start(self, seconds: float = POLL_SECONDS) -> None:
-        """Follow the alias from now on, in a thread of its own."""
-        self._seconds = seconds
-        self._thread.start()
-
-    @property
-    def current(self) -> ServingBundle:
-        """The bundle in service. A request reads this once and keeps what it got."""
-        return self._current
-
-    @property
-    def refused(self) -> str | None:
-        """Why the registry's champion is not the bundle in service, None when it is."""
-        return self._refused[1] if self._refused else None
-
-    def look(self) -> bool:
-        """Adopt the registry's champion if it is another one; True when the bundle in service changed."""
-        bundle_id = self._registry.alias_id()
-        if bundle_id is None or bundle_id == self._current.bundle_id:
-            self._refused = None
-            return False
-        if self._refused and self._refused[0] == bundle_id:
-            return False  # refused already, and a bundle never changes
-        try:
-            loaded = self._loading(self._registry.get(bundle_id))
-        except (BundleRefused, RegistryError) as error:
-            self._refused = (bundle_id, str(error))
-            log.error("%s; %s stays in service", error, self._current.bundle_id)
-            return False
-        self._current, self._refused = loaded, None
-        log.info("bundle %s is in service", bundle_id)
-        return True
-
-    def close(self) -> None:
-        """Stop following."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=30)
-
-    def _watch(self) -> None:
-        while not self._stop.wait(self._seconds):
-            try:
-                self.look()
-            except Exception as error:  # a registry that cannot be read now may be read in a second
-                log.error("the registry cannot be read: %s", type(error).__name__)

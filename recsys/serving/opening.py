@@ -11,6 +11,7 @@ from recsys.registry import Registry
 from recsys.retrieval.item_index import ItemIndexUnavailable, MilvusIndex
 from recsys.retrieval.milvus_server import MilvusServerError, ensure_milvus
 from recsys.serving import bundle
+from recsys.serving.bundles import BundleWatch
 from recsys.serving.pipeline import Recommender
 from recsys.serving.served_log import ServedLog
 from recsys.settings import Settings
@@ -37,7 +38,7 @@ def open_recommender(settings: Settings, *, follow: bool = True) -> Recommender:
         milvus = _milvus(settings)
         if milvus is not None:
             opened.callback(milvus.close)
-        bundles = bundle.ChampionWatch(registry, lambda found: bundle.load(found, milvus, store.fingerprint, registry))
+        bundles = BundleWatch(registry, lambda found: bundle.load(found, milvus, store.fingerprint, registry))
         if follow:
             bundles.start()
         owned = opened.pop_all()

@@ -1,7 +1,7 @@
 """One request from user to slate: hydrate, source, filter, score, select. Every front calls this and nothing beside it.
 
 A request reads the bundle in service once and keeps it, and reads the user's history and every candidate's features at
-one position of the event log and one instant. What does not answer is left out, and the answer names the rung:
+one position of the event log and one instant. What does not answer in time is left out, and the answer names the rung:
 
     full        retrieved, ranked
     no_ranker   retrieved, in the order of retrieval
@@ -15,31 +15,29 @@ import functools
 import logging
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from recsys.events import DAY_MS, ITEM_TYPES, key64
+from recsys.events import DAY_MS
 from recsys.features import catalog
-from recsys.features.derive import Context, derive
 from recsys.features.store import OnlineStore, Read, StoreError
-from recsys.policy.filters import Audience, dropped_by, seen_items
-from recsys.policy.shelves import DEFAULT, SHELVES, Shelf
+from recsys.policy.filters import dropped_by
 from recsys.policy.slate import select
-from recsys.policy.value import value
+from recsys.policy.value import VALUE, value
 from recsys.ranking.ranker import Predictions
-from recsys.retrieval.sources import Ask
 from recsys.serving.breakers import Breakers, PartDown
 from recsys.serving.bundle import ServingBundle
+from recsys.serving.bundles import Bundles
 from recsys.serving.candidates import Pool, PoolCache, retrieve, trending
+from recsys.serving.course import Course
+from recsys.serving.scene import Scene
 from recsys.serving.schema import (
     MAX_ITEMS,
-    BadRequest,
     Event,
     EventsRequest,
     EventsResponse,
@@ -56,23 +54,12 @@ from recsys.serving.served_log import Served, ServedLog
 
 PARTS: Final = ("store", "journal", "index", "ranker")  # a full disk stops the journal, not the reads of the store
 READS: Final = 3  # a history that changes while its candidates are sought is sought for again, at most so often
+T = TypeVar("T")
 log = logging.getLogger("recsys.serving")
 
 
 class Unavailable(RuntimeError):
     """The call needs a part that does not answer; try again later."""
-
-
-class Bundles(Protocol):
-    """Who knows the bundle in service (`bundle.ChampionWatch`)."""
-
-    @property
-    def current(self) -> ServingBundle: ...
-
-    @property
-    def refused(self) -> str | None: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -86,20 +73,6 @@ class FeatureRows:
     rows: np.ndarray
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What a request says, made ready: who, where, when."""
-
-    user_id: str
-    shelf_name: str
-    shelf: Shelf
-    log_shelf: str  # the shelf as the log that trained the ranker calls it
-    shelf_code: int  # its key64
-    device: str | None
-    device_code: int
-    at: int
-
-
 @dataclass
 class Ranked:
     """Candidates after scoring. Sequences and arrays have one entry a candidate."""
@@ -108,9 +81,22 @@ class Ranked:
     position: int
     pool: Pool
     scores: np.ndarray  # float64[n]
-    predictions: Predictions | None = None
     features: np.ndarray | None = None  # float32[n, F]
-    dropped: Mapping[str, int] = field(default_factory=dict)  # filter -> candidates it dropped
+    is_scored: bool = False  # the scores are the ranker's
+    dropped: Mapping[str, int] | None = None  # filter -> candidates it dropped
+
+
+@dataclass
+class Slate:
+    """What is shown, best first. Sequences and arrays have one entry a place."""
+
+    rung: Rung
+    position: int
+    pool: Pool
+    scores: np.ndarray
+    features: np.ndarray | None
+    predictions: Predictions | None
+    reasons: list[str]
 
 
 class Recommender:
@@ -139,35 +125,38 @@ class Recommender:
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
-    def recommend(self, request: RecommendRequest, request_id: str | None = None) -> RecommendResponse:
+    def recommend(self, request: RecommendRequest, course: Course | None = None) -> RecommendResponse:
         """A slate, on whatever rung is reached.
 
         Raises:
             BadRequest: a shelf that neither the policy nor the bundle's log knows.
         """
-        bundle = self._bundles.current
-        scene = self._scene(bundle, request.user_id, request.shelf, request.context.device, request.context.at)
-        ranked = self._rank(bundle, scene)
-        slate = self._slate(bundle, scene, ranked, request.k)
-        reasons = self._reasons(bundle, ranked, slate)
-        request_id = request_id or uuid.uuid4().hex
-        self._log_slate(bundle, scene, ranked, slate, request_id)
-        items = [
-            RecommendedItem.model_construct(
-                item_id=written(bundle.catalogue.item_id[ranked.pool.rows[i]], bundle.facts.id_type),
-                score=float(ranked.scores[i]),
-                p_click=float(ranked.predictions.p_click[i]) if ranked.predictions else None,
-                expected_watch_seconds=float(ranked.predictions.watch_seconds[i]) if ranked.predictions else None,
-                source=ranked.pool.source_of(i),
-                reason=reason,
-            )
-            for i, reason in zip(slate.tolist(), reasons, strict=True)
-        ]
-        return RecommendResponse.model_construct(
-            request_id=request_id, bundle=bundle.bundle_id, position=ranked.position, rung=ranked.rung, items=items
-        )
+        course = course or Course()
+        choice = self._bundles.of(request.user_id)
+        course.role = choice.role
+        scene = Scene.of(choice.bundle, request, self._clock())
+        ranked = self._rank(choice.bundle, scene, course)
+        return self._answer(choice.bundle, scene, self._slate(choice.bundle, scene, ranked, request.k, course), course)
 
-    def record_events(self, request: EventsRequest) -> EventsResponse:
+    def fallback(self, request: RecommendRequest, course: Course) -> RecommendResponse:
+        """A slate from memory alone, for a request whose time is up: nothing that could hang is asked.
+
+        Raises:
+            BadRequest: as `recommend`.
+        """
+        choice = self._bundles.of(request.user_id)
+        course.role = choice.role
+        scene = Scene.of(choice.bundle, request, self._clock())
+        rung, pool, dropped = self._remembered(choice.bundle, scene)
+        ranked = _in_order(rung, self._position, pool, dropped)
+        return self._answer(choice.bundle, scene, self._slate(choice.bundle, scene, ranked, request.k, course), course)
+
+    def gave_up(self, course: Course) -> None:
+        """Tell the breakers about a request that nobody waits for any more: the part it waits for counts as failed."""
+        if course.within is not None:
+            self._breakers.gave_up(course.within[0])
+
+    def record_events(self, request: EventsRequest, course: Course | None = None) -> EventsResponse:
         """Make events durable and visible to the next read; a repeated event_id changes nothing.
 
         Raises:
@@ -178,7 +167,7 @@ class Recommender:
         good, rejected = events_of(request)
         rows = [_row(event, now, offset) for _, event in good]
         try:
-            appended = self._breakers.call("journal", lambda: self._store.append(rows, now))
+            appended = self._try(course or Course(), "journal", lambda: self._store.append(rows, now))
         except PartDown as down:
             raise Unavailable(f"events cannot be stored now ({_why(down)}): send them again") from None
         rejected += [Rejected(index=good[i][0], reason=reason) for i, reason in appended.rejected]
@@ -189,24 +178,26 @@ class Recommender:
             position=appended.position,
         )
 
-    def features(self, request: FeaturesRequest, request_id: str | None = None) -> FeatureRows:
+    def features(self, request: FeaturesRequest, course: Course | None = None) -> FeatureRows:
         """The float32 rows that ranking would see for these items on the default shelf; logged for replay like slates.
 
         Raises:
             Unavailable: the store does not answer.
         """
+        course = course or Course()
         bundle = self._bundles.current
-        scene = self._scene(bundle, request.user_id, DEFAULT, None, request.at)
+        at = self._clock() if request.at is None else request.at
+        scene = Scene.at_shelf(bundle, request.user_id, at)
         try:
-            read = self._read(scene, request.item_ids)
+            read = self._read(scene, request.item_ids, course)
         except PartDown as down:
             raise Unavailable(f"features cannot be read now ({_why(down)}): try again") from None
-        rows = _features(scene, read)
+        rows = scene.features(read)
         n = len(rows)
         self._log(
             bundle,
             scene,
-            request_id or uuid.uuid4().hex,
+            course.request_id,
             rung="features",
             position=read.position,
             item_id=request.item_ids,
@@ -220,12 +211,11 @@ class Recommender:
 
     def warm(self) -> None:
         """One slate for a stranger, not logged: what is compiled or read at first use is, before anybody waits."""
-        bundle = self._bundles.current
-        scene = self._scene(bundle, "", DEFAULT, None, None)
-        ranked = self._rank(bundle, scene)
-        self._reasons(bundle, ranked, self._slate(bundle, scene, ranked, 1))
+        bundle, course = self._bundles.current, Course()
+        scene = Scene.at_shelf(bundle, "", self._clock())
+        self._slate(bundle, scene, self._rank(bundle, scene, course), 1, course)
         long_ago = replace(scene, at=scene.at - 60 * DAY_MS)  # a read from the log itself compiles for seconds, once
-        self._read(long_ago, bundle.catalogue.item_id[:1])
+        self._read(long_ago, bundle.catalogue.item_id[:1], course)
 
     def state(self) -> dict[str, Any]:
         """What a health check wants to know."""
@@ -235,6 +225,7 @@ class Recommender:
             "position": self._position,
             "breakers": self._breakers.states(),
             "lost_served_rows": self._lost_rows,
+            "late_items": 0,
         }
 
     def close(self) -> None:
@@ -245,122 +236,159 @@ class Recommender:
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
-    def _scene(self, bundle: ServingBundle, user_id: str, shelf: str, device: str | None, at: int | None) -> Scene:
-        if shelf not in SHELVES and shelf not in bundle.log_shelves:
-            known = ", ".join(dict.fromkeys([*SHELVES, *bundle.log_shelves]))
-            raise BadRequest(f"shelf: must be one of {known}")
-        # a log with shelves of its own (KuaiRand's tabs) taught the ranker those: ours stands for its busiest
-        in_log = shelf if shelf in bundle.log_shelves or not bundle.log_shelves else bundle.log_shelves[0]
-        codes = key64([in_log, device or ""])
-        return Scene(
-            user_id=user_id,
-            shelf_name=shelf,
-            shelf=SHELVES.get(shelf, SHELVES[DEFAULT]),
-            log_shelf=in_log,
-            shelf_code=int(codes[0]),
-            device=device,
-            device_code=int(codes[1]) if device else 0,
-            at=self._clock() if at is None else at,
-        )
+    def _try(self, course: Course, part: str, work: Callable[[], T], stage: str | None = None) -> T:
+        """`work()` of a part that may fail or be slow.
 
-    def _read(self, scene: Scene, item_ids: Sequence[str]) -> Read:
-        read = self._breakers.call("store", lambda: self._store.read(scene.user_id, item_ids, scene.at))
+        Raises:
+            PartDown: it failed, is left alone, or the request has no time left for it.
+        """
+        stage = stage or part
+        try:
+            if not course.may_begin(stage):
+                raise PartDown(part, "is left out: the time of the request is nearly up")
+            with course.stage(stage):
+                return self._breakers.call(part, work, course.limit)
+        except PartDown:
+            course.down.append(stage)
+            raise
+
+    def _read(self, scene: Scene, item_ids: Sequence[str], course: Course) -> Read:
+        read = self._try(course, "store", lambda: self._store.read(scene.user_id, item_ids, scene.at))
         self._position = max(self._position, read.position)
         return read
 
-    def _rank(self, bundle: ServingBundle, scene: Scene) -> Ranked:
+    def _rank(self, bundle: ServingBundle, scene: Scene, course: Course) -> Ranked:
         """Candidates of the best rung that answers, scored where that is possible."""
         read: Read | None = None
         rung: Rung = "full"
+        dropped: Mapping[str, int]
         try:
-            pool, read, dropped = self._retrieved(bundle, scene)
+            pool, read, dropped = self._retrieved(bundle, scene, course)
             self._pools.put(bundle.bundle_id, scene.user_id, scene.shelf_name, pool)
         except PartDown:
-            cached = self._pools.get(bundle.bundle_id, scene.user_id, scene.shelf_name)
-            rung = "cached" if cached is not None else "trending"
-            pool, dropped = self._filtered(bundle, scene, cached or trending(bundle, scene.shelf_name), None)
+            rung, pool, dropped = self._remembered(bundle, scene)
             try:
-                read = self._read(scene, bundle.catalogue.ids(pool.rows))
+                read = self._read(scene, bundle.catalogue.ids(pool.rows), course)
             except PartDown:
                 read = None
-        in_order = -np.arange(len(pool), dtype=np.float64)  # the pool is ordered best first
-        unscored = Ranked(rung, read.position if read else self._position, pool, in_order, dropped=dropped)
+        ranked = _in_order(rung, read.position if read else self._position, pool, dropped)
         if read is None or not len(pool):
-            return unscored
-        features = _features(scene, read)
+            return ranked
+        with course.stage("features"):
+            ranked.features = features = scene.features(read)
         try:
-            predictions = self._breakers.call("ranker", lambda: bundle.ranker.predict(features))
-            scores = value(predictions.columns())
+            scores = value(self._try(course, "ranker", lambda: bundle.ranker.predict_only(features, VALUE)))
             if not np.isfinite(scores).all():
                 raise PartDown("ranker", "predicts values that are not finite")
         except PartDown:
-            unscored.rung = "no_ranker" if rung == "full" else rung
-            unscored.features = features
-            return unscored
-        return Ranked(rung, read.position, pool, scores, predictions, features, dropped)
+            ranked.rung = "no_ranker" if rung == "full" else rung
+            return ranked
+        ranked.scores, ranked.is_scored = scores, True
+        return ranked
 
-    def _retrieved(self, bundle: ServingBundle, scene: Scene) -> tuple[Pool, Read, Mapping[str, int]]:
+    def _retrieved(self, bundle: ServingBundle, scene: Scene, course: Course) -> tuple[Pool, Read, Mapping[str, int]]:
         """Filtered candidates for the history of the very read that brings their features."""
-        read = self._read(scene, bundle.catalogue.item_id[:1])  # any item: the tower looks at what all rows share
+        read = self._read(scene, bundle.catalogue.item_id[:1], course)  # any item: the tower looks at what rows share
         for _ in range(READS):
             before = read
-            found = self._breakers.call("index", functools.partial(retrieve, bundle, _ask(scene, before)))
+            found = self._try(course, "index", functools.partial(retrieve, bundle, scene.ask(before)))
             pool, dropped = self._filtered(bundle, scene, found, before)
-            read = self._read(scene, bundle.catalogue.ids(pool.rows))
+            read = self._read(scene, bundle.catalogue.ids(pool.rows), course)
             if read.position == before.position or _same_history(read, before):
                 break
         return pool, read, dropped
 
+    def _remembered(self, bundle: ServingBundle, scene: Scene) -> tuple[Rung, Pool, Mapping[str, int]]:
+        """What was retrieved for this user before, or else what is trending; from memory."""
+        cached = self._pools.get(bundle.bundle_id, scene.user_id, scene.shelf_name)
+        pool, dropped = self._filtered(bundle, scene, cached or trending(bundle, scene.shelf_name), None)
+        return ("cached" if cached is not None else "trending"), pool, dropped
+
     def _filtered(
         self, bundle: ServingBundle, scene: Scene, pool: Pool, history: Read | None
     ) -> tuple[Pool, Mapping[str, int]]:
-        seen = (
-            seen_items(history.history_item_keys, history.history_kinds)
-            if history is not None
-            else np.empty(0, dtype=np.int64)
-        )
-        audience = Audience(scene.shelf, scene.at, seen=seen)
-        reasons = dropped_by(bundle.catalogue.candidates.take(pool.rows), audience)
+        reasons = dropped_by(bundle.catalogue.candidates.take(pool.rows), scene.audience(history))
         kept = np.flatnonzero(reasons == "")
         dropped = Counter(reasons[reasons != ""].tolist()) if len(kept) < len(pool) else {}
         return pool.take(kept[:MAX_ITEMS]), dropped
 
-    def _slate(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int) -> np.ndarray:
+    def _slate(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int, course: Course) -> Slate:
+        """The k to show, with the predictions and reasons that only they need."""
         rows = ranked.pool.rows
-        groups = {
-            "creator": bundle.catalogue.candidates.creator_key[rows],
-            "category": bundle.catalogue.category_key[rows],
-        }
-        return select(ranked.scores, bundle.catalogue.candidates.item_key[rows], k, groups, scene.shelf.caps)
-
-    def _reasons(self, bundle: ServingBundle, ranked: Ranked, slate: np.ndarray) -> list[str]:
-        of_source = [ranked.pool.reason(i) for i in slate.tolist()]
-        if ranked.predictions is None or ranked.features is None or not slate.size:
-            return of_source
-        shown = ranked.features[slate]
-        try:
-            reasons = self._breakers.call("ranker", lambda: bundle.ranker.explain(shown))
-        except PartDown:
-            return of_source
-        rows = ranked.pool.rows[slate].tolist()
-        return [_named(reason, bundle.catalogue.category[row]) for reason, row in zip(reasons, rows, strict=True)]
-
-    def _log_slate(
-        self, bundle: ServingBundle, scene: Scene, ranked: Ranked, slate: np.ndarray, request_id: str
-    ) -> None:
-        chosen, predictions = slate.tolist(), ranked.predictions
-        self._log(
-            bundle,
-            scene,
-            request_id,
+        with course.stage("slate"):
+            groups = {
+                "creator": bundle.catalogue.candidates.creator_key[rows],
+                "category": bundle.catalogue.category_key[rows],
+            }
+            chosen = select(ranked.scores, bundle.catalogue.candidates.item_key[rows], k, groups, scene.shelf.caps)
+        slate = Slate(
             rung=ranked.rung,
             position=ranked.position,
-            item_id=bundle.catalogue.ids(ranked.pool.rows[slate]),
-            source=[ranked.pool.source_of(i) for i in chosen],
-            score=ranked.scores[slate].tolist(),
-            p_click=predictions.p_click[slate].tolist() if predictions else [None] * len(chosen),
-            watch_seconds=predictions.watch_seconds[slate].tolist() if predictions else [None] * len(chosen),
-            features=ranked.features[slate] if ranked.features is not None else None,
+            pool=ranked.pool.take(chosen),
+            scores=ranked.scores[chosen],
+            features=ranked.features[chosen] if ranked.features is not None else None,
+            predictions=None,
+            reasons=[ranked.pool.reason(i) for i in chosen.tolist()],
+        )
+        if ranked.is_scored and len(chosen):
+            self._explain(bundle, slate, course)
+        course.bundle, course.rung, course.candidates = bundle.bundle_id, slate.rung, len(rows)
+        course.dropped, course.features, course.predictions = ranked.dropped or {}, slate.features, slate.predictions
+        return slate
+
+    def _explain(self, bundle: ServingBundle, slate: Slate, course: Course) -> None:
+        """Add each place's predictions, and a reason in words that is true of it."""
+        shown = slate.features
+        assert shown is not None
+        try:
+            slate.predictions = self._try(course, "ranker", lambda: bundle.ranker.predict(shown), "shown")
+            reasons = self._try(course, "ranker", lambda: bundle.ranker.explain(shown), "reasons")
+        except PartDown:
+            return
+        categories = [bundle.catalogue.category[row] for row in slate.pool.rows.tolist()]
+        slate.reasons = [_named(reason, name) for reason, name in zip(reasons, categories, strict=True)]
+
+    def _answer(self, bundle: ServingBundle, scene: Scene, slate: Slate, course: Course) -> RecommendResponse:
+        """The response, once the slate is in the served log."""
+        n, predictions = len(slate.pool), slate.predictions
+        ids = bundle.catalogue.ids(slate.pool.rows)
+        clicks: list[Any] = predictions.p_click.tolist() if predictions else [None] * n
+        seconds: list[Any] = predictions.watch_seconds.tolist() if predictions else [None] * n
+        sources = [slate.pool.source_of(i) for i in range(n)]
+        scores = slate.scores.tolist()
+        with course.stage("log"):
+            self._log(
+                bundle,
+                scene,
+                course.request_id,
+                rung=slate.rung,
+                position=slate.position,
+                item_id=ids,
+                source=sources,
+                score=scores,
+                p_click=clicks,
+                watch_seconds=seconds,
+                features=slate.features,
+            )
+        items = [
+            RecommendedItem.model_construct(
+                item_id=written(item_id, bundle.facts.id_type),
+                score=score,
+                p_click=p_click,
+                expected_watch_seconds=watch_seconds,
+                source=source,
+                reason=reason,
+            )
+            for item_id, score, p_click, watch_seconds, source, reason in zip(
+                ids, scores, clicks, seconds, sources, slate.reasons, strict=True
+            )
+        ]
+        return RecommendResponse.model_construct(
+            request_id=course.request_id,
+            bundle=bundle.bundle_id,
+            position=slate.position,
+            rung=slate.rung,
+            items=items,
         )
 
     def _log(self, bundle: ServingBundle, scene: Scene, request_id: str, **rows: Any) -> None:
@@ -388,6 +416,11 @@ class Recommender:
                 log.error("the served log cannot be written (%s): free some disk", error.strerror or error)
 
 
+def _in_order(rung: Rung, position: int, pool: Pool, dropped: Mapping[str, int]) -> Ranked:
+    """A pool without scores of a ranker, in its own order."""
+    return Ranked(rung, position, pool, -np.arange(len(pool), dtype=np.float64), dropped=dropped)
+
+
 def _row(event: Event, now: int, utc_offset_ms: int) -> dict[str, Any]:
     """An event as the store takes it: EVENT_SCHEMA without the position, which the store gives."""
     occurred_at = now if event.occurred_at is None else event.occurred_at
@@ -412,32 +445,3 @@ def _same_history(left: Read, right: Read) -> bool:
     return np.array_equal(left.history_item_keys, right.history_item_keys) and np.array_equal(
         left.history_kinds, right.history_kinds
     )
-
-
-def _ask(scene: Scene, read: Read) -> Ask:
-    """What the candidate sources are asked, from the read that brought the history."""
-    every = len(scene.shelf.item_types) == len(ITEM_TYPES)
-    seen = seen_items(read.history_item_keys, read.history_kinds)
-    return Ask(
-        at=scene.at,
-        shelf=scene.shelf_name,
-        item_keys=read.history_item_keys,
-        kinds=read.history_kinds,
-        occurred_at=read.history_occurred_at,
-        features=_features(scene, read)[0],
-        seen=seen[:0] if scene.shelf.again else seen,
-        item_types=() if every else scene.shelf.item_types,
-    )
-
-
-def _features(scene: Scene, read: Read) -> np.ndarray:
-    """float32[k, F] of a read; every place of a slate is ranked as if it were the first."""
-    n = len(read.aggregates)
-    context = Context(
-        as_of=np.full(n, scene.at, dtype=np.int64),
-        shelf=np.full(n, scene.shelf_code, dtype=np.int64),
-        device=np.full(n, scene.device_code, dtype=np.int64),
-        slot=np.zeros(n, dtype=np.int64),
-        item=read.item,
-    )
-    return derive(read.aggregates, context)

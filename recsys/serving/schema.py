@@ -92,11 +92,20 @@ class Context(_Request):
     at: Instant | None = None
 
 
+class Blocked(_Request):
+    """What this person never wants to see."""
+
+    item_ids: list[Id] = Field(default=[], max_length=MAX_ITEMS)
+    creator_ids: list[Id] = Field(default=[], max_length=MAX_ITEMS)
+
+
 class RecommendRequest(_Request):
     user_id: Id
     shelf: Text = Field(default=DEFAULT, description=f"{', '.join(SHELVES)}, or a shelf of the source's log")
     k: int = Field(default=10, ge=1, le=MAX_K)
     context: Context = Context()
+    consent: bool = Field(default=True, description="false: nothing personal is read and no name is logged")
+    blocked: Blocked = Blocked()
 
 
 class FeaturesRequest(_Request):

@@ -15,7 +15,8 @@ from recsys.lake import Lake
 from recsys.registry import Bundle, Registry
 from recsys.retrieval.item_index import IndexedItems, MilvusIndex
 from recsys.retrieval.milvus_server import ensure_milvus
-from recsys.serving.bundle import BundleRefused, ChampionWatch, ServingBundle, load
+from recsys.serving.bundle import BundleRefused, ServingBundle, load
+from recsys.serving.bundles import BundleWatch
 from tests.serving.world import World
 
 
@@ -44,7 +45,7 @@ def altered(registry: Registry, bundle: Bundle, folder: Path, **facts: str) -> B
 def test_a_promoted_bundle_takes_over_and_a_rollback_brings_the_old_one_back(
     world: World, registry: Registry, milvus: MilvusIndex
 ) -> None:
-    watch = ChampionWatch(registry, loading(registry, milvus))  # type: ignore[arg-type]
+    watch = BundleWatch(registry, loading(registry, milvus))  # type: ignore[arg-type]
     before = watch.current
     assert before.bundle_id == world.champion.bundle_id and not watch.look()
     registry.promote(world.other.bundle_id)
@@ -63,7 +64,7 @@ def test_the_watch_follows_by_itself(world: World, registry: Registry) -> None:
             adopted.set()
         return loaded
 
-    watch = ChampionWatch(registry, noted)
+    watch = BundleWatch(registry, noted)
     watch.start(seconds=0.05)
     registry.promote(world.other.bundle_id)
     assert adopted.wait(20)
@@ -75,7 +76,7 @@ def test_the_watch_follows_by_itself(world: World, registry: Registry) -> None:
 def test_a_bundle_that_does_not_fit_is_refused_and_the_old_one_stays(
     world: World, registry: Registry, milvus: MilvusIndex, tmp_path: Path, damage: str
 ) -> None:
-    watch = ChampionWatch(registry, loading(registry, milvus))  # type: ignore[arg-type]
+    watch = BundleWatch(registry, loading(registry, milvus))  # type: ignore[arg-type]
     if damage == "collection":
         held = milvus.read(world.champion.facts.collection)
         others = IndexedItems.of(held.item_ids, held.item_types, held.vectors[::-1])
@@ -115,12 +116,12 @@ def test_a_bundle_whose_collection_was_dropped_can_still_be_rolled_back_to(
 
 def test_a_bundle_of_other_features_than_the_store_holds_is_refused(registry: Registry) -> None:
     with pytest.raises(BundleRefused, match="online store holds older"):
-        ChampionWatch(registry, loading(registry, None, held="older"))  # type: ignore[arg-type]
+        BundleWatch(registry, loading(registry, None, held="older"))  # type: ignore[arg-type]
 
 
 def test_without_a_champion_there_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(BundleRefused, match="run `make run` first"):
-        ChampionWatch(Registry(tmp_path), lambda bundle: load(bundle, None, "f", Registry(tmp_path)))
+        BundleWatch(Registry(tmp_path), lambda bundle: load(bundle, None, "f", Registry(tmp_path)))
 
 
 def test_a_bundle_serves_its_own_embeddings_while_milvus_is_away(world: World, registry: Registry) -> None:

@@ -22,23 +22,13 @@ from recsys.retrieval.item_index import ItemIndexUnavailable
 from recsys.serving import served_log
 from recsys.serving.breakers import Breakers
 from recsys.serving.bundle import ServingBundle
+from recsys.serving.bundles import Fixed
+from recsys.serving.course import Course
 from recsys.serving.pipeline import PARTS, Recommender, Unavailable
 from recsys.serving.schema import BadRequest, EventsRequest, FeaturesRequest, RecommendRequest
 from recsys.serving.schema import Context as Where
 from recsys.serving.served_log import ServedLog
 from tests.serving.world import World
-
-
-class Fixed:
-    """A bundle in service that never changes."""
-
-    refused = None
-
-    def __init__(self, current: ServingBundle) -> None:
-        self.current = current
-
-    def close(self) -> None:
-        pass
 
 
 class Broken:
@@ -89,6 +79,33 @@ def test_every_shelf_answers_with_its_own_kinds_best_score_first(recommender: Re
 def test_a_stranger_gets_a_real_slate(recommender: Recommender) -> None:
     answer = recommender.recommend(RecommendRequest(user_id="nobody ever seen", k=10))
     assert answer.rung == "full" and len(answer.items) == 10
+
+
+def test_what_a_person_blocks_is_not_shown(recommender: Recommender, world: World) -> None:
+    items = world.simulator.items()
+    creator = dict(zip(items["item_id"].to_pylist(), items["creator_id"].to_pylist(), strict=True))
+    asked = {"user_id": world.user_ids[3], "k": 20}
+    first = [str(item.item_id) for item in recommender.recommend(RecommendRequest(**asked)).items]
+    blocked = {"item_ids": first[:1], "creator_ids": [creator[first[1]]]}
+    course = Course()
+    second = recommender.recommend(RecommendRequest(**asked, blocked=blocked), course)
+    shown = [str(item.item_id) for item in second.items]
+    assert len(shown) == 20 and first[0] not in shown and creator[first[1]] not in {creator[item] for item in shown}
+    assert course.dropped["blocked"] >= 2
+
+
+def test_without_consent_nothing_personal_is_read_or_logged(
+    world: World, store: OnlineStore, bundle: ServingBundle
+) -> None:
+    recommender = over(store, bundle, world, "no_consent")
+    at = Where(at=world.simulator_end)
+    person = recommender.recommend(RecommendRequest(user_id=world.user_ids[4], context=at))
+    nobody = recommender.recommend(RecommendRequest(user_id=world.user_ids[4], context=at, consent=False))
+    stranger = recommender.recommend(RecommendRequest(user_id="never seen", context=at))
+    assert nobody.items == stranger.items != person.items
+    recommender.close()
+    rows = served_log.read(served_log.segments(world.settings.home / "no_consent")).to_pylist()
+    assert {row["user_id"] for row in rows if row["request_id"] == nobody.request_id} == {""}
 
 
 def test_an_unknown_shelf_is_refused_with_those_there_are(recommender: Recommender) -> None:
@@ -179,7 +196,7 @@ def test_rows_of_features_calls_are_served_rows_and_replay_too(
     user, at = world.user_ids[14], world.simulator_end
     slate = recommender.recommend(RecommendRequest(user_id=user, k=3, context=Where(at=at)))
     asked = [*world.item_ids[:20], "an item nobody knows"]
-    read = recommender.features(FeaturesRequest(user_id=user, item_ids=asked, at=at), "r-features")
+    read = recommender.features(FeaturesRequest(user_id=user, item_ids=asked, at=at), Course("r-features"))
     recommender.record_events(EventsRequest(events=[{"kind": "like", "user_id": user, "item_id": asked[0]}]))
     recommender.close()
     table = served_log.read(served_log.segments(world.settings.home / "features_replayed"))
@@ -216,9 +233,8 @@ def test_predictions_that_are_not_finite_never_reach_a_slate(
         def __init__(self, ranker: Any) -> None:
             self.ranker = ranker
 
-        def predict(self, features: np.ndarray) -> Any:
-            predictions = self.ranker.predict(features)
-            return dataclasses.replace(predictions, score=np.full(len(features), np.nan))
+        def predict_only(self, features: np.ndarray, names: Any) -> Any:
+            return {name: np.full(len(features), np.nan) for name in names}
 
     recommender = over(store, dataclasses.replace(bundle, ranker=Nan(bundle.ranker)), world, "nan")
     assert recommender.recommend(RecommendRequest(user_id=world.user_ids[8], k=5)).rung == "no_ranker"

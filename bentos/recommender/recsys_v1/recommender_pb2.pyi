@@ -14,17 +14,29 @@ class Context(_message.Message):
     at: int
     def __init__(self, device: _Optional[str] = ..., at: _Optional[int] = ...) -> None: ...
 
+class Blocked(_message.Message):
+    __slots__ = ("item_ids", "creator_ids")
+    ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
+    CREATOR_IDS_FIELD_NUMBER: _ClassVar[int]
+    item_ids: _containers.RepeatedScalarFieldContainer[str]
+    creator_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, item_ids: _Optional[_Iterable[str]] = ..., creator_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class RecommendRequest(_message.Message):
-    __slots__ = ("user_id", "shelf", "k", "context")
+    __slots__ = ("user_id", "shelf", "k", "context", "consent", "blocked")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     SHELF_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    CONSENT_FIELD_NUMBER: _ClassVar[int]
+    BLOCKED_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     shelf: str
     k: int
     context: Context
-    def __init__(self, user_id: _Optional[str] = ..., shelf: _Optional[str] = ..., k: _Optional[int] = ..., context: _Optional[_Union[Context, _Mapping]] = ...) -> None: ...
+    consent: bool
+    blocked: Blocked
+    def __init__(self, user_id: _Optional[str] = ..., shelf: _Optional[str] = ..., k: _Optional[int] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., consent: _Optional[bool] = ..., blocked: _Optional[_Union[Blocked, _Mapping]] = ...) -> None: ...
 
 class RecommendedItem(_message.Message):
     __slots__ = ("item_id", "score", "p_click", "expected_watch_seconds", "source", "reason")

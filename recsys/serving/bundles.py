@@ -1,0 +1,169 @@
+"""Which bundle answers whom: the champion, and a challenger tried on a share of the users.
+
+A worker asks the registry every second. A new bundle is loaded, held against the online store and the item index and
+tried once, all beside those in service; only then it takes its place, by one reference. One that does not pass is
+refused and named, and the old one stays.
+
+A canary answers its share of the users itself. A shadow ranks for its share too, but the champion's answer is given:
+what they differ in is told to whoever listens. Who belongs to a share is fixed by the user's id and the challenger's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+import xxhash
+
+from recsys.registry import Bundle, Registry, RegistryError, Traffic
+from recsys.serving.bundle import BundleRefused, ServingBundle
+from recsys.serving.course import Role
+
+POLL_SECONDS: Final = 1.0
+log = logging.getLogger("recsys.serving")
+
+
+class Choice(NamedTuple):
+    """The bundle that answers, and one that ranks unseen beside it."""
+
+    bundle: ServingBundle
+    role: Role = "champion"
+    shadow: ServingBundle | None = None
+
+
+class Bundles(Protocol):
+    """Who knows the bundles in service."""
+
+    @property
+    def current(self) -> ServingBundle:
+        """The champion."""
+        ...
+
+    @property
+    def refused(self) -> str | None:
+        """Why the registry's champion or challenger is not in service, None when all are."""
+        ...
+
+    def of(self, user_id: str) -> Choice:
+        """The bundle that answers this user."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Fixed:
+    """One bundle that never changes."""
+
+    refused = None
+
+    def __init__(self, current: ServingBundle) -> None:
+        self.current = current
+
+    def of(self, user_id: str) -> Choice:
+        return Choice(self.current)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class _InService(NamedTuple):
+    """What a request reads once."""
+
+    champion: ServingBundle
+    challenger: ServingBundle | None = None
+    traffic: Traffic = Traffic()
+
+
+def share_of(user_id: str, bundle_id: str) -> float:
+    """Where a user stands among all, in [0, 1), for one challenger: even, and new with every challenger."""
+    return xxhash.xxh3_64_intdigest(f"{bundle_id}:{user_id}".encode()) / 2**64
+
+
+class BundleWatch:
+    """Holds the bundles in service and follows the registry."""
+
+    def __init__(self, registry: Registry, loading: Callable[[Bundle], ServingBundle]) -> None:
+        self._registry = registry
+        self._loading = loading
+        self._refused: dict[str, str] = {}  # bundle -> why; it never changes, so it is not tried again
+        self._wanted: tuple[str | None, ...] = ()
+        self._stop = threading.Event()
+        champion = registry.champion()
+        if champion is None:
+            raise BundleRefused("no bundle yet: run `make run` first")
+        self._now = _InService(loading(champion))
+        self._thread = threading.Thread(target=self._watch, name="bundles", daemon=True)
+
+    def start(self, seconds: float = POLL_SECONDS) -> None:
+        """Follow the registry from now on, in a thread of its own."""
+        self._seconds = seconds
+        self._thread.start()
+
+    @property
+    def current(self) -> ServingBundle:
+        return self._now.champion
+
+    @property
+    def refused(self) -> str | None:
+        reasons = [self._refused[bundle_id] for bundle_id in self._wanted if bundle_id in self._refused]
+        return "; ".join(reasons) or None
+
+    def of(self, user_id: str) -> Choice:
+        now = self._now
+        if now.challenger is None:
+            return Choice(now.champion)
+        place = share_of(user_id, now.challenger.bundle_id)
+        if place < now.traffic.canary:
+            return Choice(now.challenger, "canary")
+        if place < now.traffic.canary + now.traffic.shadow:
+            return Choice(now.champion, shadow=now.challenger)
+        return Choice(now.champion)
+
+    def look(self) -> bool:
+        """Adopt what the registry names; True when something in service changed."""
+        before = self._now
+        traffic = self._registry.traffic()
+        champion_id = self._registry.alias_id()
+        self._wanted = (champion_id, traffic.bundle_id)
+        self._refused = {bundle_id: why for bundle_id, why in self._refused.items() if bundle_id in self._wanted}
+        champion = self._loaded(champion_id, before) or before.champion
+        challenger = None
+        if traffic.bundle_id not in (None, champion.bundle_id) and traffic.canary + traffic.shadow > 0:
+            challenger = self._loaded(traffic.bundle_id, before)
+        self._now = _InService(champion, challenger, traffic)
+        for role, old, new in (
+            ("champion", before.champion, champion),
+            ("challenger", before.challenger, challenger),
+        ):
+            if old is not new:
+                log.info("%s is %s now", role, f"bundle {new.bundle_id}" if new else "nobody")
+        return before.champion is not champion or before.challenger is not challenger
+
+    def _loaded(self, bundle_id: str | None, before: _InService) -> ServingBundle | None:
+        """The bundle of that id, from those in service or the registry; None where there is none or it is refused."""
+        for held in (before.champion, before.challenger):
+            if held is not None and held.bundle_id == bundle_id:
+                return held
+        if bundle_id is None or bundle_id in self._refused:
+            return None
+        try:
+            return self._loading(self._registry.get(bundle_id))
+        except (BundleRefused, RegistryError) as error:
+            self._refused[bundle_id] = str(error)
+            log.error("%s; %s stays in service", error, before.champion.bundle_id)
+            return None
+
+    def close(self) -> None:
+        """Stop following."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                self.look()
+            except Exception as error:  # a registry that cannot be read now may be read in a second
+                log.error("the registry cannot be read: %s", type(error).__name__)

@@ -1,0 +1,81 @@
+"""The course of one request: the time it has, the time its stages took, and what it met on the way.
+
+A stage that needs a part which may hang or fail (the store, the index, the ranker) is not begun once too much of the
+request's time is gone: a lower rung answers in what is left. Hosts make a course for each request, end what overstays
+it (`bentos.recommender.calls`) and turn what it noted into metrics, logs and traces.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+Role = Literal["champion", "canary", "shadow"]
+
+# Share of a request's time after which a stage is not begun any more. Scoring comes late and costs most; the words of
+# the reasons are the first to go.
+BEGIN_BY: Final[Mapping[str, float]] = {"store": 0.5, "index": 0.4, "ranker": 0.6, "reasons": 0.7}
+SLOW: Final = 1 / 3  # a part that took more than this share of the time counts as failed for its circuit breaker
+
+
+class Stage(NamedTuple):
+    """One stage, by `time.perf_counter`."""
+
+    name: str
+    began: float
+    seconds: float
+
+
+@dataclass
+class Course:
+    """One request under way. Used by one thread at a time."""
+
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    seconds: float | None = None  # the time it has; None: as long as it takes (batch, warming, replays of the past)
+    began: float = field(default_factory=time.perf_counter)
+    stages: list[Stage] = field(default_factory=list)
+    within: tuple[str, float] | None = None  # the stage under way and when it began
+    # what was met, for whoever watches
+    role: Role = "champion"
+    bundle: str = ""
+    rung: str = ""
+    candidates: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)  # filter -> candidates it dropped
+    down: list[str] = field(default_factory=list)  # parts that were done without
+    features: np.ndarray | None = None  # float32[k, F], of the rows shown
+    predictions: Any = None  # recsys.ranking.ranker.Predictions of the rows shown
+
+    def may_begin(self, stage: str) -> bool:
+        """Whether enough time is left for a stage."""
+        if self.seconds is None:
+            return True
+        return time.perf_counter() - self.began < BEGIN_BY.get(stage, 1.0) * self.seconds
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds after which a part counts as slow."""
+        return None if self.seconds is None else SLOW * self.seconds
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage."""
+        began = time.perf_counter()
+        self.within = (name, began)
+        try:
+            yield
+        finally:
+            self.within = None
+            self.stages.append(Stage(name, began, time.perf_counter() - began))
+
+    def tell(self, other: Course) -> None:
+        """Take over what the course met that answered in this one's place."""
+        self.role, self.bundle, self.rung = other.role, other.bundle, other.rung
+        self.candidates, self.dropped = other.candidates, other.dropped
+        self.features, self.predictions = other.features, other.predictions
+        self.down = [*self.down, *other.down]

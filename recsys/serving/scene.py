@@ -1,0 +1,122 @@
+"""What one request asks, made ready: who, where, when; and what a read of the store means there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recsys.events import ITEM_TYPES, key64
+from recsys.features.derive import Context, derive
+from recsys.features.store import Read
+from recsys.policy.filters import Audience, seen_items
+from recsys.policy.shelves import DEFAULT, SHELVES, Shelf
+from recsys.retrieval.sources import Ask
+from recsys.serving.bundle import ServingBundle
+from recsys.serving.schema import BadRequest, RecommendRequest
+
+NOBODY = ""  # who is read and logged for a person who did not consent: no history, no name
+_NO_KEYS = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Who, on which shelf, on what device, at which instant."""
+
+    user_id: str
+    shelf_name: str
+    shelf: Shelf
+    log_shelf: str  # the shelf as the log that trained the ranker calls it
+    shelf_code: int  # its key64
+    device: str | None
+    device_code: int
+    at: int  # UTC ms
+    blocked_items: np.ndarray = field(default_factory=lambda: _NO_KEYS)  # int64 keys
+    blocked_creators: np.ndarray = field(default_factory=lambda: _NO_KEYS)
+
+    @classmethod
+    def of(cls, bundle: ServingBundle, request: RecommendRequest, now: int) -> Scene:
+        """The scene of a request.
+
+        Raises:
+            BadRequest: a shelf that neither the policy nor the bundle's log knows.
+        """
+        blocked = request.blocked
+        return cls.at_shelf(
+            bundle,
+            request.user_id if request.consent else NOBODY,
+            now if request.context.at is None else request.context.at,
+            request.shelf,
+            request.context.device,
+            key64(blocked.item_ids) if blocked.item_ids else _NO_KEYS,
+            key64(blocked.creator_ids) if blocked.creator_ids else _NO_KEYS,
+        )
+
+    @classmethod
+    def at_shelf(
+        cls,
+        bundle: ServingBundle,
+        user_id: str,
+        at: int,
+        shelf: str = DEFAULT,
+        device: str | None = None,
+        blocked_items: np.ndarray = _NO_KEYS,
+        blocked_creators: np.ndarray = _NO_KEYS,
+    ) -> Scene:
+        """A scene of its parts; `shelf` may be one of the log's own."""
+        if shelf not in SHELVES and shelf not in bundle.log_shelves:
+            known = ", ".join(dict.fromkeys([*SHELVES, *bundle.log_shelves]))
+            raise BadRequest(f"shelf: must be one of {known}")
+        # a log with shelves of its own (KuaiRand's tabs) taught the ranker those: ours stands for its busiest
+        in_log = shelf if shelf in bundle.log_shelves or not bundle.log_shelves else bundle.log_shelves[0]
+        codes = key64([in_log, device or ""])
+        return cls(
+            user_id=user_id,
+            shelf_name=shelf,
+            shelf=SHELVES.get(shelf, SHELVES[DEFAULT]),
+            log_shelf=in_log,
+            shelf_code=int(codes[0]),
+            device=device,
+            device_code=int(codes[1]) if device else 0,
+            at=at,
+            blocked_items=blocked_items,
+            blocked_creators=blocked_creators,
+        )
+
+    def features(self, read: Read) -> np.ndarray:
+        """float32[k, F] of a read; every place of a slate is ranked as if it were the first."""
+        n = len(read.aggregates)
+        context = Context(
+            as_of=np.full(n, self.at, dtype=np.int64),
+            shelf=np.full(n, self.shelf_code, dtype=np.int64),
+            device=np.full(n, self.device_code, dtype=np.int64),
+            slot=np.zeros(n, dtype=np.int64),
+            item=read.item,
+        )
+        return derive(read.aggregates, context)
+
+    def ask(self, read: Read) -> Ask:
+        """What the candidate sources are asked, from the read that brought the history."""
+        every = len(self.shelf.item_types) == len(ITEM_TYPES)
+        seen = seen_items(read.history_item_keys, read.history_kinds)
+        return Ask(
+            at=self.at,
+            shelf=self.shelf_name,
+            item_keys=read.history_item_keys,
+            kinds=read.history_kinds,
+            occurred_at=read.history_occurred_at,
+            features=self.features(read)[0],
+            seen=seen[:0] if self.shelf.again else seen,
+            item_types=() if every else self.shelf.item_types,
+        )
+
+    def audience(self, history: Read | None) -> Audience:
+        """For whom candidates are filtered; without a history nothing counts as seen."""
+        seen = seen_items(history.history_item_keys, history.history_kinds) if history is not None else _NO_KEYS
+        return Audience(
+            self.shelf,
+            self.at,
+            seen=seen,
+            blocked_items=self.blocked_items,
+            blocked_creators=self.blocked_creators,
+        )
