@@ -34,7 +34,7 @@ def view(entity: Entity) -> FeatureView:
 
 
 def ours(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
-    columns = (column[:rows] for column in world.rows)
+    columns = (column[:rows] for column in world.rows[:4])
     return sweep.point_in_time(world.log, world.items, *columns, program=compile_program((view(entity),)))
 
 
@@ -50,7 +50,7 @@ def values(world: ZipfWorld) -> dict[str, np.ndarray]:
 
 def keyed(world: ZipfWorld, entity: Entity, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Events' keys, and the rows' keys, positions, instants."""
-    users, items, positions, as_of = (column[:rows] for column in world.rows)
+    users, items, positions, as_of = (column[:rows] for column in world.rows[:4])
     is_user = entity == USER
     return (world.log.user_key if is_user else world.log.item_key), users if is_user else items, positions, as_of
 

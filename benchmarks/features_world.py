@@ -12,6 +12,7 @@ from recsys.features.log import EventLog, Items, items_from_table
 
 START = 1_700_000_000_000
 SLATE = 10
+SHELVES = ("feed", "podcasts", "playlists")
 
 
 class ZipfWorld(NamedTuple):
@@ -19,7 +20,7 @@ class ZipfWorld(NamedTuple):
     items: Items
     item_table: pa.Table
     user_keys: np.ndarray
-    rows: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # users, items, positions, as_of of the impressions
+    rows: tuple[np.ndarray, ...]  # users, items, positions, as_of, shelves of the impressions
 
 
 def zipf_world(users: int, items: int, events: int, *, days: int = 30, late: float = 0.02, seed: int = 1) -> ZipfWorld:
@@ -43,6 +44,7 @@ def zipf_world(users: int, items: int, events: int, *, days: int = 30, late: flo
     shown = np.repeat(np.sort(rng.integers(START, START + days * DAY_MS, slates)), SLATE)
     user = np.repeat(key64(f"u{i}" for i in range(users))[rng.integers(0, users, slates)], SLATE)
     item = key64(f"i{i}" for i in range(items))[(rng.zipf(1.2, len(shown)) - 1) % items]
+    shelf = np.repeat(key64(SHELVES)[rng.integers(0, len(SHELVES), slates)], SLATE)
     kinds = rng.choice([KINDS[k] for k in ("click", "play", "long_view", "skip", "like")], len(shown))
     occurred = np.concatenate([shown, shown + rng.integers(1_000, 60_000, len(shown))])
     lateness = np.where(rng.random(len(occurred)) < late, rng.integers(0, 3 * DAY_MS, len(occurred)), 0)
@@ -58,10 +60,11 @@ def zipf_world(users: int, items: int, events: int, *, days: int = 30, late: flo
         items_of,
         attributes.category_key,
         attributes.creator_key,
+        np.tile(shelf, 2)[order],
         occurred[order],
         received[order],
         np.where(kind == KINDS["play"], rng.integers(0, 60_000, len(order)), 0),
     )
     before = np.concatenate([np.zeros(1, np.int64), log.position])
     positions = before[np.searchsorted(log.received_at, shown, side="left")]
-    return ZipfWorld(log, catalogue, table, user[::SLATE], (user, item, positions, shown))
+    return ZipfWorld(log, catalogue, table, user[::SLATE], (user, item, positions, shown, shelf))

@@ -29,8 +29,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.features_world import ZipfWorld, zipf_world
-from recsys.events import DAY_MS, HOUR_MS
+from benchmarks.features_world import SHELVES, ZipfWorld, zipf_world
+from recsys.events import DAY_MS, HOUR_MS, key64
 from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
@@ -41,19 +41,19 @@ from recsys.features.store import OnlineStore
 from recsys.features.store_lmdb import LmdbJournal
 
 USERS, ITEMS, SLATE = 3_000, 800, 40
-HEADER = np.dtype([("user", "i4"), ("position", "i8"), ("as_of", "i8")])
+HEADER = np.dtype([("user", "i4"), ("position", "i8"), ("as_of", "i8"), ("shelf", "i4")])
 FRAME = HEADER.itemsize + SLATE * 4 + SLATE * len(FEATURES) * 4
 
 
 def offline(world: ZipfWorld, rows: int) -> Iterator[tuple[str, int, Parity]]:
     """Each runner of the past against the replay."""
-    users, items, positions, as_of = (column[:rows] for column in world.rows)
-    truth = replayed(world.log, world.items, users, items, positions, as_of)
+    users, items, _, as_of, shelves = asked = tuple(column[:rows] for column in world.rows)
+    truth = replayed(world.log, world.items, *asked)
     zero = np.zeros(len(users), np.int64)
-    context = Context(as_of, zero, zero, zero, world.items.lookup(items))
+    context = Context(as_of, shelves, zero, zero, world.items.lookup(items))
     floats = derive(truth, context)
     for threads in (1, 3):
-        found = sweep.point_in_time(world.log, world.items, users, items, positions, as_of, threads=threads)
+        found = sweep.point_in_time(world.log, world.items, *asked, threads=threads)
         yield f"sweep, {threads} threads: aggregates", len(users), compare_arrays(found, truth, AGGREGATES)
         yield (
             f"sweep, {threads} threads: features",
@@ -63,10 +63,10 @@ def offline(world: ZipfWorld, rows: int) -> Iterator[tuple[str, int, Parity]]:
     from tests.features.oracle import by_hand
 
     few = np.random.default_rng(1).choice(len(users), 40, replace=False)
-    chosen = tuple(column[few] for column in (users, items, positions, as_of))
+    chosen = tuple(column[few] for column in asked)
     yield "plain Python oracle", 40, compare_arrays(by_hand(world.log, world.items, *chosen), truth[few], AGGREGATES)
     if shutil.which("java"):
-        yield "Spark local[2]: aggregates", len(users), by_spark(world, (users, items, positions, as_of), truth)
+        yield "Spark local[2]: aggregates", len(users), by_spark(world, asked, truth)
 
 
 def by_spark(world: ZipfWorld, rows: tuple[np.ndarray, ...], truth: np.ndarray) -> Parity:
@@ -75,9 +75,9 @@ def by_spark(world: ZipfWorld, rows: tuple[np.ndarray, ...], truth: np.ndarray) 
     from recsys.features.spark import ROW_COLUMNS, point_in_time
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    users, items, positions, as_of = rows
+    users, items, positions, as_of, shelves = rows
     item = world.items.lookup(items)
-    columns = (np.arange(len(users)), users, items, item.category_key, item.creator_key, positions, as_of)
+    columns = (np.arange(len(users)), users, items, item.category_key, item.creator_key, shelves, positions, as_of)
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.driver.host", "127.0.0.1")
@@ -114,7 +114,7 @@ def serve(place: str, output: str, worker: int, seed: int, begin: int, item_tabl
     """One service process: appends, changes items, and reads; every row it reads goes to its own file at once."""
     rng = np.random.default_rng(seed)
     store = OnlineStore(open_journal(place))
-    number = 0
+    number, shelf_keys = 0, key64(SHELVES)
     with open(output, "ab", buffering=0) as log:
         while True:
             clock = begin + int(time.time() * 1000) % DAY_MS * 20 + worker * 700  # clocks of workers differ
@@ -130,6 +130,7 @@ def serve(place: str, output: str, worker: int, seed: int, begin: int, item_tabl
                             "kind": kind,
                             "user_id": f"u{rng.zipf(1.2) % USERS}",
                             "item_id": f"i{rng.zipf(1.2) % ITEMS}",
+                            "shelf": SHELVES[rng.integers(len(SHELVES))],
                             "occurred_at": clock - late - int(rng.integers(0, 60_000)),
                             "watch_ms": int(rng.integers(0, 100_000)) if kind == "play" else None,
                         }
@@ -142,10 +143,12 @@ def serve(place: str, output: str, worker: int, seed: int, begin: int, item_tabl
             user, chosen = int(rng.zipf(1.2) % USERS), (rng.zipf(1.2, SLATE) - 1) % ITEMS
             # mostly now; sometimes an instant behind the log, for which tiles are gone
             as_of = clock - int(rng.choice([0, 0, 0, 0, 0, 0, 0, 20 * DAY_MS])) * int(rng.random() < 0.05)
-            read = store.read(f"u{user}", [f"i{i}" for i in chosen], as_of)
+            shelf = int(rng.integers(len(SHELVES)))
+            read = store.read(f"u{user}", [f"i{i}" for i in chosen], as_of, shelf_key=int(shelf_keys[shelf]))
             zero = np.zeros(SLATE, np.int64)
-            features = derive(read.aggregates, Context(zero + as_of, zero, zero, zero, read.item))
-            header = np.array([(user, read.position, as_of)], HEADER)
+            context = Context(zero + as_of, zero + shelf_keys[shelf], zero, zero, read.item)
+            features = derive(read.aggregates, context)
+            header = np.array([(user, read.position, as_of, shelf)], HEADER)
             log.write(header.tobytes() + chosen.astype("i4").tobytes() + features.tobytes())
 
 
@@ -209,7 +212,7 @@ def online(place: str, folder: Path, world: ZipfWorld, rows: int, kills: int) ->
                 "item_id": [f"i{i}" for i in chosen],
                 "position": np.repeat(heads["position"], SLATE),
                 "as_of": np.repeat(heads["as_of"], SLATE),
-                "log_shelf": nothing,
+                "log_shelf": np.repeat(np.array(SHELVES)[heads["shelf"]], SLATE),
                 "device": nothing,
             }
         )

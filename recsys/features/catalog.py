@@ -54,9 +54,13 @@ USER = Entity("user", ("user",))
 ITEM = Entity("item", ("item",))
 CATEGORY = Entity("category", ("category",))
 CREATOR = Entity("creator", ("creator",))
+SHELF = Entity("shelf", ("shelf",))
 USER_ITEM = Entity("user_item", ("user", "item"))
 USER_CATEGORY = Entity("user_category", ("user", "category"))
 USER_CREATOR = Entity("user_creator", ("user", "creator"))
+USER_SHELF = Entity("user_shelf", ("user", "shelf"))
+ITEM_SHELF = Entity("item_shelf", ("item", "shelf"))
+CATEGORY_SHELF = Entity("category_shelf", ("category", "shelf"))
 
 # Keys of two parts are many (a million pairs on a slice of KuaiRand): they keep lifetimes, which need no tiles.
 VIEWS: Final = (
@@ -109,6 +113,16 @@ VIEWS: Final = (
         ),
     ),
     FeatureView(USER_ITEM, (Aggregation((*RATES, LIKES, SEEN, ALL_LONG_VIEWS, SEEN_AT), (LIFETIME,)),)),
+    FeatureView(SHELF, (Aggregation(RATES, (DAY, WEEK, LIFETIME)),)),
+    FeatureView(
+        USER_SHELF,
+        (
+            Aggregation((*RATES, SKIPS, PLAYS, WATCH, SEEN_AT), (LIFETIME,)),
+            Aggregation((AFFINITY,), (WEEK,)),
+        ),
+    ),
+    FeatureView(ITEM_SHELF, (Aggregation((*RATES, SKIPS, PLAYS, WATCH), (LIFETIME,)),)),
+    FeatureView(CATEGORY_SHELF, (Aggregation(RATES, (LIFETIME,)),)),
 )
 
 AGGREGATES: Final[tuple[str, ...]] = tuple(column for view in VIEWS for column in view.columns)
@@ -295,6 +309,24 @@ FEATURE_DEFINITIONS: Final[tuple[Feature, ...]] = (
     _log("user_item_clicks_log_all", "user_item_clicks_count_all", "clicks before, log1p"),
     _log("user_item_all_long_views_log_all", "user_item_all_long_views_count_all", "long views before, log1p"),
     _since("user_item_hours_since_seen", "user_item_seen_at_latest_all", HOUR_MS, "hours since it was shown, log1p"),
+    # the shelf, and who and what is on it: what is clicked in a feed differs from what is clicked in a search
+    *_rates("shelf", "24h", ENTITY_STRENGTH, "clicks", "long_views"),
+    *_rates("shelf", "7d", ENTITY_STRENGTH, "clicks", "long_views"),
+    *_rates("shelf", "all", ENTITY_STRENGTH, "clicks", "long_views"),
+    *_rates("user_shelf", "all", PAIR_STRENGTH, "clicks", "long_views", "skips"),
+    _watch("user_shelf", "all"),
+    _log("user_shelf_impressions_log_all", "user_shelf_impressions_count_all", "impressions there ever, log1p"),
+    _log(
+        "user_shelf_affinity_log_7d",
+        "user_shelf_affinity_decayed_7d",
+        "weighted engagements there, halved every 7 days, log1p",
+        scale=1.0 / FIXED_POINT,
+    ),
+    _since("user_shelf_hours_since_seen", "user_shelf_seen_at_latest_all", HOUR_MS, "hours since, log1p"),
+    *_rates("item_shelf", "all", ENTITY_STRENGTH, "clicks", "long_views", "skips"),
+    _watch("item_shelf", "all"),
+    _log("item_shelf_impressions_log_all", "item_shelf_impressions_count_all", "impressions there ever, log1p"),
+    *_rates("category_shelf", "all", ENTITY_STRENGTH, "clicks", "long_views"),
     # the context
     Feature("hour_of_day", "modulo", ("as_of",), (HOUR_MS, 24.0, 0.0), 0.0, (0.0, 23.0), "hour of the UTC day"),
     Feature("day_of_week", "modulo", ("as_of",), (DAY_MS, 7.0, 3.0), 0.0, (0.0, 6.0), "UTC day, 0 = Monday"),

@@ -25,7 +25,7 @@ FEATURE_SCHEMA: Final = pa.schema(
         *((name, pa.float32()) for name in FEATURES),
     ]
 )
-Runner = Callable[[EventLog, Items, np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Runner = Callable[[EventLog, Items, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def impression_features(
@@ -41,11 +41,12 @@ def impression_features(
     as_of = impressions["occurred_at"].to_numpy()
     users, keys = impressions["user_key"].to_numpy(), impressions["item_key"].to_numpy()
     positions = sweep.read_positions(log, as_of)
+    shelves = names_to_keys(impressions["shelf"])
     features = derive(
-        runner(log, items, users, keys, positions, as_of),
+        runner(log, items, users, keys, positions, as_of, shelves),
         Context(
             as_of,
-            names_to_keys(impressions["shelf"]),
+            shelves,
             names_to_keys(impressions["device"]),
             pc.fill_null(impressions["slot"], -1).to_numpy().astype(np.int64),
             items.lookup(keys),
@@ -59,10 +60,16 @@ def impression_features(
 
 
 def replayed(
-    log: EventLog, items: Items, users: np.ndarray, keys: np.ndarray, positions: np.ndarray, as_of: np.ndarray
+    log: EventLog,
+    items: Items,
+    users: np.ndarray,
+    keys: np.ndarray,
+    positions: np.ndarray,
+    as_of: np.ndarray,
+    shelves: np.ndarray | None = None,
 ) -> np.ndarray:
     """`sweep.point_in_time` by the way the online store goes: every event applied, every row read from state."""
-    reads, order = sweep.rows_to_read(items, users, keys, positions, as_of)
+    reads, order = sweep.rows_to_read(items, users, keys, positions, as_of, shelves)
     out = np.empty((len(order), len(AGGREGATES)), np.int64)
     out[order] = kernel.replayed(sweep.PROGRAM, log, reads, len(AGGREGATES))
     return out

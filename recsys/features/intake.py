@@ -38,6 +38,9 @@ def entry_of(hot: Hot, event: Mapping[str, Any], received_at: int) -> Entry | st
     watch_ms = event.get("watch_ms")
     if watch_ms is not None and (not isinstance(watch_ms, int) or not 0 <= watch_ms <= DAY_MS):
         return "watch_ms is not between 0 and a day"
+    shelf = event.get("shelf")
+    if shelf is not None and (not isinstance(shelf, str) or len(shelf) > MAX_ID_LENGTH):
+        return f"shelf is not a name of at most {MAX_ID_LENGTH} characters"
     row = hot.rows.get(event["item_id"])
     if row is None:
         return "unknown item"
@@ -57,6 +60,7 @@ def entry_of(hot: Hot, event: Mapping[str, Any], received_at: int) -> Entry | st
         KINDS[event["kind"]],
         key_of(event["user_id"]),
         *item[:3],
+        key_of(shelf) if shelf else 0,
         occurred_at,
         received_at,
         watch_ms or 0,

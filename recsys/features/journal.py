@@ -11,7 +11,7 @@ import xxhash
 from recsys.features.log import EventLog
 
 ITEM_RECORD: Final = 0  # kind of a log record that carries an item's attributes
-RECORD_FIELDS: Final = 8  # kind, user, item, category, creator, occurred, received, watch: int64 each
+RECORD_FIELDS: Final = 9  # kind, user, item, category, creator, shelf, occurred, received, watch: int64 each
 
 
 class Entry(NamedTuple):

@@ -66,6 +66,7 @@ class Reads(NamedTuple):
     item_key: np.ndarray
     category_key: np.ndarray
     creator_key: np.ndarray
+    shelf_key: np.ndarray
     position: np.ndarray
     as_of: np.ndarray
 
@@ -87,7 +88,7 @@ def mix(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def part(which, user, item, category, creator):  # type: ignore[no-untyped-def]
+def part(which, user, item, category, creator, shelf):  # type: ignore[no-untyped-def]
     """The key of an event or read that an entity's part names."""
     if which == 0:
         return user
@@ -95,18 +96,20 @@ def part(which, user, item, category, creator):  # type: ignore[no-untyped-def]
         return item
     if which == 2:
         return category
-    return creator
+    if which == 3:
+        return creator
+    return shelf
 
 
 @njit(cache=True, nogil=True)
-def entity_key(views, v, user, item, category, creator):  # type: ignore[no-untyped-def]
+def entity_key(views, v, user, item, category, creator, shelf):  # type: ignore[no-untyped-def]
     """Table key of view `v`'s entity for these keys; 0 when one of them is none."""
-    a = part(views[v, V_PART_A], user, item, category, creator)
+    a = part(views[v, V_PART_A], user, item, category, creator, shelf)
     if a == 0:
         return np.int64(0)
     key = mix(v + 1, a)
     if views[v, V_PART_B] >= 0:
-        b = part(views[v, V_PART_B], user, item, category, creator)
+        b = part(views[v, V_PART_B], user, item, category, creator, shelf)
         if b == 0:
             return np.int64(0)
         key = mix(key, b)
@@ -114,11 +117,11 @@ def entity_key(views, v, user, item, category, creator):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True)
-def entity_keys(views, v, user, item, category, creator):  # type: ignore[no-untyped-def]
+def entity_keys(views, v, user, item, category, creator, shelf):  # type: ignore[no-untyped-def]
     """`entity_key` of n rows, int64[n]."""
     keys = np.empty(len(user), np.int64)
     for i in range(len(user)):
-        keys[i] = entity_key(views, v, user[i], item[i], category[i], creator[i])
+        keys[i] = entity_key(views, v, user[i], item[i], category[i], creator[i], shelf[i])
     return keys
 
 
@@ -289,7 +292,15 @@ def apply_event(program, state, log, i):  # type: ignore[no-untyped-def]
     for v in range(views):
         if not program.views[v, V_KINDS] & (np.int64(1) << kind):
             continue
-        key = entity_key(program.views, v, log.user_key[i], log.item_key[i], log.category_key[i], log.creator_key[i])
+        key = entity_key(
+            program.views,
+            v,
+            log.user_key[i],
+            log.item_key[i],
+            log.category_key[i],
+            log.creator_key[i],
+            log.shelf_key[i],
+        )
         if key == 0:
             continue
         slot = slot_of(state.keys, key)
@@ -321,8 +332,9 @@ def read_row(program, state, reads, r, instant, out):  # type: ignore[no-untyped
     exact = True
     for v in range(len(program.views)):
         key = entity_key(
-            program.views, v, reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r]
-        )
+            program.views, v, reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r],
+            reads.shelf_key[r],
+        )  # fmt: skip
         if key != 0:
             slot = slot_of(state.keys, key)
             if state.keys[slot] != 0:
@@ -343,8 +355,9 @@ def read_rows(program, state, reads, out):  # type: ignore[no-untyped-def]
         for r in range(n):
             bases[r] = -1
             key = entity_key(
-                views, v, reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r]
-            )
+                views, v, reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r],
+                reads.shelf_key[r],
+            )  # fmt: skip
             if key != 0:
                 slot = slot_of(state.keys, key)
                 if state.keys[slot] != 0:
@@ -435,8 +448,9 @@ def scan_rows(program, log, reads, rows, out):  # type: ignore[no-untyped-def]
                 if groups[g, G_TYPE] == TILED:
                     out[r, groups[g, G_OUT] : groups[g, G_OUT] + groups[g, G_COUNT]] = 0
             key = entity_key(
-                program.views, v, reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r]
-            )
+                program.views, v, reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r],
+                reads.shelf_key[r],
+            )  # fmt: skip
             if key != 0:
                 slot = slot_of(keys, key)
                 if keys[slot] == 0:
@@ -449,8 +463,9 @@ def scan_rows(program, log, reads, rows, out):  # type: ignore[no-untyped-def]
             if at < earliest:
                 continue
             key = entity_key(
-                program.views, v, log.user_key[e], log.item_key[e], log.category_key[e], log.creator_key[e]
-            )
+                program.views, v, log.user_key[e], log.item_key[e], log.category_key[e], log.creator_key[e],
+                log.shelf_key[e],
+            )  # fmt: skip
             slot = slot_of(keys, key)
             if key == 0 or keys[slot] == 0:
                 continue

@@ -28,6 +28,7 @@ class EventLog(NamedTuple):
     item_key: np.ndarray
     category_key: np.ndarray
     creator_key: np.ndarray
+    shelf_key: np.ndarray
     occurred_at: np.ndarray
     received_at: np.ndarray
     watch_ms: np.ndarray

@@ -109,9 +109,9 @@ def replay(log: EventLog, items_at: Callable[[int], Items], served: pa.Table) ->
         item[:, rows] = np.stack(items_at(int(position)).lookup(keys[rows]))
     columns = ItemColumns(*item)
     order = np.argsort(positions, kind="stable")
-    of_rows = (users, keys, columns.category_key, columns.creator_key, positions, as_of)
-    reads = Reads(*(np.ascontiguousarray(column[order]) for column in of_rows))
     shelf, device = (names_to_keys(served[name]) for name in ("log_shelf", "device"))
+    of_rows = (users, keys, columns.category_key, columns.creator_key, shelf, positions, as_of)
+    reads = Reads(*(np.ascontiguousarray(column[order]) for column in of_rows))
     context = Context(as_of, shelf, device, np.zeros(len(as_of), np.int64), columns)
     return derive(sweep.swept(sweep.PROGRAM, log, reads, order), context)
 

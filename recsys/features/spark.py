@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 EVENT_COLUMNS: Final = EventLog._fields
-ROW_COLUMNS: Final = ("row", "user_key", "item_key", "category_key", "creator_key", "position", "as_of")
+ROW_COLUMNS: Final = ("row", "user_key", "item_key", "category_key", "creator_key", "shelf_key", "position", "as_of")
 
 
 def point_in_time(
@@ -74,10 +74,17 @@ def runner(spark: SparkSession, scratch: Path, partitions: int | None = None) ->
     """
 
     def on_spark(
-        log: EventLog, items: Items, users: np.ndarray, keys: np.ndarray, positions: np.ndarray, as_of: np.ndarray
+        log: EventLog,
+        items: Items,
+        users: np.ndarray,
+        keys: np.ndarray,
+        positions: np.ndarray,
+        as_of: np.ndarray,
+        shelves: np.ndarray | None = None,
     ) -> np.ndarray:
         item = items.lookup(keys)
-        columns = (np.arange(len(users)), users, keys, item.category_key, item.creator_key, positions, as_of)
+        shelves = np.zeros(len(users), np.int64) if shelves is None else shelves
+        columns = (np.arange(len(users)), users, keys, item.category_key, item.creator_key, shelves, positions, as_of)
         scratch.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(dict(zip(EVENT_COLUMNS, log, strict=True))), scratch / "events.parquet")
         pq.write_table(pa.table(dict(zip(ROW_COLUMNS, columns, strict=True))), scratch / "rows.parquet")
@@ -112,7 +119,7 @@ def sweep_partition(view: FeatureView, batches: Iterator[pa.RecordBatch]) -> Ite
     )
     rows = {name: column[is_row] for name, column in columns.items()}
     order = np.argsort(rows["position"], kind="stable")
-    names = ("user_key", "item_key", "category_key", "creator_key", "position", "occurred_at")
+    names = ("user_key", "item_key", "category_key", "creator_key", "shelf_key", "position", "occurred_at")
     reads = Reads(*(np.ascontiguousarray(rows[name][order]) for name in names))
     found = sweep.swept(compile_program((view,)), log, reads, order)
     arrays = [pa.array(rows["row"]), *(pa.array(np.ascontiguousarray(column)) for column in found.T)]

@@ -160,19 +160,22 @@ class OnlineStore:
                 raw = json.dumps(item).encode()
                 head = str(hot.position).encode()  # an item may return to attributes it had: no idempotency key
                 digest = xxhash.xxh3_128_digest(b"item\0" + head + b"\0" + raw)
-                fields = (ITEM_RECORD, kind, int(key[0]), category, creator, duration, received_at, published)
+                fields = (ITEM_RECORD, kind, int(key[0]), category, creator, 0, duration, received_at, published)
                 entries.append(Entry(digest, fields, raw))
             if entries:
                 self._journal.append(entries, self._floor(hot, received_at))
                 self._catch_up()
             return len(entries)
 
-    def read(self, user_id: str, item_ids: Sequence[str], as_of: int, position: int | None = None) -> Read:
+    def read(
+        self, user_id: str, item_ids: Sequence[str], as_of: int, position: int | None = None, *, shelf_key: int = 0
+    ) -> Read:
         """Features' aggregates of one user and k items, at the head of the log or at an earlier position.
 
         Args:
             as_of: instant at which windows end, UTC ms
             position: None for now; an earlier one replays the log to it
+            shelf_key: key64 of the shelf that is read for; 0 where it is not known
         """
         with self._lock:
             hot = self._catch_up()
@@ -187,11 +190,13 @@ class OnlineStore:
             if position is not None and position != hot.position:
                 if position > hot.position:
                     raise StoreError(f"position {position} is ahead of the log's head {hot.position}")
-                return self._read_past(hot, user_key, matrix[:, 0], as_of, position)
+                return self._read_past(hot, user_key, matrix[:, 0], as_of, position, shelf_key)
             columns = np.ascontiguousarray(matrix.T)
             n = len(item_ids)
             users, instants = np.full(n, user_key), np.full(n, as_of)
-            reads = Reads(users, columns[0], columns[1], columns[2], np.full(n, hot.position), instants)
+            reads = Reads(
+                users, columns[0], columns[1], columns[2], np.full(n, shelf_key), np.full(n, hot.position), instants
+            )
             out = np.zeros((n, len(AGGREGATES)), np.int64)
             exact = kernel.read_rows(sweep.PROGRAM, hot.state, reads, out)
             if not exact.all():  # an instant so far behind the log that its tiles are gone: ask the log itself
@@ -331,7 +336,7 @@ class OnlineStore:
         fields = dict(zip(records.position.tolist(), records.fields.tolist(), strict=True))
         for position, kind, raw in self._journal.raw(after):
             if kind == ITEM_RECORD and position in fields:
-                _, item_type, key, category, creator, duration, _, published = fields[position]
+                _, item_type, key, category, creator, _, duration, _, published = fields[position]
                 columns = (key, category, creator, item_type, duration, published)
                 hot.put_item(json.loads(raw)["item_id"], columns)
                 hot.item_records.append((position, key, columns))
@@ -370,12 +375,14 @@ class OnlineStore:
         ring = hot.state.cells[at + 1 : at + 1 + RECENT_FIELDS * HISTORY_LENGTH].reshape(-1, RECENT_FIELDS)
         return ring[np.arange(max(0, count - HISTORY_LENGTH), count) % HISTORY_LENGTH]
 
-    def _read_past(self, hot: Hot, user_key: int, item_keys: np.ndarray, as_of: int, position: int) -> Read:
+    def _read_past(
+        self, hot: Hot, user_key: int, item_keys: np.ndarray, as_of: int, position: int, shelf_key: int
+    ) -> Read:
         log, items = hot.log().until(position), hot.items_at(position)
         n = len(item_keys)
         users, positions, instants = np.full(n, user_key), np.full(n, position), np.full(n, as_of)
         keys = np.ascontiguousarray(item_keys)
-        aggregates = sweep.point_in_time(log, items, users, keys, positions, instants)
+        aggregates = sweep.point_in_time(log, items, users, keys, positions, instants, np.full(n, shelf_key))
         history = sweep.histories(log, users[:1], positions[:1], instants[:1])
         chosen = slice(int(history.start[0]), int(history.stop[0])) if n else slice(0, 0)
         return Read(

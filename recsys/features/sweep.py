@@ -52,14 +52,20 @@ def read_positions(log: EventLog, instants: np.ndarray) -> np.ndarray:
 
 
 def rows_to_read(
-    items: Items, user_keys: np.ndarray, item_keys: np.ndarray, positions: np.ndarray, as_of: np.ndarray
+    items: Items,
+    user_keys: np.ndarray,
+    item_keys: np.ndarray,
+    positions: np.ndarray,
+    as_of: np.ndarray,
+    shelf_keys: np.ndarray | None = None,
 ) -> tuple[kernel.Reads, np.ndarray]:
     """The rows in order of position, and the order: `reads[k]` is row `order[k]`."""
     positions = np.asarray(positions, np.int64)
     in_order = bool(np.all(positions[1:] >= positions[:-1]))
     order = np.arange(len(positions)) if in_order else np.argsort(positions, kind="stable")
     item = items.lookup(item_keys)
-    columns = (user_keys, item_keys, item.category_key, item.creator_key, positions, as_of)
+    shelves = np.zeros(len(positions), np.int64) if shelf_keys is None else shelf_keys
+    columns = (user_keys, item_keys, item.category_key, item.creator_key, shelves, positions, as_of)
     return kernel.Reads(*(np.ascontiguousarray(np.asarray(c, np.int64)[order]) for c in columns)), order
 
 
@@ -70,6 +76,7 @@ def point_in_time(
     item_keys: np.ndarray,
     positions: np.ndarray,
     as_of: np.ndarray,
+    shelf_keys: np.ndarray | None = None,
     *,
     threads: int = 1,
     program: Program = PROGRAM,
@@ -82,10 +89,13 @@ def point_in_time(
         user_keys, item_keys: key64 of the ids, [n]
         positions: last position each row sees, [n]
         as_of: instant at which its windows end, UTC ms, [n]
+        shelf_keys: key64 of the shelf each row is read for, [n]; None where it is not known
         threads: each takes the entities of an equal share of events and rows; the result is the same for any number
         program: the catalogue's, unless a benchmark asks for fewer columns
     """
-    return swept(program, log, *rows_to_read(items, user_keys, item_keys, positions, as_of), threads=threads)
+    return swept(
+        program, log, *rows_to_read(items, user_keys, item_keys, positions, as_of, shelf_keys), threads=threads
+    )
 
 
 def swept(program: Program, log: EventLog, reads: kernel.Reads, order: np.ndarray, *, threads: int = 1) -> np.ndarray:
@@ -97,10 +107,10 @@ def swept(program: Program, log: EventLog, reads: kernel.Reads, order: np.ndarra
     in_time = np.argsort(log.occurred_at, kind="stable")
     in_log, in_rows = np.arange(len(log.position)), np.arange(len(order))
     running = without_windows(program)
-    keys = log.user_key, log.item_key, log.category_key, log.creator_key
+    keys = log.user_key, log.item_key, log.category_key, log.creator_key, log.shelf_key
     with ThreadPoolExecutor(threads) as pool:
         for v in range(len(program.views)):
-            row_keys = kernel.entity_keys(program.views, v, *reads[:4])
+            row_keys = kernel.entity_keys(program.views, v, *reads[:5])
             rows, events, count = prefix.number_keys(row_keys, kernel.entity_keys(program.views, v, *keys))
             log_start, log_index = prefix.by_number(events, count, in_log)
             row_start, row_index = prefix.by_number(rows, count, in_rows)

@@ -79,7 +79,7 @@ def read_rows(log: EventLog, rows: Engagements) -> np.ndarray:
     for start in range(0, len(none), READ_ROWS):
         part = slice(start, start + READ_ROWS)
         user, _, position, as_of, shelf, device = (column[part] for column in rows)
-        aggregates = sweep.point_in_time(log, no_items(), user, none[part], position, as_of)
+        aggregates = sweep.point_in_time(log, no_items(), user, none[part], position, as_of, shelf)
         zeros = none[part]
         item = ItemColumns(*(zeros for _ in ItemColumns._fields))
         out[part] = derive(aggregates, Context(as_of, shelf, device, zeros, item))

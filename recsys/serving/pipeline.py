@@ -35,7 +35,7 @@ from recsys.serving.bundle import ServingBundle
 from recsys.serving.bundles import Bundles
 from recsys.serving.candidates import Pool, PoolCache, retrieve, trending
 from recsys.serving.course import Course
-from recsys.serving.scene import Scene
+from recsys.serving.scene import Scene, in_log
 from recsys.serving.schema import (
     MAX_ITEMS,
     Event,
@@ -162,10 +162,10 @@ class Recommender:
         Raises:
             Unavailable: the store does not take them; none was kept, send them again.
         """
-        offset = self._bundles.current.facts.utc_offset_ms
+        bundle = self._bundles.current
         now = self._clock()
         good, rejected = events_of(request)
-        rows = [_row(event, now, offset) for _, event in good]
+        rows = [_row(bundle, event, now) for _, event in good]
         try:
             appended = self._try(course or Course(), "journal", lambda: self._store.append(rows, now))
         except PartDown as down:
@@ -253,7 +253,9 @@ class Recommender:
             raise
 
     def _read(self, scene: Scene, item_ids: Sequence[str], course: Course) -> Read:
-        read = self._try(course, "store", lambda: self._store.read(scene.user_id, item_ids, scene.at))
+        read = self._try(
+            course, "store", lambda: self._store.read(scene.user_id, item_ids, scene.at, shelf_key=scene.shelf_code)
+        )
         self._position = max(self._position, read.position)
         return read
 
@@ -421,11 +423,13 @@ def _in_order(rung: Rung, position: int, pool: Pool, dropped: Mapping[str, int])
     return Ranked(rung, position, pool, -np.arange(len(pool), dtype=np.float64), dropped=dropped)
 
 
-def _row(event: Event, now: int, utc_offset_ms: int) -> dict[str, Any]:
+def _row(bundle: ServingBundle, event: Event, now: int) -> dict[str, Any]:
     """An event as the store takes it: EVENT_SCHEMA without the position, which the store gives."""
     occurred_at = now if event.occurred_at is None else event.occurred_at
-    day = (occurred_at + utc_offset_ms) // DAY_MS
+    day = (occurred_at + bundle.facts.utc_offset_ms) // DAY_MS
     fields = event.model_dump()
+    if event.shelf is not None:  # under the name by which a slate of that shelf reads it
+        fields["shelf"] = in_log(bundle, event.shelf)
     return {**fields, "occurred_at": occurred_at, "received_at": now, "date": str(np.datetime64(day, "D"))}
 
 

@@ -19,6 +19,13 @@ NOBODY = ""  # who is read and logged for a person who did not consent: no histo
 _NO_KEYS = np.empty(0, dtype=np.int64)
 
 
+def in_log(bundle: ServingBundle, shelf: str) -> str:
+    """What the log that trained the bundle calls a shelf: where it has names of its own (KuaiRand's tabs) and not this
+    one, its busiest stands for ours.
+    """
+    return shelf if shelf in bundle.log_shelves or not bundle.log_shelves else bundle.log_shelves[0]
+
+
 @dataclass(frozen=True)
 class Scene:
     """Who, on which shelf, on what device, at which instant."""
@@ -67,14 +74,13 @@ class Scene:
         if shelf not in SHELVES and shelf not in bundle.log_shelves:
             known = ", ".join(dict.fromkeys([*SHELVES, *bundle.log_shelves]))
             raise BadRequest(f"shelf: must be one of {known}")
-        # a log with shelves of its own (KuaiRand's tabs) taught the ranker those: ours stands for its busiest
-        in_log = shelf if shelf in bundle.log_shelves or not bundle.log_shelves else bundle.log_shelves[0]
-        codes = key64([in_log, device or ""])
+        log_shelf = in_log(bundle, shelf)
+        codes = key64([log_shelf, device or ""])
         return cls(
             user_id=user_id,
             shelf_name=shelf,
             shelf=SHELVES.get(shelf, SHELVES[DEFAULT]),
-            log_shelf=in_log,
+            log_shelf=log_shelf,
             shelf_code=int(codes[0]),
             device=device,
             device_code=int(codes[1]) if device else 0,

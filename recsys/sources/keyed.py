@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from recsys.events import EVENT_SCHEMA, ITEM_SCHEMA, ITEM_TYPES, KINDS, key64
 
-_KEYS: Final = [(name, pa.int64()) for name in ("user_key", "item_key", "category_key", "creator_key")]
+_KEYS: Final = [(name, pa.int64()) for name in ("user_key", "item_key", "category_key", "creator_key", "shelf_key")]
 CLEANED_EVENT_SCHEMA: Final = pa.schema([*EVENT_SCHEMA, *_KEYS, ("kind_code", pa.int8()), ("session_id", pa.string())])
 IMPRESSION_SCHEMA: Final = pa.schema(
     [
@@ -59,7 +59,7 @@ DUPLICATE_SCHEMA: Final = pa.schema(
     ]
 )
 CLEANED_ITEM_SCHEMA: Final = pa.schema(
-    [*ITEM_SCHEMA, *(key for key in _KEYS if key[0] != "user_key"), ("item_type_code", pa.int64())]
+    [*ITEM_SCHEMA, *(key for key in _KEYS if key[0] not in ("user_key", "shelf_key")), ("item_type_code", pa.int64())]
 )
 
 
@@ -103,6 +103,8 @@ def keyed_events(rows: pa.Table, items: ItemKeys, schema: pa.Schema) -> pa.Table
         pairs = np.array([*(items.by_item.get(i, (0, 0)) for i in dictionary), (0, 0)], np.int64)[codes]
         columns["item_key"] = np.append(key64(dictionary), np.int64(0))[codes]
         columns["category_key"], columns["creator_key"] = pairs.T
+    if "shelf_key" in schema.names:
+        columns["shelf_key"] = keys_of(rows["shelf"])
     if "kind_code" in schema.names:
         codes, dictionary = _dictionary(rows["kind"])
         columns["kind_code"] = np.array([KINDS[k] for k in dictionary] or [0], np.int8)[codes]

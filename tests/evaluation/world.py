@@ -67,6 +67,7 @@ def log_of(rows: list[tuple[str, int, int, int]]) -> EventLog:
         item_key=np.array(items, np.int64),
         category_key=zeros,
         creator_key=zeros,
+        shelf_key=zeros,
         occurred_at=np.array(at, np.int64),
         received_at=np.array(at, np.int64),
         watch_ms=zeros,

@@ -26,15 +26,23 @@ def events_of(log: EventLog) -> list[Event]:
     return [event | {"kind": NAMES[event["kind"]]} for event in events]
 
 
-def rows_of(items: Items, users: np.ndarray, keys: np.ndarray, positions: np.ndarray, as_of: np.ndarray) -> list[Event]:
+def rows_of(
+    items: Items,
+    users: np.ndarray,
+    keys: np.ndarray,
+    positions: np.ndarray,
+    as_of: np.ndarray,
+    shelves: np.ndarray | None = None,
+) -> list[Event]:
     item = items.lookup(keys)
-    columns = (users, keys, item.category_key, item.creator_key, positions, as_of)
-    names = ("user_key", "item_key", "category_key", "creator_key", "position", "as_of")
+    shelves = np.zeros(len(users), np.int64) if shelves is None else shelves
+    columns = (users, keys, item.category_key, item.creator_key, shelves, positions, as_of)
+    names = ("user_key", "item_key", "category_key", "creator_key", "shelf_key", "position", "as_of")
     return [dict(zip(names, map(int, values), strict=True)) for values in zip(*columns, strict=True)]
 
 
 def by_hand(log: EventLog, items: Items, *rows: np.ndarray, views: tuple[FeatureView, ...] = VIEWS) -> np.ndarray:
-    """Aggregates of rows (users, items, positions, as_of), int64[n, columns of the views]."""
+    """Aggregates of rows (users, items, positions, as_of, shelves), int64[n, columns of the views]."""
     events = events_of(log)
     out = []
     for row in rows_of(items, *rows):

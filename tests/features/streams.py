@@ -37,6 +37,9 @@ def item_table(count: int) -> pa.Table:
     )
 
 
+SHELF_KEYS = np.concatenate([np.zeros(1, np.int64), key64(["feed", "podcasts"])])  # 0: not known
+
+
 def user_keys(count: int) -> np.ndarray:
     return key64(f"u{i}" for i in range(count))
 
@@ -73,6 +76,7 @@ def random_log(
         item_key=item_keys,
         category_key=attributes.category_key,
         creator_key=attributes.creator_key,
+        shelf_key=SHELF_KEYS[rng.integers(0, len(SHELF_KEYS), events)],
         occurred_at=received - lateness,
         received_at=received,
         watch_ms=rng.integers(0, 60_000, events),
@@ -80,10 +84,8 @@ def random_log(
     return log, catalogue, table
 
 
-def random_rows(
-    seed: int, rows: int, log: EventLog, *, users: int = 7, items: int = 6
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """user_keys, item_keys, positions, as_of: imported reads, reads at edges of tiles, and reads at any instant."""
+def random_rows(seed: int, rows: int, log: EventLog, *, users: int = 7, items: int = 6) -> tuple[np.ndarray, ...]:
+    """user_keys, item_keys, positions, as_of, shelf_keys: imported reads, reads at tile edges and at any instant."""
     rng = np.random.default_rng(seed)
     low, high = int(log.received_at.min()), int(log.received_at.max()) + 2 * DAY_MS
     as_of = rng.integers(low, high, rows)
@@ -102,15 +104,16 @@ def random_rows(
         key64(f"i{i}" for i in rng.integers(0, items, rows)),
         positions,
         as_of,
+        SHELF_KEYS[rng.integers(0, len(SHELF_KEYS), rows)],
     )
 
 
 class World(NamedTuple):
-    """A log, its items, and rows (users, items, positions, as_of) that read it."""
+    """A log, its items, and rows (users, items, positions, as_of, shelves) that read it."""
 
     log: EventLog
     items: Items
-    rows: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    rows: tuple[np.ndarray, ...]
 
 
 # Distances in time at which something happens: ties, hops, ends of windows, and one millisecond to either side.
@@ -139,14 +142,15 @@ def worlds(draw: st.DrawFn) -> World:
                 st.sampled_from([0, 0, *EDGES, 200 * DAY_MS]),  # lateness
                 st.integers(0, 2),
                 st.integers(1, 3),
+                st.integers(0, 2),  # shelf, 0 is none
             ),
             max_size=40,
         )
     )
-    kind, user, item, gap, late, watch, step = (
+    kind, user, item, gap, late, watch, step, shelf = (
         (np.array(c, np.int64) for c in zip(*events, strict=True))
         if events
-        else (np.zeros(0, np.int64) for _ in range(7))
+        else (np.zeros(0, np.int64) for _ in range(8))
     )
     users = np.concatenate([np.zeros(1, np.int64), user_keys(2)])
     received = begin + np.cumsum(gap)
@@ -158,6 +162,7 @@ def worlds(draw: st.DrawFn) -> World:
         key64(f"i{i}" for i in range(3))[item],
         attributes.category_key[item],
         attributes.creator_key[item],
+        SHELF_KEYS[shelf],
         np.maximum(received - late, 0),
         received,
         watch,
@@ -169,6 +174,7 @@ def worlds(draw: st.DrawFn) -> World:
                 st.integers(0, 3),
                 st.integers(0, max(1, len(events) - 1)),
                 st.sampled_from([-d for d in EDGES] + EDGES),
+                st.integers(0, 2),
                 st.booleans(),
             ),
             min_size=1,
@@ -176,9 +182,9 @@ def worlds(draw: st.DrawFn) -> World:
         )
     )
     as_of = np.array(
-        [(received[min(at, len(events) - 1)] if events else begin) + d for _, _, at, d, _ in reads], np.int64
+        [(received[min(at, len(events) - 1)] if events else begin) + d for _, _, at, d, *_ in reads], np.int64
     )
-    anywhere = np.array([log.position[min(at, len(events) - 1)] if events else 0 for _, _, at, _, _ in reads], np.int64)
+    anywhere = np.array([log.position[min(at, len(events) - 1)] if events else 0 for _, _, at, *_ in reads], np.int64)
     imported = np.array([flag for *_, flag in reads])
     return World(
         log,
@@ -188,5 +194,6 @@ def worlds(draw: st.DrawFn) -> World:
             key64(f"i{i}" for _, i, *_ in reads),
             np.where(imported, read_positions(log, as_of), anywhere),
             as_of,
+            SHELF_KEYS[[shelf for *_, shelf, _ in reads]],
         ),
     )

@@ -84,7 +84,7 @@ def test_the_fingerprint_changes_with_any_definition() -> None:
 
 def test_every_feature_stays_within_its_valid_range_and_is_a_number() -> None:
     log, items, _ = random_log(4, 3_000, users=20, items=12)
-    users, keys, positions, as_of = random_rows(4, 800, log)
+    users, keys, positions, as_of, shelves = random_rows(4, 800, log)
     rng = np.random.default_rng(0)
     context = Context(
         as_of,
@@ -93,7 +93,7 @@ def test_every_feature_stays_within_its_valid_range_and_is_a_number() -> None:
         rng.integers(-1, 40, 800),
         items.lookup(keys),
     )
-    features = derive(sweep.point_in_time(log, items, users, keys, positions, as_of), context)
+    features = derive(sweep.point_in_time(log, items, users, keys, positions, as_of, shelves), context)
     assert features.dtype == np.float32 and features.shape == (800, len(FEATURES))
     for f, name in enumerate(FEATURES):
         low, high = VALID_RANGES[name]
@@ -109,7 +109,7 @@ def test_the_logarithm_is_right_to_the_last_bits_of_a_float32() -> None:
 
 def test_the_same_rows_give_the_same_floats_in_any_batch() -> None:
     log, items, _ = random_log(8, 1_000)
-    users, keys, positions, as_of = random_rows(8, 333, log)
+    users, keys, positions, as_of, _ = random_rows(8, 333, log)
     aggregates, zero = sweep.point_in_time(log, items, users, keys, positions, as_of), np.zeros(333, np.int64)
     context = Context(as_of, zero + 5, zero, zero, items.lookup(keys))
     together = derive(aggregates, context)

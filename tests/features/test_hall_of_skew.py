@@ -16,7 +16,7 @@ from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
 from recsys.features.impressions import FEATURE_SCHEMA, impression_features, replayed
-from recsys.features.log import EventLog, Items, items_from_table
+from recsys.features.log import EventLog, ItemColumns, Items, items_from_table
 from recsys.features.store import OnlineStore, StoreMissing
 from recsys.features.store_lmdb import LmdbJournal
 from recsys.features.store_redis import RedisJournal
@@ -44,7 +44,7 @@ def one_user(*events: tuple[str, int, int]) -> tuple[EventLog, Items]:
     kind, occurred, received = (np.array(c) for c in zip(*((KINDS[k], o, r) for k, o, r in events), strict=True))
     log = EventLog(
         np.arange(1, n + 1), kind.astype(np.int8), np.full(n, USER), np.full(n, ITEM), item.category_key,
-        item.creator_key, occurred, received, np.zeros(n, np.int64),
+        item.creator_key, np.zeros(n, np.int64), occurred, received, np.zeros(n, np.int64),
     )  # fmt: skip
     return log, items
 
@@ -175,9 +175,11 @@ def test_merlin_systems_243_serving_has_the_dtype_and_bytes_of_training(store: O
         "slot": pa.array([0] * 3, pa.int32()),
     }
     trained = impression_features(log, items, pa.table(impressions))
-    read = store.read("u1", names, as_of)
     zero = np.zeros(3, np.int64)
     shelf = np.array([int(key64(["feed"])[0]), 0, int(key64(["feed"])[0])])
-    served = derive(read.aggregates, Context(zero + as_of, shelf, zero, zero, read.item))
+    reads = [store.read("u1", [name], as_of, shelf_key=int(key)) for name, key in zip(names, shelf, strict=True)]
+    aggregates = np.concatenate([read.aggregates for read in reads])
+    item = ItemColumns(*(np.concatenate(column) for column in zip(*(read.item for read in reads), strict=True)))
+    served = derive(aggregates, Context(zero + as_of, shelf, zero, zero, item))
     assert served.dtype == np.float32
     assert np.stack([trained[name].to_numpy() for name in FEATURES], axis=1).tobytes() == served.tobytes()

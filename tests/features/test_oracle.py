@@ -62,7 +62,7 @@ def test_an_empty_log_reads_as_zeros() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_histories_are_the_last_engaged_events_in_log_order(seed: int) -> None:
     log, _, _ = random_log(seed, 900, users=3, backwards=0.1)
-    users, _, positions, as_of = random_rows(seed, 60, log, users=4)
+    users, _, positions, as_of, _ = random_rows(seed, 60, log, users=4)
     found = sweep.histories(log, users, positions, as_of)
     lengths = []
     for r in range(60):

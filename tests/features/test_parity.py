@@ -115,9 +115,10 @@ def test_a_served_log_is_audited_and_one_changed_bit_is_found(tmp_path: Path) ->
         held.append([event(number)], NOW + 20_000)
         changed = item_table(5).slice(number % 5, 1).set_column(6, "duration_ms", pa.array([77 + number]))
         held.put_items(changed, NOW + 20_000)
-        read = held.read("u1", ["i0", "i1", "i4"], NOW + 30_000 + number)
+        feed = int(key64(["feed"])[0])
+        read = held.read("u1", ["i0", "i1", "i4"], NOW + 30_000 + number, shelf_key=feed)
         codes = np.zeros(3, np.int64)
-        context = Context(codes + read.as_of, codes + int(key64(["feed"])[0]), codes, codes, read.item)
+        context = Context(codes + read.as_of, codes + feed, codes, codes, read.item)
         rows["features"] += list(derive(read.aggregates, context))
         for name, values in (("user_id", ["u1"] * 3), ("item_id", ["i0", "i1", "i4"])):
             rows[name] += values

@@ -29,7 +29,7 @@ def cleaned():
         | {"occurred_at": 1767571200000 + n, "received_at": 1767571200000 + n, "position": (20458 << 32) + n}
         for n in range(4)
     ]
-    names = [n for n in CLEANED_EVENT_SCHEMA.names if n not in ("user_key", "item_key", "category_key", "creator_key")]
+    names = [n for n in CLEANED_EVENT_SCHEMA.names if not n.endswith("_key")]
     table = pa.Table.from_pylist(rows, pa.schema([CLEANED_EVENT_SCHEMA.field(n) for n in names]))
     return keyed_events(table, ItemKeys({"i": (3, 4)}), CLEANED_EVENT_SCHEMA)
 

@@ -92,6 +92,7 @@ def make(seed: int = 1) -> World:
         item_key=item_keys[twice],
         category_key=columns.category_key[twice],
         creator_key=columns.creator_key[twice],
+        shelf_key=np.zeros(len(both), np.int64),
         occurred_at=both[order],
         received_at=both[order],
         watch_ms=np.zeros(len(both), np.int64),

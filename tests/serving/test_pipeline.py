@@ -181,7 +181,7 @@ def test_what_was_served_replays_to_the_same_bytes(world: World, store: OnlineSt
     users, things, shelves = (key64([row[name] for row in rows]) for name in ("user_id", "item_id", "log_shelf"))
     devices = np.where([row["device"] is None for row in rows], 0, key64([row["device"] or "" for row in rows]))
     positions, instants = (np.array([row[name] for row in rows]) for name in ("position", "as_of"))
-    aggregates = sweep.point_in_time(log, items, users, things, positions, instants)
+    aggregates = sweep.point_in_time(log, items, users, things, positions, instants, shelves)
     context = Context(instants, shelves, devices, np.zeros(len(rows), np.int64), items.lookup(things))
     replayed = derive(aggregates, context)
     assert replayed.tobytes() == np.array([row["features"] for row in rows], dtype=np.float32).tobytes()

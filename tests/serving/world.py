@@ -65,6 +65,7 @@ def cleaned(simulator: Simulator) -> pa.Table:
             ("item", "item_id"),
             ("category", "category"),
             ("creator", "creator_id"),
+            ("shelf", "shelf"),
         )
     }
     return log.with_columns(**{name: pl.Series(values) for name, values in keys.items()}).to_arrow()
@@ -97,7 +98,9 @@ def features_of(log: EventLog, items: Items, shown: pl.DataFrame) -> np.ndarray:
     as_of = shown["occurred_at"].to_numpy()
     user_keys, item_keys = shown["user_key"].to_numpy(), shown["item_key"].to_numpy()
     positions = sweep.read_positions(log, as_of)
-    aggregates = sweep.point_in_time(log, items, user_keys, item_keys, positions, as_of)
+    aggregates = sweep.point_in_time(
+        log, items, user_keys, item_keys, positions, as_of, key64(shown["shelf"].to_list())
+    )
     context = Context(
         as_of=as_of,
         shelf=key64(shown["shelf"].to_list()),
