@@ -95,7 +95,7 @@ class Metrics:
         for name, total in took.items():
             self._stages.labels(name).observe(total)
         if course.predictions is not None:
-            for name, values in course.predictions.columns().items():
+            for name, values in course.predictions.items():
                 self._predictions.labels(bundle, course.role, name).observe(float(values.mean()))
         if course.features is not None and course.role != "shadow":
             self._complete(course.features)

@@ -1,4 +1,4 @@
-"""Which candidates may be shown at all. A dropped candidate keeps the name of the filter that dropped it."""
+"""Which candidates may be shown at all, and which filter dropped how many of the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from recsys.events import KINDS
+from recsys.events import ITEM_TYPES, KINDS
 from recsys.policy.shelves import Shelf
 
 # Kinds of a user's own events after which an item counts as seen. A click alone does not: it may be resumed.
@@ -55,7 +55,10 @@ def _unpublished(candidates: Candidates, audience: Audience) -> np.ndarray:
 
 
 def _off_shelf(candidates: Candidates, audience: Audience) -> np.ndarray:
-    return ~np.isin(candidates.item_type, list(audience.shelf.type_codes), kind="table")
+    codes = audience.shelf.type_codes
+    if len(codes) == len(ITEM_TYPES):
+        return np.zeros(candidates.item_type.size, dtype=bool)
+    return np.logical_and.reduce([candidates.item_type != code for code in codes])
 
 
 def _blocked(candidates: Candidates, audience: Audience) -> np.ndarray:
@@ -87,12 +90,16 @@ FILTERS: Final[Mapping[str, Filter]] = {
 }
 
 
-def dropped_by(candidates: Candidates, audience: Audience) -> np.ndarray:
-    """Name of the first filter that drops each candidate, "" where none does; object[n]."""
-    place = np.zeros(candidates.item_key.size, dtype=np.int8)  # 0: kept
-    for number, drops in enumerate(FILTERS.values(), start=1):
-        place[(place == 0) & drops(candidates, audience)] = number
-    return np.array(["", *FILTERS], dtype=object)[place]
+def dropped_by(candidates: Candidates, audience: Audience) -> tuple[np.ndarray, Mapping[str, int]]:
+    """bool[n], which candidates are dropped, and how many by each filter: each counts for the first that drops it."""
+    dropped = np.zeros(candidates.item_key.size, dtype=bool)
+    counts: dict[str, int] = {}
+    for name, drops in FILTERS.items():
+        more = drops(candidates, audience) & ~dropped
+        if more.any():
+            counts[name] = int(np.count_nonzero(more))
+            dropped |= more
+    return dropped, counts
 
 
 def seen_items(item_keys: np.ndarray, kinds: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 ROOT: Final = -1
+LANES: Final = 8  # rows are filled up to whole vectors: ten take 0.6 of the time, and no row meets the scalar rest
 
 
 class Forest(NamedTuple):
@@ -29,11 +30,11 @@ class Forest(NamedTuple):
     threshold: np.ndarray  # float32: of the parent; left when the value is below it
     goes_left: np.ndarray  # bool: this is the left child
     missing_here: np.ndarray  # bool: a missing value comes here
-    value: np.ndarray  # float64, of a leaf
-    factor: np.ndarray  # float64[nodes, 2, points]: t o + (1 - t) z for o = 0, 1
-    inverse: np.ndarray  # float64[nodes, 2, points]: 1 / factor
-    share: np.ndarray  # float64[nodes, 2, points]: (o - z) / factor
-    weights: np.ndarray  # float64[points]
+    value: np.ndarray  # float32, of a leaf
+    factor: np.ndarray  # float32[nodes, 2, points]: t o + (1 - t) z for o = 0, 1
+    inverse: np.ndarray  # float32[nodes, 2, points]: 1 / factor
+    share: np.ndarray  # float32[nodes, 2, points]: (o - z) / factor
+    weights: np.ndarray  # float32[points]
 
 
 def forest(model_json: bytes | bytearray) -> Forest:
@@ -78,33 +79,36 @@ def forest(model_json: bytes | bytearray) -> Forest:
     o = np.array([0.0, 1.0])[None, :, None]
     shares = np.asarray(z)[:, None, None]
     factor = t * o + (1 - t) * shares
-    types = {"threshold": np.float32, "goes_left": np.bool_, "missing_here": np.bool_, "value": np.float64}
+    types = {"threshold": np.float32, "goes_left": np.bool_, "missing_here": np.bool_, "value": np.float32}
     arrays: dict[str, np.ndarray] = {
         name: np.array(column, dtype=types.get(name, np.int64)) for name, column in columns.items()
     }
     return Forest(
         start=np.array(start),
         **arrays,
-        factor=factor,
-        inverse=1 / factor,
-        share=(o - shares) / factor,
-        weights=weights,
+        factor=factor.astype(np.float32),
+        inverse=(1 / factor).astype(np.float32),
+        share=((o - shares) / factor).astype(np.float32),
+        weights=weights.astype(np.float32),
     )
 
 
 def contributions(trees: Forest, rows: np.ndarray) -> np.ndarray:
-    """Shapley values float64[n, F] of rows float32[n, F] (NaN: missing); a row's own whatever else is in the batch."""
-    out = np.zeros((rows.shape[1], rows.shape[0]))
-    _add_contributions(trees, np.ascontiguousarray(rows.T, dtype=np.float32), out)
-    return np.ascontiguousarray(out.T)
+    """Shapley values float32[n, F] of rows float32[n, F] (NaN: missing); a row's own whatever else is in the batch."""
+    n = len(rows)
+    columns = np.zeros((rows.shape[1], -(-n // LANES) * LANES), dtype=np.float32)
+    columns[:, :n] = rows.T
+    out = np.zeros_like(columns)
+    _add_contributions(trees, columns, out)
+    return np.ascontiguousarray(out[:, :n].T)
 
 
 @njit(cache=True, nogil=True)
 def _add_contributions(trees, columns, out):  # type: ignore[no-untyped-def]
-    """columns float32[F, n], out float64[F, n]. Rows are the innermost loop, so that it is vector arithmetic."""
+    """columns and out float32[F, n]. Rows are the innermost loop, so that it is vector arithmetic."""
     n, points = columns.shape[1], len(trees.weights)
     widest = np.max(trees.start[1:] - trees.start[:-1])
-    product = np.empty((widest, points, n))
+    product = np.empty((widest, points, n), np.float32)
     met = np.empty((widest, n), np.bool_)
     for tree in range(len(trees.start) - 1):
         first, last = trees.start[tree], trees.start[tree + 1]

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Course:
     dropped: Mapping[str, int] = field(default_factory=dict)  # filter -> candidates it dropped
     down: list[str] = field(default_factory=list)  # parts that were done without
     features: np.ndarray | None = None  # float32[k, F], of the rows shown
-    predictions: Any = None  # recsys.ranking.ranker.Predictions of the rows shown
+    predictions: Mapping[str, np.ndarray] | None = None  # of the rows shown
 
     def may_begin(self, stage: str) -> bool:
         """Whether enough time is left for a stage."""

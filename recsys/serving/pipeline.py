@@ -15,7 +15,6 @@ import functools
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -29,7 +28,6 @@ from recsys.features.store import OnlineStore, Read, StoreError
 from recsys.policy.filters import dropped_by
 from recsys.policy.slate import select
 from recsys.policy.value import VALUE, value
-from recsys.ranking.ranker import Predictions
 from recsys.serving.breakers import Breakers, PartDown
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.bundles import Bundles
@@ -53,6 +51,7 @@ from recsys.serving.schema import (
 from recsys.serving.served_log import Served, ServedLog
 
 PARTS: Final = ("store", "journal", "index", "ranker")  # a full disk stops the journal, not the reads of the store
+TOLD: Final = ("p_click", "watch_seconds")  # what an answer tells of each item beside its score
 READS: Final = 3  # a history that changes while its candidates are sought is sought for again, at most so often
 T = TypeVar("T")
 log = logging.getLogger("recsys.serving")
@@ -95,7 +94,7 @@ class Slate:
     pool: Pool
     scores: np.ndarray
     features: np.ndarray | None
-    predictions: Predictions | None
+    predictions: Mapping[str, np.ndarray] | None  # TOLD
     reasons: list[str]
 
 
@@ -309,10 +308,8 @@ class Recommender:
     def _filtered(
         self, bundle: ServingBundle, scene: Scene, pool: Pool, history: Read | None
     ) -> tuple[Pool, Mapping[str, int]]:
-        reasons = dropped_by(bundle.catalogue.candidates.take(pool.rows), scene.audience(history))
-        kept = np.flatnonzero(reasons == "")
-        dropped = Counter(reasons[reasons != ""].tolist()) if len(kept) < len(pool) else {}
-        return pool.take(kept[:MAX_ITEMS]), dropped
+        out, counts = dropped_by(bundle.catalogue.candidates.take(pool.rows), scene.audience(history))
+        return (pool.take(np.flatnonzero(~out)[:MAX_ITEMS]) if counts else pool), counts
 
     def _slate(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int, course: Course) -> Slate:
         """The k to show, with the predictions and reasons that only they need."""
@@ -343,7 +340,7 @@ class Recommender:
         shown = slate.features
         assert shown is not None
         try:
-            slate.predictions = self._try(course, "ranker", lambda: bundle.ranker.predict(shown), "shown")
+            slate.predictions = self._try(course, "ranker", lambda: bundle.ranker.predict_only(shown, TOLD), "shown")
             reasons = self._try(course, "ranker", lambda: bundle.ranker.explain(shown), "reasons")
         except PartDown:
             return
@@ -354,8 +351,8 @@ class Recommender:
         """The response, once the slate is in the served log."""
         n, predictions = len(slate.pool), slate.predictions
         ids = bundle.catalogue.ids(slate.pool.rows)
-        clicks: list[Any] = predictions.p_click.tolist() if predictions else [None] * n
-        seconds: list[Any] = predictions.watch_seconds.tolist() if predictions else [None] * n
+        clicks: list[Any] = predictions["p_click"].tolist() if predictions else [None] * n
+        seconds: list[Any] = predictions["watch_seconds"].tolist() if predictions else [None] * n
         sources = [slate.pool.source_of(i) for i in range(n)]
         scores = slate.scores.tolist()
         with course.stage("log"):

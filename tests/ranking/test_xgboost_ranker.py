@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xgboost as xgb
 
 from recsys.evaluation import metrics
-from recsys.ranking import xgboost_ranker
+from recsys.ranking import xgboost_calls, xgboost_ranker
 from recsys.ranking.ranker import FILE, RankerError, load_ranker
 from recsys.ranking.xgboost_ranker import TrainingError, XGBoostRanker
 from tests.ranking.rows import NAMES, rows
@@ -34,6 +35,23 @@ def test_heads_find_what_moves_each_outcome(ranker: XGBoostRanker) -> None:
     assert metrics.calibration_error(judged.click, found.p_click) < 0.05
     assert found.watch_seconds.min() >= 0
     assert found.watch_seconds.mean() == pytest.approx(judged.watch_ms.mean() / 1000, rel=0.15)
+
+
+def test_calls_without_the_wrapper_give_its_bits(ranker: XGBoostRanker, fresh: np.ndarray) -> None:
+    for kind in ("margin", "value"):
+        for booster in ranker.boosters.values():
+            told = booster.inplace_predict(fresh, predict_type=kind)
+            assert xgboost_calls.predict(booster, fresh, kind).tobytes() == told.tobytes()
+    with pytest.raises(ValueError, match="C-contiguous float32"):
+        xgboost_calls.predict(ranker.boosters["click"], fresh.astype(np.float64), "margin")
+    with pytest.raises(xgb.core.XGBoostError):
+        xgboost_calls.predict(ranker.boosters["click"], np.ascontiguousarray(fresh[:, :3]), "margin")
+
+
+def test_some_predictions_are_those_of_all(ranker: XGBoostRanker, fresh: np.ndarray) -> None:
+    every = ranker.predict(fresh).columns()
+    for name, values in every.items():
+        assert ranker.predict_only(fresh, [name])[name].tobytes() == values.tobytes()
 
 
 def test_a_row_is_predicted_bit_for_bit_alike_alone_and_in_any_batch(ranker: XGBoostRanker, fresh: np.ndarray) -> None:
