@@ -36,6 +36,12 @@ class Settings(BaseModel):
     workers: int = Field(default=1, ge=1)
     api_keys: SecretStr | None = Field(default=None, description="keys that may call, with commas; unset: anybody may")
     budget_ms: int = Field(default=500, ge=20, le=10_000, description="milliseconds from a request to its slate")
+    tls_cert: Path | None = Field(default=None, description="certificate chain (PEM): HTTPS, and TLS for gRPC")
+    tls_key: Path | None = Field(default=None, description="its private key (PEM)")
+    tls_client_ca: Path | None = Field(default=None, description="callers must show a certificate of this authority")
+    log_requests: Literal["bad", "all"] = Field(default="bad", description="which requests get a line in the log")
+    traces: str | None = Field(default=None, description="OpenTelemetry collector (OTLP over HTTP), http://host:4318")
+    trace_share: float = Field(default=0.1, ge=0, le=1, description="share of the requests that are traced")
     rate_limit: int | None = Field(default=None, ge=1, description="requests a second of a key or peer, by worker")
     engine: Literal["local", "spark"] = Field(
         default="local", description="what sweeps the past: this machine or Spark"

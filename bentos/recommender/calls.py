@@ -59,6 +59,10 @@ class Calls:
         self._recommender = recommender
 
     @property
+    def is_open(self) -> bool:
+        return self._recommender is not None
+
+    @property
     def recommender(self) -> Recommender:
         if self._recommender is None:
             raise Starting("the recommender is starting: try again in a few seconds")

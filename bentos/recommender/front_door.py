@@ -117,6 +117,7 @@ class FrontDoor:
     async def _answer(self, scope: Scope, receive: Receive, course: Course) -> Answer:
         path, method = scope["path"], scope["method"]
         headers = {name.lower(): value for name, value in scope["headers"]}
+        course.traceparent = headers.get(b"traceparent", b"").decode("latin-1") or None
         if path in self._gets:
             _require_method(method, ("GET", "HEAD"))
             if path == "/metrics":

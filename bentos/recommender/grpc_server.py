@@ -108,7 +108,8 @@ class Servicer:
         status, words = grpc.StatusCode.OK, ""
         answer: Message | None = None
         try:
-            said = dict(context.invocation_metadata() or ()).get("authorization")
+            metadata = dict(context.invocation_metadata() or ())
+            said, course.traceparent = metadata.get("authorization"), metadata.get("traceparent")
             self._gate.admit(said if isinstance(said, str) else None, _address(context.peer()))
             answer = await call(kind.FromString(request), course)
         except Unauthorized as error:
@@ -157,7 +158,12 @@ def _fields(message: Message) -> dict[str, Any]:
 
 
 async def start(
-    calls: Calls, observer: Observer, gate: Gate, host: str, port: int
+    calls: Calls,
+    observer: Observer,
+    gate: Gate,
+    host: str,
+    port: int,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> tuple[grpc.aio.Server, health.HealthServicer]:
     """Bind and answer.
 
@@ -172,7 +178,10 @@ async def start(
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     bracketed = f"[{host}]" if ":" in host else host
-    server.add_insecure_port(f"{bracketed}:{port}")
+    if credentials is None:
+        server.add_insecure_port(f"{bracketed}:{port}")
+    else:
+        server.add_secure_port(f"{bracketed}:{port}", credentials)
     await server.start()
     return server, checks
 

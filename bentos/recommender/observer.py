@@ -1,26 +1,48 @@
-"""What is seen of a request from outside: metrics, one line in the log, and spans where traces are asked for."""
+"""What is seen of a request from outside: metrics, a line in the log, and spans where traces are asked for."""
 
 from __future__ import annotations
 
 import logging
 import time
 
+from bentos.recommender.calls import Calls
 from bentos.recommender.metrics import Metrics
+from bentos.recommender.traces import Traces
 from recsys.serving.course import Course
 from recsys.serving.schema import EventsResponse, RecommendResponse
+from recsys.settings import Settings
 
 log = logging.getLogger("recsys.requests")
+STATE_SECONDS = 1.0  # the gauges are set at most so often
 
 
 class Observer:
-    """Told by both fronts, after the answer is made."""
+    """Told by both fronts once an answer is made.
 
-    def __init__(self, metrics: Metrics) -> None:
-        self.metrics = metrics
+    Args:
+        every: log every request; else only those that were refused, failed or answered on a lower rung
+    """
+
+    def __init__(self, calls: Calls, every: bool = False, traces: Traces | None = None) -> None:
+        self._calls = calls
+        self._every = every
+        self._traces = traces
+        self._told_at = 0.0
+        self.metrics = Metrics()
+
+    @classmethod
+    def of(cls, settings: Settings, calls: Calls) -> Observer:
+        """The observer that the settings ask for."""
+        traces = Traces(settings.traces, settings.trace_share) if settings.traces else None
+        return cls(calls, settings.log_requests == "all", traces)
 
     def slate(self, response: RecommendResponse, course: Course) -> None:
         """A slate that is about to be sent."""
         self.metrics.slate(response, course, time.perf_counter() - course.began)
+
+    def shadowed(self, course: Course, overlap: float) -> None:
+        """What a challenger ranked unseen; called from a thread of its own."""
+        self.metrics.shadowed(course, overlap, time.perf_counter() - course.began)
 
     def events(self, response: EventsResponse) -> None:
         """What became of a batch of events."""
@@ -28,8 +50,41 @@ class Observer:
 
     def answered(self, front: str, route: str, code: str, course: Course) -> None:
         """Any answer, an error too."""
-        self.metrics.answered(front, route, code, time.perf_counter() - course.began)
+        seconds = time.perf_counter() - course.began
+        self.metrics.answered(front, route, code, seconds)
+        if self._traces is not None and route != "other":
+            self._traces.request(front, route, code, course)
+        good = code in ("200", "OK") and course.rung in ("", "full")
+        if route != "other" and (self._every or not good):
+            self._line(front, route, code, course, seconds)
+        now = time.monotonic()
+        if now - self._told_at > STATE_SECONDS and self._calls.is_open:
+            self._told_at = now
+            self.metrics.state(self._calls.recommender.state(), self._calls.in_flight)
+
+    def _line(self, front: str, route: str, code: str, course: Course, seconds: float) -> None:
+        told = {
+            "request_id": course.request_id,
+            "front": front,
+            "code": code,
+            "ms": round(seconds * 1e3, 1),
+        }
+        if course.rung:
+            told |= {
+                "rung": course.rung,
+                "role": course.role,
+                "bundle": course.bundle,
+                "candidates": course.candidates,
+                "done_without": course.down,
+                "stages_ms": {stage.name: round(stage.seconds * 1e3, 1) for stage in course.stages},
+            }
+        log.info(route, extra=told)
 
     def exposition(self) -> tuple[bytes, str]:
         """For Prometheus."""
         return self.metrics.exposition()
+
+    def close(self) -> None:
+        """Send what waits to be sent."""
+        if self._traces is not None:
+            self._traces.close()

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from bentos.recommender import ports
+from bentos.recommender import ports, tls
 from bentos.recommender.gate import Gate
 from recsys.lake import Lake
 from recsys.registry import Bundle, Registry, RegistryError
@@ -19,6 +19,7 @@ from recsys.serving.schema import written
 from recsys.settings import Settings, SettingsError, from_environment
 
 ROOT = Path(__file__).parents[2]
+DRAIN_SECONDS = 10  # a worker that is told to end answers what it has begun
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -31,6 +32,7 @@ def main() -> None:
     try:
         settings = from_environment()
         Gate.of(settings)
+        tls.require_whole(settings)
         bundle = champion(settings)
         ports.require_free(settings.host, settings.http_port, "RECSYS_HTTP_PORT")
         ports.require_free(settings.host, settings.grpc_port, "RECSYS_GRPC_PORT")
@@ -61,7 +63,9 @@ def serve(settings: Settings, milvus_uri: str) -> None:
     from bentoml_cli.cli import cli  # after the environment, which it reads when imported
 
     command = ["serve", "bentos.recommender.service:RecommenderService", "--working-dir", str(ROOT)]
-    cli([*command, "--host", ports.address(settings.host), "--port", str(settings.http_port)], standalone_mode=False)
+    command += ["--host", ports.address(settings.host), "--port", str(settings.http_port), *tls.arguments(settings)]
+    command += ["--timeout-graceful-shutdown", str(DRAIN_SECONDS)]
+    cli(command, standalone_mode=False)
 
 
 def champion(settings: Settings) -> Bundle:
@@ -85,7 +89,7 @@ def greeting(settings: Settings, bundle: Bundle) -> str:
     users = bundle.lineage.get("example_users") or ["1"]
     user = written(str(users[0]), bundle.facts.id_type)
     item = written(str(items[0]), bundle.facts.id_type)
-    url = f"http://{settings.host}:{settings.http_port}"
+    url = f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.http_port}"
     bodies = {
         "recommend": {"user_id": user, "k": 5},
         "events": {"events": [{"event_id": "e1", "kind": "click", "user_id": user, "item_id": item}]},

@@ -8,11 +8,10 @@ from typing import Any
 import bentoml
 from _bentoml_sdk.service import Service
 
-from bentos.recommender import ports
+from bentos.recommender import logs, ports, tls
 from bentos.recommender.calls import Calls
 from bentos.recommender.front_door import ASGI, FrontDoor
 from bentos.recommender.gate import Gate
-from bentos.recommender.metrics import Metrics
 from bentos.recommender.observer import Observer
 from recsys.settings import from_environment
 
@@ -34,7 +33,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.calls = Calls(SETTINGS.budget_ms / 1000)
-        self.observer = Observer(Metrics())
+        self.observer = Observer.of(SETTINGS, self.calls)
         self.gate = Gate.of(SETTINGS)
         self.grpc: Any = None
 
@@ -68,10 +67,15 @@ class RecommenderService:
         from bentos.recommender import grpc_server
         from recsys.serving.opening import open_recommender
 
+        logs.to_stderr()
         worker = Worker.current()
         worker.calls.open(await asyncio.to_thread(open_recommender, SETTINGS))
         host = ports.address(SETTINGS.host)
-        worker.grpc = await grpc_server.start(worker.calls, worker.observer, worker.gate, host, SETTINGS.grpc_port)
+        worker.calls.recommender.on_shadow = worker.observer.shadowed
+        secret = tls.credentials(SETTINGS)
+        worker.grpc = await grpc_server.start(
+            worker.calls, worker.observer, worker.gate, host, SETTINGS.grpc_port, secret
+        )
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
@@ -81,3 +85,4 @@ class RecommenderService:
         if worker.grpc is not None:
             await grpc_server.stop(*worker.grpc)
         await asyncio.to_thread(worker.calls.close)
+        await asyncio.to_thread(worker.observer.close)

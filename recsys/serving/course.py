@@ -41,6 +41,7 @@ class Course:
     began: float = field(default_factory=time.perf_counter)
     stages: list[Stage] = field(default_factory=list)
     within: tuple[str, float] | None = None  # the stage under way and when it began
+    traceparent: str | None = None  # of the caller's trace (W3C Trace Context)
     # what was met, for whoever watches
     role: Role = "champion"
     bundle: str = ""
@@ -52,9 +53,11 @@ class Course:
     predictions: Mapping[str, np.ndarray] | None = None  # of the rows shown
 
     def may_begin(self, stage: str) -> bool:
-        """Whether enough time is left for a stage."""
-        if self.seconds is None:
+        """Whether enough time is left for a stage; one that was slow is not begun again."""
+        if self.seconds is None or self.limit is None:
             return True
+        if any(done.name == stage and done.seconds > self.limit for done in self.stages):
+            return False
         return time.perf_counter() - self.began < BEGIN_BY.get(stage, 1.0) * self.seconds
 
     @property

@@ -49,8 +49,10 @@ from recsys.serving.schema import (
     written,
 )
 from recsys.serving.served_log import Served, ServedLog
+from recsys.serving.shadow import Shadows
 
-PARTS: Final = ("store", "journal", "index", "ranker")  # a full disk stops the journal, not the reads of the store
+# a full disk stops the journal, not the reads of the store; a challenger's ranker that fails says nothing of the other
+PARTS: Final = ("store", "journal", "index", "ranker", "challenger")
 TOLD: Final = ("p_click", "watch_seconds")  # what an answer tells of each item beside its score
 READS: Final = 3  # a history that changes while its candidates are sought is sought for again, at most so often
 T = TypeVar("T")
@@ -118,6 +120,8 @@ class Recommender:
         self._clock = clock
         self._owned = owned or ExitStack()  # closed with it
         self._pools = PoolCache()
+        self._shadows = Shadows()
+        self.on_shadow: Callable[[Course, float], None] | None = None  # told a shadow's course and its overlap
         self._lost_rows = 0
         self._lock = threading.Lock()
         self._position = 0
@@ -135,7 +139,12 @@ class Recommender:
         course.role = choice.role
         scene = Scene.of(choice.bundle, request, self._clock())
         ranked = self._rank(choice.bundle, scene, course)
-        return self._answer(choice.bundle, scene, self._slate(choice.bundle, scene, ranked, request.k, course), course)
+        slate = self._slate(choice.bundle, scene, ranked, request.k, course)
+        response = self._answer(choice.bundle, scene, slate, course)
+        unseen = choice.shadow
+        if unseen is not None and self.on_shadow is not None:
+            self._shadows.offer(lambda: self._shadow(unseen, request, scene.at, response))
+        return response
 
     def fallback(self, request: RecommendRequest, course: Course) -> RecommendResponse:
         """A slate from memory alone, for a request whose time is up: nothing that could hang is asked.
@@ -230,8 +239,19 @@ class Recommender:
     def close(self) -> None:
         """Let go of everything; what was logged is on disk afterwards."""
         self._bundles.close()
+        self._shadows.close()
         self._served_log.close()
         self._owned.close()
+
+    def _shadow(self, bundle: ServingBundle, request: RecommendRequest, at: int, shown: RecommendResponse) -> None:
+        """What a challenger would have answered, and the share of the shown items that is in it."""
+        course = Course(shown.request_id, role="shadow")
+        scene = replace(Scene.of(bundle, request, at), at=at)
+        slate = self._slate(bundle, scene, self._rank(bundle, scene, course), request.k, course)
+        ours = {written(item_id, bundle.facts.id_type) for item_id in bundle.catalogue.ids(slate.pool.rows)}
+        overlap = sum(item.item_id in ours for item in shown.items) / max(1, len(shown.items))
+        if self.on_shadow is not None:
+            self.on_shadow(course, overlap)
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
@@ -278,7 +298,9 @@ class Recommender:
         with course.stage("features"):
             ranked.features = features = scene.features(read)
         try:
-            scores = value(self._try(course, "ranker", lambda: bundle.ranker.predict_only(features, VALUE)))
+            scores = value(
+                self._try(course, _ranker(course), lambda: bundle.ranker.predict_only(features, VALUE), "ranker")
+            )
             if not np.isfinite(scores).all():
                 raise PartDown("ranker", "predicts values that are not finite")
         except PartDown:
@@ -337,11 +359,11 @@ class Recommender:
 
     def _explain(self, bundle: ServingBundle, slate: Slate, course: Course) -> None:
         """Add each place's predictions, and a reason in words that is true of it."""
-        shown = slate.features
+        shown, part = slate.features, _ranker(course)
         assert shown is not None
         try:
-            slate.predictions = self._try(course, "ranker", lambda: bundle.ranker.predict_only(shown, TOLD), "shown")
-            reasons = self._try(course, "ranker", lambda: bundle.ranker.explain(shown), "reasons")
+            slate.predictions = self._try(course, part, lambda: bundle.ranker.predict_only(shown, TOLD), "shown")
+            reasons = self._try(course, part, lambda: bundle.ranker.explain(shown), "reasons")
         except PartDown:
             return
         categories = [bundle.catalogue.category[row] for row in slate.pool.rows.tolist()]
@@ -413,6 +435,11 @@ class Recommender:
                 first, self._lost_rows = self._lost_rows == 0, self._lost_rows + count
             if first:
                 log.error("the served log cannot be written (%s): free some disk", error.strerror or error)
+
+
+def _ranker(course: Course) -> str:
+    """The part that ranks for this role."""
+    return "ranker" if course.role == "champion" else "challenger"
 
 
 def _in_order(rung: Rung, position: int, pool: Pool, dropped: Mapping[str, int]) -> Ranked:

@@ -1,0 +1,115 @@
+"""A challenger's share of the users: even, stable, its own answers for the canary, and none for the shadow."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.features import catalog
+from recsys.features.store import open_store
+from recsys.lake import Lake
+from recsys.policy.value import value
+from recsys.registry import Registry, RegistryError
+from recsys.serving.bundle import load
+from recsys.serving.bundles import BundleWatch, share_of
+from recsys.serving.course import Course
+from recsys.serving.pipeline import Recommender
+from recsys.serving.schema import Context, FeaturesRequest, RecommendRequest
+from recsys.serving.served_log import ServedLog, read, segments
+from tests.serving.world import World
+
+USERS = [f"user {n}" for n in range(4000)]
+
+
+@pytest.fixture
+def registry(world: World, tmp_path: Path) -> Registry:
+    shutil.copytree(Lake(world.settings.home).registry, tmp_path / "registry")
+    return Registry(tmp_path / "registry")
+
+
+@pytest.fixture
+def watch(registry: Registry) -> BundleWatch:
+    return BundleWatch(registry, lambda bundle: load(bundle, None, catalog.FINGERPRINT, registry))
+
+
+def test_shares_are_even_stable_and_new_with_every_challenger() -> None:
+    places = np.array([share_of(user, "a") for user in USERS])
+    assert abs(places.mean() - 0.5) < 0.02 and abs((places < 0.1).mean() - 0.1) < 0.02
+    others = np.array([share_of(user, "b") for user in USERS])
+    assert abs(np.corrcoef(places, others)[0, 1]) < 0.05
+
+
+def test_a_canary_takes_its_share_and_grows_without_moving_anybody_back(
+    world: World, registry: Registry, watch: BundleWatch
+) -> None:
+    assert watch.of(USERS[0]).bundle.bundle_id == world.champion.bundle_id
+    registry.try_out(world.other.bundle_id, canary=0.1, shadow=0.2)
+    assert watch.look()
+    few = {user for user in USERS if watch.of(user).role == "canary"}
+    unseen = {user for user in USERS if watch.of(user).shadow is not None}
+    assert 300 < len(few) < 500 and 650 < len(unseen) < 950 and not few & unseen
+    assert {watch.of(user).bundle.bundle_id for user in few} == {world.other.bundle_id}
+    registry.try_out(world.other.bundle_id, canary=0.5)
+    watch.look()
+    assert few < {user for user in USERS if watch.of(user).role == "canary"}
+    registry.try_out(world.other.bundle_id)
+    watch.look()
+    assert {watch.of(user).role for user in USERS} == {"champion"}
+
+
+def test_a_promoted_challenger_is_the_champion_for_all(world: World, registry: Registry, watch: BundleWatch) -> None:
+    registry.try_out(world.other.bundle_id, canary=0.3)
+    watch.look()
+    registry.promote(world.other.bundle_id)
+    watch.look()
+    assert {(c.role, c.bundle.bundle_id) for c in map(watch.of, USERS)} == {("champion", world.other.bundle_id)}
+
+
+@pytest.mark.parametrize("shares", [{"canary": -0.1}, {"canary": 0.6, "shadow": 0.6}, {"shadow": float("nan")}])
+def test_shares_that_make_no_sense_change_nothing(registry: Registry, world: World, shares: dict[str, float]) -> None:
+    with pytest.raises(RegistryError, match="from 0 to 1"):
+        registry.try_out(world.other.bundle_id, **shares)
+    assert registry.traffic().bundle_id is None and registry.alias_id("challenger") is None
+
+
+def test_a_challenger_that_does_not_fit_leaves_the_champion_alone(
+    world: World, registry: Registry, watch: BundleWatch
+) -> None:
+    registry.try_out(world.other.bundle_id, canary=1.0)
+    path = registry.get(world.other.bundle_id).path / "ranker" / "ranker.json"
+    path.chmod(0o644)
+    path.write_text("{}")
+    watch.look()
+    assert watch.of(USERS[0]).role == "champion" and world.other.bundle_id in (watch.refused or "")
+
+
+def test_canary_and_shadow_answer_with_their_own_scores(
+    world: World, registry: Registry, watch: BundleWatch, tmp_path: Path
+) -> None:
+    registry.try_out(world.other.bundle_id, canary=0.5, shadow=0.5)
+    watch.look()
+    recommender = Recommender(open_store(world.settings), watch, ServedLog(tmp_path / "served"))
+    told: list[tuple[Course, float]] = []
+    shadowed = threading.Event()
+    recommender.on_shadow = lambda course, overlap: (told.append((course, overlap)), shadowed.set())[0]
+    users = {role: next(u for u in world.user_ids if watch.of(u).role == role) for role in ("canary", "champion")}
+    at = Context(at=world.simulator_end)
+    for role, bundle_id in (("canary", world.other.bundle_id), ("champion", world.champion.bundle_id)):
+        course = Course()
+        answer = recommender.recommend(RecommendRequest(user_id=users[role], context=at), course)
+        assert (answer.bundle, course.role, answer.rung) == (bundle_id, role, "full")
+        ids = [str(item.item_id) for item in answer.items]
+        rows = recommender.features(FeaturesRequest(user_id=users[role], item_ids=ids, at=world.simulator_end)).rows
+        ranker = watch.of(users[role]).bundle.ranker
+        assert value(ranker.predict(rows).columns()).tolist() == [item.score for item in answer.items]
+    assert shadowed.wait(20)
+    (course, overlap), *more = told
+    assert not more and (course.role, course.bundle) == ("shadow", world.other.bundle_id)
+    assert 0 <= overlap <= 1 and course.predictions is not None
+    recommender.close()
+    log = read(segments(tmp_path / "served")).to_pylist()
+    assert world.other.bundle_id not in {row["bundle"] for row in log if row["user_id"] == users["champion"]}
