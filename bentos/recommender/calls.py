@@ -15,7 +15,15 @@ from typing import Final, TypeVar
 
 from recsys.serving.course import Course
 from recsys.serving.pipeline import FeatureRows, Recommender
-from recsys.serving.schema import EventsRequest, EventsResponse, FeaturesRequest, RecommendRequest, RecommendResponse
+from recsys.serving.schema import (
+    EventsRequest,
+    EventsResponse,
+    FeaturesRequest,
+    ItemsRequest,
+    ItemsResponse,
+    RecommendRequest,
+    RecommendResponse,
+)
 
 THREADS: Final = 4  # scoring frees the GIL; more threads than cores only queue elsewhere
 STUCK: Final = 32  # threads that may hang in a part that does not answer; its breaker opens after five
@@ -96,6 +104,15 @@ class Calls:
         recommender = self.recommender
         try:
             return await self._run(lambda: recommender.record_events(request, course), SECONDS)
+        except TooSlow:
+            recommender.gave_up(course)
+            raise
+
+    async def items(self, request: ItemsRequest, course: Course) -> ItemsResponse:
+        """See `Recommender.put_items`. Raises as `recommend`."""
+        recommender = self.recommender
+        try:
+            return await self._run(lambda: recommender.put_items(request, course), SECONDS)
         except TooSlow:
             recommender.gave_up(course)
             raise

@@ -27,6 +27,7 @@ from recsys.serving.schema import (
     EventsRequest,
     FeaturesRequest,
     FeaturesResponse,
+    ItemsRequest,
     RecommendRequest,
     parse,
 )
@@ -74,6 +75,7 @@ class FrontDoor:
             "/recommend": self._recommend,
             "/events": self._events,
             "/features": self._features,
+            "/items": self._items,
         }
         self._gets: dict[str, Callable[[], Answer]] = {
             "/": lambda: Answer(200, PAGE, "text/html; charset=utf-8"),
@@ -173,6 +175,11 @@ class FrontDoor:
             names=list(read.names),
             rows=read.rows.astype(float).tolist(),  # a double holds a float32 exactly; NaN is written as null
         )
+        return response.model_dump_json().encode()
+
+    async def _items(self, body: bytes, course: Course) -> bytes:
+        response = await self._calls.items(parse(ItemsRequest, body), course)
+        self._observer.items(response)
         return response.model_dump_json().encode()
 
     def _ready(self) -> Answer:

@@ -9,7 +9,7 @@ from bentos.recommender.calls import Calls
 from bentos.recommender.metrics import Metrics
 from bentos.recommender.traces import Traces
 from recsys.serving.course import Course
-from recsys.serving.schema import EventsResponse, RecommendResponse
+from recsys.serving.schema import EventsResponse, ItemsResponse, RecommendResponse
 from recsys.settings import Settings
 
 log = logging.getLogger("recsys.requests")
@@ -47,6 +47,10 @@ class Observer:
     def events(self, response: EventsResponse) -> None:
         """What became of a batch of events."""
         self.metrics.events(response)
+
+    def items(self, response: ItemsResponse) -> None:
+        """Metadata of items that was recorded."""
+        self.metrics.items(response.recorded)
 
     def answered(self, front: str, route: str, code: str, course: Course) -> None:
         """Any answer, an error too."""

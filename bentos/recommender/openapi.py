@@ -15,6 +15,8 @@ from recsys.serving.schema import (
     EventsResponse,
     FeaturesRequest,
     FeaturesResponse,
+    ItemsRequest,
+    ItemsResponse,
     RecommendRequest,
     RecommendResponse,
 )
@@ -22,6 +24,11 @@ from recsys.serving.schema import (
 _CALLS: Final[dict[str, tuple[str, type[BaseModel], type[BaseModel]]]] = {
     "/recommend": ("A slate for a user on a shelf", RecommendRequest, RecommendResponse),
     "/events": ("Record what happened; durable before it answers", EventsRequest, EventsResponse),
+    "/items": (
+        "Metadata of new or changed items; a new one is a candidate within seconds",
+        ItemsRequest,
+        ItemsResponse,
+    ),
     "/features": ("Exactly the float32 values that ranking would see", FeaturesRequest, FeaturesResponse),
 }
 _ERRORS: Final = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.events import key64
@@ -28,13 +30,20 @@ class Hot:
         ids = table["item_id"].to_pylist()
         self.base_items, self.items_table = items, table
         self.item_records: list[tuple[int, int, tuple[int, ...]]] = []  # position, item_key, columns
+        self.late: dict[str, Mapping[str, Any]] = {}  # item_id -> ITEM_SCHEMA, of the items recorded in the log
+        self.unavailable = set(
+            table.filter(pc.invert(pc.fill_null(table["is_available"], True)))["item_id"].to_pylist()
+        )
         # Row 0 stands for items that are not here. The last row of an id wins, as in items.
         self.rows = {item_id: row for row, item_id in enumerate(ids, start=1)}
         keys = key64(ids)
         self.item_matrix = np.zeros((len(ids) + 1, 6), np.int64)
         self.item_matrix[1:] = np.stack([keys, *items.lookup(keys)], axis=1)
 
-    def put_item(self, item_id: str, columns: tuple[int, ...]) -> None:
+    def put_item(self, item: Mapping[str, Any], columns: tuple[int, ...]) -> None:
+        item_id = str(item["item_id"])
+        self.late[item_id] = item
+        (self.unavailable.add if item["is_available"] is False else self.unavailable.discard)(item_id)
         row = self.rows.setdefault(item_id, len(self.rows) + 1)
         if row >= len(self.item_matrix):
             self.item_matrix = np.concatenate([self.item_matrix, np.zeros((max(64, row), 6), np.int64)])

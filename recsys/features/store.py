@@ -154,7 +154,8 @@ class OnlineStore:
                 key = key64([item["item_id"]])
                 columns = [int(column[0]) for column in items.lookup(key)]
                 row = hot.rows.get(item["item_id"])
-                if row is not None and list(hot.item_matrix[row]) == [int(key[0]), *columns]:
+                known = row is not None and list(hot.item_matrix[row]) == [int(key[0]), *columns]
+                if known and (item["item_id"] in hot.unavailable) == (item["is_available"] is False):
                     continue
                 category, creator, kind, duration, published = columns
                 raw = json.dumps(item).encode()
@@ -166,6 +167,12 @@ class OnlineStore:
                 self._journal.append(entries, self._floor(hot, received_at))
                 self._catch_up()
             return len(entries)
+
+    def late_items(self) -> tuple[int, pa.Table]:
+        """How many records of items the log has, and those items as they are now (ITEM_SCHEMA)."""
+        with self._lock:
+            hot = self._catch_up()
+            return len(hot.item_records), pa.Table.from_pylist(list(hot.late.values()), schema=ITEM_SCHEMA)
 
     def read(
         self, user_id: str, item_ids: Sequence[str], as_of: int, position: int | None = None, *, shelf_key: int = 0
@@ -338,7 +345,7 @@ class OnlineStore:
             if kind == ITEM_RECORD and position in fields:
                 _, item_type, key, category, creator, _, duration, _, published = fields[position]
                 columns = (key, category, creator, item_type, duration, published)
-                hot.put_item(json.loads(raw)["item_id"], columns)
+                hot.put_item(json.loads(raw), columns)
                 hot.item_records.append((position, key, columns))
 
     def _begin(self) -> None:

@@ -61,6 +61,7 @@ class ServingBundle:
     retriever: Retriever
     ranker: Ranker
     catalogue: Catalogue
+    items: pa.Table  # assemble.COLUMNS and `embedding`, ascending by item id
 
     @property
     def log_shelves(self) -> Sequence[str]:
@@ -102,7 +103,7 @@ def load(bundle: Bundle, milvus: MilvusIndex | None, held: str, registry: Regist
     if ranker.fingerprint != bundle.facts.features:
         raise BundleRefused(f"bundle {bundle.bundle_id}: its ranker knows features {ranker.fingerprint}")
     ranker.predict(np.zeros((2, len(ranker.feature_names)), dtype=np.float32))
-    return ServingBundle(bundle.bundle_id, bundle.facts, retriever, ranker, _catalogue(table))
+    return ServingBundle(bundle.bundle_id, bundle.facts, retriever, ranker, catalogue_of(table), table)
 
 
 def _index(bundle: Bundle, table: pa.Table, milvus: MilvusIndex | None) -> ItemIndex:
@@ -130,7 +131,8 @@ def _index(bundle: Bundle, table: pa.Table, milvus: MilvusIndex | None) -> ItemI
     return ExactMirror(collection, items)
 
 
-def _catalogue(table: pa.Table) -> Catalogue:
+def catalogue_of(table: pa.Table) -> Catalogue:
+    """The columns that requests look at, by row of `table`."""
     ids = table["item_id"].to_pylist()
     return Catalogue(
         item_id=tuple(ids),

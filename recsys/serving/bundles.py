@@ -15,11 +15,15 @@ import threading
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
+import pyarrow as pa
 import xxhash
 
+from recsys.features.store import StoreError
 from recsys.registry import Bundle, Registry, RegistryError, Traffic
+from recsys.retrieval.item_index import ItemIndexError
 from recsys.serving.bundle import BundleRefused, ServingBundle
 from recsys.serving.course import Role
+from recsys.serving.late import with_late
 
 POLL_SECONDS: Final = 1.0
 log = logging.getLogger("recsys.serving")
@@ -46,6 +50,11 @@ class Bundles(Protocol):
         """Why the registry's champion or challenger is not in service, None when all are."""
         ...
 
+    @property
+    def late_items(self) -> int:
+        """Items in the champion's catalogue that its bundle lacks."""
+        ...
+
     def of(self, user_id: str) -> Choice:
         """The bundle that answers this user."""
         ...
@@ -57,6 +66,7 @@ class Fixed:
     """One bundle that never changes."""
 
     refused = None
+    late_items = 0
 
     def __init__(self, current: ServingBundle) -> None:
         self.current = current
@@ -84,16 +94,26 @@ def share_of(user_id: str, bundle_id: str) -> float:
 class BundleWatch:
     """Holds the bundles in service and follows the registry."""
 
-    def __init__(self, registry: Registry, loading: Callable[[Bundle], ServingBundle]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        loading: Callable[[Bundle], ServingBundle],
+        late: Callable[[], tuple[int, pa.Table]] | None = None,
+    ) -> None:
+        """`late`: items newer than any bundle, and a number that grows with them (OnlineStore.late_items)."""
         self._registry = registry
         self._loading = loading
+        self._late = late
+        self._bases: dict[str, ServingBundle] = {}  # as loaded, by id
+        self._grown: dict[str, tuple[int, ServingBundle]] = {}  # with late items, by id; and their number
         self._refused: dict[str, str] = {}  # bundle -> why; it never changes, so it is not tried again
         self._wanted: tuple[str | None, ...] = ()
         self._stop = threading.Event()
         champion = registry.champion()
         if champion is None:
             raise BundleRefused("no bundle yet: run `make run` first")
-        self._now = _InService(loading(champion))
+        base = self._bases[champion.bundle_id] = loading(champion)
+        self._now = _InService(self._with_late(base))
         self._thread = threading.Thread(target=self._watch, name="bundles", daemon=True)
 
     def start(self, seconds: float = POLL_SECONDS) -> None:
@@ -109,6 +129,12 @@ class BundleWatch:
     def refused(self) -> str | None:
         reasons = [self._refused[bundle_id] for bundle_id in self._wanted if bundle_id in self._refused]
         return "; ".join(reasons) or None
+
+    @property
+    def late_items(self) -> int:
+        champion = self._now.champion
+        base = self._bases.get(champion.bundle_id, champion)
+        return champion.items.num_rows - base.items.num_rows
 
     def of(self, user_id: str) -> Choice:
         now = self._now
@@ -128,32 +154,48 @@ class BundleWatch:
         champion_id = self._registry.alias_id()
         self._wanted = (champion_id, traffic.bundle_id)
         self._refused = {bundle_id: why for bundle_id, why in self._refused.items() if bundle_id in self._wanted}
-        champion = self._loaded(champion_id, before) or before.champion
+        champion = self._loaded(champion_id) or before.champion
         challenger = None
         if traffic.bundle_id not in (None, champion.bundle_id) and traffic.canary + traffic.shadow > 0:
-            challenger = self._loaded(traffic.bundle_id, before)
+            challenger = self._loaded(traffic.bundle_id)
         self._now = _InService(champion, challenger, traffic)
+        kept = {bundle.bundle_id for bundle in (champion, challenger) if bundle is not None}
+        self._bases = {bundle_id: base for bundle_id, base in self._bases.items() if bundle_id in kept}
+        self._grown = {bundle_id: grown for bundle_id, grown in self._grown.items() if bundle_id in kept}
         for role, old, new in (
             ("champion", before.champion, champion),
             ("challenger", before.challenger, challenger),
         ):
-            if old is not new:
+            if (old and old.bundle_id) != (new and new.bundle_id):
                 log.info("%s is %s now", role, f"bundle {new.bundle_id}" if new else "nobody")
         return before.champion is not champion or before.challenger is not challenger
 
-    def _loaded(self, bundle_id: str | None, before: _InService) -> ServingBundle | None:
-        """The bundle of that id, from those in service or the registry; None where there is none or it is refused."""
-        for held in (before.champion, before.challenger):
-            if held is not None and held.bundle_id == bundle_id:
-                return held
+    def _loaded(self, bundle_id: str | None) -> ServingBundle | None:
+        """The bundle of that id with the items that are newer than it; None where there is none or it is refused."""
         if bundle_id is None or bundle_id in self._refused:
             return None
+        if bundle_id not in self._bases:
+            try:
+                self._bases[bundle_id] = self._loading(self._registry.get(bundle_id))
+            except (BundleRefused, RegistryError) as error:
+                self._refused[bundle_id] = str(error)
+                log.error("%s; %s stays in service", error, self._now.champion.bundle_id)
+                return None
+        return self._with_late(self._bases[bundle_id])
+
+    def _with_late(self, base: ServingBundle) -> ServingBundle:
+        """The bundle and the late items there are now, made once."""
+        number, grown = self._grown.get(base.bundle_id, (0, base))
+        if self._late is None:
+            return base
         try:
-            return self._loading(self._registry.get(bundle_id))
-        except (BundleRefused, RegistryError) as error:
-            self._refused[bundle_id] = str(error)
-            log.error("%s; %s stays in service", error, before.champion.bundle_id)
-            return None
+            records, items = self._late()
+            if records != number:
+                grown = with_late(base, items)
+                self._grown[base.bundle_id] = (records, grown)
+        except (StoreError, ItemIndexError) as error:
+            log.error("new items cannot be taken up now: %s", error)
+        return grown
 
     def close(self) -> None:
         """Stop following."""

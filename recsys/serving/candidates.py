@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -61,23 +61,26 @@ class PoolCache:
         self._lock = threading.Lock()
         self._pools: OrderedDict[tuple[str, str, str], tuple[float, Pool]] = OrderedDict()
 
-    def put(self, bundle_id: str, user_id: str, shelf: str, pool: Pool) -> None:
+    def put(self, bundle: ServingBundle, user_id: str, shelf: str, pool: Pool) -> None:
         if not len(pool):
             return
         kept = pool.take(np.arange(min(CACHED_ITEMS, len(pool))))  # a copy: a slice would keep the whole pool
+        # by key: rows move when new items join the catalogue
+        kept = replace(kept, rows=bundle.catalogue.candidates.item_key[kept.rows])
         with self._lock:
-            key = (bundle_id, user_id, shelf)
+            key = (bundle.bundle_id, user_id, shelf)
             self._pools[key] = (time.monotonic(), kept)
             self._pools.move_to_end(key)
             while len(self._pools) > self._size:
                 self._pools.popitem(last=False)
 
-    def get(self, bundle_id: str, user_id: str, shelf: str) -> Pool | None:
+    def get(self, bundle: ServingBundle, user_id: str, shelf: str) -> Pool | None:
         with self._lock:
-            found = self._pools.get((bundle_id, user_id, shelf))
+            found = self._pools.get((bundle.bundle_id, user_id, shelf))
         if found is None or time.monotonic() - found[0] > self._seconds:
             return None
-        return found[1]
+        rows = bundle.retriever.rows(found[1].rows)  # each is there: a bundle's catalogue only grows
+        return replace(found[1], rows=rows) if len(rows) == len(found[1]) else None
 
 
 def trending(bundle: ServingBundle, shelf_name: str) -> Pool:

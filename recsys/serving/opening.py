@@ -38,7 +38,9 @@ def open_recommender(settings: Settings, *, follow: bool = True) -> Recommender:
         milvus = _milvus(settings)
         if milvus is not None:
             opened.callback(milvus.close)
-        bundles = BundleWatch(registry, lambda found: bundle.load(found, milvus, store.fingerprint, registry))
+        bundles = BundleWatch(
+            registry, lambda found: bundle.load(found, milvus, store.fingerprint, registry), store.late_items
+        )
         if follow:
             bundles.start()
         owned = opened.pop_all()

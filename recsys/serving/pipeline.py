@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
-from recsys.events import DAY_MS
+from recsys.events import DAY_MS, ITEM_SCHEMA
 from recsys.features import catalog
 from recsys.features.store import OnlineStore, Read, StoreError
 from recsys.policy.filters import dropped_by
@@ -40,6 +41,8 @@ from recsys.serving.schema import (
     EventsRequest,
     EventsResponse,
     FeaturesRequest,
+    ItemsRequest,
+    ItemsResponse,
     RecommendedItem,
     RecommendRequest,
     RecommendResponse,
@@ -186,6 +189,22 @@ class Recommender:
             position=appended.position,
         )
 
+    def put_items(self, request: ItemsRequest, course: Course | None = None) -> ItemsResponse:
+        """Make metadata of items durable; new ones are candidates and may have events within seconds.
+
+        Raises:
+            Unavailable: the store does not take them; send them again.
+        """
+        now = self._clock()
+        rows = [item.model_dump() for item in request.items]
+        rows = [{**row, "published_at": now if row["published_at"] is None else row["published_at"]} for row in rows]
+        table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+        try:
+            recorded = self._try(course or Course(), "journal", lambda: self._store.put_items(table, now))
+        except PartDown as down:
+            raise Unavailable(f"items cannot be stored now ({_why(down)}): send them again") from None
+        return ItemsResponse(recorded=recorded, position=self._store.head())
+
     def features(self, request: FeaturesRequest, course: Course | None = None) -> FeatureRows:
         """The float32 rows that ranking would see for these items on the default shelf; logged for replay like slates.
 
@@ -233,7 +252,7 @@ class Recommender:
             "position": self._position,
             "breakers": self._breakers.states(),
             "lost_served_rows": self._lost_rows,
-            "late_items": 0,
+            "late_items": self._bundles.late_items,
         }
 
     def close(self) -> None:
@@ -285,7 +304,7 @@ class Recommender:
         dropped: Mapping[str, int]
         try:
             pool, read, dropped = self._retrieved(bundle, scene, course)
-            self._pools.put(bundle.bundle_id, scene.user_id, scene.shelf_name, pool)
+            self._pools.put(bundle, scene.user_id, scene.shelf_name, pool)
         except PartDown:
             rung, pool, dropped = self._remembered(bundle, scene)
             try:
@@ -323,7 +342,7 @@ class Recommender:
 
     def _remembered(self, bundle: ServingBundle, scene: Scene) -> tuple[Rung, Pool, Mapping[str, int]]:
         """What was retrieved for this user before, or else what is trending; from memory."""
-        cached = self._pools.get(bundle.bundle_id, scene.user_id, scene.shelf_name)
+        cached = self._pools.get(bundle, scene.user_id, scene.shelf_name)
         pool, dropped = self._filtered(bundle, scene, cached or trending(bundle, scene.shelf_name), None)
         return ("cached" if cached is not None else "trending"), pool, dropped
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from recsys.events import DAY_MS, KINDS
+from recsys.events import DAY_MS, ITEM_TYPES, KINDS
 from recsys.policy.shelves import DEFAULT, SHELVES
 
 MAX_K: Final = 100
@@ -63,6 +63,12 @@ def _instant(value: Any) -> Any:
 def _kind(value: str) -> str:
     if value not in KINDS:
         raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return value
+
+
+def _item_type(value: str) -> str:
+    if value not in ITEM_TYPES:
+        raise ValueError(f"must be one of {', '.join(ITEM_TYPES)}")
     return value
 
 
@@ -141,6 +147,31 @@ class Event(_Request):
         if (self.kind == "play") != (self.watch_ms is not None):
             raise ValueError("watch_ms belongs to a play, and every play has it")
         return self
+
+
+class Item(_Request):
+    """An item's metadata; sent again it replaces what was known."""
+
+    item_id: Id
+    item_type: Annotated[str, AfterValidator(_item_type)]
+    creator_id: Id | None = None
+    category: Text | None = None
+    tags: list[Text] = Field(default=[], max_length=32)
+    title: Annotated[str, Field(max_length=512)] | None = None
+    duration_ms: int = Field(default=0, ge=0, le=10 * 365 * DAY_MS)
+    published_at: Instant | None = None  # now when absent
+    is_available: bool = True
+
+
+class ItemsRequest(_Request):
+    """All of them are taken, or none."""
+
+    items: list[Item] = Field(min_length=1, max_length=MAX_ITEMS)
+
+
+class ItemsResponse(BaseModel):
+    recorded: int  # new or changed; the others were known as they are
+    position: int
 
 
 class RecommendedItem(BaseModel):

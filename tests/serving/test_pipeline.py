@@ -223,6 +223,7 @@ def test_without_its_ranker_the_slate_keeps_the_order_of_retrieval(
         "journal": "closed",
         "index": "closed",
         "ranker": "opened",
+        "challenger": "closed",
     }
 
 

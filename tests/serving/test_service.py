@@ -154,6 +154,24 @@ def test_an_event_changes_the_features_and_the_next_answer(service: Service, wor
     assert (repeated.accepted, repeated.duplicates, repeated.position) == (0, 1, recorded["position"])
 
 
+def test_a_new_item_is_taken_over_both_fronts_and_up_within_seconds(service: Service, world: World) -> None:
+    new = {"item_id": "brand-new", "item_type": "video", "title": "Brand new"}
+    taken = service.http.post("/items", json={"items": [new]}).json()
+    assert taken["recorded"] == 1 and taken["position"] > 0
+    over_grpc = service.stub.PutItems(
+        pb.PutItemsRequest(items=[pb.Item(item_id="newer", item_type="album", tags=["a"]), pb.Item(**new)])
+    )
+    assert over_grpc.recorded in (1, 2)  # brand-new was published "now", which has moved on
+    deadline = time.monotonic() + 60
+    while service.http.get("/readyz").json()["late_items"] < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    click = {"kind": "click", "user_id": world.user_ids[19], "item_id": "brand-new"}
+    assert service.http.post("/events", json={"events": [click]}).json()["accepted"] == 1
+    for bad in ({"item_type": "film"}, {"published_at": -1}, {"tags": ["x"] * 33}, {"more": 1}):
+        assert service.http.post("/items", json={"items": [{**new, **bad}]}).status_code == 422
+
+
 def test_a_bad_event_is_rejected_by_its_index_and_the_others_are_kept(service: Service, world: World) -> None:
     good = {"kind": "like", "user_id": world.user_ids[26], "item_id": world.item_ids[0]}
     bad = [{**good, "kind": "stare"}, {**good, "item_id": "nothing"}, {**good, "position": 1}, None]
@@ -218,7 +236,7 @@ def test_other_methods_and_pages(service: Service) -> None:
     assert service.http.head("/livez").status_code == 200 and service.http.head("/livez").content == b""
     assert service.http.get("/healthz").json()["status"] == "ready"
     document = service.http.get("/openapi.json").json()
-    assert set(document["paths"]) == {"/recommend", "/events", "/features"}
+    assert set(document["paths"]) == {"/recommend", "/events", "/features", "/items"}
     metrics = service.http.get("/metrics").text
     assert 'recsys_slates_total{role="champion",rung="full"}' in metrics and "passwd" not in metrics
 

@@ -151,3 +151,39 @@ class FeaturesResponse(_message.Message):
     names: _containers.RepeatedScalarFieldContainer[str]
     rows: _containers.RepeatedCompositeFieldContainer[FeatureRow]
     def __init__(self, position: _Optional[int] = ..., at: _Optional[int] = ..., fingerprint: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., rows: _Optional[_Iterable[_Union[FeatureRow, _Mapping]]] = ...) -> None: ...
+
+class Item(_message.Message):
+    __slots__ = ("item_id", "item_type", "creator_id", "category", "tags", "title", "duration_ms", "published_at", "is_available")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    ITEM_TYPE_FIELD_NUMBER: _ClassVar[int]
+    CREATOR_ID_FIELD_NUMBER: _ClassVar[int]
+    CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    DURATION_MS_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_AT_FIELD_NUMBER: _ClassVar[int]
+    IS_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    item_type: str
+    creator_id: str
+    category: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    title: str
+    duration_ms: int
+    published_at: int
+    is_available: bool
+    def __init__(self, item_id: _Optional[str] = ..., item_type: _Optional[str] = ..., creator_id: _Optional[str] = ..., category: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., title: _Optional[str] = ..., duration_ms: _Optional[int] = ..., published_at: _Optional[int] = ..., is_available: _Optional[bool] = ...) -> None: ...
+
+class PutItemsRequest(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+
+class PutItemsResponse(_message.Message):
+    __slots__ = ("recorded", "position")
+    RECORDED_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    recorded: int
+    position: int
+    def __init__(self, recorded: _Optional[int] = ..., position: _Optional[int] = ...) -> None: ...

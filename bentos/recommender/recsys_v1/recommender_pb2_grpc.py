@@ -49,6 +49,11 @@ class RecommenderStub:
                 request_serializer=recommender__pb2.FeaturesRequest.SerializeToString,
                 response_deserializer=recommender__pb2.FeaturesResponse.FromString,
                 _registered_method=True)
+        self.PutItems = channel.unary_unary(
+                '/recsys.v1.Recommender/PutItems',
+                request_serializer=recommender__pb2.PutItemsRequest.SerializeToString,
+                response_deserializer=recommender__pb2.PutItemsResponse.FromString,
+                _registered_method=True)
 
 
 class RecommenderServicer:
@@ -75,6 +80,13 @@ class RecommenderServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutItems(self, request, context):
+        """Metadata of new or changed items; durable before it answers, a new item is a candidate within seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommenderServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_RecommenderServicer_to_server(servicer, server):
                     servicer.Features,
                     request_deserializer=recommender__pb2.FeaturesRequest.FromString,
                     response_serializer=recommender__pb2.FeaturesResponse.SerializeToString,
+            ),
+            'PutItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutItems,
+                    request_deserializer=recommender__pb2.PutItemsRequest.FromString,
+                    response_serializer=recommender__pb2.PutItemsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class Recommender:
             '/recsys.v1.Recommender/Features',
             recommender__pb2.FeaturesRequest.SerializeToString,
             recommender__pb2.FeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsys.v1.Recommender/PutItems',
+            recommender__pb2.PutItemsRequest.SerializeToString,
+            recommender__pb2.PutItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,84 @@
+"""Items newer than the bundle in service: embedded by its tower and added to its catalogue, within seconds.
+
+The store's log is where metadata arrives, so every worker sees the same items, and the tower gives all of them the same
+vectors. A bundle with late items is another immutable object with the same id: rows, filters, sources and ranker treat
+a late item as any other. An item whose attributes changed (one taken offline, say) is replaced the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.events import ITEM_SCHEMA
+from recsys.features.log import items_from_table
+from recsys.retrieval.item_index import ExactMirror, Hits, IndexedItems, ItemIndex
+from recsys.retrieval.sources import Retriever, SourceData
+from recsys.serving.bundle import ServingBundle, catalogue_of
+from recsys.sources.keyed import keyed_items
+
+
+class Supplemented:
+    """An item index and the few items that are newer than it."""
+
+    def __init__(self, index: ItemIndex, late: ExactMirror) -> None:
+        self._index, self._late = index, late
+        self._replaced = frozenset(late.items.item_ids)
+
+    def search(self, collection: str, vector: np.ndarray, k: int, item_type: str | None = None) -> Hits:
+        """See `ItemIndex.search`."""
+        old = self._index.search(collection, vector, k + len(self._replaced), item_type)
+        new = self._late.search(collection, vector, k, item_type)
+        kept = [i for i, item_id in enumerate(old.item_ids) if item_id not in self._replaced]
+        ids = [*(old.item_ids[i] for i in kept), *new.item_ids]
+        scores = np.concatenate([old.scores[kept], new.scores])
+        best = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))[:k]
+        return Hits([ids[i] for i in best], scores[best])
+
+
+def with_late(bundle: ServingBundle, items: pa.Table) -> ServingBundle:
+    """The bundle with those of `items` (ITEM_SCHEMA) that it lacks or has with other attributes; itself without any."""
+    late = _newer(bundle, items)
+    if not late.num_rows:
+        return bundle
+    tower = bundle.retriever.tower
+    known = items_from_table(late)
+    vectors = tower.embed_items(known)[np.searchsorted(known.item_key, late["item_key"].to_numpy())]
+    indexed = IndexedItems.of(late["item_id"].to_pylist(), late["item_type"].to_pylist(), vectors)
+    late = late.append_column("embedding", pa.array(list(vectors), bundle.items.schema.field("embedding").type))
+    kept = bundle.items.filter(pc.invert(pc.is_in(bundle.items["item_id"], value_set=late["item_id"].combine_chunks())))
+    table = pa.concat_tables([kept, late.select(bundle.items.column_names).cast(bundle.items.schema)])
+    table = table.sort_by("item_id").combine_chunks()
+    collection = bundle.facts.collection
+    index = Supplemented(bundle.retriever.index, ExactMirror(collection, indexed))
+    sources = _moved(bundle.retriever.data, bundle.items, table)
+    retriever = Retriever(tower, index, collection, table, sources)
+    return replace(bundle, retriever=retriever, catalogue=catalogue_of(table), items=table)
+
+
+def _newer(bundle: ServingBundle, items: pa.Table) -> pa.Table:
+    """Late or changed items with their keys."""
+    late = keyed_items(items.set_column(8, ITEM_SCHEMA.field(8), pc.fill_null(items["is_available"], True)))
+    held = dict(zip(bundle.catalogue.item_id, range(len(bundle.catalogue.item_id)), strict=True))
+    names = [name for name in bundle.items.column_names if name != "embedding"]
+    rows = [held.get(item_id, -1) for item_id in late["item_id"].to_pylist()]
+    before = bundle.items.select(names).take(pa.array([max(row, 0) for row in rows], pa.int64())).to_pylist()
+    differs = [
+        row < 0 or old != new for row, old, new in zip(rows, before, late.select(names).to_pylist(), strict=True)
+    ]
+    return late.filter(pa.array(differs, pa.bool_()))
+
+
+def _moved(data: SourceData, before: pa.Table, after: pa.Table) -> SourceData:
+    """What the sources know, by the rows of the larger catalogue; a late item has no neighbours yet."""
+    item_keys = after["item_key"].to_numpy()
+    place = {item_id: row for row, item_id in enumerate(after["item_id"].to_pylist())}
+    moved = np.array([place[item_id] for item_id in before["item_id"].to_pylist()], dtype=np.int32)
+    neighbours = np.full((len(item_keys), data.neighbours.shape[1]), -1, dtype=np.int32)
+    similarity = np.zeros(neighbours.shape, dtype=np.float32)
+    neighbours[moved] = np.where(data.neighbours >= 0, moved[data.neighbours], -1)
+    similarity[moved] = data.similarity
+    return replace(data, item_keys=item_keys, neighbours=neighbours, similarity=similarity)

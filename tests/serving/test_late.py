@@ -1,0 +1,125 @@
+"""New items: candidates within seconds of their metadata, the same everywhere, and gone as soon as they are offline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.features import catalog
+from recsys.features.store import OnlineStore, open_store
+from recsys.lake import Lake
+from recsys.registry import Registry
+from recsys.retrieval.item_index import ExactMirror, IndexedItems
+from recsys.serving.bundle import load
+from recsys.serving.bundles import BundleWatch
+from recsys.serving.candidates import PoolCache, trending
+from recsys.serving.course import Course
+from recsys.serving.late import Supplemented
+from recsys.serving.pipeline import Recommender
+from recsys.serving.scene import Scene
+from recsys.serving.schema import EventsRequest, ItemsRequest
+from recsys.serving.served_log import ServedLog
+from tests.serving.world import World
+
+
+@pytest.fixture
+def store(world: World) -> Iterator[OnlineStore]:
+    opened = open_store(world.settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def recommender(world: World, store: OnlineStore, tmp_path: Path) -> Iterator[Recommender]:
+    registry = Registry(Lake(world.settings.home).registry)
+    watch = BundleWatch(registry, lambda b: load(b, None, catalog.FINGERPRINT, registry), store.late_items)
+    made = Recommender(store, watch, ServedLog(tmp_path))
+    yield made
+    made.close()
+
+
+def candidates(recommender: Recommender, user: str, shelf: str = "feed") -> list[str]:
+    bundle = recommender._bundles.current
+    scene = Scene.at_shelf(bundle, user, time.time_ns() // 1_000_000, shelf)
+    return bundle.catalogue.ids(recommender._retrieved(bundle, scene, Course())[0].rows)
+
+
+def item(item_id: str, **fields: object) -> ItemsRequest:
+    return ItemsRequest.model_validate(
+        {"items": [{"item_id": item_id, "item_type": "podcast", "creator_id": "c-new", "title": "New", **fields}]}
+    )
+
+
+def test_a_new_item_is_a_candidate_has_events_and_is_taken_offline(world: World, recommender: Recommender) -> None:
+    user, now = world.user_ids[5], time.time_ns() // 1_000_000
+    watch = recommender._bundles
+    assert isinstance(watch, BundleWatch)
+    before = recommender.record_events(EventsRequest(events=[{"kind": "click", "user_id": user, "item_id": "late-1"}]))
+    assert before.rejected[0].reason == "unknown item"
+    recorded = recommender.put_items(item("late-1", published_at=now - 1000))
+    assert recorded.recorded == 1
+    assert recommender.put_items(item("late-1", published_at=now - 1000)).recorded == 0  # known as it is
+    assert "late-1" not in candidates(recommender, user, shelf="podcasts")
+    assert watch.look() and watch.late_items == 1 and not watch.look()
+    assert "late-1" in candidates(recommender, user, shelf="podcasts")
+    assert watch.current.bundle_id == world.champion.bundle_id
+    liked = recommender.record_events(EventsRequest(events=[{"kind": "like", "user_id": user, "item_id": "late-1"}]))
+    assert liked.accepted == 1 and "late-1" not in candidates(recommender, user, shelf="podcasts")  # seen now
+    assert "late-1" in candidates(recommender, world.user_ids[6], shelf="podcasts")
+    assert recommender.put_items(item("late-1", published_at=now - 1000, is_available=False)).recorded == 1
+    watch.look()
+    assert "late-1" not in candidates(recommender, world.user_ids[6], shelf="podcasts")
+
+
+def test_an_item_of_the_bundle_can_be_taken_offline_and_come_back(world: World, recommender: Recommender) -> None:
+    watch = recommender._bundles
+    assert isinstance(watch, BundleWatch)
+    first = candidates(recommender, world.user_ids[7])[0]
+    row = next(r for r in world.simulator.items().to_pylist() if r["item_id"] == first)
+    for available in (False, True):
+        recommender.put_items(ItemsRequest.model_validate({"items": [{**row, "is_available": available}]}))
+        assert watch.look() and watch.current.items.num_rows == len(watch.current.catalogue.item_id)
+        assert (first in candidates(recommender, world.user_ids[7])) == available
+
+
+def test_every_worker_gives_a_late_item_the_vector_that_publishing_it_would(
+    world: World, store: OnlineStore, recommender: Recommender
+) -> None:
+    recommender.put_items(item("late-2"))
+    watch = recommender._bundles
+    assert isinstance(watch, BundleWatch)
+    watch.look()
+    registry = Registry(Lake(world.settings.home).registry)
+    other = BundleWatch(registry, lambda b: load(b, None, catalog.FINGERPRINT, registry), store.late_items)
+    ours, theirs = watch.current.items, other.current.items
+    assert ours.equals(theirs) and "late-2" in ours["item_id"].to_pylist()
+    vectors = np.stack(ours["embedding"].to_numpy(zero_copy_only=False))
+    whole = ExactMirror("c", IndexedItems.of(ours["item_id"].to_pylist(), ours["item_type"].to_pylist(), vectors))
+    retriever = watch.current.retriever
+    assert isinstance(retriever.index, Supplemented)
+    for row in range(0, len(vectors), 97):
+        for kind in (None, "podcast"):
+            joined = retriever.index.search(retriever.collection, vectors[row], 50, kind)
+            at_once = whole.search("c", vectors[row], 50, kind)
+            assert joined.item_ids == at_once.item_ids and joined.scores.tobytes() == at_once.scores.tobytes()
+
+
+def test_what_was_cached_before_a_new_item_came_still_names_the_same_items(
+    world: World, recommender: Recommender
+) -> None:
+    watch, pools = recommender._bundles, PoolCache()
+    assert isinstance(watch, BundleWatch)
+    before = watch.current
+    pool = trending(before, "feed")
+    pools.put(before, "u", "feed", pool)
+    recommender.put_items(item("a-first-id"))  # sorts before all others: every row moves
+    watch.look()
+    after = watch.current
+    found = pools.get(after, "u", "feed")
+    assert found is not None
+    assert after.catalogue.ids(found.rows) == before.catalogue.ids(pool.rows)[: len(found)]
+    assert after.catalogue.row["a-first-id"] == 0
