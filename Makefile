@@ -20,7 +20,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export BENTOML_DO_NOT_TRACK := true
 
-.PHONY: help setup run serve rollback dev test lint bench parity lock clean
+.PHONY: help setup run serve rollback forget dev test lint bench parity lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,10 @@ serve: $(READY) ## answer over HTTP (RECSYS_HTTP_PORT, 3000) and gRPC (RECSYS_GR
 rollback: $(READY) ## the champion is again the bundle it was before; running services follow by themselves
 	@$(BIN)/python -m recsys_assets.rollback
 
+forget: $(READY) ## no byte of a user stays: make forget USER=<user_id>; the items keep their counts
+	@$(if $(findstring command line,$(origin USER)),,$(error say whom: make forget USER=<user_id>))
+	@$(BIN)/python -m recsys_assets.forget "$$USER"
+
 dev: $(READY) ## the Dagster UI on the real graph
 	@$(BIN)/python -m recsys_assets.dev
 
@@ -68,5 +72,5 @@ lock: ## resolve the versions anew into requirements.lock (no index address in i
 	  --no-emit-package nvidia-nccl-cu12 --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
 	@rm -rf $(VENV)-lock
 
-clean: ## forget what was materialized (var/), keep what is installed
-	@rm -rf var
+clean: ## remove what was materialized (var/), but for who was forgotten; keep what is installed
+	@find var -mindepth 1 -maxdepth 1 ! -name audit -exec rm -rf {} + 2>/dev/null || true

@@ -29,7 +29,6 @@ CLEANED_EVENTS = [
     ("expect_column_values_to_be_between", {"column": "position", "min_value": 1, "max_value": POSITION_MAX}),
     ("expect_column_values_to_be_increasing", {"column": "position", "strictly": True}),
     ("expect_column_values_to_be_in_set", {"column": "kind_code", "value_set": list(KINDS.values())}),
-    ("expect_column_values_to_not_be_in_set", {"column": "user_key", "value_set": [0]}),
     ("expect_column_values_to_not_be_in_set", {"column": "item_key", "value_set": [0]}),
     ("expect_column_values_to_not_be_in_set", {"column": "consent", "value_set": [False]}),
     (

@@ -83,6 +83,10 @@ USER_SCHEMA: Final = pa.schema(
 )
 
 
+# The user_id of what a forgotten user did: it counts for the items, no state is kept for it, no row is about it.
+NOBODY: Final = "(forgotten)"
+
+
 def key64(ids: Iterable[str]) -> np.ndarray:
     """Stable 64-bit key of each id (xxh3, seed 0), shape [n] int64; 0 is kept for "none".
 

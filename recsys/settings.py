@@ -42,6 +42,9 @@ class Settings(BaseModel):
     log_requests: Literal["bad", "all"] = Field(default="bad", description="which requests get a line in the log")
     traces: str | None = Field(default=None, description="OpenTelemetry collector (OTLP over HTTP), http://host:4318")
     trace_share: float = Field(default=0.1, ge=0, le=1, description="share of the requests that are traced")
+    pseudonym_key: SecretStr | None = Field(
+        default=None, min_length=16, description="hashes user ids at the border; unset: ids stay as they are"
+    )
     rate_limit: int | None = Field(default=None, ge=1, description="requests a second of a key or peer, by worker")
     engine: Literal["local", "spark"] = Field(
         default="local", description="what sweeps the past: this machine or Spark"

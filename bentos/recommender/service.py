@@ -65,11 +65,12 @@ class RecommenderService:
     @bentoml.on_startup
     async def start(self) -> None:
         from bentos.recommender import grpc_server
+        from recsys.features.privacy import Border
         from recsys.serving.opening import open_recommender
 
         logs.to_stderr()
         worker = Worker.current()
-        worker.calls.open(await asyncio.to_thread(open_recommender, SETTINGS))
+        worker.calls.open(await asyncio.to_thread(open_recommender, SETTINGS, border=Border.of(SETTINGS)))
         host = ports.address(SETTINGS.host)
         worker.calls.recommender.on_shadow = worker.observer.shadowed
         secret = tls.credentials(SETTINGS)

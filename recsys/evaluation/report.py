@@ -220,7 +220,8 @@ IdType = Literal["int", "str"]
 def predictions_table(test: pl.DataFrame, predictions: Mapping[str, Predictions], id_type: IdType) -> pl.DataFrame:
     """One row per test impression and model, ids as the source writes them."""
     id_of = pl.Int64 if id_type == "int" else pl.String
-    keys = test.select(pl.col("user_id", "item_id").cast(id_of), "occurred_at", "date")
+    user_of = id_of if test["user_id"].cast(pl.String).str.contains(r"^\d+$").all() else pl.String  # pseudonyms
+    keys = test.select(pl.col("user_id").cast(user_of), pl.col("item_id").cast(id_of), "occurred_at", "date")
     return pl.concat(
         [
             keys.select(

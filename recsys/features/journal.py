@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -58,8 +58,11 @@ class Journal(Protocol):
     def load(self, fingerprint: str, snapshot: str) -> dict[str, np.ndarray]:
         """The arrays of a snapshot; changing them changes nothing stored."""
 
-    def forget(self, user_key: int) -> int:
-        """Make a user's events nobody's, drop every snapshot, and leave no byte of them behind; returns how many."""
+    def strip(self, user_key: int, rewritten: Callable[[bytes], bytes]) -> int:
+        """Make a user's events nobody's, their JSON what `rewritten` makes of it; returns how many there were."""
+
+    def compact(self, fingerprint: str) -> None:
+        """Leave the log and this fingerprint's snapshot, and no byte of what either was before. Safe to repeat."""
 
     def close(self) -> None: ...
 

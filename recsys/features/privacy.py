@@ -1,7 +1,8 @@
-"""A user's right to be nobody: pseudonyms at the border, and `forget`, which leaves no byte of a user behind.
+"""A user's right to be nobody: what every user id passes on its way in, and rows without a user who was forgotten.
 
-What a user did stays counted for the items: their events stay in the log as nobody's. Tables whose rows are about the
-user (impressions, sessions, features, training rows, predictions) lose those rows.
+Pseudonyms: with RECSYS_PSEUDONYM_KEY a user is known inside by a keyed hash, and so is every id that tells their id.
+Forgotten: audit/forgotten.jsonl names them by a keyed hash of another key, so a source that is read again, and a
+service that is asked again, know them without keeping their id. What they did stays counted for the items, as nobody's.
 """
 
 from __future__ import annotations
@@ -10,123 +11,213 @@ import hashlib
 import hmac
 import json
 import os
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from recsys.events import key64
-from recsys.features.store import OnlineStore
-from recsys.lake import replacing
+from recsys.events import NOBODY
+from recsys.settings import Settings
 
-NOBODY: Final = ""
-_TELLING: Final = ("event_id", "request_id", "impression_id", "session_id")  # ids that sources build from the user's
+HIDDEN: Final = "nobody:"  # begins the event_id of what a forgotten user did
+TELLING: Final = ("event_id", "request_id", "impression_id")  # ids that sources and clients build from the user's
+_GIVEN_HERE: Final = re.compile(r"[0-9a-f]{32}")  # as our own request and event ids are: they tell nothing
+_UNLINKED: Final = ("request_id", "impression_id", "device")  # what would tie nobody's events together again
+
+
+class PrivacyError(RuntimeError):
+    """A promise to a user cannot be kept; the message says why and what to do."""
+
+
+class Forgotten:
+    """Who was forgotten below one RECSYS_HOME, read again whenever another process adds to it."""
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / "audit"
+        self._stamp: tuple[int, int] | None = None
+        self._known: frozenset[str] = frozenset()
+        self._key = b""
+
+    def __contains__(self, user_id: str) -> bool:
+        """Whether this id, as it is known inside or as it was given, was forgotten."""
+        return bool(self._current()) and self.digest(user_id) in self._known
+
+    def __bool__(self) -> bool:
+        return bool(self._current())
+
+    def digest(self, text: str) -> str:
+        """A keyed hash, 32 hex digits; the key is made at first use and stays in audit/key.
+
+        Raises:
+            PrivacyError: the key is gone: nobody who was forgotten can be told from others any more.
+        """
+        if not self._key:
+            self._key = _key_in(self._folder / "key", create=not (self._folder / "forgotten.jsonl").exists())
+        return _keyed(self._key, text)
+
+    def note(self, line: Mapping[str, Any]) -> None:
+        """Append to the audit, durably."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / "forgotten.jsonl"
+        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+        with path.open("a") as file:
+            file.write(("\n" if torn else "") + json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line of the audit that was written as a whole."""
+        try:
+            text = (self._folder / "forgotten.jsonl").read_text()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+    def _current(self) -> frozenset[str]:
+        try:
+            found = os.stat(self._folder / "forgotten.jsonl")  # a microsecond, at every id
+        except FileNotFoundError:
+            return frozenset()
+        stamp = (found.st_mtime_ns, found.st_size)
+        if stamp != self._stamp:
+            self._known = frozenset(who for line in self.lines() for who in line["who"])
+            self._stamp = stamp
+        return self._known
 
 
 @dataclass(frozen=True)
-class Forgotten:
-    """What an audit may know: no id, only its keyed hash, when, and how much went."""
+class Border:
+    """What every user id passes on its way in: the same at ingestion and in the service."""
 
-    pseudonym: str
-    at: int  # UTC ms
-    store_events: int
-    tables: int  # files rewritten
-    rows_removed: int
-    rows_made_nobodys: int
+    forgotten: Forgotten
+    key: bytes | None = field(default=None, repr=False)  # of pseudonyms; None: ids stay as they are
 
+    @classmethod
+    def of(cls, settings: Settings) -> Border:
+        """The border that the settings ask for."""
+        secret = settings.pseudonym_key
+        return cls(Forgotten(settings.home), secret.get_secret_value().encode() if secret is not None else None)
 
-def pseudonym(user_id: str, secret: bytes) -> str:
-    """The id under which a user is known inside: HMAC-SHA256 by a key that stays at the border, 32 hex digits."""
-    return hmac.new(secret, user_id.encode(), hashlib.sha256).hexdigest()[:32]
+    def names(self, user_id: str) -> tuple[str, ...]:
+        """Every id under which a user may be known inside: their pseudonym, and the id from before there was a key."""
+        return (user_id,) if self.key is None else (_keyed(self.key, user_id), user_id)
 
+    def user(self, user_id: str) -> str:
+        """The id under which a user is known inside; NOBODY for one who was forgotten."""
+        names = self.names(user_id)
+        return NOBODY if self.forgotten and any(name in self.forgotten for name in names) else names[0]
 
-def pseudonymise(table: pa.Table, secret: bytes) -> pa.Table:
-    """A table with its user_id replaced by pseudonyms, null where it was null."""
-    encoded = table["user_id"].combine_chunks().dictionary_encode()
-    names = pa.array([None if name is None else pseudonym(name, secret) for name in encoded.dictionary.to_pylist()])
-    column = names.cast(pa.string()).take(encoded.indices)
-    return table.set_column(table.column_names.index("user_id"), "user_id", column)
+    def told(self, name: str | None, user_id: str | None) -> str | None:
+        """An event's, request's or impression's id, hashed with the key where it tells the user's id."""
+        if self.key is None or name is None or not user_id or user_id not in name or _GIVEN_HERE.fullmatch(name):
+            return name
+        return _keyed(self.key, name)
 
+    def event(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
+        """One event (EVENT_SCHEMA) as it comes in; None when its user was forgotten: there is nobody to ask it of."""
+        user_id = event["user_id"]
+        inside = self.user(user_id)
+        if inside == NOBODY:
+            return None
+        told = {name: self.told(event[name], user_id) for name in TELLING if event.get(name) is not None}
+        return {**event, **told, "user_id": inside}
 
-def forget(user_id: str, home: Path, store: OnlineStore | None, *, secret: bytes, at: int) -> Forgotten:
-    """Remove a user from the online store and from every Parquet table below `home`, and write the audit record.
+    def events(self, table: pa.Table) -> pa.Table:
+        """Delivered events (EVENT_SCHEMA) as they come in; those of the forgotten are nobody's, and still count."""
+        if self.key is None and not self.forgotten:
+            return table
+        given = table["user_id"]
+        if self.key is not None:
+            users = given.to_pylist()
+            for name in TELLING:
+                ids = [self.told(value, user) for value, user in zip(table[name].to_pylist(), users, strict=True)]
+                table = put(table, name, pa.array(ids, pa.string()))
+        inside = _by_distinct(given, self.user)
+        table = put(table, "user_id", inside)
+        return self.nobodys(table, pc.fill_null(pc.equal(inside, NOBODY), False))
 
-    Args:
-        home: RECSYS_HOME; the record goes to audit/forgotten.jsonl below it
-        store: the open online store, or None where there is none
-        secret: key of the audit's pseudonym
-        at: now, UTC ms
-    """
-    in_store = store.forget(user_id) if store is not None else 0
-    user_key = int(key64([user_id])[0])
-    files = sorted(path for path in home.rglob("*.parquet") if not path.name.startswith("."))
-    shown = _impressions_of(user_id, files)
-    tables = removed = emptied = 0
-    for path in files:
-        found = _without(pq.read_table(path), user_id, user_key, shown)
-        if found is None:
-            continue
-        table, gone, nobodys = found
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd", compression_level=1)
-        tables, removed, emptied = tables + 1, removed + gone, emptied + nobodys
-    record = Forgotten(pseudonym(user_id, secret), at, in_store, tables, removed, emptied)
-    audit = home / "audit" / "forgotten.jsonl"
-    audit.parent.mkdir(parents=True, exist_ok=True)
-    with open(audit, "a") as lines:
-        lines.write(json.dumps(asdict(record)) + "\n")
-        lines.flush()
-        os.fsync(lines.fileno())
-    return record
+    def users(self, table: pa.Table) -> pa.Table:
+        """Users (USER_SCHEMA) as they come in, without the forgotten."""
+        if self.key is None and not self.forgotten:
+            return table
+        table = put(table, "user_id", _by_distinct(table["user_id"], self.user))
+        return table.filter(pc.not_equal(table["user_id"], NOBODY))
 
+    def rejected(self, table: pa.Table) -> pa.Table:
+        """Unreadable rows as they come in. Their text may name anybody: it is kept while nobody has a claim."""
+        if self.key is None and not self.forgotten:
+            return table
+        return put(table, "text", pa.array([""] * table.num_rows, pa.string()))
 
-def _impressions_of(user_id: str, files: list[Path]) -> pa.Array:
-    """impression_id of every row that is this user's: tables of features know no more of them."""
-    found: list[Any] = []
-    for path in files:
-        names = pq.read_schema(path).names
-        if "user_id" in names and "impression_id" in names:
-            table = pq.read_table(path, columns=["user_id", "impression_id"])
-            found += table.filter(pc.equal(pc.cast(table["user_id"], pa.string()), user_id))[
-                "impression_id"
-            ].to_pylist()
-    return pa.array(sorted({name for name in found if name is not None}), pa.string())
+    def nobodys(self, table: pa.Table, mine: Any) -> pa.Table:
+        """Rows of events, those of the mask as nobody's: counted for the item, tied to no one and to no other event.
 
+        Their event_id becomes its keyed hash, so that a repeated delivery stays one.
+        """
+        if not pc.any(mine).as_py():
+            return table
+        for name in table.column_names:
+            column = table[name]
+            if name == "user_id":
+                table = put(table, name, pc.if_else(mine, NOBODY, column))
+            elif name == "user_key":
+                table = put(table, name, pc.if_else(mine, 0, column))
+            elif name == "event_id":
+                ids = zip(column.to_pylist(), mine.to_pylist(), strict=True)
+                hidden = [self._hidden(i) if i is not None and m else i for i, m in ids]
+                table = put(table, name, pa.array(hidden, pa.string()))
+            elif name in _UNLINKED or name == "session_id":
+                table = put(table, name, pc.if_else(mine, pa.scalar(None, column.type), column))
+        return table
 
-def _without(table: pa.Table, user_id: str, user_key: int, shown: pa.Array) -> tuple[pa.Table, int, int] | None:
-    """The table without the user, rows removed and rows made nobody's; None when it never knew them."""
-    names = table.column_names
-    if "user_id" in names:
-        mine = pc.equal(pc.cast(table["user_id"], pa.string()), user_id)
-    elif "user_key" in names:
-        mine = pc.equal(table["user_key"], user_key)
-    elif "impression_id" in names:
-        mine = pc.is_in(table["impression_id"], value_set=shown)
-    else:
-        return None
-    mine = pc.fill_null(mine, False)
-    count = pc.sum(mine).as_py() or 0
-    if not count:
-        return None
-    if "kind" not in names or "user_key" not in names:
-        return table.filter(pc.invert(mine)), count, 0  # rows about the user; of raw events the cleaned ones remain
-    for name in names:  # cleaned events: the items' counts need them
-        column = table[name]
-        if name == "user_id":
-            table = _put(table, name, pc.if_else(mine, NOBODY, column))
-        elif name == "user_key":
-            table = _put(table, name, pc.if_else(mine, 0, column))
-        elif name == "event_id":
-            digests = [hashlib.sha256(os.urandom(16)).hexdigest()[:32] for _ in range(count)]
-            table = _put(table, name, pc.replace_with_mask(column.combine_chunks(), mine.combine_chunks(), digests))
-        elif name in _TELLING:
-            table = _put(table, name, pc.if_else(mine, pa.scalar(None, column.type), column))
-    return table, 0, count
+    def nobodys_json(self, raw: bytes) -> bytes:
+        """The same for one event as the online store's log keeps it."""
+        event = json.loads(raw)
+        kept = {name: value for name, value in event.items() if name not in _UNLINKED}
+        return json.dumps({**kept, "user_id": NOBODY, "event_id": self._hidden(event["event_id"])}).encode()
+
+    def _hidden(self, event_id: str) -> str:
+        return event_id if event_id.startswith(HIDDEN) else HIDDEN + self.forgotten.digest(event_id)
 
 
-def _put(table: pa.Table, name: str, column: Any) -> pa.Table:
-    field = table.schema.field(name)
-    return table.set_column(table.column_names.index(name), field, pc.cast(column, field.type))
+def put(table: pa.Table, name: str, column: Any) -> pa.Table:
+    """The table with that column replaced, its type as before."""
+    column_type = table.schema.field(name)
+    return table.set_column(table.column_names.index(name), column_type, pc.cast(column, column_type.type))
+
+
+def _by_distinct(names: pa.ChunkedArray, of: Callable[[str], str]) -> pa.Array:
+    """`of` each name, called once for each distinct one; null where it is null."""
+    encoded = pa.array(names.cast(pa.string()).combine_chunks()).dictionary_encode()
+    inside = pa.array([of(name) for name in encoded.dictionary.to_pylist()], pa.string())
+    return inside.take(encoded.indices)
+
+
+def _keyed(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _key_in(path: Path, create: bool) -> bytes:
+    """The key in a file that only its owner reads, made when it is not there."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        if not create:
+            raise PrivacyError(
+                f"{path} is gone, without which nobody in {path.parent / 'forgotten.jsonl'} is recognised: restore it"
+            ) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".key.{os.getpid()}")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(os.urandom(32))
+        file.flush()
+        os.fsync(file.fileno())
+    with suppress(FileExistsError):  # another process was first
+        os.link(temporary, path)
+    temporary.unlink()
+    return path.read_bytes()

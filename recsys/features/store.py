@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -270,7 +270,7 @@ class OnlineStore:
         rows = [
             {**json.loads(raw), "position": position}
             for position, kind, raw in self._journal.raw(after_position)
-            if kind != ITEM_RECORD and raw != b"{}"  # a forgotten user's
+            if kind != ITEM_RECORD
         ]
         return pa.Table.from_pylist(rows, schema=EVENT_SCHEMA)
 
@@ -286,8 +286,14 @@ class OnlineStore:
         with self._lock:
             return self._catch_up().items_at(position)
 
-    def forget(self, user_id: str) -> int:
-        """Remove a user: their state, their history, their text. What they did stays counted for the items.
+    def forget(self, user_id: str, rewritten: Callable[[bytes], bytes]) -> int:
+        """Remove a user: their state, their history, their ids. What they did stays counted for the items.
+
+        The state without them is saved before the one with them goes, so a death in between leaves a store that
+        answers; forgetting again then ends it.
+
+        Args:
+            rewritten: the JSON of an event as nobody's (privacy.Border.nobodys)
 
         Returns:
             Events of the user, in the archive and live. Other processes change over at their next read.
@@ -297,9 +303,10 @@ class OnlineStore:
             user_key, position = key_of(user_id), hot.snapshot_position
             log = hot.log()
             mine = log.user_key == user_key
+            self._journal.strip(user_key, rewritten)
             anonymous = log._replace(user_key=np.where(mine, 0, log.user_key)).until(position)
-            self._journal.forget(user_key)
             self._save(anonymous, hot.items_table, position, hot.digests, hot.utc_offset_ms)
+            self._journal.compact(self.fingerprint)
             self._catch_up()
             return int(mine.sum())
 

@@ -6,13 +6,14 @@ map, so that all workers share their pages, and the transaction that names a sna
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import struct
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -182,13 +183,7 @@ class LmdbJournal:
             arrays[key] = np.asarray(array)
         return arrays
 
-    def forget(self, user_key: int) -> int:
-        """Strip a user from the log: the events stay, nobody's, and without their text. Returns how many.
-
-        The map is then written anew without its free pages, where the old bytes would lie on, and the snapshots, which
-        hold the user too, are removed: the caller saves a new one. Processes that hold the store change over by
-        themselves. After a crash, forget again.
-        """
+    def strip(self, user_key: int, rewritten: Callable[[bytes], bytes]) -> int:
         with self._transaction(write=True) as transaction:
             found = [
                 (bytes(key), bytes(value))
@@ -197,24 +192,39 @@ class LmdbJournal:
             ]
             for key, value in found:
                 kind, _, *rest = _RECORD.unpack_from(value)
-                transaction.put(key, _RECORD.pack(kind, 0, *rest) + b"{}", db=self._events)
-            for pointer in [key for key, _ in transaction.cursor(self._meta) if bytes(key).startswith(b"snapshot:")]:
-                transaction.delete(bytes(pointer), db=self._meta)
-        old, following = self._map, f"map-{int(self._map.split('-')[1]) + 1}"
-        shutil.rmtree(self._folder / following, ignore_errors=True)
+                record = _RECORD.pack(kind, 0, *rest) + rewritten(value[_RECORD.size :])
+                transaction.put(key, record, db=self._events)
+        return len(found)
+
+    def compact(self, fingerprint: str) -> None:
+        """Write the map anew, row by row: pages that are free, and gaps in those that are not, keep old bytes.
+
+        Processes that hold the store change over by themselves.
+        """
+        pointer = b"snapshot:" + fingerprint.encode()
+        following = f"map-{1 + max(int(path.name.split('-')[1]) for path in self._folder.glob('map-*'))}"
         (self._folder / following).mkdir()
-        with self._transaction(write=True):  # no other writer until the new map is the current one
-            with _clear_errors():
-                self._environment.copy(str(self._folder / following), compact=True)
+        with self._transaction(write=True) as transaction:  # no other writer until the new map is the current one
+            named = transaction.get(pointer, db=self._meta)
+            with (
+                _clear_errors(),
+                lmdb.open(str(self._folder / following), map_size=self._map_bytes, max_dbs=4, max_readers=512) as copy,
+            ):
+                for name, database in ((b"meta", self._meta), (b"events", self._events), (b"ids", self._ids)):
+                    target = copy.open_db(name)
+                    rows = ((k, v) for k, v in transaction.cursor(database) if name != b"meta" or _stays(k, pointer))
+                    while chunk := list(itertools.islice(rows, 100_000)):
+                        with copy.begin(target, write=True) as writing:
+                            writing.cursor().putmulti(chunk, append=True)
             link = self._folder / f"{_CURRENT}.new"
             link.unlink(missing_ok=True)
             link.symlink_to(following)
             os.replace(link, self._folder / _CURRENT)
         self._follow()
-        shutil.rmtree(self._folder / old)
-        for snapshot in self._folder.glob("snapshot-*"):
-            shutil.rmtree(snapshot, ignore_errors=True)
-        return len(found)
+        kept = {following, f"snapshot-{json.loads(named)['name']}" if named else ""}
+        for folder in (*self._folder.glob("map-*"), *self._folder.glob("snapshot-*")):
+            if folder.name not in kept:  # also what an earlier one that was killed left behind
+                shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         with _open_lock:
@@ -241,6 +251,10 @@ def _map(file: Path) -> np.ndarray:
 
 def _checksum(array: Any) -> str:
     return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def _stays(key: bytes, pointer: bytes) -> bool:
+    return key == pointer or not key.startswith(b"snapshot:")
 
 
 def _number(value: bytes | memoryview | None) -> int:

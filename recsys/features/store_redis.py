@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from recsys.features.store import (
 
 CHUNK_BYTES: Final = 64 << 20  # of a blob; a Redis string holds 512 MB
 PAGE: Final = 20_000  # stream entries read at once
+REWRITE_SECONDS: Final = 600
 KEEP_SECONDS: Final = 3600  # an old snapshot stays this long for processes that are loading it
 _RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
 _EVENTS, _IDS, _HEAD = b"recsys:events", b"recsys:ids", b"recsys:head"
@@ -145,38 +147,61 @@ class RedisJournal:
             raise StoreCorrupt(f"snapshot {snapshot} of the online store is gone: materialize online_state")
         return arrays
 
-    def forget(self, user_key: int) -> int:
-        """Copy the stream without the user's text and key, and put the copy in its place in one step."""
-        copy, found = b"recsys:events:copy", 0
+    def strip(self, user_key: int, rewritten: Callable[[bytes], bytes]) -> int:
+        """A copy of the stream takes its place in one step: an entry of a stream cannot be changed."""
+        copy = b"recsys:events:copy"
         with self._clear_errors(), self._redis.pipeline() as pipe:
             while True:
                 try:
                     pipe.watch(_HEAD)
                     pipe.multi()
                     pipe.delete(copy)
-                    found, empty = 0, True
+                    found = 0
                     for position, fields in self._entries(0, "+"):
                         kind, user, *rest = _RECORD.unpack(fields[b"f"])
                         if kind != ITEM_RECORD and user == user_key:
                             found += 1
-                            fields = {b"f": _RECORD.pack(kind, 0, *rest), b"r": b"{}"}
+                            fields = {b"f": _RECORD.pack(kind, 0, *rest), b"r": rewritten(fields[b"r"])}
                         pipe.xadd(copy, fields, id=f"{position}-0")
-                        empty = False
-                    if not empty:
+                    if found:
                         pipe.rename(copy, _EVENTS)
-                    for pattern in ("recsys:state:*", "recsys:snapshot:*"):
-                        for key in self._redis.scan_iter(pattern):
-                            pipe.delete(key)
-                    pipe.execute()
-                    break
+                        pipe.execute()
+                    return found
                 except redis.WatchError:
                     continue
-            try:
-                self._redis.bgrewriteaof()  # the append-only file still tells the old story
-            except redis.ResponseError as error:
-                if "already in progress" not in str(error):
-                    raise
-        return found
+
+    def compact(self, fingerprint: str) -> None:
+        """Drop the snapshots that nothing names any more, and write the files anew: they still tell the old story."""
+        with self._clear_errors():
+            pointer = _pointer(fingerprint)
+            kept = b"recsys:snapshot:" + (self._redis.get(pointer) or b"none")
+            for key in self._redis.scan_iter("recsys:state:*"):
+                if key != pointer:
+                    self._redis.delete(key)
+            for key in self._redis.scan_iter("recsys:snapshot:*"):
+                if not key.startswith(kept):
+                    self._redis.delete(key)
+            if self._redis.info("persistence")["aof_enabled"]:
+                self._rewrite(self._redis.bgrewriteaof, "aof_rewrite_in_progress", "aof_last_bgrewrite_status")
+            if self._redis.config_get("save").get("save"):
+                self._rewrite(self._redis.bgsave, "rdb_bgsave_in_progress", "rdb_last_bgsave_status")
+
+    def _rewrite(self, begin: Callable[[], object], running: str, status: str) -> None:
+        """Rewrite one of Redis's files: begun after now, and ended."""
+        deadline = time.monotonic() + REWRITE_SECONDS
+        begun = False
+        while time.monotonic() < deadline:
+            info = self._redis.info("persistence")
+            busy = info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"] or info["rdb_bgsave_in_progress"]
+            if begun and not info[running] and not info["aof_rewrite_scheduled"]:
+                if info[status] != "ok":
+                    break
+                return
+            if not begun and not busy:
+                begin()
+                begun = True
+            time.sleep(0.02)
+        raise StoreError(f"Redis at {self._url} did not rewrite its file within {REWRITE_SECONDS} s: forget again")
 
     def close(self) -> None:
         self._redis.close()

@@ -61,7 +61,7 @@ def requests(impressions: pa.Table, log: EventLog) -> Engagements:
 
 def from_history(log: EventLog) -> Engagements:
     """The long views imported from before the log, each read just before it was received; no request is known."""
-    rows = np.flatnonzero(log.kind == KINDS["exposure_long_view"])
+    rows = np.flatnonzero((log.kind == KINDS["exposure_long_view"]) & (log.user_key != 0))
     none = np.zeros(len(rows), np.int64)
     position = sweep.read_positions(log, log.received_at[rows])
     return Engagements(log.user_key[rows], log.item_key[rows], position, log.occurred_at[rows], none, none)

@@ -299,7 +299,8 @@ def learn(
             shelf: [item_ids[i] for i in order[np.isin(types[order], shown)][:LIST_LENGTH]]
             for shelf, shown in shelves.items()
         }
-    neighbours, similarity = co_visitation(log.user_key[engaged], row, len(keys))
+    somebodys = log.user_key[engaged] != 0  # the forgotten count for popularity, and are no one person
+    neighbours, similarity = co_visitation(log.user_key[engaged][somebodys], row[somebodys], len(keys))
     return SourceData(keys, neighbours, similarity, lists, tuple(shelf_types), fusion)
 
 

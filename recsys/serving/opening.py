@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 
+from recsys.features.privacy import Border
 from recsys.features.store import open_store
 from recsys.lake import Lake
 from recsys.registry import Registry
@@ -20,8 +21,11 @@ MILVUS_SECONDS = 2.0
 log = logging.getLogger("recsys.serving")
 
 
-def open_recommender(settings: Settings, *, follow: bool = True) -> Recommender:
+def open_recommender(settings: Settings, *, follow: bool = True, border: Border | None = None) -> Recommender:
     """The recommender over the champion of RECSYS_HOME; with `follow` it adopts later champions by itself.
+
+    Args:
+        border: what callers' user ids pass; None where they are given as they are known inside
 
     Raises:
         BundleRefused: there is no champion, or it does not fit the store.
@@ -44,7 +48,7 @@ def open_recommender(settings: Settings, *, follow: bool = True) -> Recommender:
         if follow:
             bundles.start()
         owned = opened.pop_all()
-    recommender = Recommender(store, bundles, ServedLog(lake.served_log), owned=owned)
+    recommender = Recommender(store, bundles, ServedLog(lake.served_log), border=border, owned=owned)
     recommender.warm()
     return recommender
 

@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from recsys.events import DAY_MS, ITEM_SCHEMA
 from recsys.features import catalog
+from recsys.features.privacy import Border
 from recsys.features.store import OnlineStore, Read, StoreError
 from recsys.policy.filters import dropped_by
 from recsys.policy.slate import select
@@ -57,8 +58,10 @@ from recsys.serving.shadow import Shadows
 # a full disk stops the journal, not the reads of the store; a challenger's ranker that fails says nothing of the other
 PARTS: Final = ("store", "journal", "index", "ranker", "challenger")
 TOLD: Final = ("p_click", "watch_seconds")  # what an answer tells of each item beside its score
+FORGOTTEN: Final = "this user was forgotten"
 READS: Final = 3  # a history that changes while its candidates are sought is sought for again, at most so often
 T = TypeVar("T")
+R = TypeVar("R", RecommendRequest, FeaturesRequest)
 log = logging.getLogger("recsys.serving")
 
 
@@ -112,6 +115,7 @@ class Recommender:
         bundles: Bundles,
         served_log: ServedLog,
         *,
+        border: Border | None = None,
         breakers: Breakers | None = None,
         owned: ExitStack | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -120,6 +124,7 @@ class Recommender:
         self._bundles = bundles
         self._served_log = served_log
         self._breakers = breakers or Breakers(PARTS)
+        self._border = border  # None: callers know users by their ids inside
         self._clock = clock
         self._owned = owned or ExitStack()  # closed with it
         self._pools = PoolCache()
@@ -137,7 +142,7 @@ class Recommender:
         Raises:
             BadRequest: a shelf that neither the policy nor the bundle's log knows.
         """
-        course = course or Course()
+        course, request = course or Course(), self._admitted(request)
         choice = self._bundles.of(request.user_id)
         course.role = choice.role
         scene = Scene.of(choice.bundle, request, self._clock())
@@ -155,6 +160,7 @@ class Recommender:
         Raises:
             BadRequest: as `recommend`.
         """
+        request = self._admitted(request)
         choice = self._bundles.of(request.user_id)
         course.role = choice.role
         scene = Scene.of(choice.bundle, request, self._clock())
@@ -177,6 +183,11 @@ class Recommender:
         now = self._clock()
         good, rejected = events_of(request)
         rows = [_row(bundle, event, now) for _, event in good]
+        if self._border is not None:
+            pairs = [(place, self._border.event(row)) for place, row in zip(good, rows, strict=True)]
+            rejected += [Rejected(index=index, reason=FORGOTTEN) for (index, _), row in pairs if row is None]
+            good = [place for place, row in pairs if row is not None]
+            rows = [row for _, row in pairs if row is not None]
         try:
             appended = self._try(course or Course(), "journal", lambda: self._store.append(rows, now))
         except PartDown as down:
@@ -211,7 +222,7 @@ class Recommender:
         Raises:
             Unavailable: the store does not answer.
         """
-        course = course or Course()
+        course, request = course or Course(), self._admitted(request)
         bundle = self._bundles.current
         at = self._clock() if request.at is None else request.at
         scene = Scene.at_shelf(bundle, request.user_id, at)
@@ -261,6 +272,12 @@ class Recommender:
         self._shadows.close()
         self._served_log.close()
         self._owned.close()
+
+    def _admitted(self, request: R) -> R:
+        """The request with the id by which its user is known inside."""
+        if self._border is None:
+            return request
+        return request.model_copy(update={"user_id": self._border.user(request.user_id)})
 
     def _shadow(self, bundle: ServingBundle, request: RecommendRequest, at: int, shown: RecommendResponse) -> None:
         """What a challenger would have answered, and the share of the shown items that is in it."""

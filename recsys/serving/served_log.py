@@ -7,6 +7,7 @@ replay of these rows must give the same bytes (docs/consistency.md); the next da
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import struct
@@ -20,6 +21,8 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+
+from recsys.lake import replacing
 
 MAGIC: Final = b"recsys-served-1\n"
 FRAME: Final = struct.Struct("<II")  # payload bytes, crc32 of the payload
@@ -100,6 +103,7 @@ class ServedLog:
         self._limit = segment_bytes
         self._lock = threading.Lock()
         self._descriptor = -1
+        self._path = root
         self._size = 0
 
     def append(self, served: Served) -> None:
@@ -113,6 +117,7 @@ class ServedLog:
         with self._lock:
             if self._descriptor < 0 or self._size + len(frame) > self._limit:
                 self._roll()
+            self._hold()
             try:
                 written = os.write(self._descriptor, frame)
                 if written != len(frame):
@@ -120,6 +125,8 @@ class ServedLog:
             except OSError:
                 os.ftruncate(self._descriptor, self._size)  # or the frames after it could not be found
                 raise
+            finally:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self._size += len(frame)
 
     def close(self) -> None:
@@ -132,9 +139,20 @@ class ServedLog:
         day = time.strftime("%Y-%m-%d", time.gmtime())
         folder = self._root / day
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{time.time_ns()}-{os.getpid()}.served"
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
+        self._path = folder / f"{time.time_ns()}-{os.getpid()}.served"
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         self._size = os.write(self._descriptor, MAGIC)
+
+    def _hold(self) -> None:
+        """Lock the segment against `forget`, which puts another file in its place: then a new one is begun."""
+        while True:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # with the look at the path 2 us, of a write of 20
+            try:
+                if os.path.samestat(os.stat(self._path), os.fstat(self._descriptor)):
+                    return
+            except FileNotFoundError:
+                pass
+            self._roll()
 
     def _release(self) -> None:
         if self._descriptor >= 0:
@@ -161,6 +179,33 @@ def read(paths: Sequence[Path]) -> pa.Table:
     return pa.table({name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA)
 
 
+def forget(root: Path, user_ids: Sequence[str]) -> tuple[int, int]:
+    """Take every answer to those users out of the log; the other frames keep their bytes. Workers may be writing.
+
+    Returns:
+        Segments that were written anew, and rows that are gone.
+    """
+    rewritten = rows = 0
+    for path in segments(root):
+        with path.open("rb") as segment:
+            fcntl.flock(segment, fcntl.LOCK_EX)
+            kept, gone = [MAGIC], 0
+            for payload in _frames(path):
+                header = _header(payload)
+                if header["user_id"] in user_ids:
+                    gone += len(header["item_id"])
+                else:
+                    kept.append(FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+            data = b"".join(kept)
+            if len(data) == path.stat().st_size:
+                continue
+            with replacing(path) as temporary:  # what a worker that was killed had half written goes too
+                temporary.write_bytes(data)
+                temporary.chmod(0o640)
+            rewritten, rows = rewritten + 1, rows + gone
+    return rewritten, rows
+
+
 def _encode(served: Served) -> bytes:
     header = {name: getattr(served, name) for name in _OF_REQUEST}
     header |= {name: list(getattr(served, name)) for name in _OF_ROW}
@@ -176,9 +221,7 @@ def _encode(served: Served) -> bytes:
 
 
 def _decode(payload: bytes, columns: dict[str, list[Any]]) -> None:
-    length = HEADER.unpack_from(payload)[0]
-    start = HEADER.size + length
-    header = json.loads(payload[HEADER.size : start])
+    header, start = _header(payload), HEADER.size + HEADER.unpack_from(payload)[0]
     rows = len(header["item_id"])
     for name in _OF_REQUEST:
         columns[name].extend([header[name]] * rows)
@@ -189,6 +232,11 @@ def _decode(payload: bytes, columns: dict[str, list[Any]]) -> None:
         columns["features"].extend(matrix)
     else:
         columns["features"].extend([None] * rows)
+
+
+def _header(payload: bytes) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(payload[HEADER.size : HEADER.size + HEADER.unpack_from(payload)[0]])
+    return header
 
 
 def _frames(path: Path) -> Iterator[bytes]:

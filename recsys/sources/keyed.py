@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.events import EVENT_SCHEMA, ITEM_SCHEMA, ITEM_TYPES, KINDS, key64
+from recsys.events import EVENT_SCHEMA, ITEM_SCHEMA, ITEM_TYPES, KINDS, NOBODY, key64
 
 _KEYS: Final = [(name, pa.int64()) for name in ("user_key", "item_key", "category_key", "creator_key", "shelf_key")]
 CLEANED_EVENT_SCHEMA: Final = pa.schema([*EVENT_SCHEMA, *_KEYS, ("kind_code", pa.int8()), ("session_id", pa.string())])
@@ -96,8 +96,12 @@ def keyed_items(items: pa.Table) -> pa.Table:
 
 
 def keyed_events(rows: pa.Table, items: ItemKeys, schema: pa.Schema) -> pa.Table:
-    """Rows in that schema, whose key columns (of the user; of item and kind where it has them) are filled in."""
-    columns = {"user_key": keys_of(rows["user_id"])}
+    """Rows in that schema, whose key columns (of the user; of item and kind where it has them) are filled in.
+
+    NOBODY has the key 0, for which no state is kept.
+    """
+    somebody = pc.not_equal(rows["user_id"], NOBODY)
+    columns = {"user_key": keys_of(pc.if_else(somebody, rows["user_id"], pa.scalar(None, pa.string())))}
     if "item_key" in schema.names:
         codes, dictionary = _dictionary(rows["item_id"])
         pairs = np.array([*(items.by_item.get(i, (0, 0)) for i in dictionary), (0, 0)], np.int64)[codes]

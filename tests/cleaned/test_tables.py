@@ -178,6 +178,7 @@ def test_dbt_and_the_vocabulary_agree():
     assert variables["label_window_ms"] == events.LABEL_WINDOW_MS
     assert variables["clock_skew_ms"] == events.CLOCK_SKEW_MS
     assert variables["session_gap_ms"] == events.SESSION_GAP_MS
+    assert variables["nobody"] == events.NOBODY
     assert (variables["earliest_ms"], variables["latest_ms"]) == (source.EARLIEST_MS, source.LATEST_MS)
     staged = (PROJECT / "models" / "staging" / "stg_events.sql").read_text()
     assert all(f"        {name},\n" in staged for name in EVENT_SCHEMA.names)

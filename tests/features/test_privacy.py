@@ -1,4 +1,4 @@
-"""A forgotten user leaves no byte behind, the items keep their counts, and nobody else notices."""
+"""Who a user is inside: pseudonyms, nobody's events, and a store in which no byte of a forgotten user is left."""
 
 from __future__ import annotations
 
@@ -8,36 +8,31 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from recsys.events import EVENT_SCHEMA, key64
+from recsys.events import EVENT_SCHEMA, NOBODY, key64
 from recsys.features.catalog import AGGREGATES
-from recsys.features.privacy import forget, pseudonym, pseudonymise
+from recsys.features.privacy import Border, Forgotten, PrivacyError
 from recsys.features.store import OnlineStore
 from recsys.features.store_lmdb import LmdbJournal
 from recsys.features.store_redis import RedisJournal
+from recsys.settings import Settings, SettingsError, from_environment
 from tests.features.redis_server import RedisServer
 from tests.features.streams import random_log
 from tests.features.test_store import NOW, as_bytes, event
 
 SECRET = "a-user-with-a-name-to-look-for"
 KEY = int(key64([SECRET])[0])
+TRACES = (SECRET.encode(), KEY.to_bytes(8, "little", signed=True), KEY.to_bytes(8, "big", signed=True), b"%d" % KEY)
 
 
-def assert_no_byte_left(home: Path) -> None:
-    """No file below `home` holds the id, or its key in either byte order, packed or as digits."""
-    traces = (SECRET.encode(), KEY.to_bytes(8, "little", signed=True), KEY.to_bytes(8, "big", signed=True))
-    files = [path for path in home.rglob("*") if path.is_file()]
+def assert_no_byte_left(folder: Path) -> None:
+    """No file below holds the id, or its key in either byte order, packed or as digits."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
     assert files
     for path in files:
         data = path.read_bytes()
-        for trace in (*traces, str(KEY).encode()):
-            assert trace not in data, path
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)  # compressed: look at the values themselves
-            text = json.dumps([table[n].to_pylist() for n in table.column_names], default=str)
-            assert SECRET not in text and str(KEY) not in text, path
+        assert not [trace for trace in TRACES if trace in data], path
 
 
 def lived(journal: Any) -> OnlineStore:
@@ -54,8 +49,10 @@ def lived(journal: Any) -> OnlineStore:
 def test_a_forgotten_user_leaves_no_byte_in_the_store_and_the_items_keep_their_counts(
     kind: str, tmp_path: Path
 ) -> None:
-    with RedisServer(tmp_path) if kind == "redis" else _nothing() as server:
-        folder = tmp_path / "store"
+    border = Border(Forgotten(tmp_path / "home"))
+    folder = tmp_path / "store"
+    folder.mkdir()
+    with RedisServer(folder) if kind == "redis" else _nothing() as server:
 
         def open_journal() -> Any:
             return RedisJournal(server.url) if server is not None else LmdbJournal(folder, create=True)
@@ -65,7 +62,7 @@ def test_a_forgotten_user_leaves_no_byte_in_the_store_and_the_items_keep_their_c
         names = ["i0", "i1", "i2", "i3"]
         mine, theirs = (other.read(user, names, NOW + 90_000) for user in (SECRET, "u1"))
         assert mine.aggregates[:, 0].any() and len(mine.history_kinds) and SECRET in str(store.tail(0).to_pylist())
-        assert store.forget(SECRET) == 40 + 43
+        assert store.forget(SECRET, border.nobodys_json) == 40 + 43
         for held in (other, store, OnlineStore(open_journal())):
             now = held.read(SECRET, names, NOW + 90_000)
             of_user = [i for i, name in enumerate(AGGREGATES) if name.startswith("user")]
@@ -73,58 +70,104 @@ def test_a_forgotten_user_leaves_no_byte_in_the_store_and_the_items_keep_their_c
             assert not now.aggregates[:, of_user].any() and not len(now.history_kinds)
             assert now.aggregates[:, of_items].tobytes() == mine.aggregates[:, of_items].tobytes()
             assert as_bytes(held.read("u1", names, NOW + 90_000)) == as_bytes(theirs)
-            assert SECRET not in str(held.tail(0).to_pylist()) and held.tail(0).num_rows == 20
+            tail = held.tail(0).to_pylist()  # what a later day's raw events read: they still count for the items
+            assert [row["user_id"] for row in tail].count(NOBODY) == 40 and len(tail) == 60
+            assert SECRET not in str(tail) and len({row["event_id"] for row in tail}) == 60
         assert other.append([event(80)], NOW + 99_000).accepted == 1  # and goes on
         assert store.read("u1", names, NOW + 99_000).position == other.head()
         if server is not None:
-            while server.client().info("persistence")["aof_rewrite_in_progress"]:
-                pass
-        assert_no_byte_left(tmp_path if server is not None else folder)
+            for key in server.client().scan_iter("*"):
+                kept = server.client().dump(key) + key
+                assert not [trace for trace in TRACES if trace in kept], key
+        assert_no_byte_left(folder)  # with Redis: its append-only files
+        before = other.read("u1", names, NOW + 99_000)
+        assert store.forget(SECRET, border.nobodys_json) == 0
+        assert as_bytes(other.read("u1", names, NOW + 99_000)) == as_bytes(before)
         for held in (store, other):
             held.close()
 
 
-def test_forget_covers_every_table_below_home_and_leaves_an_audit_record(tmp_path: Path) -> None:
-    store = lived(LmdbJournal(tmp_path / "store", create=True))
-    users = [SECRET, "u1", SECRET, "u2"]
-    ids = [f"{user}:{i}" for i, user in enumerate(users)]
-    keys = key64(users)
-    tables = {
-        "lake/raw/events/d.parquet": {"event_id": ids, "kind": ["click"] * 4, "user_id": users},
-        "lake/cleaned/events/d.parquet": {
-            "event_id": ids, "kind": ["click"] * 4, "user_id": users, "user_key": keys, "item_id": ["i1"] * 4,
-            "impression_id": ids, "request_id": ids, "session_id": ids,
-        },
-        "lake/cleaned/impressions/d.parquet": {"impression_id": ids, "user_id": users, "user_key": keys},
-        "lake/features/impressions/d.parquet": {"impression_id": ids, "x": [1.0, 2.0, 3.0, 4.0]},
-        "reports/predictions.parquet": {"user_id": users, "score": [1.0, 2.0, 3.0, 4.0]},
-        "lake/cleaned/items.parquet": {"item_id": ["i1"]},
-    }  # fmt: skip
-    for name, columns in tables.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(columns), path)
-    record = forget(SECRET, tmp_path, store, secret=b"key of the border", at=NOW)
-    assert_no_byte_left(tmp_path)
-    cleaned = pq.read_table(tmp_path / "lake/cleaned/events/d.parquet")
-    assert cleaned["item_id"].to_pylist() == ["i1"] * 4  # the item's events are all there
-    assert cleaned["user_key"].to_pylist() == [0, keys[1], 0, keys[3]]
-    assert len(set(cleaned["event_id"].to_pylist())) == 4
-    assert pq.read_table(tmp_path / "lake/features/impressions/d.parquet")["x"].to_pylist() == [2.0, 4.0]
-    assert (record.store_events, record.tables, record.rows_removed, record.rows_made_nobodys) == (83, 5, 8, 2)
-    written = json.loads((tmp_path / "audit" / "forgotten.jsonl").read_text())
-    assert written["pseudonym"] == pseudonym(SECRET, b"key of the border") and written["at"] == NOW
-    again = forget(SECRET, tmp_path, store, secret=b"key of the border", at=NOW)
-    assert (again.store_events, again.tables) == (0, 0)
+def test_many_forgotten_rows_leave_nothing_in_the_gaps_of_pages(tmp_path: Path) -> None:
+    store = OnlineStore(LmdbJournal(tmp_path / "store", create=True), create=True)
+    log, _, table = random_log(1, 300)
+    store.bootstrap(log, table, log.head)
+    for batch in range(20):
+        users = [SECRET if i % 3 else f"u{i}" for i in range(300)]
+        events = [event(batch * 300 + i, user_id=user, occurred_at=NOW) for i, user in enumerate(users)]
+        store.append([{**e, "request_id": f"{e['user_id']}:{i}"} for i, e in enumerate(events)], NOW)
+    assert store.forget(SECRET, Border(Forgotten(tmp_path / "home")).nobodys_json) == 20 * 200
+    assert_no_byte_left(tmp_path / "store")
     store.close()
 
 
-def test_pseudonyms_are_stable_keyed_and_do_not_tell() -> None:
-    events = pa.Table.from_pylist([{"user_id": "ann"}, {"user_id": None}, {"user_id": "ann"}], schema=EVENT_SCHEMA)
-    one, other = (pseudonymise(events, secret)["user_id"].to_pylist() for secret in (b"one", b"other"))
-    assert one[0] == one[2] == pseudonym("ann", b"one") != other[0] and one[1] is None
-    assert "ann" not in str(one)
-    assert pseudonymise(events, b"one").schema == EVENT_SCHEMA
+def delivered() -> pa.Table:
+    rows = [
+        {"event_id": f"{user}:i1:{n}", "user_id": user, "item_id": "i1", "kind": "click", "device": "phone",
+         "request_id": "0" * 32, "impression_id": f"{user}:i1:0", "occurred_at": n, "received_at": n}
+        for n, user in enumerate(["ann", "bob", "ann", None])
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=EVENT_SCHEMA)
+
+
+def test_pseudonyms_are_stable_keyed_and_the_same_at_both_borders(tmp_path: Path) -> None:
+    events = delivered()
+    one, other = (Border(Forgotten(tmp_path), key).events(events) for key in (b"one", b"other"))
+    users = one["user_id"].to_pylist()
+    assert users[0] == users[2] != users[1] and users[3] is None and users[0] != other["user_id"][0].as_py()
+    assert "ann" not in str(one.to_pylist()) and one.schema == EVENT_SCHEMA
+    assert one["request_id"].to_pylist() == ["0" * 32] * 4  # an id of our own tells nothing, and stays linked
+    assert one["event_id"][0].as_py() == one["impression_id"][2].as_py()  # the outcome still finds its impression
+    border = Border(Forgotten(tmp_path), b"one")
+    assert [border.event(row) for row in events.to_pylist()[:3]] == one.to_pylist()[:3]  # the service's border
+    assert border.user("ann") == users[0] and border.users(events.select(["user_id"]).slice(0, 2)).num_rows == 2
+    assert Border(Forgotten(tmp_path)).events(events) is events
+
+
+def test_the_forgotten_are_known_again_by_a_hash_and_become_nobody(tmp_path: Path) -> None:
+    events, border = delivered(), Border(Forgotten(tmp_path))
+    running = Border(Forgotten(tmp_path))  # a service that runs meanwhile
+    assert running.event(events.to_pylist()[0]) is not None
+    border.forgotten.note({"who": [border.forgotten.digest("ann")], "at": 1, "state": "begun"})
+    assert running.user("ann") == NOBODY and running.user("bob") == "bob"
+    assert running.event(events.to_pylist()[0]) is None
+    found = running.events(events)
+    assert "ann" not in str(found.to_pylist())
+    assert found["user_id"].to_pylist() == [NOBODY, "bob", NOBODY, None]
+    assert found["impression_id"].to_pylist() == [None, "bob:i1:0", None, "None:i1:0"]
+    assert found["event_id"][0].as_py() != found["event_id"][2].as_py()
+    assert found.equals(border.events(events))  # the same bytes whenever the source is read
+    assert found.select(["item_id", "kind", "occurred_at"]).equals(events.select(["item_id", "kind", "occurred_at"]))
+    keyed = Border(Forgotten(tmp_path), b"a key that came later")
+    assert keyed.user("ann") == NOBODY
+    assert "ann" not in (tmp_path / "audit" / "forgotten.jsonl").read_text()
+    assert (tmp_path / "audit" / "key").stat().st_mode & 0o777 == 0o600
+    rejected = pa.table({"origin": ["f:1"], "reason": ["torn"], "text": ["ann,click"]})
+    assert border.rejected(rejected)["text"].to_pylist() == [""]
+
+
+def test_a_line_that_was_torn_by_a_crash_hides_no_one(tmp_path: Path) -> None:
+    forgotten = Forgotten(tmp_path)
+    forgotten.note({"who": [forgotten.digest("ann")], "at": 1, "state": "begun"})
+    with (tmp_path / "audit" / "forgotten.jsonl").open("a") as file:
+        file.write('{"who": ["12')
+    forgotten.note({"who": [forgotten.digest("bob")], "at": 2, "state": "begun"})
+    assert "ann" in Forgotten(tmp_path) and "bob" in Forgotten(tmp_path) and "cy" not in Forgotten(tmp_path)
+
+
+def test_without_its_key_the_audit_refuses_to_go_on(tmp_path: Path) -> None:
+    forgotten = Forgotten(tmp_path)
+    forgotten.note({"who": [forgotten.digest("ann")], "at": 1, "state": "done"})
+    (tmp_path / "audit" / "key").unlink()
+    with pytest.raises(PrivacyError, match="restore it"):
+        Border(Forgotten(tmp_path)).user("ann")
+
+
+def test_a_short_key_is_refused_and_never_shown() -> None:
+    with pytest.raises(SettingsError, match="RECSYS_PSEUDONYM_KEY"):
+        from_environment({"RECSYS_PSEUDONYM_KEY": "short"})
+    settings = Settings.model_validate({"pseudonym_key": "a-key-of-the-border"})
+    assert "a-key-of" not in repr(settings) and "a-key-of" not in repr(Border.of(settings))
+    assert json.dumps(Border.of(settings).names("ann"))
 
 
 class _nothing:

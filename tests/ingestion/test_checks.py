@@ -67,7 +67,7 @@ def test_an_expectation_that_cannot_be_evaluated_raises(raw):
         ("event_id", ["a", "a", "b", "c"], "event_id: column values to be unique"),
         ("position", [1, 3, 2, 4], "position: column values to be increasing"),
         ("user_id", ["u", None, "u", "u"], "user_id: column values to not be null"),
-        ("user_key", [5, 0, 5, 5], "user_key: column values to not be in set"),
+        ("item_key", [5, 0, 5, 5], "item_key: column values to not be in set"),
         ("kind_code", [2, 2, 99, 2], "kind_code: column values to be in set"),
         ("consent", [True, False, True, True], "consent: column values to not be in set"),
         ("occurred_at", [1767571209999] * 4, "column pair values a to be greater than b"),

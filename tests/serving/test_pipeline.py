@@ -6,15 +6,17 @@ import copy
 import dataclasses
 import itertools
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from recsys.events import HOUR_MS, key64
+from recsys.events import HOUR_MS, NOBODY, key64
 from recsys.features import catalog, sweep
 from recsys.features.derive import Context, derive
 from recsys.features.parity import audit_served
+from recsys.features.privacy import Border, Forgotten
 from recsys.features.store import OnlineStore, StoreError, StoreFull, open_store
 from recsys.policy.shelves import SHELVES
 from recsys.policy.value import value
@@ -332,3 +334,31 @@ def test_a_log_with_shelves_of_its_own_is_asked_by_them_and_the_feed_stands_for_
         ("tab1", "tab1"),
         ("tab0", "tab0"),
     }
+
+
+def test_the_service_knows_users_by_pseudonym_and_the_forgotten_not_at_all(
+    store: OnlineStore, bundle: ServingBundle, world: World, tmp_path: Path
+) -> None:
+    border = Border(Forgotten(tmp_path), b"the key of the border")
+    served = ServedLog(tmp_path / "served")
+    recommender = Recommender(store, Fixed(bundle), served, border=border)
+    user, item = "someone-with-a-name", world.item_ids[0]
+    event = {"event_id": f"{user}:1", "kind": "click", "user_id": user, "item_id": item, "request_id": f"{user}:page"}
+    head = store.head()
+    assert recommender.record_events(EventsRequest(events=[event])).accepted == 1
+    (kept,) = store.tail(head).to_pylist()
+    assert kept["user_id"] == border.user(user) and user not in str(kept)
+    asked = FeaturesRequest(user_id=user, item_ids=[item])
+    clicks = catalog.FEATURES.index("user_clicks_log_all")
+    assert recommender.features(asked).rows[0, clicks] > 0  # the same name at both ends
+    recommender.recommend(RecommendRequest(user_id=user))
+    border.forgotten.note({"who": [border.forgotten.digest(name) for name in border.names(user)], "at": 1})
+    others = {**event, "event_id": "3", "user_id": "other"}
+    answer = recommender.record_events(EventsRequest(events=[{**event, "event_id": "2"}, others]))
+    assert answer.accepted == 1 and [(r.index, r.reason) for r in answer.rejected] == [(0, "this user was forgotten")]
+    assert recommender.features(asked).rows[0, clicks] == 0
+    recommender.recommend(RecommendRequest(user_id=user))
+    served.close()
+    told = served_log.read(served_log.segments(tmp_path / "served"))["user_id"].to_pylist()
+    assert set(told) == {border.names(user)[0], NOBODY}
+    assert all(user.encode() not in path.read_bytes() for path in served_log.segments(tmp_path / "served"))

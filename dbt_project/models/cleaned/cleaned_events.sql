@@ -65,6 +65,6 @@ select
     position,
     received_day,
     case
-        when not starts_with(kind, 'exposure') then concat_ws(':', user_id, received_day, session_number)
+        when not starts_with(kind, 'exposure') and user_id != '{{ var("nobody") }}' then concat_ws(':', user_id, received_day, session_number)
     end as session_id
 from numbered

@@ -4,7 +4,7 @@ with events as (
 
 shown as (
     select * from events
-    where kind = 'impression'
+    where kind = 'impression' and user_id != '{{ var("nobody") }}'
 ),
 
 outcomes as (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from recsys.features.privacy import Border
 from recsys.lake import Lake
 from recsys.sources.source import Source
 
@@ -49,7 +50,7 @@ def candidates(lake: Lake, task: RetrievalTask) -> Mapping[str, np.ndarray]:
     return {**heuristics, **{f"{n}_source" if n in heuristics else n: lists for n, lists in proposed.items()}}
 
 
-def true_long_views(source: Source, test: pl.DataFrame) -> np.ndarray | None:
+def true_long_views(source: Source, border: Border, test: pl.DataFrame) -> np.ndarray | None:
     """True P(long view) of every test row in the first slot, where the source knows it; impressions told by the
     service may name users that the simulator does not have: then there is no truth for the whole.
     """
@@ -57,10 +58,10 @@ def true_long_views(source: Source, test: pl.DataFrame) -> np.ndarray | None:
 
     if not isinstance(source, Simulator):
         return None
+    given = {border.user(user): user for user in source.users()["user_id"].to_pylist()}
+    users = [given.get(user, user) for user in test["user_id"].to_list()]
     try:
-        found = source.truth.outcome(
-            test["user_id"].to_list(), test["item_id"].to_list(), test["occurred_at"].to_numpy()
-        )
+        found = source.truth.outcome(users, test["item_id"].to_list(), test["occurred_at"].to_numpy())
     except KeyError:
         return None
     return found.long_view

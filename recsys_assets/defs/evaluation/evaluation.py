@@ -14,6 +14,7 @@ from recsys_assets.resources import Workspace
 def compared(workspace: Workspace) -> dg.MaterializeResult:
     """Models and heuristics side by side on the test days: evaluation.json, predictions.parquet, plots."""
     from recsys.evaluation import compare, report
+    from recsys.features.privacy import Border
     from recsys.ranking.ranker import load_ranker
     from recsys.sources.source import open_source
     from recsys.training_sets.split import PARTS
@@ -30,7 +31,7 @@ def compared(workspace: Workspace) -> dg.MaterializeResult:
             candidates=candidates(lake, report.retrieval_task(parts["test"])),
             source=source.name,
             id_type=source.id_type,
-            truth=true_long_views(source, parts["test"]),
+            truth=true_long_views(source, Border.of(settings), parts["test"]),
         )
     )
     compare.write(lake.reports, comparison, parts["test"])

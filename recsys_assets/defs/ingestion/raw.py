@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.events import DAY_MS, EVENT_SCHEMA
+from recsys.features.privacy import Border
 from recsys.features.store import StoreMissing, open_store
 from recsys.lake import Lake
 from recsys.settings import Settings
@@ -31,7 +32,7 @@ def raw_events(
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Every delivery of an event, by the local day it was received: from the source, and from the service's own log."""
     settings, lake = workspace.settings, workspace.lake
-    source = open_source(settings)
+    source, border = open_source(settings), Border.of(settings)
     live = _live_events(settings)
     local_day = pc.divide(pc.add(live["received_at"], source.utc_offset_ms), DAY_MS)
     written = read = kept = refused = told = 0
@@ -39,8 +40,10 @@ def raw_events(
     for day in sorted(context.partition_keys):
         found = source.read_day(day)
         answered = live.filter(pc.equal(local_day, day_number(day)))
-        written += _write(lake, pa.concat_tables([found.events, answered]), lake.day(day, "raw", "events"))
-        _write(lake, found.rejected, lake.day(day, "raw", "rejected"))
+        # the service's events passed the same border when they came in
+        events = pa.concat_tables([border.events(found.events), answered])
+        written += _write(lake, events, lake.day(day, "raw", "events"))
+        _write(lake, border.rejected(found.rejected), lake.day(day, "raw", "rejected"))
         read, kept, told = read + found.rows_read, kept + found.rows_kept, told + answered.num_rows
         refused += found.rejected.num_rows
         reasons += found.rejected.slice(0, 3).select(["origin", "reason"]).to_pylist()
@@ -74,7 +77,8 @@ def raw_items(workspace: Workspace) -> dg.MaterializeResult:
 def raw_users(workspace: Workspace) -> dg.MaterializeResult:
     """The users whom the source names."""
     lake = workspace.lake
-    rows = _write(lake, open_source(workspace.settings).users(), lake.table("raw", "users"))
+    users = Border.of(workspace.settings).users(open_source(workspace.settings).users())
+    rows = _write(lake, users, lake.table("raw", "users"))
     return dg.MaterializeResult(metadata={"dagster/row_count": rows})
 
 
