@@ -20,7 +20,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export BENTOML_DO_NOT_TRACK := true
 
-.PHONY: help setup run serve rollback forget dev test lint bench parity lock clean
+.PHONY: help setup run serve rollback forget try dev test lint bench bench-serving load faults fuzz parity lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ forget: $(READY) ## no byte of a user stays: make forget USER=<user_id>; the ite
 	@$(if $(findstring command line,$(origin USER)),,$(error say whom: make forget USER=<user_id>))
 	@$(BIN)/python -m recsys_assets.forget "$$USER"
 
+try: $(READY) ## a challenger on shares of the users: BUNDLE=id CANARY=0.05 SHADOW=0.2; shares of 0 end the trial
+	@$(BIN)/python -m recsys_assets.trial $(BUNDLE) --canary $(or $(CANARY),0) --shadow $(or $(SHADOW),0)
+
 dev: $(READY) ## the Dagster UI on the real graph
 	@$(BIN)/python -m recsys_assets.dev
 
@@ -61,6 +64,18 @@ lint: $(READY) ## style, types and who may import whom
 
 bench: $(READY) ## every figure the README quotes, beside its peers
 	@$(BIN)/python -m benchmarks
+
+bench-serving: $(READY) ## the service's cost beside bare servers, its latency, and published peers
+	@$(BIN)/python -m benchmarks.serving
+
+load: $(READY) ## ten minutes at 80 % of what two workers hold, with events, a swap and a rollback
+	@$(BIN)/python -m benchmarks.serving_load
+
+faults: $(READY) ## Milvus, ranker, disk, a worker and the store broken under load, one after the other
+	@$(BIN)/python -m benchmarks.serving_faults
+
+fuzz: $(READY) ## 24,000 bad requests over HTTP and gRPC
+	@$(BIN)/python -m benchmarks.serving_fuzz
 
 parity: $(READY) ## the long proof: every runner and store against each other, crashes included; mismatches / values
 	@$(BIN)/python -m benchmarks.parity

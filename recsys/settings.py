@@ -32,6 +32,7 @@ class Settings(BaseModel):
     grpc_port: int = Field(default=3001, ge=1, le=65535)
     host: str = "127.0.0.1"
     milvus_uri: str | None = Field(default=None, description="a Milvus server; unset: one embedded server process")
+    mirror_rows: int = Field(default=200_000, ge=0, description="items up to which each worker searches in memory")
     store: str = Field(default="lmdb", description="lmdb, or redis://host:port/db")
     workers: int = Field(default=1, ge=1)
     api_keys: SecretStr | None = Field(default=None, description="keys that may call, with commas; unset: anybody may")

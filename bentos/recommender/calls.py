@@ -30,7 +30,6 @@ STUCK: Final = 32  # threads that may hang in a part that does not answer; its b
 IN_FLIGHT: Final = 256  # however fast they are answered
 SECONDS: Final = 10.0  # for a call without a fallback
 FALL_BACK_AT: Final = 0.8  # of a recommend's time; the fallback takes a few milliseconds
-FULL: Final = 0.5  # refuse when the queue ahead takes more than this share of the time until the fallback
 T = TypeVar("T")
 
 
@@ -55,11 +54,13 @@ class Calls:
 
     def __init__(self, budget: float) -> None:
         self._budget = budget
-        self._pool = ThreadPoolExecutor(max_workers=THREADS + STUCK, thread_name_prefix="recommend")
+        self._pool = ThreadPoolExecutor(max_workers=2 * THREADS + STUCK, thread_name_prefix="recommend")
         self._reserve = ThreadPoolExecutor(max_workers=2, thread_name_prefix="fallback")
         self._permits = asyncio.Semaphore(THREADS)
+        self._writing = asyncio.Semaphore(THREADS)  # of its own: a disk that hangs takes no thread from the slates
         self._recommender: Recommender | None = None
         self.in_flight = 0
+        self._reading = 0  # of those in flight, the ones that share the permits of slates
         self._pace = 0.0  # seconds between two answers while others wait, smoothed
         self._answered_at = 0.0
 
@@ -103,7 +104,7 @@ class Calls:
         """See `Recommender.record_events`. Raises as `recommend`."""
         recommender = self.recommender
         try:
-            return await self._run(lambda: recommender.record_events(request, course), SECONDS)
+            return await self._write(lambda: recommender.record_events(request, course))
         except TooSlow:
             recommender.gave_up(course)
             raise
@@ -112,7 +113,7 @@ class Calls:
         """See `Recommender.put_items`. Raises as `recommend`."""
         recommender = self.recommender
         try:
-            return await self._run(lambda: recommender.put_items(request, course), SECONDS)
+            return await self._write(lambda: recommender.put_items(request, course))
         except TooSlow:
             recommender.gave_up(course)
             raise
@@ -127,27 +128,41 @@ class Calls:
             raise
 
     async def _run(self, call: Callable[[], T], seconds: float) -> T:
-        if self.in_flight >= IN_FLIGHT or self.in_flight * self._pace > FULL * FALL_BACK_AT * self._budget:
+        """`call()`, unless what is ahead of it takes longer than it has."""
+        if self._reading > 2 * THREADS and self._reading * self._pace > seconds:
+            raise Overloaded(f"{self._reading} requests are being answered already: try again in a second")
+        self._reading += 1
+        try:
+            answer = await self._called(call, seconds, self._permits)
+            self._keep_pace()
+            return answer
+        except TooSlow:
+            self._answered_at = 0.0  # something hangs: that says nothing of the pace
+            raise
+        finally:
+            self._reading -= 1
+
+    async def _write(self, call: Callable[[], T]) -> T:
+        return await self._called(call, SECONDS, self._writing)
+
+    async def _called(self, call: Callable[[], T], seconds: float, permits: asyncio.Semaphore) -> T:
+        if self.in_flight >= IN_FLIGHT:
             raise Overloaded(f"{self.in_flight} requests are being answered already: try again in a second")
         self.in_flight += 1
         try:
-            async with asyncio.timeout(seconds), self._permits:
+            async with asyncio.timeout(seconds), permits:
                 return await asyncio.get_running_loop().run_in_executor(self._pool, call)
         except TimeoutError:
             raise TooSlow(f"no answer within {seconds:g} s: try again") from None
         finally:
             self.in_flight -= 1
-            self._keep_pace()
 
     def _keep_pace(self) -> None:
         """Smooth the time between two answers, while it says something: when others waited meanwhile."""
         now = time.perf_counter()
-        if self.in_flight >= THREADS and self._answered_at:
+        if self._reading > THREADS and self._answered_at:
             self._pace += 0.05 * (now - self._answered_at - self._pace)
-        elif self.in_flight == 0:
-            self._answered_at = 0.0
-            return
-        self._answered_at = now
+        self._answered_at = now if self._reading > 1 else 0.0
 
     def close(self) -> None:
         """Let go of the recommender. The fronts have answered what was begun by then."""

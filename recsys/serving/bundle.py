@@ -69,12 +69,15 @@ class ServingBundle:
         return self.retriever.data.log_shelves
 
 
-def load(bundle: Bundle, milvus: MilvusIndex | None, held: str, registry: Registry) -> ServingBundle:
+def load(
+    bundle: Bundle, milvus: MilvusIndex | None, held: str, registry: Registry, mirror_rows: int = MIRROR_ROWS
+) -> ServingBundle:
     """Verify every byte of a bundle, load it and try it once.
 
     Args:
         milvus: the published item index; None, or one that does not answer, leaves the bundle's own copy of it.
         held: fingerprint of the features the online store holds.
+        mirror_rows: catalogues up to this size are searched in memory, larger ones in Milvus.
 
     Raises:
         BundleRefused: for whatever is wrong with it.
@@ -85,7 +88,7 @@ def load(bundle: Bundle, milvus: MilvusIndex | None, held: str, registry: Regist
         ranker = load_ranker(bundle.path / "ranker")
         sources = SourceData.load(bundle.path / "sources")
         table = pq.read_table(bundle.path / "items.parquet").sort_by("item_id")
-        index = _index(bundle, table, milvus)
+        index = _index(bundle, table, milvus, mirror_rows)
         retriever = Retriever(tower, index, bundle.facts.collection, table, sources)
     except KeyError as error:
         raise BundleRefused(f"bundle {bundle.bundle_id}: {error} is missing in it") from None
@@ -102,11 +105,13 @@ def load(bundle: Bundle, milvus: MilvusIndex | None, held: str, registry: Regist
         raise BundleRefused(f"bundle {bundle.bundle_id}: its tower is {tower.fingerprint}, not {bundle.facts.tower}")
     if ranker.fingerprint != bundle.facts.features:
         raise BundleRefused(f"bundle {bundle.bundle_id}: its ranker knows features {ranker.fingerprint}")
-    ranker.predict(np.zeros((2, len(ranker.feature_names)), dtype=np.float32))
+    tried = ranker.predict(np.zeros((2, len(ranker.feature_names)), dtype=np.float32)).columns()
+    if not all(np.isfinite(values).all() for values in tried.values()):
+        raise BundleRefused(f"bundle {bundle.bundle_id}: its ranker predicts values that are not finite")
     return ServingBundle(bundle.bundle_id, bundle.facts, retriever, ranker, catalogue_of(table), table)
 
 
-def _index(bundle: Bundle, table: pa.Table, milvus: MilvusIndex | None) -> ItemIndex:
+def _index(bundle: Bundle, table: pa.Table, milvus: MilvusIndex | None, mirror_rows: int) -> ItemIndex:
     """The collection searched in memory while it is small, equal to what Milvus holds whenever Milvus has it.
 
     A bundle carries its embeddings: one rolled back to, whose collection was dropped since, serves all the same.
@@ -122,11 +127,11 @@ def _index(bundle: Bundle, table: pa.Table, milvus: MilvusIndex | None) -> ItemI
                     f"bundle {bundle.bundle_id}: {collection} in Milvus does not hold its embeddings: "
                     "materialize item_index and bundle again"
                 )
-            if len(items.item_ids) > MIRROR_ROWS:
+            if len(items.item_ids) > mirror_rows:
                 return milvus
         except ItemIndexError as error:  # not there any more, or Milvus does not answer
             log.warning("bundle %s: %s; its own embeddings serve", bundle.bundle_id, error)
-    if len(items.item_ids) > MIRROR_ROWS:
+    if len(items.item_ids) > mirror_rows:
         raise BundleRefused(f"bundle {bundle.bundle_id}: its {len(items.item_ids)} items need Milvus, which lacks them")
     return ExactMirror(collection, items)
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from recsys.features.privacy import Border
 from recsys.features.store import open_store
 from recsys.lake import Lake
-from recsys.registry import Registry
+from recsys.registry import Bundle, Registry
 from recsys.retrieval.item_index import ItemIndexUnavailable, MilvusIndex
 from recsys.retrieval.milvus_server import MilvusServerError, ensure_milvus
 from recsys.serving import bundle
@@ -42,9 +42,11 @@ def open_recommender(settings: Settings, *, follow: bool = True, border: Border 
         milvus = _milvus(settings)
         if milvus is not None:
             opened.callback(milvus.close)
-        bundles = BundleWatch(
-            registry, lambda found: bundle.load(found, milvus, store.fingerprint, registry), store.late_items
-        )
+
+        def loading(found: Bundle) -> bundle.ServingBundle:
+            return bundle.load(found, milvus, store.fingerprint, registry, settings.mirror_rows)
+
+        bundles = BundleWatch(registry, loading, store.late_items)
         if follow:
             bundles.start()
         owned = opened.pop_all()

@@ -1,0 +1,98 @@
+"""The deployment files hold by their own validators, and name only settings and metrics that there are."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from bentos.recommender.metrics import Metrics
+from recsys.settings import Settings
+from tests.conftest import ROOT
+
+DEPLOY = ROOT / "deploy"
+MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+VARIABLES = {f"RECSYS_{name.upper()}" for name in Settings.model_fields}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+
+
+def test_compose_holds_by_the_compose_specification() -> None:
+    command = [str(Path(sys.executable).with_name("check-jsonschema")), "--builtin-schema", "vendor.compose-spec"]
+    ended = subprocess.run([*command, str(DEPLOY / "compose.yaml")], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("version", ["1.29", "1.37"])
+def test_manifests_hold_by_the_schemas_of_kubernetes(path: Path, version: str) -> None:
+    for document in documents(path):
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_manifests_point_at_each_other() -> None:
+    every = [document for path in MANIFESTS for document in documents(path)]
+    names = {(document["kind"], document["metadata"]["name"]) for document in every}
+    assert {("HorizontalPodAutoscaler", "recommender"), ("PodDisruptionBudget", "recommender")} <= names
+    assert {("StatefulSet", name) for name in ("redis", "milvus", "postgres")} <= names
+    labels = {
+        d["metadata"]["name"]: d["spec"]["template"]["metadata"]["labels"]
+        for d in every
+        if "template" in d.get("spec", {})
+    }
+    for document in every:
+        if document["kind"] == "Service":
+            assert document["spec"]["selector"] in labels.values()
+        text = json.dumps(document)
+        for kind, pattern in (
+            ("ConfigMap", r'"configMapRef": {"name": "([\w-]+)"'),
+            ("Secret", r'"secret(?:Ref|KeyRef)": {(?:"key": "\w+", )?"name": "([\w-]+)"'),
+            ("PersistentVolumeClaim", r'"claimName": "([\w-]+)"'),
+        ):
+            for name in re.findall(pattern, text):
+                assert (kind, name) in names, (kind, name)
+    service = next(d for d in every if (d["kind"], d["metadata"]["name"]) == ("Deployment", "recommender"))
+    container = service["spec"]["template"]["spec"]["containers"][0]
+    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+
+
+@pytest.mark.parametrize("path", [DEPLOY / "compose.yaml", *MANIFESTS], ids=lambda path: path.name)
+def test_every_setting_named_is_one_of_ours(path: Path) -> None:
+    named = set(re.findall(r"RECSYS_[A-Z_]+", path.read_text()))
+    assert named <= VARIABLES, named - VARIABLES
+
+
+@pytest.mark.parametrize("path", ["grafana/recommender.json", "prometheus/alerts.yaml"])
+def test_every_metric_asked_for_is_one_that_the_service_has(path: str) -> None:
+    names = set()
+    for family in Metrics()._registry.collect():
+        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "summary": ["_sum", "_count"]}
+        names |= {family.name + suffix for suffix in suffixes.get(family.type, [""])}
+    asked = set(re.findall(r"recsys_[a-z_]+", (DEPLOY / path).read_text()))
+    assert len(asked) > 3 and asked <= names, asked - names
+
+
+def test_the_dashboard_is_one_that_grafana_takes() -> None:
+    dashboard = json.loads((DEPLOY / "grafana" / "recommender.json").read_text())
+    assert {"uid", "title", "schemaVersion", "panels"} <= set(dashboard)
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"]) > 10
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]]
+    assert len(set(places)) == len(places)
+
+
+def test_what_the_images_copy_is_there() -> None:
+    for name in ("service.Dockerfile", "dagster.Dockerfile"):
+        for line in (DEPLOY / name).read_text().splitlines():
+            if line.startswith("COPY"):
+                assert (ROOT / line.split()[1]).exists(), line
