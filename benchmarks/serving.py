@@ -1,214 +1,261 @@
-"""The whole recommend over HTTP beside the bare scoring of its rows: `python -m benchmarks.serving [rounds requests]`.
+"""The service beside bare servers and published peers: `make bench-serving` (benchmarks.serving [rounds requests]).
 
-Needs a RECSYS_HOME with a champion; reads it and adds only to its served log. One worker is started as `make serve`
-starts it. Rounds of requests over HTTP (CPU of the launcher and all its processes, by psutil) alternate with rounds of
-the same requests' candidate rows through the same boosters in this process (one thread, no calibration, no Python
-around it), so that both meet a machine in the same mood. Then requests come at half the rate
-that four clients reach, each timed from the instant at which it was due.
+Needs a RECSYS_HOME with a champion, works on a copy. Four servers answer the same recommends with the same core, each
+in its own process: the service over HTTP and over gRPC (started as `make serve` starts it, one worker), and the core
+behind bare Starlette on uvicorn and behind bare grpc.aio, without limits, metrics, keys or fallback. Rounds of requests
+to each (CPU of the server's processes, by psutil) alternate with rounds of the bare scoring of the same candidate rows
+in this process: every booster of the ranker on every row by `Booster.inplace_predict`, one thread, no calibration, no
+Python around it. Then recommends come at half the rate that four clients reach, each timed from when it was due.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
-import platform
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import psutil
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.running import free_port, machine, running, users_of
+from benchmarks.serving_load import copy_of
+from benchmarks.traffic import Traffic, capacity
+from bentos.recommender.recsys_v1 import recommender_pb2 as pb
+from bentos.recommender.recsys_v1 import recommender_pb2_grpc as pb_grpc
 from recsys.lake import Lake
-from recsys.ranking.ranker import Predictions, Ranker
+from recsys.policy.value import VALUE
 from recsys.ranking.xgboost_ranker import XGBoostRanker
-from recsys.serving.bundle import ServingBundle
+from recsys.serving.bundles import Fixed
 from recsys.serving.opening import open_recommender
 from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import RecommendRequest
-from recsys.serving.served_log import ServedLog
 from recsys.settings import Settings, from_environment
 
-CLIENTS, SECONDS, USERS = 4, 10.0, 200
+CLIENTS, SECONDS = 4, 20.0
+ROOT = Path(__file__).parents[1]
+PEERS = (
+    (
+        "Feast, online features of 500 rows (Python server; p50 / p99)",
+        "219 / 425 ms",
+        "AWS c5.4xlarge (16 vCPU), its own benchmark",
+    ),
+    ("Metarank, ranking of 300 items (p50 / p99)", "20 / 24 ms", "its own benchmark; the machine is not named there"),
+)
 
 
 class Recording:
-    """A ranker that keeps the rows it was asked to score."""
+    """A ranker that keeps the rows it was asked to order."""
 
-    def __init__(self, ranker: Ranker) -> None:
+    def __init__(self, ranker: XGBoostRanker) -> None:
         self.ranker, self.rows = ranker, list[np.ndarray]()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.ranker, name)
 
-    def predict(self, features: np.ndarray) -> Predictions:
-        self.rows.append(features)
-        return self.ranker.predict(features)
-
-
-class Fixed:
-    """A bundle in service that never changes."""
-
-    refused = None
-
-    def __init__(self, current: ServingBundle) -> None:
-        self.current = current
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def served(settings: Settings) -> Iterator[tuple[psutil.Process, str]]:
-    """The launcher's process and the URL of its one worker."""
-    ports = {"RECSYS_HTTP_PORT": str(free_port()), "RECSYS_GRPC_PORT": str(free_port())}
-    environment = {**os.environ, **ports, "RECSYS_HOME": str(settings.home), "RECSYS_WORKERS": "1"}
-    url = f"http://127.0.0.1:{ports['RECSYS_HTTP_PORT']}"
-    command = [sys.executable, "-m", "bentos.recommender.serve"]
-    root = Path(__file__).parents[1]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=root)
-    try:
-        for _ in range(600):
-            if process.poll() is not None:
-                sys.exit(process.stderr.read().decode() if process.stderr else "the service ended")
-            try:
-                if httpx.get(f"{url}/readyz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.2)
-        yield psutil.Process(process.pid), url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-
-
-def cpu_seconds(launcher: psutil.Process) -> float:
-    """User and system time of a process and all below it."""
-    times = [process.cpu_times() for process in [launcher, *launcher.children(recursive=True)]]
-    return sum(t.user + t.system for t in times)
-
-
-def users_of(lake: Lake) -> list[str]:
-    path = lake.day(lake.days("cleaned", "impressions")[-1], "cleaned", "impressions")
-    ids = pq.read_table(path, columns=["user_id"])["user_id"].to_pylist()
-    return list(dict.fromkeys(ids))[:USERS]
+    def predict_only(self, features: np.ndarray, names: Any) -> Mapping[str, np.ndarray]:
+        if set(names) == set(VALUE):
+            self.rows.append(features)
+        return self.ranker.predict_only(features, names)
 
 
 def rows_of(settings: Settings, users: list[str]) -> tuple[XGBoostRanker, list[np.ndarray]]:
-    """What the service's ranker is asked to score for these users, by the same core in this process."""
-    opened = open_recommender(settings, follow=False)
+    """What the ranker is asked to score for these users, by the same core in this process."""
+    opened = open_recommender(settings, follow=False, logged=False)
     bundle = opened._bundles.current
-    recording = Recording(bundle.ranker)
-    with tempfile.TemporaryDirectory() as folder:
-        mine = dataclasses.replace(bundle, ranker=recording)
-        core = Recommender(opened._store, Fixed(mine), ServedLog(Path(folder)))
-        for user in users:
-            core.recommend(RecommendRequest(user_id=user))
-        core.close()
-    opened.close()
     assert isinstance(bundle.ranker, XGBoostRanker)
+    recording = Recording(bundle.ranker)
+    core = Recommender(opened._store, Fixed(dataclasses.replace(bundle, ranker=recording)), None)
+    for user in users:
+        core.recommend(RecommendRequest(user_id=user))
+    core.close()
+    opened.close()
     return bundle.ranker, recording.rows
 
 
-def bare(ranker: XGBoostRanker, rows: list[np.ndarray], first: int, count: int) -> float:
-    """CPU milliseconds of scoring one request's rows with every booster."""
+def bare(ranker: XGBoostRanker, heads: list[str], rows: list[np.ndarray], first: int, count: int) -> float:
+    """CPU milliseconds of scoring one request's rows with those heads."""
     began = time.process_time()
     for i in range(first, first + count):
-        for booster in ranker.boosters.values():
+        for head in heads:
+            booster = ranker.boosters[head]
             booster.inplace_predict(rows[i % len(rows)], predict_type="margin", validate_features=False)
     return (time.process_time() - began) / count * 1e3
 
 
-def ask(client: httpx.Client, user: str) -> None:
-    answer = client.post("/recommend", json={"user_id": user, "k": 10})
-    assert answer.status_code == 200 and answer.json()["rung"] == "full", answer.text
+# -- bare servers, each a process of this module ----------------------------------------------------------------------
 
 
-def at_rate(url: str, users: list[str], rate: float, seconds: float) -> np.ndarray:
-    """Milliseconds from the instant each request was due to its answer; clients wait for nobody's answer but theirs."""
-    with httpx.Client(base_url=url, timeout=30) as client, ThreadPoolExecutor(16) as pool:
-        start = time.perf_counter() + 0.1
+def starlette_server(port: int) -> None:
+    """The core behind Starlette, nothing else."""
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
 
-        def one(i: int) -> float:
-            due = start + i / rate
-            time.sleep(max(0.0, due - time.perf_counter()))
-            ask(client, users[i % len(users)])
-            return (time.perf_counter() - due) * 1e3
+    core = open_recommender(from_environment())
 
-        return np.array(list(pool.map(one, range(int(rate * seconds)))))
+    async def recommend(request: Request) -> Response:
+        asked = RecommendRequest.model_validate_json(await request.body())
+        answer = await run_in_threadpool(core.recommend, asked)
+        return Response(answer.model_dump_json().encode(), media_type="application/json")
 
-
-def main(rounds: int = 7, requests: int = 100) -> None:
-    settings = from_environment()
-    users = users_of(Lake(settings.home))
-    ranker, rows = rows_of(settings, users)
-    console = Console(width=120)
-    whole, alone = [], []
-    with served(settings) as (launcher, url):
-        with httpx.Client(base_url=url, timeout=30) as client:
-            for user in users:
-                ask(client, user)
-            bare(ranker, rows, 0, 50)
-            for number in range(rounds):
-                began = cpu_seconds(launcher)
-                for i in range(requests):
-                    ask(client, users[(number * requests + i) % len(users)])
-                whole.append((cpu_seconds(launcher) - began) / requests * 1e3)
-                alone.append(bare(ranker, rows, number * requests, requests))
-            began = time.perf_counter()
-            with ThreadPoolExecutor(CLIENTS) as pool:
-                list(pool.map(lambda i: ask(client, users[i % len(users)]), range(4 * requests)))
-            capacity = 4 * requests / (time.perf_counter() - began)
-        took = at_rate(url, users, capacity / 2, SECONDS)
-    count = np.mean([len(r) for r in rows])
-    table = Table(
-        title=f"recommend of {count:.0f} candidates, {len(ranker.feature_names)} features, k = 10, one worker"
-    )
-    for name in ("", "median", "least", "most"):
-        table.add_column(name, justify="right" if name else "left")
-    ratios = np.array(whole) / np.array(alone)
-    for name, values in (
-        ("server CPU a request over HTTP, ms", whole),
-        (f"bare scoring of its rows, {len(ranker.boosters)} boosters, ms", alone),
-        ("ratio", ratios),
-    ):
-        table.add_row(name, f"{np.median(values):.2f}", f"{np.min(values):.2f}", f"{np.max(values):.2f}")
-    console.print(table)
-    p50, p99 = np.percentile(took, [50, 99])
-    console.print(
-        f"at half load ({capacity / 2:.0f} of {capacity:.0f} requests/s, {len(took):,} requests): "
-        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, ratio {p99 / p50:.1f}"
-    )
-    console.print(f"{psutil.cpu_count()} cores, {processor()}, Python {platform.python_version()}")
+    routes = [Route("/recommend", recommend, methods=["POST"]), Route("/readyz", lambda _: Response("ok"))]
+    uvicorn.run(Starlette(routes=routes), host="127.0.0.1", port=port, log_level="error", access_log=False)
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
+def grpc_server(port: int) -> None:
+    """The core behind grpc.aio, nothing else."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    core, pool = open_recommender(from_environment()), ThreadPoolExecutor(4)
+
+    class Bare(pb_grpc.RecommenderServicer):
+        async def Recommend(self, request: pb.RecommendRequest, context: Any) -> pb.RecommendResponse:
+            asked = RecommendRequest(user_id=request.user_id, k=request.k)
+            answer = await asyncio.get_running_loop().run_in_executor(pool, core.recommend, asked)
+            items = [pb.RecommendedItem(**item.model_dump(exclude_none=True)) for item in answer.items]
+            return pb.RecommendResponse(**answer.model_dump(exclude={"items"}), items=items)
+
+    async def serve() -> None:
+        server = grpc.aio.server()
+        pb_grpc.add_RecommenderServicer_to_server(Bare(), server)
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        await server.wait_for_termination()
+
+    asyncio.run(serve())
+
+
+@contextmanager
+def bare_server(kind: str, home: Path) -> Iterator[tuple[psutil.Process, int]]:
+    """One of the two above in a process of its own."""
+    port = free_port()
+    environment = {**os.environ, "RECSYS_HOME": str(home)}
+    command = [sys.executable, "-m", "benchmarks.serving", kind, str(port)]
+    process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+        yield psutil.Process(process.pid), port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """User and system time of a process and all below it."""
+    times = [each.cpu_times() for each in [process, *process.children(recursive=True)]]
+    return sum(t.user + t.system for t in times)
+
+
+def http_asker(client: httpx.Client) -> Callable[[str], None]:
+    def ask(user: str) -> None:
+        answer = client.post("/recommend", json={"user_id": user, "k": 10})
+        assert answer.status_code == 200 and answer.json()["rung"] == "full", answer.text
+
+    return ask
+
+
+def grpc_asker(target: str) -> Callable[[str], None]:
+    stub = pb_grpc.RecommenderStub(grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]))
+
+    def ask(user: str) -> None:
+        answer = stub.Recommend(pb.RecommendRequest(user_id=user, k=10), timeout=60, wait_for_ready=True)
+        assert answer.rung == "full"
+
+    return ask
+
+
+def main(rounds: int = 9, requests: int = 60) -> None:
+    source = from_environment().home
+    console = Console(width=120)
+    with tempfile.TemporaryDirectory() as folder:
+        home = copy_of(source, Path(folder) / "home")
+        settings = Settings(home=home)
+        users = users_of(Lake(home))
+        ranker, rows = rows_of(settings, users)
+        heads = {"every head": list(ranker.boosters), "the two heads that order": ["long_view", "order"]}
+        with (
+            running(home, RECSYS_BUDGET_MS="10000") as service,
+            bare_server("starlette", home) as (starlette, http_port),
+            bare_server("grpc", home) as (aio, grpc_port),
+            httpx.Client(base_url=service.url, timeout=60) as ours,
+            httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=60) as theirs,
+        ):
+            while True:  # until it listens
+                try:
+                    theirs.get("/readyz")
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.2)
+            servers: dict[str, tuple[psutil.Process, Callable[[str], None]]] = {
+                "this service over HTTP": (service.launcher, http_asker(ours)),
+                "this service over gRPC": (service.launcher, grpc_asker(service.grpc)),
+                "the core behind bare Starlette": (starlette, http_asker(theirs)),
+                "the core behind bare grpc.aio": (aio, grpc_asker(f"127.0.0.1:{grpc_port}")),
+            }
+            found: dict[str, list[float]] = {name: [] for name in [*servers, *heads]}
+            for number in range(-1, rounds):  # the first warms all of them
+                for name, (process, ask) in servers.items():
+                    began = cpu_seconds(process)
+                    for i in range(requests):
+                        ask(users[(number * requests + i) % len(users)])
+                    if number >= 0:
+                        found[name].append((cpu_seconds(process) - began) / requests * 1e3)
+                for name, chosen in heads.items():
+                    took = bare(ranker, chosen, rows, max(0, number) * requests, requests)
+                    if number >= 0:
+                        found[name].append(took)
+            tell(console, found, ranker, rows)
+            half = asyncio.run(capacity(service.url, users, 10.0, CLIENTS)) / 2
+            traffic = Traffic(service.url, service.grpc, users, [], grpc_share=0.0)
+            asyncio.run(traffic.run(half, 0.0, SECONDS))
+    p50, p99 = Traffic.quantiles(traffic.answers, 50, 99)
+    console.print(
+        f"at half load ({half:.0f} of {2 * half:.0f} recommends/s, Poisson, {len(traffic.answers):,} of them): "
+        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, ratio {p99 / p50:.1f}; {dict(Traffic.rungs(traffic.answers))}"
+    )
+    peers = Table(title="published elsewhere, on other hardware: no comparison of machines")
+    for name in ("what", "took", "on"):
+        peers.add_column(name)
+    for row in PEERS:
+        peers.add_row(*row)
+    console.print(peers)
+    console.print(machine())
+
+
+def tell(console: Console, found: Mapping[str, list[float]], ranker: XGBoostRanker, rows: list[np.ndarray]) -> None:
+    """The table of CPU a request."""
+    whole, two = np.array(found["every head"]), np.array(found["the two heads that order"])
+    count = np.mean([len(r) for r in rows])
+    table = Table(title=f"CPU of a recommend: {count:.0f} candidates, {len(ranker.feature_names)} features, k = 10")
+    for name in ("", "ms, median", "of scoring every head", "least", "most", "of the two heads"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, values in found.items():
+        ratio = np.array(values) / whole
+        label = f"bare scoring, {name}" if name in ("every head", "the two heads that order") else name
+        ratios = [f"{x:.2f}" for x in (np.median(ratio), ratio.min(), ratio.max(), np.median(np.array(values) / two))]
+        table.add_row(label, f"{np.median(values):.2f}", *ratios)
+    console.print(table)
 
 
 if __name__ == "__main__":
-    main(*(int(a) for a in sys.argv[1:]))
+    if sys.argv[1:2] == ["starlette"]:
+        starlette_server(int(sys.argv[2]))
+    elif sys.argv[1:2] == ["grpc"]:
+        grpc_server(int(sys.argv[2]))
+    else:
+        main(*(int(a) for a in sys.argv[1:]))

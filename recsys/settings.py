@@ -37,6 +37,7 @@ class Settings(BaseModel):
     workers: int = Field(default=1, ge=1)
     api_keys: SecretStr | None = Field(default=None, description="keys that may call, with commas; unset: anybody may")
     budget_ms: int = Field(default=500, ge=20, le=10_000, description="milliseconds from a request to its slate")
+    served_log_days: int = Field(default=30, ge=1, description="days that the served log keeps")
     tls_cert: Path | None = Field(default=None, description="certificate chain (PEM): HTTPS, and TLS for gRPC")
     tls_key: Path | None = Field(default=None, description="its private key (PEM)")
     tls_client_ca: Path | None = Field(default=None, description="callers must show a certificate of this authority")

@@ -14,6 +14,7 @@ from recsys.retrieval.milvus_server import MilvusServerError, ensure_milvus
 from recsys.serving import bundle
 from recsys.serving.bundles import BundleWatch
 from recsys.serving.pipeline import Recommender
+from recsys.serving.retention import Retention
 from recsys.serving.served_log import ServedLog
 from recsys.settings import Settings
 
@@ -21,10 +22,13 @@ MILVUS_SECONDS = 2.0
 log = logging.getLogger("recsys.serving")
 
 
-def open_recommender(settings: Settings, *, follow: bool = True, border: Border | None = None) -> Recommender:
+def open_recommender(
+    settings: Settings, *, follow: bool = True, border: Border | None = None, logged: bool = True
+) -> Recommender:
     """The recommender over the champion of RECSYS_HOME; with `follow` it adopts later champions by itself.
 
     Args:
+        logged: whether its answers are shown to somebody, and so belong in the served log
         border: what callers' user ids pass; None where they are given as they are known inside
 
     Raises:
@@ -49,8 +53,11 @@ def open_recommender(settings: Settings, *, follow: bool = True, border: Border 
         bundles = BundleWatch(registry, loading, store.late_items)
         if follow:
             bundles.start()
+            retention = Retention(lake.served_log, settings.served_log_days)
+            opened.callback(retention.close)
         owned = opened.pop_all()
-    recommender = Recommender(store, bundles, ServedLog(lake.served_log), border=border, owned=owned)
+    served_log = ServedLog(lake.served_log) if logged else None
+    recommender = Recommender(store, bundles, served_log, border=border, owned=owned)
     recommender.warm()
     return recommender
 

@@ -11,11 +11,10 @@ one position of the event log and one instant. What does not answer in time is l
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -26,18 +25,13 @@ import pyarrow as pa
 from recsys.events import DAY_MS, ITEM_SCHEMA
 from recsys.features import catalog
 from recsys.features.privacy import Border
-from recsys.features.store import OnlineStore, Read, StoreError
-from recsys.policy.filters import dropped_by
-from recsys.policy.slate import select
-from recsys.policy.value import VALUE, value
+from recsys.features.store import OnlineStore, StoreError
 from recsys.serving.breakers import Breakers, PartDown
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.bundles import Bundles
-from recsys.serving.candidates import Pool, PoolCache, retrieve, trending
 from recsys.serving.course import Course
 from recsys.serving.scene import Scene, in_log
 from recsys.serving.schema import (
-    MAX_ITEMS,
     Event,
     EventsRequest,
     EventsResponse,
@@ -48,19 +42,14 @@ from recsys.serving.schema import (
     RecommendRequest,
     RecommendResponse,
     Rejected,
-    Rung,
     events_of,
     written,
 )
 from recsys.serving.served_log import Served, ServedLog
 from recsys.serving.shadow import Shadows
+from recsys.serving.steps import PARTS, Slate, Steps, in_order
 
-# a full disk stops the journal, not the reads of the store; a challenger's ranker that fails says nothing of the other
-PARTS: Final = ("store", "journal", "index", "ranker", "challenger")
-TOLD: Final = ("p_click", "watch_seconds")  # what an answer tells of each item beside its score
 FORGOTTEN: Final = "this user was forgotten"
-READS: Final = 3  # a history that changes while its candidates are sought is sought for again, at most so often
-T = TypeVar("T")
 R = TypeVar("R", RecommendRequest, FeaturesRequest)
 log = logging.getLogger("recsys.serving")
 
@@ -80,40 +69,14 @@ class FeatureRows:
     rows: np.ndarray
 
 
-@dataclass
-class Ranked:
-    """Candidates after scoring. Sequences and arrays have one entry a candidate."""
-
-    rung: Rung
-    position: int
-    pool: Pool
-    scores: np.ndarray  # float64[n]
-    features: np.ndarray | None = None  # float32[n, F]
-    is_scored: bool = False  # the scores are the ranker's
-    dropped: Mapping[str, int] | None = None  # filter -> candidates it dropped
-
-
-@dataclass
-class Slate:
-    """What is shown, best first. Sequences and arrays have one entry a place."""
-
-    rung: Rung
-    position: int
-    pool: Pool
-    scores: np.ndarray
-    features: np.ndarray | None
-    predictions: Mapping[str, np.ndarray] | None  # TOLD
-    reasons: list[str]
-
-
 class Recommender:
-    """The three calls. Safe to use from several threads."""
+    """The calls. Safe to use from several threads."""
 
     def __init__(
         self,
         store: OnlineStore,
         bundles: Bundles,
-        served_log: ServedLog,
+        served_log: ServedLog | None,
         *,
         border: Border | None = None,
         breakers: Breakers | None = None,
@@ -123,16 +86,14 @@ class Recommender:
         self._store = store
         self._bundles = bundles
         self._served_log = served_log
-        self._breakers = breakers or Breakers(PARTS)
+        self._steps = Steps(store, breakers or Breakers(PARTS))
         self._border = border  # None: callers know users by their ids inside
         self._clock = clock
         self._owned = owned or ExitStack()  # closed with it
-        self._pools = PoolCache()
         self._shadows = Shadows()
         self.on_shadow: Callable[[Course, float], None] | None = None  # told a shadow's course and its overlap
         self._lost_rows = 0
         self._lock = threading.Lock()
-        self._position = 0
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
@@ -146,8 +107,8 @@ class Recommender:
         choice = self._bundles.of(request.user_id)
         course.role = choice.role
         scene = Scene.of(choice.bundle, request, self._clock())
-        ranked = self._rank(choice.bundle, scene, course)
-        slate = self._slate(choice.bundle, scene, ranked, request.k, course)
+        ranked = self._steps.rank(choice.bundle, scene, course)
+        slate = self._steps.slate(choice.bundle, scene, ranked, request.k, course)
         response = self._answer(choice.bundle, scene, slate, course)
         unseen = choice.shadow
         if unseen is not None and self.on_shadow is not None:
@@ -164,14 +125,16 @@ class Recommender:
         choice = self._bundles.of(request.user_id)
         course.role = choice.role
         scene = Scene.of(choice.bundle, request, self._clock())
-        rung, pool, dropped = self._remembered(choice.bundle, scene)
-        ranked = _in_order(rung, self._position, pool, dropped)
-        return self._answer(choice.bundle, scene, self._slate(choice.bundle, scene, ranked, request.k, course), course)
+        rung, pool, dropped = self._steps.remembered(choice.bundle, scene)
+        ranked = in_order(rung, self._steps.position, pool, dropped)
+        return self._answer(
+            choice.bundle, scene, self._steps.slate(choice.bundle, scene, ranked, request.k, course), course
+        )
 
     def gave_up(self, course: Course) -> None:
         """Tell the breakers about a request that nobody waits for any more: the part it waits for counts as failed."""
         if course.within is not None:
-            self._breakers.gave_up(course.within[0])
+            self._steps.breakers.gave_up(course.within[0])
 
     def record_events(self, request: EventsRequest, course: Course | None = None) -> EventsResponse:
         """Make events durable and visible to the next read; a repeated event_id changes nothing.
@@ -189,7 +152,7 @@ class Recommender:
             good = [place for place, row in pairs if row is not None]
             rows = [row for _, row in pairs if row is not None]
         try:
-            appended = self._try(course or Course(), "journal", lambda: self._store.append(rows, now))
+            appended = self._steps.attempt(course or Course(), "journal", lambda: self._store.append(rows, now))
         except PartDown as down:
             raise Unavailable(f"events cannot be stored now ({_why(down)}): send them again") from None
         rejected += [Rejected(index=good[i][0], reason=reason) for i, reason in appended.rejected]
@@ -211,7 +174,7 @@ class Recommender:
         rows = [{**row, "published_at": now if row["published_at"] is None else row["published_at"]} for row in rows]
         table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
         try:
-            recorded = self._try(course or Course(), "journal", lambda: self._store.put_items(table, now))
+            recorded = self._steps.attempt(course or Course(), "journal", lambda: self._store.put_items(table, now))
         except PartDown as down:
             raise Unavailable(f"items cannot be stored now ({_why(down)}): send them again") from None
         return ItemsResponse(recorded=recorded, position=self._store.head())
@@ -227,7 +190,7 @@ class Recommender:
         at = self._clock() if request.at is None else request.at
         scene = Scene.at_shelf(bundle, request.user_id, at)
         try:
-            read = self._read(scene, request.item_ids, course)
+            read = self._steps.read(scene, request.item_ids, course)
         except PartDown as down:
             raise Unavailable(f"features cannot be read now ({_why(down)}): try again") from None
         rows = scene.features(read)
@@ -251,17 +214,17 @@ class Recommender:
         """One slate for a stranger, not logged: what is compiled or read at first use is, before anybody waits."""
         bundle, course = self._bundles.current, Course()
         scene = Scene.at_shelf(bundle, "", self._clock())
-        self._slate(bundle, scene, self._rank(bundle, scene, course), 1, course)
+        self._steps.slate(bundle, scene, self._steps.rank(bundle, scene, course), 1, course)
         long_ago = replace(scene, at=scene.at - 60 * DAY_MS)  # a read from the log itself compiles for seconds, once
-        self._read(long_ago, bundle.catalogue.item_id[:1], course)
+        self._steps.read(long_ago, bundle.catalogue.item_id[:1], course)
 
     def state(self) -> dict[str, Any]:
         """What a health check wants to know."""
         return {
             "bundle": self._bundles.current.bundle_id,
             "refused": self._bundles.refused,
-            "position": self._position,
-            "breakers": self._breakers.states(),
+            "position": self._steps.position,
+            "breakers": self._steps.breakers.states(),
             "lost_served_rows": self._lost_rows,
             "late_items": self._bundles.late_items,
         }
@@ -270,7 +233,8 @@ class Recommender:
         """Let go of everything; what was logged is on disk afterwards."""
         self._bundles.close()
         self._shadows.close()
-        self._served_log.close()
+        if self._served_log is not None:
+            self._served_log.close()
         self._owned.close()
 
     def _admitted(self, request: R) -> R:
@@ -283,127 +247,11 @@ class Recommender:
         """What a challenger would have answered, and the share of the shown items that is in it."""
         course = Course(shown.request_id, role="shadow")
         scene = replace(Scene.of(bundle, request, at), at=at)
-        slate = self._slate(bundle, scene, self._rank(bundle, scene, course), request.k, course)
+        slate = self._steps.slate(bundle, scene, self._steps.rank(bundle, scene, course), request.k, course)
         ours = {written(item_id, bundle.facts.id_type) for item_id in bundle.catalogue.ids(slate.pool.rows)}
         overlap = sum(item.item_id in ours for item in shown.items) / max(1, len(shown.items))
         if self.on_shadow is not None:
             self.on_shadow(course, overlap)
-
-    # -- steps --------------------------------------------------------------------------------------------------------
-
-    def _try(self, course: Course, part: str, work: Callable[[], T], stage: str | None = None) -> T:
-        """`work()` of a part that may fail or be slow.
-
-        Raises:
-            PartDown: it failed, is left alone, or the request has no time left for it.
-        """
-        stage = stage or part
-        try:
-            if not course.may_begin(stage):
-                raise PartDown(part, "is left out: the time of the request is nearly up")
-            with course.stage(stage):
-                return self._breakers.call(part, work, course.limit)
-        except PartDown:
-            course.down.append(stage)
-            raise
-
-    def _read(self, scene: Scene, item_ids: Sequence[str], course: Course) -> Read:
-        read = self._try(
-            course, "store", lambda: self._store.read(scene.user_id, item_ids, scene.at, shelf_key=scene.shelf_code)
-        )
-        self._position = max(self._position, read.position)
-        return read
-
-    def _rank(self, bundle: ServingBundle, scene: Scene, course: Course) -> Ranked:
-        """Candidates of the best rung that answers, scored where that is possible."""
-        read: Read | None = None
-        rung: Rung = "full"
-        dropped: Mapping[str, int]
-        try:
-            pool, read, dropped = self._retrieved(bundle, scene, course)
-            self._pools.put(bundle, scene.user_id, scene.shelf_name, pool)
-        except PartDown:
-            rung, pool, dropped = self._remembered(bundle, scene)
-            try:
-                read = self._read(scene, bundle.catalogue.ids(pool.rows), course)
-            except PartDown:
-                read = None
-        ranked = _in_order(rung, read.position if read else self._position, pool, dropped)
-        if read is None or not len(pool):
-            return ranked
-        with course.stage("features"):
-            ranked.features = features = scene.features(read)
-        try:
-            scores = value(
-                self._try(course, _ranker(course), lambda: bundle.ranker.predict_only(features, VALUE), "ranker")
-            )
-            if not np.isfinite(scores).all():
-                raise PartDown("ranker", "predicts values that are not finite")
-        except PartDown:
-            ranked.rung = "no_ranker" if rung == "full" else rung
-            return ranked
-        ranked.scores, ranked.is_scored = scores, True
-        return ranked
-
-    def _retrieved(self, bundle: ServingBundle, scene: Scene, course: Course) -> tuple[Pool, Read, Mapping[str, int]]:
-        """Filtered candidates for the history of the very read that brings their features."""
-        read = self._read(scene, bundle.catalogue.item_id[:1], course)  # any item: the tower looks at what rows share
-        for _ in range(READS):
-            before = read
-            found = self._try(course, "index", functools.partial(retrieve, bundle, scene.ask(before)))
-            pool, dropped = self._filtered(bundle, scene, found, before)
-            read = self._read(scene, bundle.catalogue.ids(pool.rows), course)
-            if read.position == before.position or _same_history(read, before):
-                break
-        return pool, read, dropped
-
-    def _remembered(self, bundle: ServingBundle, scene: Scene) -> tuple[Rung, Pool, Mapping[str, int]]:
-        """What was retrieved for this user before, or else what is trending; from memory."""
-        cached = self._pools.get(bundle, scene.user_id, scene.shelf_name)
-        pool, dropped = self._filtered(bundle, scene, cached or trending(bundle, scene.shelf_name), None)
-        return ("cached" if cached is not None else "trending"), pool, dropped
-
-    def _filtered(
-        self, bundle: ServingBundle, scene: Scene, pool: Pool, history: Read | None
-    ) -> tuple[Pool, Mapping[str, int]]:
-        out, counts = dropped_by(bundle.catalogue.candidates.take(pool.rows), scene.audience(history))
-        return (pool.take(np.flatnonzero(~out)[:MAX_ITEMS]) if counts else pool), counts
-
-    def _slate(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int, course: Course) -> Slate:
-        """The k to show, with the predictions and reasons that only they need."""
-        rows = ranked.pool.rows
-        with course.stage("slate"):
-            groups = {
-                "creator": bundle.catalogue.candidates.creator_key[rows],
-                "category": bundle.catalogue.category_key[rows],
-            }
-            chosen = select(ranked.scores, bundle.catalogue.candidates.item_key[rows], k, groups, scene.shelf.caps)
-        slate = Slate(
-            rung=ranked.rung,
-            position=ranked.position,
-            pool=ranked.pool.take(chosen),
-            scores=ranked.scores[chosen],
-            features=ranked.features[chosen] if ranked.features is not None else None,
-            predictions=None,
-            reasons=[ranked.pool.reason(i) for i in chosen.tolist()],
-        )
-        if ranked.is_scored and len(chosen):
-            self._explain(bundle, slate, course)
-        course.bundle, course.rung, course.candidates = bundle.bundle_id, slate.rung, len(rows)
-        course.dropped, course.features, course.predictions = ranked.dropped or {}, slate.features, slate.predictions
-        return slate
-
-    def _explain(self, bundle: ServingBundle, slate: Slate, course: Course) -> None:
-        """Add each place's predictions, and a reason in words that is true of it."""
-        shown, part = slate.features, _ranker(course)
-        assert shown is not None
-        try:
-            slate.predictions = self._try(course, part, lambda: bundle.ranker.predict_only(shown, TOLD), "shown")
-            reasons = self._try(course, part, lambda: bundle.ranker.explain(shown), "reasons")
-        except PartDown:
-            return
-        categories = [bundle.catalogue.category[row] for row in slate.pool.rows.tolist()]
-        slate.reasons = [_named(reason, name) for reason, name in zip(reasons, categories, strict=True)]
 
     def _answer(self, bundle: ServingBundle, scene: Scene, slate: Slate, course: Course) -> RecommendResponse:
         """The response, once the slate is in the served log."""
@@ -450,6 +298,8 @@ class Recommender:
 
     def _log(self, bundle: ServingBundle, scene: Scene, request_id: str, **rows: Any) -> None:
         """An answer is given even when it cannot be logged (a full disk); the loss is counted and shown."""
+        if self._served_log is None:
+            return
         count = len(rows["item_id"])
         served = Served(
             request_id=request_id,
@@ -473,16 +323,6 @@ class Recommender:
                 log.error("the served log cannot be written (%s): free some disk", error.strerror or error)
 
 
-def _ranker(course: Course) -> str:
-    """The part that ranks for this role."""
-    return "ranker" if course.role == "champion" else "challenger"
-
-
-def _in_order(rung: Rung, position: int, pool: Pool, dropped: Mapping[str, int]) -> Ranked:
-    """A pool without scores of a ranker, in its own order."""
-    return Ranked(rung, position, pool, -np.arange(len(pool), dtype=np.float64), dropped=dropped)
-
-
 def _row(bundle: ServingBundle, event: Event, now: int) -> dict[str, Any]:
     """An event as the store takes it: EVENT_SCHEMA without the position, which the store gives."""
     occurred_at = now if event.occurred_at is None else event.occurred_at
@@ -496,16 +336,3 @@ def _row(bundle: ServingBundle, event: Event, now: int) -> dict[str, Any]:
 def _why(down: PartDown) -> str:
     """The store's own words where it has some (a full disk), else which part is down."""
     return str(down.__cause__) if isinstance(down.__cause__, StoreError) else str(down)
-
-
-def _named(reason: str, category: str | None) -> str:
-    """The reason with the category's name, where it has one that says something."""
-    if category is None or category.isdigit():
-        return reason
-    return reason.replace("this category", category)
-
-
-def _same_history(left: Read, right: Read) -> bool:
-    return np.array_equal(left.history_item_keys, right.history_item_keys) and np.array_equal(
-        left.history_kinds, right.history_kinds
-    )

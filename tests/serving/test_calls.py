@@ -15,9 +15,10 @@ from recsys.features.store import OnlineStore, open_store
 from recsys.serving.breakers import Breakers
 from recsys.serving.bundles import Fixed
 from recsys.serving.course import Course
-from recsys.serving.pipeline import PARTS, Recommender
+from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import Context, RecommendRequest, RecommendResponse
 from recsys.serving.served_log import ServedLog
+from recsys.serving.steps import PARTS
 from tests.serving.world import World
 
 

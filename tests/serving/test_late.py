@@ -45,7 +45,7 @@ def recommender(world: World, store: OnlineStore, tmp_path: Path) -> Iterator[Re
 def candidates(recommender: Recommender, user: str, shelf: str = "feed") -> list[str]:
     bundle = recommender._bundles.current
     scene = Scene.at_shelf(bundle, user, time.time_ns() // 1_000_000, shelf)
-    return bundle.catalogue.ids(recommender._retrieved(bundle, scene, Course())[0].rows)
+    return bundle.catalogue.ids(recommender._steps.retrieved(bundle, scene, Course())[0].rows)
 
 
 def item(item_id: str, **fields: object) -> ItemsRequest:

@@ -26,10 +26,11 @@ from recsys.serving.breakers import Breakers
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.bundles import Fixed
 from recsys.serving.course import Course
-from recsys.serving.pipeline import PARTS, Recommender, Unavailable
+from recsys.serving.pipeline import Recommender, Unavailable
 from recsys.serving.schema import BadRequest, EventsRequest, FeaturesRequest, RecommendRequest
 from recsys.serving.schema import Context as Where
 from recsys.serving.served_log import ServedLog
+from recsys.serving.steps import PARTS
 from tests.serving.world import World
 
 

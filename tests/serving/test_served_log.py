@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recsys.serving import served_log
+from recsys.serving import retention, served_log
 from recsys.serving.served_log import SCHEMA, Served, ServedLog, ServedLogError, read, segments
 
 
@@ -135,3 +136,12 @@ def test_rows_acknowledged_before_kill_9_are_all_there(tmp_path: Path) -> None:
         requests = table["request_id"].to_pylist()[::3]
         assert requests[: acknowledged + 1] == [f"r{n}" for n in range(acknowledged + 1)]
         assert len(requests) <= acknowledged + 2
+
+
+def test_days_that_are_old_enough_go_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("2026-01-01", "2026-01-02", "2026-01-03", "notes", "2026-13-99"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1-1.served").write_bytes(served_log.MAGIC)
+    assert retention.expire(tmp_path, 2, date(2026, 1, 3)) == ["2026-01-01"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2026-01-02", "2026-01-03", "2026-13-99", "notes"]
+    assert retention.expire(tmp_path / "none", 2, date(2026, 1, 3)) == []

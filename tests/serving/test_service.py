@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -25,7 +27,8 @@ from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from bentos.recommender.recsys_v1 import recommender_pb2_grpc as pb_grpc
 from recsys.lake import Lake
 from recsys.registry import Registry
-from recsys.serving import served_log
+from recsys.serving import batch, served_log
+from recsys.serving.opening import open_recommender
 from tests.conftest import ROOT
 from tests.serving.world import World
 
@@ -58,7 +61,8 @@ class Service:
 
 
 @contextmanager
-def serving(world: World, folder: Path, **extra: str) -> Iterator[Service]:
+def serving(world: World, folder: Path, certificates: Path | None = None, **extra: str) -> Iterator[Service]:
+    """A service of its own; `certificates`: folder with ca.pem and the client's pair, where it speaks TLS."""
     http_port, grpc_port = free_port(), free_port()
     output = folder / f"serve-{http_port}.log"
     with output.open("w") as log:
@@ -70,8 +74,19 @@ def serving(world: World, folder: Path, **extra: str) -> Iterator[Service]:
             text=True,
             cwd=ROOT,
         )
-    client = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30)
-    channel = grpc.insecure_channel(f"127.0.0.1:{grpc_port}", options=[("grpc.use_local_subchannel_pool", 1)])
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    if certificates is None:
+        client = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30)
+        channel = grpc.insecure_channel(f"127.0.0.1:{grpc_port}", options=options)
+    else:
+        pair = certificates / "client.pem", certificates / "client.key"
+        context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+        context.load_cert_chain(*pair)
+        client = httpx.Client(base_url=f"https://127.0.0.1:{http_port}", timeout=30, verify=context)
+        secret = grpc.ssl_channel_credentials(
+            (certificates / "ca.pem").read_bytes(), pair[1].read_bytes(), pair[0].read_bytes()
+        )
+        channel = grpc.secure_channel(f"127.0.0.1:{grpc_port}", secret, options=options)
     try:
         deadline = time.monotonic() + 120
         while True:
@@ -115,6 +130,26 @@ def test_both_fronts_give_the_same_slate_and_the_same_scores(service: Service, w
             for i in http["items"]
         ] == [(i.item_id, i.score, i.p_click, i.expected_watch_seconds, i.source, i.reason) for i in over_grpc.items]
         assert len(http["items"]) == 8 and http["request_id"] != over_grpc.request_id
+
+
+def test_batch_gives_the_scores_of_http_and_grpc_byte_for_byte(service: Service, world: World) -> None:
+    users, at = world.user_ids[20:26], world.simulator_end
+    recommender = open_recommender(world.settings, follow=False, logged=False)
+    table = batch.slates(recommender, users, k=8, device="ios", at=at)
+    recommender.close()
+    context = pb.Context(at=at, device="ios")
+    for user in users:
+        mine = table.filter(pc.equal(table["user_id"], user))
+        asked = {"user_id": user, "k": 8, "context": {"at": at, "device": "ios"}}
+        http = service.http.post("/recommend", json=asked).json()
+        over_grpc = service.stub.Recommend(pb.RecommendRequest(user_id=user, k=8, context=context))
+        for column, http_name in (("score", "score"), ("p_click", "p_click")):
+            batched = np.array(mine[column].to_pylist()).tobytes()
+            assert np.array([item[http_name] for item in http["items"]]).tobytes() == batched
+            assert np.array([getattr(item, column) for item in over_grpc.items]).tobytes() == batched
+        assert mine["item_id"].to_pylist() == [item["item_id"] for item in http["items"]]
+        assert mine["reason"].to_pylist() == [item.reason for item in over_grpc.items]
+    assert table.num_rows == 8 * len(users) and set(table["rung"].to_pylist()) == {"full"}
 
 
 def test_features_are_the_same_float32_over_both_fronts(service: Service, world: World) -> None:

@@ -73,7 +73,7 @@ def the_bundle_answers(workspace: Workspace) -> dg.AssetCheckResult:
         return dg.AssetCheckResult(
             passed=True, severity=dg.AssetCheckSeverity.WARN, description="no bundle passed its gates yet"
         )
-    recommender = open_recommender(workspace.settings, follow=False)
+    recommender = open_recommender(workspace.settings, follow=False, logged=False)
     try:
         answer = recommender.recommend(RecommendRequest(user_id="a-stranger"))
     finally:

@@ -1,0 +1,33 @@
+"""Slates precomputed for the users of the last day, by the core that answers over HTTP and gRPC."""
+
+import dagster as dg
+
+from recsys_assets.resources import Workspace
+
+USERS = 500  # the most active; a few seconds, and enough for what e-mails and notifications start from
+
+
+@dg.asset(deps=["bundle", "impressions"], kinds={"parquet"}, owners=["team:recsys"])
+def slates(workspace: Workspace) -> dg.MaterializeResult:
+    """The feed of each of the last day's most active users, ten items, as the service would answer now."""
+    from recsys.registry import Registry
+    from recsys.serving import batch
+    from recsys.serving.opening import open_recommender
+    from recsys_assets.defs.serving.parts import example_users
+
+    lake = workspace.lake
+    if Registry(lake.registry).champion() is None:
+        return dg.MaterializeResult(metadata={"dagster/row_count": 0, "why": "no bundle passed its gates yet"})
+    recommender = open_recommender(workspace.settings, follow=False, logged=False)
+    try:
+        table = batch.slates(recommender, example_users(lake, USERS))
+    finally:
+        recommender.close()
+    path = lake.table("serving", "slates")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": lake.write(table, path),
+            "full": table["rung"].to_pylist().count("full"),
+            "path": dg.MetadataValue.path(path),
+        }
+    )
