@@ -25,6 +25,7 @@ from recsys.registry import Bundle, Registry
 from recsys.settings import from_environment
 
 SHARE, EVENTS = 0.8, 20.0
+BUDGET_MS = "1000"
 GROWTH = 0.05  # of memory between the first and the last fifth after warm-up that counts as none
 
 
@@ -70,7 +71,7 @@ async def loaded(service: Running, home: Path, other: Bundle, seconds: float) ->
     registry = Registry(lake.registry)
     users, items = users_of(lake), items_of(lake)
     await capacity(service.url, users, 5.0)
-    rate = await capacity(service.url, users)
+    rate = await capacity(service.url, users, 20.0)
     print(f"capacity {rate:.0f} recommends a second; now {SHARE * rate:.0f} a second for {seconds:.0f} s")
     traffic = Traffic(service.url, service.grpc, users, items)
     told: list[tuple[float, float]] = []
@@ -115,7 +116,7 @@ def main(seconds: float = 600.0, workers: int = 2) -> int:
     with tempfile.TemporaryDirectory() as folder:
         home = copy_of(from_environment().home, Path(folder) / "home")
         other = variant(Registry(Lake(home).registry), Path(folder) / "variant")
-        with running(home, workers) as service:
+        with running(home, workers, RECSYS_BUDGET_MS=BUDGET_MS) as service:
             return 0 if asyncio.run(loaded(service, home, other, seconds)) else 1
 
 
