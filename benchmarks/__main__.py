@@ -12,8 +12,9 @@ import sys
 import psutil
 
 BENCHMARKS = {
-    "features_sweep": "point-in-time build beside pandas, polars and DuckDB",
-    "features_store": "online reads and appends, LMDB and Redis",
+    "features_sweep": "point-in-time build beside pandas, polars, DuckDB and Feast",
+    "features_spark": "the same build on Spark: its cost a row, and the same bytes",
+    "features_store": "online reads and appends, LMDB and Redis beside Feast's stores",
     "serving": "a whole recommend over HTTP against the bare scoring of its rows",
 }
 

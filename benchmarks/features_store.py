@@ -1,7 +1,8 @@
 """Online reads and appends of each store: `python -m benchmarks.features_store [users items events]`.
 
 One user and 1 / 100 / 500 items in the catalogue's full width, in process, over a Zipf log; then durable appends in
-batches, and what the kernel applies alone.
+batches, and what the kernel applies alone. Beside it Feast with its SQLite and Redis stores: as many int64 features of
+one user and k items, written ready-made, while ours computes windows at the instant of the read.
 """
 
 from __future__ import annotations
@@ -15,27 +16,52 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import feast_environment
 from benchmarks.features_world import zipf_world
 from recsys.features import kernel, sweep
 from recsys.features.catalog import AGGREGATES
 from recsys.features.journal import Journal
 from recsys.features.store import OnlineStore
 from recsys.features.store_lmdb import LmdbJournal
+from tests.features.redis_server import RedisServer
 
+PAIRS = ("user_item", "user_category", "user_creator", "user_shelf")
 ROUNDS, BATCH, BATCHES = 400, 1000, 20
+SIZES = (1, 100, 500)
+FEAST_USERS, FEAST_ITEMS, FEAST_SECONDS = 200, 1500, 420
 
 
-def journals(folder: Path, stack: ExitStack) -> Iterator[tuple[str, Callable[[], Journal]]]:
+def journals(folder: Path, server: RedisServer | None) -> Iterator[tuple[str, Callable[[], Journal]]]:
     yield "lmdb", lambda: LmdbJournal(folder / "lmdb", create=True)
-    if shutil.which("redis-server"):
+    if server is not None:
         from recsys.features.store_redis import RedisJournal
-        from tests.features.redis_server import RedisServer
 
-        server = stack.enter_context(RedisServer(folder))
         yield "redis", lambda: RedisJournal(server.url, timeout=60)
+
+
+def by_feast(folder: Path, server: RedisServer | None) -> dict[str, dict[str, tuple[float, float]]]:
+    """Seconds at the quantiles 50 and 99 of each of Feast's stores, by k.
+
+    Raises:
+        NoFeast: it cannot take part.
+    """
+    rng = np.random.default_rng(8)
+    folder.mkdir()
+    at = pa.array([1_700_000_000_000_000], pa.timestamp("us", tz="UTC"))
+    of_user = [name for name in AGGREGATES if name.startswith("user_") and not name.startswith(PAIRS)]
+    of_item = [name for name in AGGREGATES if name not in of_user]
+    for key, columns, rows in (("user", of_user, FEAST_USERS), ("item", of_item, FEAST_ITEMS)):
+        keys = pa.array(np.unique(rng.integers(1, 2**62, rows)))
+        values = {name: rng.integers(0, 10_000, len(keys)) for name in columns}
+        instants = pa.chunked_array([at] * len(keys)).combine_chunks()
+        pq.write_table(pa.table({f"{key}_key": keys, "at": instants, **values}), folder / f"{key}s.parquet")
+    place = "-" if server is None else f"127.0.0.1:{server.port}"
+    return feast_environment.ask("online", folder, place, FEAST_SECONDS)
 
 
 def main(users: int = 24_000, items: int = 6_000, events: int = 1_000_000) -> None:
@@ -52,21 +78,27 @@ def main(users: int = 24_000, items: int = 6_000, events: int = 1_000_000) -> No
     now = int(world.log.received_at.max()) + 1000
     rng = np.random.default_rng(5)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        for name, open_journal in journals(Path(folder), stack):
+        server = None
+        if shutil.which("redis-server"):
+            server = stack.enter_context(RedisServer(Path(folder)))
+        medians: dict[str, dict[str, float]] = {}
+        for name, open_journal in journals(Path(folder), server):
             store = OnlineStore(open_journal(), create=True)
             store.bootstrap(world.log, world.item_table, world.log.head)
             began = time.perf_counter()
             again = OnlineStore(open_journal())
             opened = time.perf_counter() - began
             cells = []
-            for k in (1, 100, 500):
+            for k in SIZES:
                 took = []
                 for _ in range(ROUNDS):
                     user, chosen = f"u{rng.integers(users)}", [f"i{i}" for i in rng.zipf(1.2, k) % items]
                     began = time.perf_counter()
                     again.read(user, chosen, now)
                     took.append(time.perf_counter() - began)
-                cells += [f"{q * 1e6:,.0f}" for q in np.percentile(took[ROUNDS // 4 :], [50, 99])]
+                middle, worst = np.percentile(took[ROUNDS // 4 :], [50, 99])
+                medians.setdefault(name, {})[str(k)] = middle
+                cells += [f"{middle * 1e6:,.0f}", f"{worst * 1e6:,.0f}"]
             batches = [
                 [
                     {"event_id": f"{b}-{i}", "kind": "click", "user_id": f"u{i % users}", "item_id": f"i{i % items}"}
@@ -81,7 +113,19 @@ def main(users: int = 24_000, items: int = 6_000, events: int = 1_000_000) -> No
             table.add_row(name, f"{opened:.2f}", *cells, f"{appended:,.0f}")
             again.close()
             store.close()
+        try:
+            feast = by_feast(Path(folder) / "feast", server)
+        except feast_environment.NoFeast as why:
+            feast = {}
+            console.print(f"without Feast: {why}")
+    for name, told in feast.items():
+        cells = [f"{q * 1e6:,.0f}" for k in SIZES for q in told[str(k)]]
+        table.add_row(f"Feast, {name}", "", *cells, "")
     console.print(table)
+    for ours, quantiles in medians.items():
+        for name, told in feast.items():
+            ahead = " / ".join(f"{told[str(k)][0] / quantiles[str(k)]:,.0f}" for k in SIZES)
+            console.print(f"{ours} is {ahead} times ahead of Feast's {name} store at 1 / 100 / 500 rows (p50)")
     console.print(f"kernel alone applies {rate:,.0f} events per CPU second to {len(sweep.PROGRAM.views)} views each")
 
 

@@ -2,23 +2,30 @@
 
 5 measures x 4 windows of one entity, for every impression of a Zipf log. All peers are given the same prefix-sum form
 (A - E) or the window itself, and must return the same numbers. One CPU each; CPU seconds of the process.
+
+Two peers get an easier task. RANGE frames know one order, so their log has no late events. Feast computes no windows:
+it joins rows that are ready-made, and is counted on the rows that come back.
 """
 
 from __future__ import annotations
 
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import feast_environment
 from benchmarks.features_world import ZipfWorld, zipf_world
 from recsys.events import KINDS
 from recsys.features import sweep
@@ -143,13 +150,57 @@ def by_duckdb_join(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
     return np.stack([table[name].to_numpy() for name in table.column_names], axis=1)
 
 
+def by_duckdb_range(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
+    """The same windows as frames over one timeline of events and rows: exact where nothing is late."""
+    database = _duckdb(world, entity, rows)
+    names = [m.name for m in MEASURES]
+    frames = ", ".join(
+        f'coalesce(sum({n}) over (partition by key order by "at" range between'
+        f' ("at" - ("at" - {w.length_ms}) // {w.hop_ms} * {w.hop_ms}) preceding and 1 preceding), 0)::bigint'
+        f" as {n}_{w.name}"
+        for w in WINDOWS
+        for n in names
+    )
+    table = database.sql(
+        f'with timeline as (select -1 as r, key, "at", {", ".join(names)} from events union all'
+        f" select r, key, s, {', '.join('0' for _ in names)} from asked)"
+        f" select * exclude (r) from (select r, {frames} from timeline) where r >= 0 order by r"
+    ).to_arrow_table()
+    return np.stack([table[name].to_numpy() for name in table.column_names], axis=1)
+
+
+def by_feast(world: ZipfWorld, entity: Entity, truth: np.ndarray, offline: str) -> tuple[float, int, int]:
+    """Rows per CPU second of Feast's historical retrieval; rows asked and rows returned.
+
+    Raises:
+        NoFeast: it cannot take part, or does not come to an end.
+    """
+    _, row_key, _, as_of = keyed(world, entity, len(truth))
+    _, first = np.unique(np.stack([row_key, as_of]), axis=1, return_index=True)  # it keeps one of equal rows
+    asked = np.random.default_rng(3).choice(first, min(FEAST_ROWS, len(first)), replace=False)
+    instants = pa.array(as_of * 1000).cast(pa.timestamp("us", tz="UTC"))
+    columns = {name: truth[first, c] for c, name in enumerate(view(entity).columns)}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        ready = {"key": row_key[first], "at": instants.take(pa.array(first)), **columns}
+        pq.write_table(pa.table(ready), folder / "rows.parquet")
+        wanted = {"key": row_key[asked], "event_timestamp": instants.take(pa.array(asked)), "r": asked}
+        pq.write_table(pa.table(wanted), folder / "asked.parquet")
+        told = feast_environment.ask("historical", folder, offline, FEAST_SECONDS)
+    if not told["same"]:
+        raise SystemExit(f"Feast ({offline}) returns other values than were written")
+    return told["returned"] / told["cpu_s"], told["asked"], told["returned"]
+
+
 PEERS: dict[str, tuple[Callable[[ZipfWorld, Entity, int], np.ndarray], int]] = {
     "this sweep": (ours, 0),
     "polars join_asof on prefix sums": (by_polars, 0),
     "pandas merge_asof on prefix sums": (by_pandas, 0),
     "DuckDB prefix sums + ASOF": (by_duckdb_asof, 0),
+    "DuckDB RANGE frames": (by_duckdb_range, 20_000),
     "DuckDB join and filter": (by_duckdb_join, 2_000),
 }
+FEAST_ROWS, FEAST_SECONDS = 20_000, 240
 
 
 def main(events: int = 1_000_000) -> None:
@@ -161,19 +212,34 @@ def main(events: int = 1_000_000) -> None:
     world = zipf_world(24_000, 6_000, events)
     rows = len(world.rows[0])
     truth = {entity: ours(world, entity, rows) for entity in (USER, ITEM)}
+    punctual = zipf_world(24_000, 6_000, events, late=0.0)
     first: list[float] = []
     for name, (method, limit) in PEERS.items():
         n = min(rows, limit or rows)
         rates = []
         for entity in (USER, ITEM):
+            given = punctual if method is by_duckdb_range else world
             began = time.process_time()
-            found = method(world, entity, n)
+            found = method(given, entity, n)
             rates.append(n / (time.process_time() - began) / 1000)
-            if not np.array_equal(found, truth[entity][:n]):
-                raise SystemExit(f"{name} differs from the sweep on {np.sum(found != truth[entity][:n])} values")
+            due = truth[entity][:n] if given is world else ours(given, entity, n)
+            if not np.array_equal(found, due):
+                raise SystemExit(f"{name} differs from the sweep on {np.sum(found != due)} values")
         first = first or rates
         slower = " / ".join(f"{a / b:,.0f}" for a, b in zip(first, rates, strict=True))
         table.add_row(name, *(f"{rate:,.0f}" for rate in rates), f"{n:,}", slower)
+    for offline in ("duckdb", "dask"):
+        cells, told = [], []
+        for entity, ours_here in zip((USER, ITEM), first, strict=True):
+            try:
+                rate, asked, returned = by_feast(world, entity, truth[entity], offline)
+            except feast_environment.NoFeast as why:
+                console.print(f"without Feast ({offline}, {entity.name} key): {why}")
+                cells, told = [*cells, "-"], [*told, "-"]
+                continue
+            lost = "" if returned == asked else f" ({asked - returned:,} of {asked:,} rows lost)"
+            cells, told = [*cells, f"{rate / 1000:,.1f}{lost}"], [*told, f"{ours_here * 1000 / rate:,.0f}"]
+        table.add_row(f"Feast {offline}, join of ready-made rows", *cells, f"{FEAST_ROWS:,}", " / ".join(told))
     console.print(table)
     scale = []
     for size in (events, 2 * events):
