@@ -20,7 +20,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export BENTOML_DO_NOT_TRACK := true
 
-.PHONY: help setup run serve rollback forget try dev test lint bench bench-serving load faults fuzz parity lock clean
+.PHONY: help setup run serve rollback forget try dev test lint bench bench-serving load faults fuzz docs parity lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -76,6 +76,9 @@ faults: $(READY) ## Milvus, ranker, disk, a worker and the store broken under lo
 
 fuzz: $(READY) ## 24,000 bad requests over HTTP and gRPC
 	@$(BIN)/python -m benchmarks.serving_fuzz
+
+docs: $(READY) ## write docs/features.md from the catalogue; a test fails while it is stale
+	@$(BIN)/python -m recsys.features.page > docs/.features.md && mv docs/.features.md docs/features.md
 
 parity: $(READY) ## the long proof: every runner and store against each other, crashes included; mismatches / values
 	@$(BIN)/python -m benchmarks.parity
