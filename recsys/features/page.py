@@ -42,11 +42,11 @@ Written by `make docs` from [catalog.py](../recsys/features/catalog.py); a test 
 ```python
 {example}```
 
-Names, online state, training rows, the service's reads, the check of its range, its replay and this page follow from it.
-The fingerprint changes, so `make run` (or materializing `online_state` and the models) comes before the service takes it.
-An aggregate that is not below is one more `Measure` in a view: its columns are named
-`{{entity}}_{{measure}}_{{op}}_{{window}}`. A new operation is a branch in `derive.py` and an entry in `OPS`. The meaning of
-windows, positions and late events is in [consistency.md](consistency.md).
+Names, online state, training rows, the service's reads, the check of its range, its replay and this page follow.
+The fingerprint changes, so `make run` (or materializing `online_state` and the models) comes before the service takes
+it. An aggregate that is not below is one more `Measure` in a view: its columns are named
+`{{entity}}_{{measure}}_{{op}}_{{window}}`. A new operation is a branch in `derive.py` and an entry in `OPS`. What
+windows, positions and late events mean is in [consistency.md](consistency.md).
 """
 
 
