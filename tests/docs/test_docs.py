@@ -93,7 +93,7 @@ def test_the_example_of_the_feature_page_is_all_it_takes(tmp_path: Path) -> None
     path = tmp_path / "recsys" / "features" / "catalog.py"
     place = "FEATURE_DEFINITIONS: Final[tuple[Feature, ...]] = (\n"
     assert path.read_text().count(place) == 1
-    path.write_text(path.read_text().replace(place, place + example))
+    path.write_text(path.read_text().replace(place, f"{place}{example},\n"))
     program = f"before, folder = {catalog.FINGERPRINT!r}, __import__('pathlib').Path({str(tmp_path / 'store')!r})"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program + TRY_THE_EXAMPLE],
