@@ -60,6 +60,8 @@ def ask(command: str, folder: Path, extra: str, seconds: float) -> dict[str, Any
     except subprocess.TimeoutExpired:
         raise NoFeast(f"{command} {extra} took over {seconds:.0f} s") from None
     if done.returncode:
-        raise NoFeast(f"{command} {extra} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]:.200}")
+        lines = done.stderr.strip().splitlines() or ["no word"]
+        why = next((line for line in reversed(lines) if "Error" in line or "Exception" in line), lines[-1])
+        raise NoFeast(f"{command} {extra} failed: {why:.200}")
     told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return told

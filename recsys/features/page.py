@@ -29,7 +29,7 @@ Feature(
     0.4,
     (0.0, 2.0),
     "plays per impression over 7d, with a prior of 0.4 worth 10 impressions",
-),
+)
 """
 _HEAD: Final = """\
 # The features
