@@ -4,7 +4,7 @@ import dagster as dg
 
 from recsys_assets.resources import Workspace
 
-USERS = 500  # the most active; a few seconds, and enough for what e-mails and notifications start from
+USERS = 200  # the most active; some seconds, and enough for what e-mails and notifications start from
 
 
 @dg.asset(deps=["bundle", "impressions"], kinds={"parquet"}, owners=["team:recsys"])
