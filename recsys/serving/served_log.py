@@ -3,6 +3,11 @@
 One folder of segments; a worker writes only its own. A segment is a run of frames, each with its length and checksum,
 so that a worker killed in the middle of a write costs at most the frame it was writing, never a row before it. A
 replay of these rows must give the same bytes (docs/consistency.md); the next day's training reads them as a table.
+
+What is in it: every slate that was given to somebody, on whatever rung and by champion or canary (`bundle` tells
+which), one row a place, with the feature row that was scored (none where the rung read none), and every row that
+`features` gave out (rung "features"). `user_id` is the id inside, empty for a person who did not consent. What is not:
+a shadow's slate, a precomputed one, candidates that were scored and not shown.
 """
 
 from __future__ import annotations
