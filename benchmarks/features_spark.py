@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def main(events: int = 1_000_000) -> int:
     rows = min(ROWS, len(world.rows[0]))
     ours(zipf_world(50, 50, 1_000), USER, 10)  # compile
     table = Table("20 window features", "here, rows/CPU s", "Spark, rows/CPU s", "Spark, seconds", "x", "values differ")
+    warnings.simplefilter("ignore")
     session = resources.spark(Settings()).spark_session
+    session.sparkContext.setLogLevel("ERROR")
     differ = 0
     with tempfile.TemporaryDirectory() as place:
         by_spark(session, Path(place), zipf_world(50, 50, 1_000), 100, (view(USER),))  # its workers start and compile
