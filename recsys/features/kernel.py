@@ -393,30 +393,23 @@ def merge(program, state, log, reads, cursor, out, exact):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
-def sweep_running(  # type: ignore[no-untyped-def]
-    program, v, log, log_start, log_index, reads, row_start, row_index, first, last, out_rows, out
-):
-    """Columns of view `v` for the rows of entities [first:last], one entity's state at a time.
+def sweep_running(program, known, start, asked, row_start, first, last, out):  # type: ignore[no-untyped-def]
+    """Columns of a view for the rows of entities [first:last], one entity's state at a time.
 
-    For a program without windows, whose state is a few cells; arguments as those of prefix.sweep_windows.
+    For a program of one view without windows, whose state is a few cells; arguments as those of prefix.sweep_windows.
     """
-    cells = np.zeros(program.views[v, V_WIDTH], np.int64)
-    first_group, last_group = program.views[v, V_FIRST_GROUP], program.views[v, V_LAST_GROUP]
+    cells = np.zeros(program.views[0, V_WIDTH], np.int64)
     instant = np.zeros((len(program.groups), 2), np.int64)
     for k in range(first, last):
         cells[:] = 0
-        j, n = log_start[k], log_start[k + 1]
-        for i in range(row_start[k], row_start[k + 1]):
-            r = row_index[i]
-            while j < n and log.position[log_index[j]] <= reads.position[r]:
-                e = log_index[j]
-                apply_entity(
-                    program, v, cells, 0, np.int64(log.kind[e]), log.item_key[e], log.occurred_at[e],
-                    log.received_at[e], log.watch_ms[e],
-                )  # fmt: skip
+        j, n = start[k] - start[first], start[k + 1] - start[first]
+        for r in range(row_start[k] - row_start[first], row_start[k + 1] - row_start[first]):
+            while j < n and known[j, 0] <= asked[r, 0]:
+                kind, received_at = known[j, 3] & 255, known[j, 1] + known[j, 2]
+                apply_entity(program, 0, cells, 0, kind, np.int64(0), known[j, 1], received_at, known[j, 3] >> 8)
                 j += 1
-            set_instant(program, first_group, last_group, reads.as_of[r], instant)
-            read_entity(program, v, cells, 0, instant, out[out_rows[r]])
+            set_instant(program, 0, len(program.groups), asked[r, 1], instant)
+            read_entity(program, 0, cells, 0, instant, out[r])
 
 
 @njit(cache=True, nogil=True)

@@ -145,9 +145,19 @@ def _weights(measure: Measure) -> list[int]:
     return row
 
 
-def columns_of(group: np.ndarray) -> int:
-    """Columns that a group writes."""
-    return {DECAYED: 1, SESSION: 2, RECENT: 0}.get(int(group[G_TYPE]), int(group[G_COUNT]))
+def alone(program: Program, v: int) -> Program:
+    """Only view `v`, its columns counted from 0."""
+    view = program.views[v : v + 1].copy()
+    groups = program.groups[view[0, V_FIRST_GROUP] : view[0, V_LAST_GROUP]].copy()
+    groups[:, G_OUT] -= view[0, V_FIRST_OUT]
+    view[0, V_LAST_OUT] -= view[0, V_FIRST_OUT]
+    view[0, [V_FIRST_GROUP, V_LAST_GROUP, V_FIRST_OUT]] = 0, len(groups), 0
+    return program._replace(views=view, groups=groups)
+
+
+def has_windows(program: Program) -> bool:
+    """Whether any of its views keeps a window."""
+    return bool(np.any(program.groups[:, G_TYPE] == TILED))
 
 
 def without_windows(program: Program) -> Program:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numba import njit
 
 from recsys.events import ITEM_TYPES, KINDS, key64
 
@@ -125,18 +127,45 @@ class Items:
 
     def lookup(self, item_keys: np.ndarray) -> ItemColumns:
         """Attributes of each key, zeros for one that is not here."""
-        if not len(self.item_key):
-            return ItemColumns(*(np.zeros(len(item_keys), np.int64) for _ in ItemColumns._fields))
-        at = np.minimum(np.searchsorted(self.item_key, item_keys), len(self.item_key) - 1)
-        known = self.item_key[at] == item_keys
-        return ItemColumns(*(np.where(known, column[at], 0) for column in self.columns))
+        out = np.zeros((len(ItemColumns._fields), len(item_keys)), np.int64)
+        fill(self._table, np.ascontiguousarray(item_keys), out)
+        return ItemColumns(*out)
 
     def known(self, item_keys: np.ndarray) -> np.ndarray:
         """bool[n]: whether each key is here."""
-        if not len(self.item_key):
-            return np.zeros(len(item_keys), bool)
-        at = np.minimum(np.searchsorted(self.item_key, item_keys), len(self.item_key) - 1)
-        return np.asarray(self.item_key[at] == item_keys)
+        return np.isin(item_keys, self.item_key)
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """int64[slots, 1 + columns], open-addressed by key: a binary search took five times as long."""
+        slots = 1 << max(4, int(2 * len(self.item_key)).bit_length())
+        rows = np.zeros((slots, 1 + len(ItemColumns._fields)), np.int64)
+        place(np.stack([self.item_key, *self.columns], axis=1), rows)
+        return rows
+
+
+@njit(cache=True, nogil=True)
+def place(items, rows):  # type: ignore[no-untyped-def]
+    """Put rows (key first, never 0) into an open-addressed table."""
+    mask = np.int64(len(rows) - 1)
+    for i in range(len(items)):
+        slot = items[i, 0] & mask
+        while rows[slot, 0] != 0:
+            slot = (slot + 1) & mask
+        rows[slot] = items[i]
+
+
+@njit(cache=True, nogil=True)
+def fill(rows, keys, out):  # type: ignore[no-untyped-def]
+    """out[c, i] = column c of the row of key i; what is not in the table stays as it is."""
+    mask = np.int64(len(rows) - 1)
+    for i in range(len(keys)):
+        slot = keys[i] & mask
+        while rows[slot, 0] != 0 and rows[slot, 0] != keys[i]:
+            slot = (slot + 1) & mask
+        if rows[slot, 0] != 0:
+            for c in range(len(out)):
+                out[c, i] = rows[slot, 1 + c]
 
 
 def no_items() -> Items:

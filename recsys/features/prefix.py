@@ -22,8 +22,6 @@ from recsys.features.layout import (
     M_IS_WATCH,
     M_KINDS,
     TILED,
-    V_FIRST_GROUP,
-    V_LAST_GROUP,
 )
 
 
@@ -67,10 +65,11 @@ def number_keys(row_keys, event_keys):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def by_number(numbers, count, order):  # type: ignore[no-untyped-def]
-    """Counting sort, stable in `order`: start int64[count + 1] and the indices of number k at [start[k]:start[k + 1]].
+def by_number(numbers, count, place):  # type: ignore[no-untyped-def]
+    """Counting sort, stable: start int64[count + 1], and the indices of number k at [start[k]:start[k + 1]].
 
-    O(n), which a comparison sort of a log that is in order already is not.
+    `place` int64[n] takes where each index went. O(n), which a comparison sort of a log that is in order already is
+    not.
     """
     start = np.zeros(count + 1, np.int64)
     for i in range(len(numbers)):
@@ -80,12 +79,25 @@ def by_number(numbers, count, order):  # type: ignore[no-untyped-def]
         start[k + 1] += start[k]
     at = start.copy()
     index = np.empty(start[count], np.int64)
+    for i in range(len(numbers)):
+        if numbers[i] >= 0:
+            place[i] = at[numbers[i]]
+            index[place[i]] = i
+            at[numbers[i]] += 1
+    return start, index
+
+
+@njit(cache=True, nogil=True)
+def in_order(numbers, start, order, place):  # type: ignore[no-untyped-def]
+    """Places of `by_number`, number by number, in another order of their indices."""
+    at = start.copy()
+    places = np.empty(start[-1], np.int64)
     for j in range(len(order)):
         i = order[j]
         if numbers[i] >= 0:
-            index[at[numbers[i]]] = i
+            places[at[numbers[i]]] = place[i]
             at[numbers[i]] += 1
-    return start, index
+    return places
 
 
 @njit(cache=True, nogil=True)
@@ -101,6 +113,31 @@ def packed(log):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def gather(events, event_index, reads, row_index, known, asked):  # type: ignore[no-untyped-def]
+    """Bring some entities' events (packed) and rows (position, as_of) together, into known[m, 4] and asked[n, 2].
+
+    They lie all over the log. In loops this short the processor has a dozen cold lines on their way at once, which in
+    the sweep itself it had not: this halves its time for items.
+    """
+    for j in range(len(event_index)):
+        e = event_index[j]
+        for c in range(4):
+            known[j, c] = events[e, c]
+    for j in range(len(row_index)):
+        asked[j, 0] = reads.position[row_index[j]]
+        asked[j, 1] = reads.as_of[row_index[j]]
+
+
+@njit(cache=True, nogil=True)
+def scatter(found, row_index, out_rows, out):  # type: ignore[no-untyped-def]
+    """Put found[n, columns] into the rows of out[..., columns] where they belong."""
+    for j in range(len(row_index)):
+        row = out_rows[row_index[j]]
+        for c in range(found.shape[1]):
+            out[row, c] = found[j, c]
+
+
+@njit(cache=True, nogil=True)
 def value_of(kinds, is_watch, packed_value):  # type: ignore[no-untyped-def]
     """What an event (its fourth number) adds to a measure. Scalars: a slice of a table costs more than the sum."""
     if kinds >> (packed_value & 255) & 1:
@@ -109,25 +146,23 @@ def value_of(kinds, is_watch, packed_value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def sweep_windows(  # type: ignore[no-untyped-def]
-    program, v, events, log_start, log_index, time_index, reads, row_start, row_index, first, last, out_rows, out
-):
-    """Windowed columns of view `v` for the rows of entities [first:last], into out[n, A] at `out_rows`.
+def sweep_windows(program, known, start, in_time, asked, row_start, first, last, out):  # type: ignore[no-untyped-def]
+    """Windowed columns of a view for the rows of entities [first:last], into out[rows of these, columns], zeros before.
 
-    events is `packed(log)`; log_index and time_index hold the entity's events in log order and in order of
-    occurred_at; both begin at log_start. Rows of an entity are in order of position.
+    program: of one view. known, asked: what `gather` brought of them, entity by entity as start and row_start say; rows
+    of an entity are in order of position. in_time: places of all events in order of occurred_at (`in_order`).
 
     Events that every window admits share one prefix sum of each distinct measure; the few later ones (2 % in our
     logs) are summed window by window.
     """
     groups = program.groups
-    begin, end = program.views[v, V_FIRST_GROUP], program.views[v, V_LAST_GROUP]
+    windows = len(groups)
     kinds = np.empty(64, np.int64)  # of the distinct measures of all windows
     is_watch = np.empty(64, np.int64)
-    place = np.zeros((end - begin, 64), np.int64)  # group, its measure -> distinct measure
+    place = np.zeros((windows, 64), np.int64)  # group, its measure -> distinct measure
     width = 0
     prompt = np.int64(1) << 62  # lateness that every window admits
-    for g in range(begin, end):
+    for g in range(windows):
         if groups[g, G_TYPE] != TILED:
             continue
         prompt = min(prompt, groups[g, G_LENGTH])
@@ -139,104 +174,99 @@ def sweep_windows(  # type: ignore[no-untyped-def]
             if at == width:
                 kinds[at], is_watch[at] = measure[M_KINDS], measure[M_IS_WATCH]
                 width += 1
-            place[g - begin, m] = at
+            place[g, m] = at
     longest = np.int64(0)
     for k in range(first, last):
-        longest = max(longest, log_start[k + 1] - log_start[k])
-    position = np.empty(longest, np.int64)  # one entity's events in log order
-    occurred = np.empty(longest, np.int64)  # and in order of time
-    a_sums = np.zeros((longest + 1, width), np.int64)  # sums of its first j prompt events, in either order
-    e_sums = np.zeros((longest + 1, width), np.int64)
+        longest = max(longest, start[k + 1] - start[k])
+    occurred = np.empty(longest, np.int64)  # of one entity's events, in order
+    e_sums = np.zeros((longest + 1, width), np.int64)  # sums of its first j prompt events in order of time
+    a_sums = np.zeros(width, np.int64)  # of its prompt events in log order up to the row's position
     latest = np.empty(longest + 1, np.int64)  # greatest position among the first j prompt events in order of time
     late_log = np.empty(longest, np.int64)  # late events, in either order
     late_time = np.empty(longest, np.int64)
-    late_latest = np.empty((end - begin, longest + 1), np.int64)  # by window, among admitted late events
-    sums = np.zeros((end - begin, width), np.int64)  # of late events inside, by window
-    out_prompt = np.zeros(end - begin, np.int64)  # prompt events in order of time that are out again, by window
-    out_late = np.zeros(end - begin, np.int64)
+    late_latest = np.empty((windows, longest + 1), np.int64)  # by window, among admitted late events
+    sums = np.zeros((windows, width), np.int64)  # of late events inside, by window
+    out_prompt = np.zeros(windows, np.int64)  # prompt events in order of time that are out again, by window
+    out_late = np.zeros(windows, np.int64)
     for k in range(first, last):
-        start, n = log_start[k], log_start[k + 1] - log_start[k]
+        base, n = start[k] - start[first], start[k + 1] - start[k]
         if n == 0:
             continue
         late = np.int64(0)
-        for j in range(n):
-            e = log_index[start + j]
-            position[j] = events[e, 0]
-            value = events[e, 3]
-            if events[e, 2] > prompt:
-                late_log[late] = e
+        for j in range(base, base + n):
+            if known[j, 2] > prompt:
+                late_log[late] = j
                 late += 1
-                value = 0  # of no kind
-            for m in range(width):
-                a_sums[j + 1, m] = a_sums[j, m] + value_of(kinds[m], is_watch[m], value)
         late = np.int64(0)
         latest[0] = -1
         for j in range(n):
-            e = time_index[start + j]
-            occurred[j] = events[e, 1]
-            value = events[e, 3]
+            e = in_time[start[k] + j] - start[first]
+            occurred[j] = known[e, 1]
+            value = known[e, 3]
             latest[j + 1] = latest[j]
-            if events[e, 2] > prompt:
+            if known[e, 2] > prompt:
                 late_time[late] = e
                 late += 1
-                value = 0
+                value = 0  # of no kind
             else:
-                latest[j + 1] = max(latest[j], events[e, 0])
+                latest[j + 1] = max(latest[j], known[e, 0])
             for m in range(width):
                 e_sums[j + 1, m] = e_sums[j, m] + value_of(kinds[m], is_watch[m], value)
-        for w in range(end - begin):
-            length = groups[begin + w, G_LENGTH]
+        for w in range(windows):
+            length = groups[w, G_LENGTH]
             out_prompt[w] = out_late[w] = 0
             late_latest[w, 0] = -1
             for j in range(late):
                 e = late_time[j]
-                admitted = events[e, 0] if events[e, 2] <= length else np.int64(-1)
+                admitted = known[e, 0] if known[e, 2] <= length else np.int64(-1)
                 late_latest[w, j + 1] = max(late_latest[w, j], admitted)
         sums[:] = 0
-        a = c = np.int64(0)  # prompt and late events of log order that are in
+        a_sums[:] = 0
+        a = base  # events of log order from here on, and late ones from c on, are not in yet
+        c = np.int64(0)
         # Rows outside, windows inside: a row of `out` is touched once, the hot entity's prefix sums stay in the cache.
-        for i in range(row_start[k], row_start[k + 1]):
-            r = row_index[i]
-            row, until, as_of = out_rows[r], reads.position[r], reads.as_of[r]
-            while a < n and position[a] <= until:
+        for r in range(row_start[k] - row_start[first], row_start[k + 1] - row_start[first]):
+            until, as_of = asked[r, 0], asked[r, 1]
+            while a < base + n and known[a, 0] <= until:
+                if known[a, 2] <= prompt:
+                    for m in range(width):
+                        a_sums[m] += value_of(kinds[m], is_watch[m], known[a, 3])
                 a += 1
-            while c < late and events[late_log[c], 0] <= until:
+            while c < late and known[late_log[c], 0] <= until:
                 e = late_log[c]
-                for w in range(end - begin):
-                    if events[e, 2] <= groups[begin + w, G_LENGTH]:
+                for w in range(windows):
+                    if known[e, 2] <= groups[w, G_LENGTH]:
                         for m in range(width):
-                            sums[w, m] += value_of(kinds[m], is_watch[m], events[e, 3])
+                            sums[w, m] += value_of(kinds[m], is_watch[m], known[e, 3])
                 c += 1
-            for w in range(end - begin):
-                g = begin + w
-                if groups[g, G_TYPE] != TILED:
+            for w in range(windows):
+                if groups[w, G_TYPE] != TILED:
                     continue
-                length, count, to = groups[g, G_LENGTH], groups[g, G_COUNT], groups[g, G_OUT]
-                cut = (as_of - length) // groups[g, G_HOP] * groups[g, G_HOP]
+                length, count, to = groups[w, G_LENGTH], groups[w, G_COUNT], groups[w, G_OUT]
+                cut = (as_of - length) // groups[w, G_HOP] * groups[w, G_HOP]
                 b, d = out_prompt[w], out_late[w]
                 while b < n and occurred[b] < cut:
                     b += 1
                 while b > 0 and occurred[b - 1] >= cut:
                     b -= 1
-                while d < late and events[late_time[d], 1] < cut:
-                    if events[late_time[d], 2] <= length:
+                while d < late and known[late_time[d], 1] < cut:
+                    if known[late_time[d], 2] <= length:
                         for m in range(width):
-                            sums[w, m] -= value_of(kinds[m], is_watch[m], events[late_time[d], 3])
+                            sums[w, m] -= value_of(kinds[m], is_watch[m], known[late_time[d], 3])
                     d += 1
-                while d > 0 and events[late_time[d - 1], 1] >= cut:
+                while d > 0 and known[late_time[d - 1], 1] >= cut:
                     d -= 1
-                    if events[late_time[d], 2] <= length:
+                    if known[late_time[d], 2] <= length:
                         for m in range(width):
-                            sums[w, m] += value_of(kinds[m], is_watch[m], events[late_time[d], 3])
+                            sums[w, m] += value_of(kinds[m], is_watch[m], known[late_time[d], 3])
                 out_prompt[w], out_late[w] = b, d
                 if max(latest[b], late_latest[w, d]) <= until:
                     for m in range(count):
                         at = place[w, m]
-                        out[row, to + m] = a_sums[a, at] - e_sums[b, at] + sums[w, at]
+                        out[r, to + m] = a_sums[at] - e_sums[b, at] + sums[w, at]
                     continue
-                for j in range(a):
-                    e = log_index[start + j]
-                    if events[e, 1] >= cut and events[e, 2] <= length:
+                for e in range(base, a):
+                    if known[e, 1] >= cut and known[e, 2] <= length:
                         for m in range(count):
                             at = place[w, m]
-                            out[row, to + m] += value_of(kinds[at], is_watch[at], events[e, 3])
+                            out[r, to + m] += value_of(kinds[at], is_watch[at], known[e, 3])

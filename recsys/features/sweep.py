@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -14,20 +15,19 @@ from recsys.events import KINDS
 from recsys.features import kernel, prefix
 from recsys.features.catalog import ENGAGED, HISTORY_LENGTH, VIEWS
 from recsys.features.layout import (
-    G_OUT,
-    G_TYPE,
-    TILED,
-    V_FIRST_GROUP,
-    V_LAST_GROUP,
+    V_FIRST_OUT,
+    V_LAST_OUT,
     V_WIDTH,
     Program,
-    columns_of,
+    alone,
     compile_program,
+    has_windows,
     without_windows,
 )
 from recsys.features.log import EventLog, Items
 
 PROGRAM: Final[Program] = compile_program(VIEWS)
+BATCH: Final = 1 << 14  # events and rows that are swept at once: what they need stays in the cache of a core
 
 
 class History(NamedTuple):
@@ -90,7 +90,7 @@ def point_in_time(
         positions: last position each row sees, [n]
         as_of: instant at which its windows end, UTC ms, [n]
         shelf_keys: key64 of the shelf each row is read for, [n]; None where it is not known
-        threads: each takes the entities of an equal share of events and rows; the result is the same for any number
+        threads: each takes some entities at a time; the result is the same for any number
         program: the catalogue's, unless a benchmark asks for fewer columns
     """
     return swept(
@@ -101,46 +101,78 @@ def point_in_time(
 def swept(program: Program, log: EventLog, reads: kernel.Reads, order: np.ndarray, *, threads: int = 1) -> np.ndarray:
     """`point_in_time` of rows that are in order of position, written to the rows that `order` gives."""
     log = EventLog(*(np.ascontiguousarray(column) for column in log))
-    columns = int(program.groups[-1, G_OUT] + columns_of(program.groups[-1])) if len(program.groups) else 0
-    out = np.zeros((len(order), columns), np.int64)
-    events_packed = prefix.packed(log)
-    in_time = np.argsort(log.occurred_at, kind="stable")
-    in_log, in_rows = np.arange(len(log.position)), np.arange(len(order))
-    running = without_windows(program)
+    out = np.zeros((len(order), int(program.views[-1, V_LAST_OUT]) if len(program.views) else 0), np.int64)
+    events, in_time = prefix.packed(log), np.argsort(log.occurred_at, kind="stable")
+    event_place, row_place = np.empty(len(in_time), np.int64), np.empty(len(order), np.int64)
     keys = log.user_key, log.item_key, log.category_key, log.creator_key, log.shelf_key
+    scratch = threading.local()
     with ThreadPoolExecutor(threads) as pool:
         for v in range(len(program.views)):
             row_keys = kernel.entity_keys(program.views, v, *reads[:5])
-            rows, events, count = prefix.number_keys(row_keys, kernel.entity_keys(program.views, v, *keys))
-            log_start, log_index = prefix.by_number(events, count, in_log)
-            row_start, row_index = prefix.by_number(rows, count, in_rows)
-            groups = program.groups[program.views[v, V_FIRST_GROUP] : program.views[v, V_LAST_GROUP]]
-            sweeps: list[tuple[Callable[..., None], tuple]] = []
-            if np.any(groups[:, G_TYPE] == TILED):
-                time_index = prefix.by_number(events, count, in_time)[1]
-                fixed = (program, v, events_packed, log_start, log_index, time_index, reads, row_start, row_index)
-                sweeps.append((prefix.sweep_windows, fixed))
-            if running.views[v, V_WIDTH]:
-                sweeps.append(
-                    (kernel.sweep_running, (running, v, log, log_start, log_index, reads, row_start, row_index))
-                )
-            bounds = shards(log_start + row_start, threads)
-            waiting = [
-                pool.submit(sweep, *fixed, first, last, order, out)
-                for sweep, fixed in sweeps
-                for first, last in pairwise(bounds)
-            ]
-            for done in waiting:
-                done.result()
+            rows, numbers, count = prefix.number_keys(row_keys, kernel.entity_keys(program.views, v, *keys))
+            start, index = prefix.by_number(numbers, count, event_place)
+            row_start, row_index = prefix.by_number(rows, count, row_place)
+            view = alone(program, v)
+            in_order = prefix.in_order(numbers, start, in_time, event_place) if has_windows(view) else index
+            sorted_ = _Sorted(view, without_windows(view), start, index, in_order, row_start, row_index)
+            into = out[:, program.views[v, V_FIRST_OUT] : program.views[v, V_LAST_OUT]]
+            work = partial(_sweep_batch, sorted_, events, reads, order, into, scratch)
+            shares = pairwise(batches(start + row_start))
+            list(pool.map(work, shares) if threads > 1 else map(work, shares))
     return out
 
 
-def shards(work: np.ndarray, count: int) -> list[int]:
-    """Bounds of `count` ranges of entities with about equal work, given the running total of it."""
-    if len(work) < 2:
-        return [0, 0]
-    inner = np.searchsorted(work, work[-1] * np.arange(1, count) // count)
-    return [0, *map(int, inner), len(work) - 1]
+class _Sorted(NamedTuple):
+    """A view's events and rows, entity by entity: those of entity k at [start[k]:start[k + 1]] of an index."""
+
+    windows: Program
+    running: Program
+    start: np.ndarray
+    events: np.ndarray
+    in_time: np.ndarray
+    row_start: np.ndarray
+    rows: np.ndarray
+
+
+def _sweep_batch(
+    of: _Sorted,
+    events: np.ndarray,
+    reads: kernel.Reads,
+    order: np.ndarray,
+    out: np.ndarray,
+    scratch: threading.local,
+    entities: tuple[int, int],
+) -> None:
+    first, last = entities
+    index = of.events[of.start[first] : of.start[last]]
+    row_index = of.rows[of.row_start[first] : of.row_start[last]]
+    known, asked = _room(scratch, "known", len(index), 4), _room(scratch, "asked", len(row_index), 2)
+    found = _room(scratch, "found", len(row_index), out.shape[1])
+    found[:] = 0
+    prefix.gather(events, index, reads, row_index, known, asked)
+    if has_windows(of.windows):
+        prefix.sweep_windows(of.windows, known, of.start, of.in_time, asked, of.row_start, first, last, found)
+    if of.running.views[0, V_WIDTH]:
+        kernel.sweep_running(of.running, known, of.start, asked, of.row_start, first, last, found)
+    prefix.scatter(found, row_index, order, out)
+
+
+def _room(scratch: threading.local, name: str, rows: int, width: int) -> np.ndarray:
+    """int64[rows, width] in memory that the thread had before: first touch costs 1 ns a byte, as much as the sweep."""
+    held = getattr(scratch, name, None)
+    if held is None or len(held) < rows * width:
+        held = np.empty(max(rows * width, 4 * BATCH), np.int64)
+        setattr(scratch, name, held)
+    return held[: rows * width].reshape(rows, width)
+
+
+def batches(work: np.ndarray) -> list[int]:
+    """Bounds of runs of entities with at most BATCH events and rows, given their running total; a hot one is alone."""
+    bounds = [0]
+    while bounds[-1] < len(work) - 1:
+        following = int(np.searchsorted(work, work[bounds[-1]] + BATCH, side="right")) - 1
+        bounds.append(max(following, bounds[-1] + 1))
+    return bounds
 
 
 def histories(log: EventLog, user_keys: np.ndarray, positions: np.ndarray, as_of: np.ndarray) -> History:
