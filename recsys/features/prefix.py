@@ -31,36 +31,43 @@ def number_keys(row_keys, event_keys):  # type: ignore[no-untyped-def]
 
     Returns int64[rows], int64[events] and their count; -1 for the key 0, and for an event that no row asks for.
     """
-    slots = np.int64(16)
-    while slots < 2 * len(row_keys):
-        slots *= 2
-    mask = slots - 1
-    keys = np.zeros(slots, np.int64)
-    numbers = np.zeros(slots, np.int64)
+    slots = np.int64(1 << 12)
+    table = np.zeros((slots, 2), np.int64)  # key, number; grows with the keys, which often are few: it stays in cache
     rows = np.full(len(row_keys), np.int64(-1))
     count = np.int64(0)
     for i in range(len(row_keys)):
         key = row_keys[i]
         if key == 0:
             continue
-        slot = key & mask
-        while keys[slot] != 0 and keys[slot] != key:
-            slot = (slot + 1) & mask
-        if keys[slot] == 0:
-            keys[slot] = key
-            numbers[slot] = count
+        slot = key & (slots - 1)
+        while table[slot, 0] != 0 and table[slot, 0] != key:
+            slot = (slot + 1) & (slots - 1)
+        if table[slot, 0] == 0:
+            if 2 * count >= slots:
+                larger = np.zeros((4 * slots, 2), np.int64)
+                for old in range(slots):
+                    if table[old, 0] != 0:
+                        slot = table[old, 0] & (4 * slots - 1)
+                        while larger[slot, 0] != 0:
+                            slot = (slot + 1) & (4 * slots - 1)
+                        larger[slot] = table[old]
+                table, slots = larger, 4 * slots
+                slot = key & (slots - 1)
+                while table[slot, 0] != 0:
+                    slot = (slot + 1) & (slots - 1)
+            table[slot, 0], table[slot, 1] = key, count
             count += 1
-        rows[i] = numbers[slot]
+        rows[i] = table[slot, 1]
     events = np.full(len(event_keys), np.int64(-1))
     for i in range(len(event_keys)):
         key = event_keys[i]
         if key == 0:
             continue
-        slot = key & mask
-        while keys[slot] != 0 and keys[slot] != key:
-            slot = (slot + 1) & mask
-        if keys[slot] == key:
-            events[i] = numbers[slot]
+        slot = key & (slots - 1)
+        while table[slot, 0] != 0 and table[slot, 0] != key:
+            slot = (slot + 1) & (slots - 1)
+        if table[slot, 0] == key:
+            events[i] = table[slot, 1]
     return rows, events, count
 
 

@@ -25,7 +25,7 @@ MUTATIONS = {
     ),
     "a cut that keeps less than a hop": (
         "prefix.py",
-        "cut = (as_of - length) // groups[g, G_HOP] * groups[g, G_HOP]",
+        "cut = (as_of - length) // groups[w, G_HOP] * groups[w, G_HOP]",
         "cut = as_of - length",
     ),
     "<= for < at an imported read": ("sweep.py", 'instants, side="left"', 'instants, side="right"'),
@@ -39,11 +39,11 @@ MUTATIONS = {
         "or lateness > groups[g, G_LATENESS]",
         "or lateness > groups[g, G_LATENESS] // 2",
     ),
-    "a very late event admitted": ("prefix.py", "if events[e, 2] <= groups[begin + w, G_LENGTH]:", "if c >= 0:"),
+    "a very late event admitted": ("prefix.py", "if known[e, 2] <= groups[w, G_LENGTH]:", "if c >= 0:"),
     "a float sum": (
         "prefix.py",
-        "a_sums = np.zeros((longest + 1, width), np.int64)",
-        "a_sums = np.zeros((longest + 1, width), np.float32)",
+        "e_sums = np.zeros((longest + 1, width), np.int64)",
+        "e_sums = np.zeros((longest + 1, width), np.float32)",
     ),
     "a snapshot that its readers change": ("store_lmdb.py", 'mmap_mode="c"', 'mmap_mode="r+"'),
     "a stale fingerprint": (
@@ -59,8 +59,8 @@ MUTATIONS = {
     "the hour slipped by one": ("derive.py", "x = float((a // np.int64(c[0])", "x = float((a // np.int64(c[0]) + 1"),
     "dtype narrowed": (
         "sweep.py",
-        "out = np.zeros((len(order), columns), np.int64)",
-        "out = np.zeros((len(order), columns), np.int32)",
+        "if len(program.views) else 0), np.int64)",
+        "if len(program.views) else 0), np.int32)",
     ),
     "zero for never": ("derive.py", "x = c[1] if b == 0 else log1p", "x = 0.0 if b == 0 else log1p"),
     "double apply after a restart": (
@@ -70,8 +70,8 @@ MUTATIONS = {
     ),
     "a shard boundary": (
         "prefix.py",
-        "    for k in range(first, last):\n        start,",
-        "    for k in range(first, last - 1):\n        start,",
+        "    for k in range(first, last):\n        base,",
+        "    for k in range(first, last - 1):\n        base,",
     ),
     "a repeated event taken again": ("store_lmdb.py", "overwrite=False", "overwrite=True"),
     "a cache that outlives its window": ("kernel.py", "if cells[at + 2] != cut + 1:", "if cells[at + 2] == 0:"),
