@@ -19,7 +19,7 @@ class Hot:
     """A snapshot's arrays, unpacked. OnlineStore applies the tail, under its lock."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.state = State(arrays["keys"], arrays["offsets"], arrays["cells"], np.array(arrays["used"]))
+        self.state = State(arrays["table"], arrays["cells"], np.array(arrays["used"]))
         log = arrays["log"]
         self.logs = [EventLog(log[0], log[1].astype(np.int8), *log[2:])] if log.size else []
         self.digests = arrays["digests"]

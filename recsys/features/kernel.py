@@ -1,4 +1,4 @@
-"""The only meaning of a feature: `apply_event(state, event)` and `read_entity(state, as_of)`, compiled by numba.
+"""The only meaning of a feature: `apply_entity(state, event)` and `read_view(state, as_of)`, compiled by numba.
 
 State is int64 throughout: one arena of cells, in which an entity's packed state is a run of its view's width, and one
 hash table from (view, keys) to that run. Every runner (sweep.py, spark.py, store.py) only drives these functions.
@@ -17,6 +17,7 @@ from numba import njit
 from recsys.features.layout import (
     DECAY_STEPS,
     DECAYED,
+    G_COLUMN,
     G_COUNT,
     G_FIRST,
     G_HOP,
@@ -25,6 +26,7 @@ from recsys.features.layout import (
     G_LENGTH,
     G_OFFSET,
     G_OUT,
+    G_RING,
     G_TILES,
     G_TYPE,
     LATEST,
@@ -39,7 +41,9 @@ from recsys.features.layout import (
     V_FIRST_OUT,
     V_KINDS,
     V_LAST_GROUP,
+    V_LAST_LIVE,
     V_LAST_OUT,
+    V_LAST_TILED,
     V_PART_A,
     V_PART_B,
     V_WIDTH,
@@ -53,8 +57,7 @@ U_ENTITIES, U_CELLS, U_POSITION = range(3)
 class State(NamedTuple):
     """Everything known at `used[U_POSITION]`; arrays may have spare room at their ends."""
 
-    keys: np.ndarray  # int64[2^k], 0 = free: the open-addressed table
-    offsets: np.ndarray  # int64[2^k], first cell of the key's run
+    table: np.ndarray  # int64[2^k, 2], open-addressed: key (0 is free), first cell of its run
     cells: np.ndarray  # int64[...], zero where unused
     used: np.ndarray  # int64[3]: entities, cells, position of the last applied event
 
@@ -74,7 +77,7 @@ class Reads(NamedTuple):
 def new_state(entities: int = 1 << 10, cells: int = 1 << 16) -> State:
     """An empty state with room for about that much; it grows by itself."""
     slots = 1 << max(4, int(2 * entities - 1).bit_length())
-    return State(np.zeros(slots, np.int64), np.zeros(slots, np.int64), np.zeros(cells, np.int64), np.zeros(3, np.int64))
+    return State(np.zeros((slots, 2), np.int64), np.zeros(cells, np.int64), np.zeros(3, np.int64))
 
 
 @njit(cache=True, nogil=True)
@@ -126,23 +129,21 @@ def entity_keys(views, v, user, item, category, creator, shelf):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
-def slot_of(keys, key):  # type: ignore[no-untyped-def]
+def slot_of(table, key):  # type: ignore[no-untyped-def]
     """Slot of a key in the table, or the free slot where it would go."""
-    mask = np.int64(len(keys) - 1)
+    mask = np.int64(len(table) - 1)
     slot = key & mask
-    while keys[slot] != 0 and keys[slot] != key:
+    while table[slot, 0] != 0 and table[slot, 0] != key:
         slot = (slot + 1) & mask
     return slot
 
 
 @njit(cache=True, nogil=True)
-def rehash(keys, offsets, new_keys, new_offsets):  # type: ignore[no-untyped-def]
+def rehash(table, larger):  # type: ignore[no-untyped-def]
     """Move a table into a larger one."""
-    for i in range(len(keys)):
-        if keys[i] != 0:
-            slot = slot_of(new_keys, keys[i])
-            new_keys[slot] = keys[i]
-            new_offsets[slot] = offsets[i]
+    for i in range(len(table)):
+        if table[i, 0] != 0:
+            larger[slot_of(larger, table[i, 0])] = table[i]
 
 
 @njit(cache=True, nogil=True)
@@ -155,18 +156,19 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
         if not groups[g, G_KINDS] & bit or lateness > groups[g, G_LATENESS]:
             continue
         at = base + groups[g, G_OFFSET]
+        column = base + groups[g, G_COLUMN]
         first = groups[g, G_FIRST]
         count = groups[g, G_COUNT]
         if groups[g, G_TYPE] == TILED:
-            # cells: head tile + 1, last evicted tile + 1, cut of the running sums + 1, the running sums (of all tiles
-            # from that cut on), then tiles of `count` sums, tile t in ring place t % tiles
+            # the columns hold the sums of all tiles from the cut on; tile t has ring place t % tiles
             tiles = groups[g, G_TILES]
             tile = occurred_at // groups[g, G_HOP]
             head = cells[at] - 1
+            ring = base + groups[g, G_RING]
             if tile > head:
                 if head >= 0:
                     for t in range(max(head + 1, tile - tiles + 1), tile + 1):  # the places that the new tiles take
-                        place = at + 3 + count + (t % tiles) * count
+                        place = ring + (t % tiles) * count
                         for m in range(count):
                             cells[place + m] = 0
                     # Whatever lies this far back is gone, unless nothing was ever there.
@@ -176,24 +178,23 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
             elif tile <= head - tiles:
                 cells[at + 1] = max(cells[at + 1], tile + 1)
                 continue
-            place = at + 3 + count + (tile % tiles) * count
+            place = ring + (tile % tiles) * count
             summed = cells[at + 2] > 0 and tile >= cells[at + 2] - 1
             for m in range(count):
                 if measures[first + m, M_KINDS] & bit:
                     value = watch_ms if measures[first + m, M_IS_WATCH] else np.int64(1)
                     cells[place + m] += value
                     if summed:
-                        cells[at + 3 + m] += value
+                        cells[column + m] += value
         elif groups[g, G_TYPE] == LIFETIME_SUM:
             for m in range(count):
                 if measures[first + m, M_KINDS] & bit:
-                    cells[at + m] += watch_ms if measures[first + m, M_IS_WATCH] else 1
+                    cells[column + m] += watch_ms if measures[first + m, M_IS_WATCH] else 1
         elif groups[g, G_TYPE] == LATEST:
             for m in range(count):
                 if measures[first + m, M_KINDS] & bit:
-                    cells[at + m] = max(cells[at + m], occurred_at)
+                    cells[column + m] = max(cells[column + m], occurred_at)
         elif groups[g, G_TYPE] == DECAYED:
-            # cells: sum on the grid of octave e, e + 1
             octave = occurred_at // groups[g, G_LENGTH]
             step = (occurred_at % groups[g, G_LENGTH]) * DECAY_STEPS // groups[g, G_LENGTH]
             if octave + 1 > cells[at + 1]:
@@ -203,7 +204,6 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
             shift = 16 + octave + 1 - cells[at + 1]
             cells[at] += value << shift if shift >= 0 else value >> min(-shift, 63)
         elif groups[g, G_TYPE] == SESSION:
-            # cells: last instant, first instant, events
             if cells[at + 2] == 0 or occurred_at - cells[at] > groups[g, G_LENGTH]:
                 cells[at] = occurred_at
                 cells[at + 1] = occurred_at
@@ -212,7 +212,7 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
             cells[at + 1] = min(cells[at + 1], occurred_at)
             cells[at + 2] += 1
         elif groups[g, G_TYPE] == RECENT:
-            place = at + 1 + (cells[at] % groups[g, G_TILES]) * RECENT_FIELDS
+            place = base + groups[g, G_RING] + (cells[at] % groups[g, G_TILES]) * RECENT_FIELDS
             cells[place] = item
             cells[place + 1] = kind
             cells[place + 2] = occurred_at
@@ -220,13 +220,13 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
 
 
 @njit(cache=True, nogil=True)
-def set_instant(program, first, last, as_of, instant):  # type: ignore[no-untyped-def]
-    """What groups [first:last] need to know of an instant, into int64[groups, 2]: divisions, done once for many.
+def set_instant(program, as_of, instant):  # type: ignore[no-untyped-def]
+    """What each group needs to know of an instant, into int64[groups, 2]: divisions, done once for many rows.
 
     Windows: the first tile. Decayed sums: octave and step. Sessions: the instant itself.
     """
     groups = program.groups
-    for g in range(first, last):
+    for g in range(len(groups)):
         instant[g, 0] = as_of
         if groups[g, G_TYPE] == TILED:
             instant[g, 0] = (as_of - groups[g, G_LENGTH]) // groups[g, G_HOP]
@@ -236,46 +236,59 @@ def set_instant(program, first, last, as_of, instant):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
-def read_entity(program, v, cells, base, instant, out):  # type: ignore[no-untyped-def]
-    """Write one entity's columns at an instant into `out[A]`. True when exact, False when tiles it needs are gone."""
-    groups = program.groups  # indexed in full below: a slice of it costs more than the reading
-    exact = True
-    for g in range(program.views[v, V_FIRST_GROUP], program.views[v, V_LAST_GROUP]):
-        at = base + groups[g, G_OFFSET]
-        to = groups[g, G_OUT]
-        count = groups[g, G_COUNT]
-        if groups[g, G_TYPE] == TILED:
-            tiles = groups[g, G_TILES]
-            head = cells[at] - 1
-            cut = instant[g, 0]
-            if head >= 0:
+def advance(groups, g, cells, base, cut):  # type: ignore[no-untyped-def]
+    """Bring the sums of a window to another cut. It moves on by a hop, and in between its sums are what a read wants."""
+    count, tiles, head = groups[g, G_COUNT], groups[g, G_TILES], cells[base + groups[g, G_OFFSET]] - 1
+    cells[base + groups[g, G_OFFSET] + 2] = max(cut + 1, 0)
+    column = base + groups[g, G_COLUMN]
+    for m in range(count):
+        cells[column + m] = 0
+    for t in range(max(cut, head - tiles + 1, 0), head + 1):
+        place = base + groups[g, G_RING] + (t % tiles) * count
+        for m in range(count):
+            cells[column + m] += cells[place + m]
+
+
+@njit(cache=True, nogil=True)
+def read_view(program, v, cells, bases, first, last, instant, out, exact):  # type: ignore[no-untyped-def]
+    """Write the columns of view `v` into rows [first:last] of out[n, A], each from the state at `bases[r]` (-1: none).
+
+    exact[r] becomes False where tiles that row r needs are gone. Short loops over all rows, and not all of a row after
+    the other: the processor then has many cold lines on their way, and 500 rows take a third of the time.
+    """
+    groups, views = program.groups, program.views
+    for g in range(views[v, V_FIRST_GROUP], views[v, V_LAST_TILED]):
+        offset, cut = groups[g, G_OFFSET], instant[g, 0]
+        for r in range(first, last):
+            at = bases[r] + offset
+            if bases[r] >= 0:
                 if cut < cells[at + 1]:
-                    exact = False
-                if cells[at + 2] != cut + 1:  # the window moved on by a hop: 500 items cost 0.2 ms less in between
-                    cells[at + 2] = max(cut + 1, 0)
-                    for m in range(count):
-                        cells[at + 3 + m] = 0
-                    for t in range(max(cut, head - tiles + 1, 0), head + 1):
-                        place = at + 3 + count + (t % tiles) * count
-                        for m in range(count):
-                            cells[at + 3 + m] += cells[place + m]
-                for m in range(count):
-                    out[to + m] = cells[at + 3 + m]
-        elif groups[g, G_TYPE] == LIFETIME_SUM or groups[g, G_TYPE] == LATEST:
-            for m in range(count):
-                out[to + m] = cells[at + m]
-        elif groups[g, G_TYPE] == DECAYED:
-            if cells[at + 1] > 0:
-                step = instant[g, 1]
-                later = instant[g, 0] + 1 - cells[at + 1]
-                if later < 0:  # an instant before the last octave reads at that octave's start
-                    later = np.int64(0)
-                    step = np.int64(0)
-                out[to] = (cells[at] >> min(later, 63)) // program.decay[step]
-        elif groups[g, G_TYPE] == SESSION and cells[at + 2] > 0 and instant[g, 0] - cells[at] <= groups[g, G_LENGTH]:
-            out[to] = cells[at + 1]
-            out[to + 1] = cells[at + 2]
-    return exact
+                    exact[r] = False
+                if cells[at + 2] != cut + 1 and cells[at] > 0:
+                    advance(groups, g, cells, bases[r], cut)
+    to, columns = np.uint64(views[v, V_FIRST_OUT]), np.uint64(views[v, V_LAST_OUT] - views[v, V_FIRST_OUT])
+    for r in range(first, last):
+        base = np.uint64(bases[r])  # unsigned: an index that cannot be negative is copied by vectors, twice as fast
+        if bases[r] >= 0:
+            for c in range(columns):
+                out[r, to + c] = cells[base + c]
+        else:
+            for c in range(columns):
+                out[r, to + c] = 0
+    for g in range(views[v, V_LAST_TILED], views[v, V_LAST_LIVE]):
+        offset, column, now = groups[g, G_OFFSET], groups[g, G_OUT], instant[g, 0]
+        for r in range(first, last):
+            if bases[r] < 0:
+                continue
+            at = bases[r] + offset
+            if groups[g, G_TYPE] == DECAYED:
+                if cells[at + 1] > now + 1:  # an instant before the last octave reads at that octave's start
+                    out[r, column] = cells[at] // program.decay[0]
+                elif cells[at + 1] > 0:
+                    out[r, column] = (cells[at] >> min(now + 1 - cells[at + 1], 63)) // program.decay[instant[g, 1]]
+            elif cells[at + 2] > 0 and now - cells[at] <= groups[g, G_LENGTH]:
+                out[r, column] = cells[at + 1]
+                out[r, column + 1] = cells[at + 2]
 
 
 @njit(cache=True, nogil=True)
@@ -286,7 +299,7 @@ def apply_event(program, state, log, i):  # type: ignore[no-untyped-def]
     room = np.int64(0)
     for v in range(views):
         room += program.views[v, V_WIDTH]
-    if used[0] + views > len(state.keys) // 2 or used[1] + room > len(state.cells):
+    if used[0] + views > len(state.table) // 2 or used[1] + room > len(state.cells):
         return False
     kind = np.int64(log.kind[i])
     for v in range(views):
@@ -303,14 +316,14 @@ def apply_event(program, state, log, i):  # type: ignore[no-untyped-def]
         )
         if key == 0:
             continue
-        slot = slot_of(state.keys, key)
-        if state.keys[slot] == 0:
-            state.keys[slot] = key
-            state.offsets[slot] = used[1]
+        slot = slot_of(state.table, key)
+        if state.table[slot, 0] == 0:
+            state.table[slot, 0] = key
+            state.table[slot, 1] = used[1]
             used[0] += 1
             used[1] += program.views[v, V_WIDTH]
         apply_entity(
-            program, v, state.cells, state.offsets[slot], kind, log.item_key[i], log.occurred_at[i],
+            program, v, state.cells, state.table[slot, 1], kind, log.item_key[i], log.occurred_at[i],
             log.received_at[i], log.watch_ms[i],
         )  # fmt: skip
     used[2] = log.position[i]
@@ -327,52 +340,37 @@ def apply_events(program, state, log, start):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def read_row(program, state, reads, r, instant, out):  # type: ignore[no-untyped-def]
-    """All columns of row `r` at the instant that is set, into `out[A]` (zeros before). True when exact."""
-    exact = True
-    for v in range(len(program.views)):
-        key = entity_key(
-            program.views, v, reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r],
-            reads.shelf_key[r],
-        )  # fmt: skip
-        if key != 0:
-            slot = slot_of(state.keys, key)
-            if state.keys[slot] != 0:
-                exact &= read_entity(program, v, state.cells, state.offsets[slot], instant, out)
-    return exact
+def find_entities(program, v, table, reads, first, last, bases):  # type: ignore[no-untyped-def]
+    """Where the state of view `v` of rows [first:last] begins, into bases[n]; -1 where there is none."""
+    keys = reads.user_key, reads.item_key, reads.category_key, reads.creator_key, reads.shelf_key
+    a = keys[program.views[v, V_PART_A]]
+    b = keys[max(program.views[v, V_PART_B], 0)]
+    pair = program.views[v, V_PART_B] >= 0
+    for r in range(first, last):
+        if r > first and a[r] == a[r - 1] and (not pair or b[r] == b[r - 1]):  # the rows of a request share their user
+            bases[r] = bases[r - 1]
+            continue
+        bases[r] = -1
+        if a[r] != 0 and (not pair or b[r] != 0):
+            key = mix(v + 1, a[r])
+            if pair:
+                key = mix(key, b[r])
+            slot = slot_of(table, key)
+            if table[slot, 0] != 0:
+                bases[r] = table[slot, 1]
 
 
 @njit(cache=True, nogil=True)
 def read_rows(program, state, reads, out):  # type: ignore[no-untyped-def]
-    """Every row at the state's own position, into out[n, A] (zeros before); returns bool[n], False where inexact."""
+    """Rows of one instant at the state's own position, into out[n, A]; returns bool[n], False where inexact."""
     n = len(reads.as_of)
-    views = program.views
-    exact = np.ones(n, np.bool_)
-    bases = np.empty(n, np.int64)
+    exact, bases = np.ones(n, np.bool_), np.empty(n, np.int64)
     instant = np.zeros((len(program.groups), 2), np.int64)
-    for v in range(len(views)):
-        # Where every entity lies first, for itself: in so short a loop the processor has many cold lines on their way.
-        for r in range(n):
-            bases[r] = -1
-            key = entity_key(
-                views, v, reads.user_key[r], reads.item_key[r], reads.category_key[r], reads.creator_key[r],
-                reads.shelf_key[r],
-            )  # fmt: skip
-            if key != 0:
-                slot = slot_of(state.keys, key)
-                if state.keys[slot] != 0:
-                    bases[r] = state.offsets[slot]
-        for r in range(n):
-            if r == 0 or reads.as_of[r] != reads.as_of[r - 1]:
-                set_instant(program, views[v, V_FIRST_GROUP], views[v, V_LAST_GROUP], reads.as_of[r], instant)
-            if bases[r] < 0:
-                continue
-            if r > 0 and bases[r] == bases[r - 1] and reads.as_of[r] == reads.as_of[r - 1]:
-                for c in range(views[v, V_FIRST_OUT], views[v, V_LAST_OUT]):  # the rows of a request share their user
-                    out[r, c] = out[r - 1, c]
-                exact[r] &= exact[r - 1]
-            else:
-                exact[r] &= read_entity(program, v, state.cells, bases[r], instant, out[r])
+    if n:
+        set_instant(program, reads.as_of[0], instant)
+    for v in range(len(program.views)):
+        find_entities(program, v, state.table, reads, 0, n, bases)
+        read_view(program, v, state.cells, bases, 0, n, instant, out, exact)
     return exact
 
 
@@ -380,14 +378,17 @@ def read_rows(program, state, reads, out):  # type: ignore[no-untyped-def]
 def merge(program, state, log, reads, cursor, out, exact):  # type: ignore[no-untyped-def]
     """Apply and read in order of position from `cursor` (event, row) on. False when the state needs room first."""
     instant = np.zeros((len(program.groups), 2), np.int64)
+    bases = np.empty(len(reads.position), np.int64)
     while cursor[1] < len(reads.position):
         r = cursor[1]
         while cursor[0] < len(log.position) and log.position[cursor[0]] <= reads.position[r]:
             if not apply_event(program, state, log, cursor[0]):
                 return False
             cursor[0] += 1
-        set_instant(program, 0, len(program.groups), reads.as_of[r], instant)
-        exact[r] = read_row(program, state, reads, r, instant, out[r])
+        set_instant(program, reads.as_of[r], instant)
+        for v in range(len(program.views)):
+            find_entities(program, v, state.table, reads, r, r + 1, bases)
+            read_view(program, v, state.cells, bases, r, r + 1, instant, out, exact)
         cursor[1] += 1
     return True
 
@@ -400,6 +401,7 @@ def sweep_running(program, known, start, asked, row_start, first, last, out):  #
     """
     cells = np.zeros(program.views[0, V_WIDTH], np.int64)
     instant = np.zeros((len(program.groups), 2), np.int64)
+    bases, exact = np.zeros(len(asked), np.int64), np.ones(len(asked), np.bool_)
     for k in range(first, last):
         cells[:] = 0
         j, n = start[k] - start[first], start[k + 1] - start[first]
@@ -408,8 +410,8 @@ def sweep_running(program, known, start, asked, row_start, first, last, out):  #
                 kind, received_at = known[j, 3] & 255, known[j, 1] + known[j, 2]
                 apply_entity(program, 0, cells, 0, kind, np.int64(0), known[j, 1], received_at, known[j, 3] >> 8)
                 j += 1
-            set_instant(program, 0, len(program.groups), asked[r, 1], instant)
-            read_entity(program, 0, cells, 0, instant, out[r])
+            set_instant(program, asked[r, 1], instant)
+            read_view(program, 0, cells, bases, r, r + 1, instant, out, exact)
 
 
 @njit(cache=True, nogil=True)
@@ -430,10 +432,7 @@ def scan_rows(program, log, reads, rows, out):  # type: ignore[no-untyped-def]
             if groups[g, G_TYPE] == TILED:
                 since[g] = (instant - groups[g, G_LENGTH]) // groups[g, G_HOP] * groups[g, G_HOP]
                 earliest = min(earliest, since[g])
-        keys, first = (
-            np.zeros(slots, np.int64),
-            np.zeros(slots, np.int64),
-        )  # an entity, and the first row that asks for it
+        asked = np.zeros((slots, 2), np.int64)  # an entity, and the first row that asks for it
         like = np.full(len(rows), -1, np.int64)
         for n in range(len(rows)):
             r = rows[n]
@@ -445,10 +444,10 @@ def scan_rows(program, log, reads, rows, out):  # type: ignore[no-untyped-def]
                 reads.shelf_key[r],
             )  # fmt: skip
             if key != 0:
-                slot = slot_of(keys, key)
-                if keys[slot] == 0:
-                    keys[slot], first[slot] = key, r
-                like[n] = first[slot]
+                slot = slot_of(asked, key)
+                if asked[slot, 0] == 0:
+                    asked[slot, 0], asked[slot, 1] = key, r
+                like[n] = asked[slot, 1]
         for e in range(len(log.position)):
             if log.position[e] > until:
                 break
@@ -459,8 +458,8 @@ def scan_rows(program, log, reads, rows, out):  # type: ignore[no-untyped-def]
                 program.views, v, log.user_key[e], log.item_key[e], log.category_key[e], log.creator_key[e],
                 log.shelf_key[e],
             )  # fmt: skip
-            slot = slot_of(keys, key)
-            if key == 0 or keys[slot] == 0:
+            slot = slot_of(asked, key)
+            if key == 0 or asked[slot, 0] == 0:
                 continue
             lateness = log.received_at[e] - at
             for g in range(len(groups)):
@@ -469,7 +468,7 @@ def scan_rows(program, log, reads, rows, out):  # type: ignore[no-untyped-def]
                 for k in range(groups[g, G_COUNT]):
                     measure = program.measures[groups[g, G_FIRST] + k]
                     if measure[M_KINDS] >> np.int64(log.kind[e]) & 1:
-                        out[first[slot], groups[g, G_OUT] + k] += log.watch_ms[e] if measure[M_IS_WATCH] else 1
+                        out[asked[slot, 1], groups[g, G_OUT] + k] += log.watch_ms[e] if measure[M_IS_WATCH] else 1
         for n in range(len(rows)):
             if like[n] >= 0 and like[n] != rows[n]:
                 for g in range(len(groups)):
@@ -480,17 +479,17 @@ def scan_rows(program, log, reads, rows, out):  # type: ignore[no-untyped-def]
 
 def grown(program: Program, state: State) -> State:
     """The same state with twice the room where it is short of it."""
-    keys, offsets, cells, used = state
+    table, cells, used = state
     widths = int(program.views[:, V_WIDTH].sum())
-    if used[U_ENTITIES] + len(program.views) > len(keys) // 2:
-        larger = np.zeros(2 * len(keys), np.int64), np.zeros(2 * len(keys), np.int64)
-        rehash(keys, offsets, *larger)
-        keys, offsets = larger
+    if used[U_ENTITIES] + len(program.views) > len(table) // 2:
+        larger = np.zeros((2 * len(table), 2), np.int64)
+        rehash(table, larger)
+        table = larger
     if used[U_CELLS] + widths > len(cells):
         more = np.zeros(max(2 * len(cells), len(cells) + widths), np.int64)
         more[: used[U_CELLS]] = cells[: used[U_CELLS]]
         cells = more
-    return State(keys, offsets, cells, used)
+    return State(table, cells, used)
 
 
 def applied(program: Program, state: State, log: EventLog) -> State:
@@ -509,7 +508,7 @@ def replayed(program: Program, log: EventLog, reads: Reads, columns: int) -> np.
     gone look at the events themselves.
     """
     state, cursor = new_state(), np.zeros(2, np.int64)
-    out, exact = np.zeros((len(reads.as_of), columns), np.int64), np.zeros(len(reads.as_of), np.bool_)
+    out, exact = np.zeros((len(reads.as_of), columns), np.int64), np.ones(len(reads.as_of), np.bool_)
     while not merge(program, state, log, reads, cursor, out, exact):
         state = grown(program, state)
     for r in np.flatnonzero(~exact):

@@ -1,4 +1,8 @@
-"""Feature views as integer tables: where each number of an entity lies in its packed state, and who reads it."""
+"""Feature views as integer tables: where each number of an entity lies in its packed state, and who reads it.
+
+An entity's cells begin with its columns as a read writes them (sums of windows as of the cut they were last read at),
+so that a read is one copy; what the windows and the rest need to go on lies behind, the tiles last.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +19,26 @@ DECAY_STEPS: Final = 64  # sub-buckets of a half-life
 DECAY_REACH: Final = 15  # half-lives of lateness that a decayed sum admits
 UNLIMITED: Final = 1 << 62
 
-# columns of Program.views
-V_PART_A, V_PART_B, V_WIDTH, V_FIRST_GROUP, V_LAST_GROUP, V_KINDS, V_FIRST_OUT, V_LAST_OUT = range(8)
-# columns of Program.groups
-G_TYPE, G_OFFSET, G_LENGTH, G_HOP, G_TILES, G_FIRST, G_COUNT, G_OUT, G_LATENESS, G_KINDS = range(10)
+# columns of Program.views; groups up to V_LAST_TILED are windows, up to V_LAST_LIVE change with the instant of a read
+(
+    V_PART_A, V_PART_B, V_WIDTH, V_FIRST_GROUP, V_LAST_GROUP, V_KINDS, V_FIRST_OUT, V_LAST_OUT, V_LAST_TILED, V_LAST_LIVE,
+) = range(10)  # fmt: skip
+# columns of Program.groups; G_OFFSET is where its own cells lie, G_COLUMN its columns, G_RING its tiles or history
+(
+    G_TYPE, G_OFFSET, G_LENGTH, G_HOP, G_TILES, G_FIRST, G_COUNT, G_OUT, G_LATENESS, G_KINDS, G_COLUMN, G_RING,
+) = range(12)  # fmt: skip
 # columns of Program.measures
 M_KINDS, M_IS_WATCH = range(2)
+# cells at G_OFFSET. Windows: head tile + 1, last evicted tile + 1, cut of the sums + 1. Decayed: sum on the grid of
+# octave e, e + 1. Session: last instant, first instant, events. Recent: events ever.
+OWN_CELLS: Final = {TILED: 3, LIFETIME_SUM: 0, LATEST: 0, DECAYED: 2, SESSION: 3, RECENT: 1}
 
 
 class Program(NamedTuple):
     """Views compiled for the kernel; int64 tables whose columns are named above."""
 
-    views: np.ndarray  # [views, 8]
-    groups: np.ndarray  # [groups, 10], those of a view adjacent: one per window, plus session and recent
+    views: np.ndarray  # [views, 10]
+    groups: np.ndarray  # [groups, 12], those of a view adjacent: one per window, plus session and recent
     measures: np.ndarray  # [measures, 2], those of a group adjacent
     weights: np.ndarray  # [measures, 16]: weight of each kind, decayed measures only
     decay: np.ndarray  # [65]: round(2^(r/64) * 2^16)
@@ -46,82 +57,74 @@ def compile_program(views: tuple[FeatureView, ...]) -> Program:
     weights: list[list[int]] = []
     out = 0
     for view in views:
-        width, first_group, first_out = 0, len(groups), out
+        first_group, first_out = len(groups), out
 
         def add(
             kind: int,
-            cells: int,
-            length: int,
-            hop: int,
-            tiles: int,
             of: tuple[Measure, ...],
-            lateness: int,
             mask: int,
             columns: int,
+            lateness: int,
+            window: tuple[int, int, int] = (0, 0, 0),
         ) -> None:
-            nonlocal width, out
-            groups.append([kind, width, length, hop, tiles, len(measures), len(of), out, lateness, mask])
-            width += cells
+            nonlocal out
+            length, hop, tiles = window
+            groups.append([kind, 0, length, hop, tiles, len(measures), len(of), out, lateness, mask, 0, 0])
             out += columns
             for measure in of:
                 measures.append([kinds_mask(measure.kinds), int(measure.op == "sum")])
                 weights.append(_weights(measure))
 
         for aggregation in view.aggregations:
-            mask = 0
-            for measure in aggregation.measures:
-                mask |= kinds_mask(measure.kinds)
             for window in aggregation.windows:
                 # Runs of measures of one type share a group, so that columns keep the order of the declaration.
-                for run in _runs(aggregation.measures, tiled=bool(window.hop_ms)):
-                    kind, of = run
-                    run_mask = 0
-                    for measure in of:
-                        run_mask |= kinds_mask(measure.kinds)
+                for kind, of in _runs(aggregation.measures, tiled=bool(window.hop_ms)):
+                    mask = kinds_mask(tuple(name for measure in of for name in measure.kinds))
                     if kind == TILED:
-                        cells = 3 + (1 + window.tiles) * len(of)
-                        add(
-                            kind,
-                            cells,
-                            window.length_ms,
-                            window.hop_ms,
-                            window.tiles,
-                            of,
-                            window.length_ms,
-                            run_mask,
-                            len(of),
-                        )
+                        tiled = (window.length_ms, window.hop_ms, window.tiles)
+                        add(kind, of, mask, len(of), window.length_ms, tiled)
                     elif kind == DECAYED:
-                        add(kind, 2, window.length_ms, 0, 0, of, DECAY_REACH * window.length_ms, run_mask, 1)
+                        add(kind, of, mask, 1, DECAY_REACH * window.length_ms, (window.length_ms, 0, 0))
                     else:
-                        add(kind, len(of), 0, 0, 0, of, UNLIMITED, run_mask, len(of))
+                        add(kind, of, mask, len(of), UNLIMITED)
         if view.session is not None:
-            add(SESSION, 3, view.session.gap.length_ms, 0, 0, (), UNLIMITED, kinds_mask(view.session.kinds), 2)
+            gap = (view.session.gap.length_ms, 0, 0)
+            add(SESSION, (), kinds_mask(view.session.kinds), 2, UNLIMITED, gap)
         if view.recent is not None:
-            add(
-                RECENT,
-                1 + RECENT_FIELDS * view.recent.length,
-                0,
-                0,
-                view.recent.length,
-                (),
-                UNLIMITED,
-                kinds_mask(view.recent.kinds),
-                0,
-            )
+            add(RECENT, (), kinds_mask(view.recent.kinds), 0, UNLIMITED, (0, 0, view.recent.length))
         parts = [PARTS.index(part) for part in view.entity.parts] + [-1]
-        mask = 0
-        for group in groups[first_group:]:
-            mask |= group[G_KINDS]
-        view_rows.append([parts[0], parts[1], width, first_group, len(groups), mask, first_out, out])
+        view_rows.append([parts[0], parts[1], 0, first_group, len(groups), 0, first_out, out, 0, 0])
     decay = np.array([round(2 ** (r / DECAY_STEPS) * FIXED_POINT) for r in range(DECAY_STEPS + 1)], np.int64)
-    return Program(
-        np.array(view_rows, np.int64).reshape(-1, 8),
-        np.array(groups, np.int64).reshape(-1, 10),
-        np.array(measures, np.int64).reshape(-1, 2),
-        np.array(weights, np.int64).reshape(-1, 16),
-        decay,
+    return _placed(
+        Program(
+            np.array(view_rows, np.int64).reshape(-1, 10),
+            np.array(groups, np.int64).reshape(-1, 12),
+            np.array(measures, np.int64).reshape(-1, 2),
+            np.array(weights, np.int64).reshape(-1, 16),
+            decay,
+        )
     )
+
+
+def _placed(program: Program) -> Program:
+    """The same program with each group given its cells (in place), and each view its width, kinds and bounds."""
+    for view in program.views:
+        groups = program.groups[view[V_FIRST_GROUP] : view[V_LAST_GROUP]]
+        rank = np.select([groups[:, G_TYPE] == TILED, np.isin(groups[:, G_TYPE], (DECAYED, SESSION))], [0, 1], 2)
+        groups[:] = groups[np.argsort(rank, kind="stable")]
+        view[V_LAST_TILED] = view[V_FIRST_GROUP] + np.sum(rank == 0)
+        view[V_LAST_LIVE] = view[V_FIRST_GROUP] + np.sum(rank <= 1)
+        groups[:, G_COLUMN] = groups[:, G_OUT] - view[V_FIRST_OUT]
+        at = view[V_LAST_OUT] - view[V_FIRST_OUT]
+        for group in groups:
+            group[G_OFFSET] = at
+            at += OWN_CELLS[int(group[G_TYPE])]
+        for group in groups:
+            group[G_RING] = at
+            at += group[G_TILES] * (RECENT_FIELDS if group[G_TYPE] == RECENT else group[G_COUNT])
+        view[V_WIDTH] = at if len(groups) else 0
+        view[V_KINDS] = np.bitwise_or.reduce(groups[:, G_KINDS], initial=0)
+    return program
 
 
 def _runs(measures: tuple[Measure, ...], *, tiled: bool) -> list[tuple[int, tuple[Measure, ...]]]:
@@ -151,7 +154,8 @@ def alone(program: Program, v: int) -> Program:
     groups = program.groups[view[0, V_FIRST_GROUP] : view[0, V_LAST_GROUP]].copy()
     groups[:, G_OUT] -= view[0, V_FIRST_OUT]
     view[0, V_LAST_OUT] -= view[0, V_FIRST_OUT]
-    view[0, [V_FIRST_GROUP, V_LAST_GROUP, V_FIRST_OUT]] = 0, len(groups), 0
+    view[0, [V_LAST_GROUP, V_LAST_TILED, V_LAST_LIVE]] -= view[0, V_FIRST_GROUP]
+    view[0, [V_FIRST_GROUP, V_FIRST_OUT]] = 0
     return program._replace(views=view, groups=groups)
 
 
@@ -161,16 +165,8 @@ def has_windows(program: Program) -> bool:
 
 
 def without_windows(program: Program) -> Program:
-    """The same columns at the same places, but for windows and histories, whose groups are left out: a few cells."""
+    """The program of one view less its windows and history: the same columns at the same places, and a few cells."""
+    groups = program.groups[(program.groups[:, G_TYPE] != TILED) & (program.groups[:, G_TYPE] != RECENT)].copy()
     views = program.views.copy()
-    groups: list[np.ndarray] = []
-    for view in views:
-        width, first = 0, len(groups)
-        for group in program.groups[view[V_FIRST_GROUP] : view[V_LAST_GROUP]]:
-            if group[G_TYPE] not in (TILED, RECENT):
-                moved = group.copy()
-                moved[G_OFFSET] = width
-                width += {DECAYED: 2, SESSION: 3}.get(int(group[G_TYPE]), int(group[G_COUNT]))
-                groups.append(moved)
-        view[V_WIDTH], view[V_FIRST_GROUP], view[V_LAST_GROUP] = width, first, len(groups)
-    return program._replace(views=views, groups=np.array(groups, np.int64).reshape(-1, 10))
+    views[0, V_LAST_GROUP] = len(groups)
+    return _placed(program._replace(views=views, groups=groups))

@@ -27,7 +27,7 @@ from recsys.features.hot import Hot
 from recsys.features.intake import entry_of
 from recsys.features.journal import ITEM_RECORD, Entry, Journal, digest_of, digests_of, events_of, key_of
 from recsys.features.kernel import Reads
-from recsys.features.layout import G_OFFSET, G_TYPE, RECENT, RECENT_FIELDS, V_FIRST_GROUP, V_LAST_GROUP
+from recsys.features.layout import G_OFFSET, G_RING, G_TYPE, RECENT, RECENT_FIELDS, V_FIRST_GROUP, V_LAST_GROUP
 from recsys.features.log import EventLog, ItemColumns, Items, empty, items_from_table
 from recsys.settings import Settings
 
@@ -100,7 +100,9 @@ class OnlineStore:
         groups = range(sweep.PROGRAM.views[user, V_FIRST_GROUP], sweep.PROGRAM.views[user, V_LAST_GROUP])
         self._user_view = user
         self._recent_at = next(
-            int(sweep.PROGRAM.groups[g, G_OFFSET]) for g in groups if sweep.PROGRAM.groups[g, G_TYPE] == RECENT
+            tuple(map(int, sweep.PROGRAM.groups[g, [G_OFFSET, G_RING]]))
+            for g in groups
+            if sweep.PROGRAM.groups[g, G_TYPE] == RECENT
         )
         if create and not journal.mark(self.fingerprint).snapshot:
             self._begin()
@@ -204,7 +206,7 @@ class OnlineStore:
             reads = Reads(
                 users, columns[0], columns[1], columns[2], np.full(n, shelf_key), np.full(n, hot.position), instants
             )
-            out = np.zeros((n, len(AGGREGATES)), np.int64)
+            out = np.empty((n, len(AGGREGATES)), np.int64)
             exact = kernel.read_rows(sweep.PROGRAM, hot.state, reads, out)
             if not exact.all():  # an instant so far behind the log that its tiles are gone: ask the log itself
                 kernel.scan_rows(sweep.PROGRAM, hot.log(), reads, np.flatnonzero(~exact), out)
@@ -365,8 +367,7 @@ class OnlineStore:
         self._journal.save(
             self.fingerprint,
             {
-                "keys": state.keys,
-                "offsets": state.offsets,
+                "table": state.table,
                 "cells": state.cells[: state.used[kernel.U_CELLS]],
                 "used": state.used,
                 "log": np.stack([column.astype(np.int64) for column in log]),
@@ -381,12 +382,12 @@ class OnlineStore:
 
     def _recent(self, hot: Hot, user_key: int) -> np.ndarray:
         key = kernel.mix(np.int64(self._user_view + 1), np.int64(user_key))
-        slot = kernel.slot_of(hot.state.keys, key)
-        if hot.state.keys[slot] == 0:
+        slot = kernel.slot_of(hot.state.table, key)
+        if hot.state.table[slot, 0] == 0:
             return np.zeros((0, RECENT_FIELDS), np.int64)
-        at = int(hot.state.offsets[slot]) + self._recent_at
-        count = int(hot.state.cells[at])
-        ring = hot.state.cells[at + 1 : at + 1 + RECENT_FIELDS * HISTORY_LENGTH].reshape(-1, RECENT_FIELDS)
+        base, (own, ring_at) = int(hot.state.table[slot, 1]), self._recent_at
+        count, ring_at = int(hot.state.cells[base + own]), base + ring_at
+        ring = hot.state.cells[ring_at : ring_at + RECENT_FIELDS * HISTORY_LENGTH].reshape(-1, RECENT_FIELDS)
         return ring[np.arange(max(0, count - HISTORY_LENGTH), count) % HISTORY_LENGTH]
 
     def _read_past(

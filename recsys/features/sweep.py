@@ -150,10 +150,10 @@ def _sweep_batch(
     found = _room(scratch, "found", len(row_index), out.shape[1])
     found[:] = 0
     prefix.gather(events, index, reads, row_index, known, asked)
+    if of.running.views[0, V_WIDTH]:  # first: it writes every column, those of windows as zeros
+        kernel.sweep_running(of.running, known, of.start, asked, of.row_start, first, last, found)
     if has_windows(of.windows):
         prefix.sweep_windows(of.windows, known, of.start, of.in_time, asked, of.row_start, first, last, found)
-    if of.running.views[0, V_WIDTH]:
-        kernel.sweep_running(of.running, known, of.start, asked, of.row_start, first, last, found)
     prefix.scatter(found, row_index, order, out)
 
 
