@@ -11,8 +11,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.events import key64
+from recsys.features.journal import key_of
 from recsys.features.kernel import State
-from recsys.features.log import EventLog, ItemColumns, Items, concat, empty, items_from_table
+from recsys.features.log import EventLog, ItemColumns, Items, concat, empty, fill, items_from_table, table_of
+
+
+class _Rows(dict[str, int]):
+    """Row of each item id; 0, which is nobody's, for one that is not here."""
+
+    def __missing__(self, item_id: str) -> int:
+        return 0
 
 
 class Hot:
@@ -35,15 +43,34 @@ class Hot:
             table.filter(pc.invert(pc.fill_null(table["is_available"], True)))["item_id"].to_pylist()
         )
         # Row 0 stands for items that are not here. The last row of an id wins, as in items.
-        self.rows = {item_id: row for row, item_id in enumerate(ids, start=1)}
+        self.rows = _Rows((item_id, row) for row, item_id in enumerate(ids, start=1))
         keys = key64(ids)
         self.item_matrix = np.zeros((len(ids) + 1, 6), np.int64)
         self.item_matrix[1:] = np.stack([keys, *items.lookup(keys)], axis=1)
+        self._rows_by_key: np.ndarray | None = None
+
+    def rows_of(self, items: Sequence[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Row of each item (an id, or its key64), 0 where it is not here; and the keys of those, 0 elsewhere."""
+        strange = np.zeros(len(items), np.int64)
+        if isinstance(items, np.ndarray):
+            if self._rows_by_key is None:
+                known = np.array(list(self.rows.values()), np.int64)
+                self._rows_by_key = table_of(np.stack([self.item_matrix[known, 0], known], axis=1))
+            rows = np.zeros((1, len(items)), np.int64)
+            fill(self._rows_by_key, items, rows)
+            missing = rows[0] == 0
+            strange[missing] = items[missing]
+            return rows[0], strange
+        rows = np.fromiter(map(self.rows.__getitem__, items), np.int64, len(items))
+        for i in np.flatnonzero(rows == 0):
+            strange[i] = key_of(items[int(i)])
+        return rows, strange
 
     def put_item(self, item: Mapping[str, Any], columns: tuple[int, ...]) -> None:
         item_id = str(item["item_id"])
         self.late[item_id] = item
         (self.unavailable.add if item["is_available"] is False else self.unavailable.discard)(item_id)
+        self._rows_by_key = None
         row = self.rows.setdefault(item_id, len(self.rows) + 1)
         if row >= len(self.item_matrix):
             self.item_matrix = np.concatenate([self.item_matrix, np.zeros((max(64, row), 6), np.int64)])

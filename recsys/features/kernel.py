@@ -237,7 +237,7 @@ def set_instant(program, as_of, instant):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def advance(groups, g, cells, base, cut):  # type: ignore[no-untyped-def]
-    """Bring the sums of a window to another cut. It moves on by a hop, and in between its sums are what a read wants."""
+    """Bring the sums of a window to another cut. It moves by a hop; in between, its sums are what a read wants."""
     count, tiles, head = groups[g, G_COUNT], groups[g, G_TILES], cells[base + groups[g, G_OFFSET]] - 1
     cells[base + groups[g, G_OFFSET] + 2] = max(cut + 1, 0)
     column = base + groups[g, G_COLUMN]
@@ -372,6 +372,41 @@ def read_rows(program, state, reads, out):  # type: ignore[no-untyped-def]
         find_entities(program, v, state.table, reads, 0, n, bases)
         read_view(program, v, state.cells, bases, 0, n, instant, out, exact)
     return exact
+
+
+@njit(cache=True, nogil=True)
+def read_request(program, state, items, rows, strange, user_key, shelf_key, as_of, recent, out):  # type: ignore[no-untyped-def]
+    """One user and n items at one instant, in one call from Python: building the rows there took longer than the read.
+
+    items: int64[items, 6], key and attributes; row 0 is nobody's. rows: int64[n] into it. strange: int64[n], the key of
+    an item that has row 0. recent: view and group of the user's history. out: int64[n, A].
+
+    Returns int64[6, n] of the items, bool[n] exact, and the history int64[m, RECENT_FIELDS] in log order.
+    """
+    n = len(rows)
+    columns = np.empty((items.shape[1], n), np.int64)
+    for i in range(n):
+        for c in range(items.shape[1]):
+            columns[c, i] = items[rows[i], c]
+        if rows[i] == 0:
+            columns[0, i] = strange[i]
+    user = np.full(n, user_key)
+    none = np.zeros(n, np.int64)
+    reads = Reads(user, columns[0], columns[1], columns[2], np.full(n, shelf_key), none, np.full(n, as_of))
+    exact = read_rows(program, state, reads, out)
+    view, group = recent
+    slot = slot_of(state.table, mix(view + 1, user_key))
+    length = program.groups[group, G_TILES]
+    count = np.int64(0)
+    if state.table[slot, 0] != 0:
+        count = state.cells[state.table[slot, 1] + program.groups[group, G_OFFSET]]
+    history = np.empty((min(count, length), RECENT_FIELDS), np.int64)
+    for i in range(len(history)):
+        place = state.table[slot, 1] + program.groups[group, G_RING]
+        place += (max(count - length, 0) + i) % length * RECENT_FIELDS
+        for c in range(RECENT_FIELDS):
+            history[i, c] = state.cells[place + c]
+    return columns, exact, history
 
 
 @njit(cache=True, nogil=True)

@@ -21,7 +21,8 @@ UNLIMITED: Final = 1 << 62
 
 # columns of Program.views; groups up to V_LAST_TILED are windows, up to V_LAST_LIVE change with the instant of a read
 (
-    V_PART_A, V_PART_B, V_WIDTH, V_FIRST_GROUP, V_LAST_GROUP, V_KINDS, V_FIRST_OUT, V_LAST_OUT, V_LAST_TILED, V_LAST_LIVE,
+    V_PART_A, V_PART_B, V_WIDTH, V_FIRST_GROUP, V_LAST_GROUP, V_KINDS, V_FIRST_OUT, V_LAST_OUT, V_LAST_TILED,
+    V_LAST_LIVE,
 ) = range(10)  # fmt: skip
 # columns of Program.groups; G_OFFSET is where its own cells lie, G_COLUMN its columns, G_RING its tiles or history
 (
