@@ -9,7 +9,7 @@ constants of layout.py are append only.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -29,6 +29,7 @@ from recsys.features.layout import (
     G_RING,
     G_TILES,
     G_TYPE,
+    KIND_CODES,
     LATEST,
     LIFETIME_SUM,
     M_IS_WATCH,
@@ -52,6 +53,7 @@ from recsys.features.layout import (
 from recsys.features.log import EventLog
 
 U_ENTITIES, U_CELLS, U_POSITION = range(3)
+BLOCK: Final = 32  # events that are applied together
 
 
 class State(NamedTuple):
@@ -149,7 +151,7 @@ def rehash(table, larger):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, watch_ms):  # type: ignore[no-untyped-def]
     """Apply one event to one entity's packed state, which begins at `cells[base]`."""
-    groups, measures = program.groups, program.measures
+    groups = program.groups
     bit = np.int64(1) << np.int64(kind)
     lateness = received_at - occurred_at
     for g in range(program.views[v, V_FIRST_GROUP], program.views[v, V_LAST_GROUP]):
@@ -157,8 +159,8 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
             continue
         at = base + groups[g, G_OFFSET]
         column = base + groups[g, G_COLUMN]
-        first = groups[g, G_FIRST]
         count = groups[g, G_COUNT]
+        first_hit, last_hit = program.hits_start[g * KIND_CODES + kind], program.hits_start[g * KIND_CODES + kind + 1]
         if groups[g, G_TYPE] == TILED:
             # the columns hold the sums of all tiles from the cut on; tile t has ring place t % tiles
             tiles = groups[g, G_TILES]
@@ -180,27 +182,26 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
                 continue
             place = ring + (tile % tiles) * count
             summed = cells[at + 2] > 0 and tile >= cells[at + 2] - 1
-            for m in range(count):
-                if measures[first + m, M_KINDS] & bit:
-                    value = watch_ms if measures[first + m, M_IS_WATCH] else np.int64(1)
-                    cells[place + m] += value
-                    if summed:
-                        cells[column + m] += value
+            for h in range(first_hit, last_hit):
+                m = program.hits[h] >> 1
+                value = watch_ms if program.hits[h] & 1 else np.int64(1)
+                cells[place + m] += value
+                if summed:
+                    cells[column + m] += value
         elif groups[g, G_TYPE] == LIFETIME_SUM:
-            for m in range(count):
-                if measures[first + m, M_KINDS] & bit:
-                    cells[column + m] += watch_ms if measures[first + m, M_IS_WATCH] else 1
+            for h in range(first_hit, last_hit):
+                cells[column + (program.hits[h] >> 1)] += watch_ms if program.hits[h] & 1 else 1
         elif groups[g, G_TYPE] == LATEST:
-            for m in range(count):
-                if measures[first + m, M_KINDS] & bit:
-                    cells[column + m] = max(cells[column + m], occurred_at)
+            for h in range(first_hit, last_hit):
+                m = column + (program.hits[h] >> 1)
+                cells[m] = max(cells[m], occurred_at)
         elif groups[g, G_TYPE] == DECAYED:
             octave = occurred_at // groups[g, G_LENGTH]
             step = (occurred_at % groups[g, G_LENGTH]) * DECAY_STEPS // groups[g, G_LENGTH]
             if octave + 1 > cells[at + 1]:
                 cells[at] >>= min(octave + 1 - cells[at + 1], 63)
                 cells[at + 1] = octave + 1
-            value = program.weights[first, kind] * program.decay[step]
+            value = program.weights[groups[g, G_FIRST], kind] * program.decay[step]
             shift = 16 + octave + 1 - cells[at + 1]
             cells[at] += value << shift if shift >= 0 else value >> min(-shift, 63)
         elif groups[g, G_TYPE] == SESSION:
@@ -292,51 +293,50 @@ def read_view(program, v, cells, bases, first, last, instant, out, exact):  # ty
 
 
 @njit(cache=True, nogil=True)
-def apply_event(program, state, log, i):  # type: ignore[no-untyped-def]
-    """Apply event `i` to every view. False, with nothing changed, when the state has no room for it."""
-    used = state.used
-    views = len(program.views)
+def apply_events(program, state, log, start, stop):  # type: ignore[no-untyped-def]
+    """Apply events [start:stop] to every view; returns the first one not applied, which is `stop` unless room is short.
+
+    The entities of a block of events are found first, view by view: many cold lines are then on their way at once.
+    """
+    table, cells, used, views = state.table, state.cells, state.used, program.views
+    keys = log.user_key, log.item_key, log.category_key, log.creator_key, log.shelf_key
+    bases = np.empty((len(views), BLOCK), np.int64)
     room = np.int64(0)
-    for v in range(views):
-        room += program.views[v, V_WIDTH]
-    if used[0] + views > len(state.table) // 2 or used[1] + room > len(state.cells):
-        return False
-    kind = np.int64(log.kind[i])
-    for v in range(views):
-        if not program.views[v, V_KINDS] & (np.int64(1) << kind):
-            continue
-        key = entity_key(
-            program.views,
-            v,
-            log.user_key[i],
-            log.item_key[i],
-            log.category_key[i],
-            log.creator_key[i],
-            log.shelf_key[i],
-        )
-        if key == 0:
-            continue
-        slot = slot_of(state.table, key)
-        if state.table[slot, 0] == 0:
-            state.table[slot, 0] = key
-            state.table[slot, 1] = used[1]
-            used[0] += 1
-            used[1] += program.views[v, V_WIDTH]
-        apply_entity(
-            program, v, state.cells, state.table[slot, 1], kind, log.item_key[i], log.occurred_at[i],
-            log.received_at[i], log.watch_ms[i],
-        )  # fmt: skip
-    used[2] = log.position[i]
-    return True
-
-
-@njit(cache=True, nogil=True)
-def apply_events(program, state, log, start):  # type: ignore[no-untyped-def]
-    """Apply events from `start` on; returns the first one not applied (the log's length when all are)."""
-    for i in range(start, len(log.position)):
-        if not apply_event(program, state, log, i):
-            return i
-    return len(log.position)
+    for v in range(len(views)):
+        room += views[v, V_WIDTH]
+    while start < stop:
+        n = min(BLOCK, stop - start)
+        if used[0] + n * len(views) > len(table) // 2 or used[1] + n * room > len(cells):
+            break
+        for v in range(len(views)):
+            a = keys[views[v, V_PART_A]]
+            b = keys[max(views[v, V_PART_B], 0)]
+            pair = views[v, V_PART_B] >= 0
+            for i in range(n):
+                e = start + i
+                bases[v, i] = -1
+                if a[e] == 0 or (pair and b[e] == 0) or not views[v, V_KINDS] >> np.int64(log.kind[e]) & 1:
+                    continue
+                key = mix(v + 1, a[e])
+                if pair:
+                    key = mix(key, b[e])
+                slot = slot_of(table, key)
+                if table[slot, 0] == 0:
+                    table[slot, 0], table[slot, 1] = key, used[1]
+                    used[0] += 1
+                    used[1] += views[v, V_WIDTH]
+                bases[v, i] = table[slot, 1]
+        for i in range(n):
+            e = start + i
+            for v in range(len(views)):
+                if bases[v, i] >= 0:
+                    apply_entity(
+                        program, v, cells, bases[v, i], np.int64(log.kind[e]), log.item_key[e], log.occurred_at[e],
+                        log.received_at[e], log.watch_ms[e],
+                    )  # fmt: skip
+        start += n
+        used[2] = log.position[start - 1]
+    return start
 
 
 @njit(cache=True, nogil=True)
@@ -416,10 +416,12 @@ def merge(program, state, log, reads, cursor, out, exact):  # type: ignore[no-un
     bases = np.empty(len(reads.position), np.int64)
     while cursor[1] < len(reads.position):
         r = cursor[1]
-        while cursor[0] < len(log.position) and log.position[cursor[0]] <= reads.position[r]:
-            if not apply_event(program, state, log, cursor[0]):
-                return False
-            cursor[0] += 1
+        stop = cursor[0]
+        while stop < len(log.position) and log.position[stop] <= reads.position[r]:
+            stop += 1
+        cursor[0] = apply_events(program, state, log, cursor[0], stop)
+        if cursor[0] < stop:
+            return False
         set_instant(program, reads.as_of[r], instant)
         for v in range(len(program.views)):
             find_entities(program, v, state.table, reads, r, r + 1, bases)
@@ -515,8 +517,8 @@ def scan_rows(program, log, reads, rows, out):  # type: ignore[no-untyped-def]
 def grown(program: Program, state: State) -> State:
     """The same state with twice the room where it is short of it."""
     table, cells, used = state
-    widths = int(program.views[:, V_WIDTH].sum())
-    if used[U_ENTITIES] + len(program.views) > len(table) // 2:
+    widths = BLOCK * int(program.views[:, V_WIDTH].sum())
+    if used[U_ENTITIES] + BLOCK * len(program.views) > len(table) // 2:
         larger = np.zeros((2 * len(table), 2), np.int64)
         rehash(table, larger)
         table = larger
@@ -529,10 +531,10 @@ def grown(program: Program, state: State) -> State:
 
 def applied(program: Program, state: State, log: EventLog) -> State:
     """The state after these events (its arrays change in place, and are replaced when they grow)."""
-    done = apply_events(program, state, log, 0)
+    done = apply_events(program, state, log, 0, len(log.position))
     while done < len(log.position):
         state = grown(program, state)
-        done = apply_events(program, state, log, done)
+        done = apply_events(program, state, log, done, len(log.position))
     return state
 
 

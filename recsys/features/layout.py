@@ -18,6 +18,7 @@ RECENT_FIELDS: Final = 3  # item_key, kind, occurred_at
 DECAY_STEPS: Final = 64  # sub-buckets of a half-life
 DECAY_REACH: Final = 15  # half-lives of lateness that a decayed sum admits
 UNLIMITED: Final = 1 << 62
+KIND_CODES: Final = 16  # codes of events.KINDS are below
 
 # columns of Program.views; groups up to V_LAST_TILED are windows, up to V_LAST_LIVE change with the instant of a read
 (
@@ -41,8 +42,12 @@ class Program(NamedTuple):
     views: np.ndarray  # [views, 10]
     groups: np.ndarray  # [groups, 12], those of a view adjacent: one per window, plus session and recent
     measures: np.ndarray  # [measures, 2], those of a group adjacent
-    weights: np.ndarray  # [measures, 16]: weight of each kind, decayed measures only
+    weights: np.ndarray  # [measures, KIND_CODES]: weight of each kind, decayed measures only
     decay: np.ndarray  # [65]: round(2^(r/64) * 2^16)
+    hits: (
+        np.ndarray
+    )  # measure of its group << 1 | whether it takes watch_ms, for each that an event of a kind counts in
+    hits_start: np.ndarray  # [groups * KIND_CODES + 1]: those of group g and kind k begin at [g * KIND_CODES + k]
 
 
 def kinds_mask(kinds: tuple[str, ...]) -> int:
@@ -101,14 +106,16 @@ def compile_program(views: tuple[FeatureView, ...]) -> Program:
             np.array(view_rows, np.int64).reshape(-1, 10),
             np.array(groups, np.int64).reshape(-1, 12),
             np.array(measures, np.int64).reshape(-1, 2),
-            np.array(weights, np.int64).reshape(-1, 16),
+            np.array(weights, np.int64).reshape(-1, KIND_CODES),
             decay,
+            np.zeros(0, np.int64),
+            np.zeros(0, np.int64),
         )
     )
 
 
 def _placed(program: Program) -> Program:
-    """The same program with each group given its cells (in place), and each view its width, kinds and bounds."""
+    """The same program with each group given its cells and hits, and each view its width, kinds and bounds."""
     for view in program.views:
         groups = program.groups[view[V_FIRST_GROUP] : view[V_LAST_GROUP]]
         rank = np.select([groups[:, G_TYPE] == TILED, np.isin(groups[:, G_TYPE], (DECAYED, SESSION))], [0, 1], 2)
@@ -125,7 +132,14 @@ def _placed(program: Program) -> Program:
             at += group[G_TILES] * (RECENT_FIELDS if group[G_TYPE] == RECENT else group[G_COUNT])
         view[V_WIDTH] = at if len(groups) else 0
         view[V_KINDS] = np.bitwise_or.reduce(groups[:, G_KINDS], initial=0)
-    return program
+    hits: list[int] = []
+    start = [0]
+    for group in program.groups:
+        of = program.measures[group[G_FIRST] : group[G_FIRST] + group[G_COUNT]]
+        for kind in range(KIND_CODES):
+            hits += [m << 1 | int(is_watch) for m, (kinds, is_watch) in enumerate(of) if kinds >> kind & 1]
+            start.append(len(hits))
+    return program._replace(hits=np.array(hits, np.int64), hits_start=np.array(start, np.int64))
 
 
 def _runs(measures: tuple[Measure, ...], *, tiled: bool) -> list[tuple[int, tuple[Measure, ...]]]:
@@ -143,7 +157,7 @@ def _runs(measures: tuple[Measure, ...], *, tiled: bool) -> list[tuple[int, tupl
 
 
 def _weights(measure: Measure) -> list[int]:
-    row = [0] * 16
+    row = [0] * KIND_CODES
     for kind, weight in zip(measure.kinds, measure.weights, strict=False):
         row[KINDS[kind]] = weight
     return row
@@ -155,9 +169,8 @@ def alone(program: Program, v: int) -> Program:
     groups = program.groups[view[0, V_FIRST_GROUP] : view[0, V_LAST_GROUP]].copy()
     groups[:, G_OUT] -= view[0, V_FIRST_OUT]
     view[0, V_LAST_OUT] -= view[0, V_FIRST_OUT]
-    view[0, [V_LAST_GROUP, V_LAST_TILED, V_LAST_LIVE]] -= view[0, V_FIRST_GROUP]
-    view[0, [V_FIRST_GROUP, V_FIRST_OUT]] = 0
-    return program._replace(views=view, groups=groups)
+    view[0, [V_FIRST_GROUP, V_LAST_GROUP, V_FIRST_OUT]] = 0, len(groups), 0
+    return _placed(program._replace(views=view, groups=groups))
 
 
 def has_windows(program: Program) -> bool:
