@@ -32,7 +32,7 @@ from recsys.features.spark import ROW_COLUMNS, point_in_time
 from recsys.settings import Settings
 from recsys_assets import resources
 
-ROWS, PARTITIONS = 100_000, 4
+ROWS, CATALOGUE_ROWS, PARTITIONS = 100_000, 20_000, 4
 
 
 def cpu_seconds() -> float:
@@ -84,6 +84,7 @@ def main(events: int = 1_000_000) -> int:
             cells = f"{1 / cost:,.0f}", f"{1 / cost_there:,.0f}", f"{wall:.0f}", f"{cost_there / cost:.0f}"
             table.add_row(f"{entity.name} key", *cells, f"{np.sum(here != there):,}")
         console.print(table)
+        rows = min(rows, CATALOGUE_ROWS)
         local = sweep.point_in_time(world.log, world.items, *(column[:rows] for column in world.rows))
         began = time.perf_counter()
         parity = compare_arrays(by_spark(session, Path(place), world, rows, VIEWS), local, AGGREGATES)

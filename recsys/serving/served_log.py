@@ -20,6 +20,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -192,7 +193,7 @@ def forget(root: Path, user_ids: Sequence[str]) -> tuple[int, int]:
     """
     rewritten = rows = 0
     for path in segments(root):
-        with path.open("rb") as segment:
+        with suppress(FileNotFoundError), path.open("rb") as segment:  # retention may take a day away meanwhile
             fcntl.flock(segment, fcntl.LOCK_EX)
             kept, gone = [MAGIC], 0
             for payload in _frames(path):
