@@ -2,7 +2,8 @@
 
 A recommend that is not done when most of its time is gone is answered from memory instead (the core's `fallback`); the
 thread that still works on it is left behind and its place given to another, up to STUCK of them. What would have to
-wait longer for its turn than its client does is refused at once, so that an overloaded worker goes on answering.
+wait for its turn until then is answered from memory at once, and what memory cannot keep up with is refused, so that
+an overloaded worker goes on answering.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ THREADS: Final = 4  # scoring frees the GIL; more threads than cores only queue 
 STUCK: Final = 32  # threads that may hang in a part that does not answer; its breaker opens after five
 IN_FLIGHT: Final = 256  # however fast they are answered
 SECONDS: Final = 10.0  # for a call without a fallback
+FALLBACKS: Final = 16  # answers from memory under way; beyond this refuse
 FALL_BACK_AT: Final = 0.8  # of a recommend's time; the fallback takes a few milliseconds
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class Calls:
         self._writing = asyncio.Semaphore(THREADS)  # of its own: a disk that hangs takes no thread from the slates
         self._recommender: Recommender | None = None
         self.in_flight = 0
+        self._falling_back = 0
         self._reading = 0  # of those in flight, the ones that share the permits of slates
         self._pace = 0.0  # seconds between two answers while others wait, smoothed
         self._answered_at = 0.0
@@ -91,14 +94,25 @@ class Calls:
             return await self._run(lambda: recommender.recommend(request, course), FALL_BACK_AT * self._budget)
         except TooSlow:
             recommender.gave_up(course)
-            again = Course(course.request_id, began=course.began, down=["time"])
-            answer = asyncio.get_running_loop().run_in_executor(self._reserve, recommender.fallback, request, again)
-            try:
-                response = await asyncio.wait_for(answer, SECONDS)
-            except TimeoutError:
-                raise TooSlow(f"no answer within {SECONDS:.0f} s: try again") from None
-            course.tell(again)
-            return response
+            return await self._from_memory(request, course, "time")
+        except Overloaded:
+            if self._falling_back >= FALLBACKS:
+                raise
+            return await self._from_memory(request, course, "queue")
+
+    async def _from_memory(self, request: RecommendRequest, course: Course, why: str) -> RecommendResponse:
+        again = Course(course.request_id, began=course.began, down=[why])
+        fallback = self.recommender.fallback
+        self._falling_back += 1
+        try:
+            answer = asyncio.get_running_loop().run_in_executor(self._reserve, fallback, request, again)
+            response = await asyncio.wait_for(answer, SECONDS)
+        except TimeoutError:
+            raise TooSlow(f"no answer within {SECONDS:.0f} s: try again") from None
+        finally:
+            self._falling_back -= 1
+        course.tell(again)
+        return response
 
     async def events(self, request: EventsRequest, course: Course) -> EventsResponse:
         """See `Recommender.record_events`. Raises as `recommend`."""
