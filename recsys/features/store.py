@@ -165,8 +165,16 @@ class OnlineStore:
                 self._catch_up()
             return len(entries)
 
-    def late_items(self) -> tuple[int, pa.Table]:
-        """How many records of items the log has, and those items as they are now (ITEM_SCHEMA)."""
+    def late_items(self, records: int | None = None) -> tuple[int, pa.Table]:
+        """How many records of items the log has, and those items as they are now (ITEM_SCHEMA).
+
+        Args:
+            records: as they were when the log had so many; None for now
+        """
+        if records is not None:
+            raws = [raw for _, kind, raw in self._journal.raw(0) if kind == ITEM_RECORD][:records]
+            known = {item["item_id"]: item for item in map(json.loads, raws)}
+            return records, pa.Table.from_pylist(list(known.values()), schema=ITEM_SCHEMA)
         with self._lock:
             hot = self._catch_up()
             return len(hot.item_records), pa.Table.from_pylist(list(hot.late.values()), schema=ITEM_SCHEMA)

@@ -62,6 +62,7 @@ class ServingBundle:
     ranker: Ranker
     catalogue: Catalogue
     items: pa.Table  # assemble.COLUMNS and `embedding`, ascending by item id
+    late_records: int = 0  # records of items in the store's log that are in it beside its own (late.with_late)
 
     @property
     def log_shelves(self) -> Sequence[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -191,7 +192,7 @@ class BundleWatch:
         try:
             records, items = self._late()
             if records != number:
-                grown = with_late(base, items)
+                grown = replace(with_late(base, items), late_records=records)
                 self._grown[base.bundle_id] = (records, grown)
         except (StoreError, ItemIndexError) as error:
             log.error("new items cannot be taken up now: %s", error)

@@ -109,7 +109,7 @@ class Recommender:
         scene = Scene.of(choice.bundle, request, self._clock())
         ranked = self._steps.rank(choice.bundle, scene, course)
         slate = self._steps.slate(choice.bundle, scene, ranked, request.k, course)
-        response = self._answer(choice.bundle, scene, slate, course)
+        response = self._answer(choice.bundle, scene, slate, request.k, course)
         unseen = choice.shadow
         if unseen is not None and self.on_shadow is not None:
             self._shadows.offer(lambda: self._shadow(unseen, request, scene.at, response))
@@ -127,9 +127,8 @@ class Recommender:
         scene = Scene.of(choice.bundle, request, self._clock())
         rung, pool, dropped = self._steps.remembered(choice.bundle, scene)
         ranked = in_order(rung, self._steps.position, pool, dropped)
-        return self._answer(
-            choice.bundle, scene, self._steps.slate(choice.bundle, scene, ranked, request.k, course), course
-        )
+        slate = self._steps.slate(choice.bundle, scene, ranked, request.k, course)
+        return self._answer(choice.bundle, scene, slate, request.k, course)
 
     def gave_up(self, course: Course) -> None:
         """Tell the breakers about a request that nobody waits for any more: the part it waits for counts as failed."""
@@ -253,7 +252,7 @@ class Recommender:
         if self.on_shadow is not None:
             self.on_shadow(course, overlap)
 
-    def _answer(self, bundle: ServingBundle, scene: Scene, slate: Slate, course: Course) -> RecommendResponse:
+    def _answer(self, bundle: ServingBundle, scene: Scene, slate: Slate, k: int, course: Course) -> RecommendResponse:
         """The response, once the slate is in the served log."""
         n, predictions = len(slate.pool), slate.predictions
         ids = bundle.catalogue.ids(slate.pool.rows)
@@ -274,6 +273,11 @@ class Recommender:
                 p_click=clicks,
                 watch_seconds=seconds,
                 features=slate.features,
+                k=k,
+                history_position=slate.history_position,
+                late_records=bundle.late_records,
+                blocked_items=scene.blocked_items.tolist(),
+                blocked_creators=scene.blocked_creators.tolist(),
             )
         items = [
             RecommendedItem.model_construct(

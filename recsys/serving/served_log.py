@@ -55,6 +55,12 @@ SCHEMA: Final = pa.schema(
         ("as_of", pa.int64()),
         ("fingerprint", pa.string()),
         ("features", pa.list_(pa.float32())),  # null where the rung read none
+        # what else a replay of the whole request needs; null in rows written before it was kept
+        ("k", pa.int32()),  # places asked for
+        ("history_position", pa.int64()),  # of the read whose history the candidates were sought for
+        ("late_records", pa.int64()),  # records of items, newer than the bundle, that were in its catalogue
+        ("blocked_items", pa.list_(pa.int64())),  # keys
+        ("blocked_creators", pa.list_(pa.int64())),
     ]
 )
 _OF_REQUEST: Final = (
@@ -69,6 +75,11 @@ _OF_REQUEST: Final = (
     "position",
     "as_of",
     "fingerprint",
+    "k",
+    "history_position",
+    "late_records",
+    "blocked_items",
+    "blocked_creators",
 )
 _OF_ROW: Final = ("item_id", "slot", "source", "score", "p_click", "watch_seconds")
 
@@ -99,6 +110,11 @@ class Served:
     p_click: Sequence[float | None]
     watch_seconds: Sequence[float | None]
     features: np.ndarray | None
+    k: int | None = None
+    history_position: int | None = None
+    late_records: int | None = None
+    blocked_items: Sequence[int] | None = None
+    blocked_creators: Sequence[int] | None = None
 
 
 class ServedLog:
@@ -230,7 +246,7 @@ def _decode(payload: bytes, columns: dict[str, list[Any]]) -> None:
     header, start = _header(payload), HEADER.size + HEADER.unpack_from(payload)[0]
     rows = len(header["item_id"])
     for name in _OF_REQUEST:
-        columns[name].extend([header[name]] * rows)
+        columns[name].extend([header.get(name)] * rows)
     for name in _OF_ROW:
         columns[name].extend(header[name])
     if "width" in header:

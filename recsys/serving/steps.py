@@ -38,6 +38,7 @@ class Ranked:
     features: np.ndarray | None = None  # float32[n, F]
     is_scored: bool = False  # the scores are the ranker's
     dropped: Mapping[str, int] | None = None  # filter -> candidates it dropped
+    history_position: int | None = None  # of the read whose history the candidates were sought for
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Slate:
     features: np.ndarray | None
     predictions: Mapping[str, np.ndarray] | None  # TOLD
     reasons: list[str]
+    history_position: int | None = None  # as of Ranked
 
 
 class Steps:
@@ -90,8 +92,9 @@ class Steps:
         read: Read | None = None
         rung: Rung = "full"
         dropped: Mapping[str, int]
+        sought_at: int | None = None
         try:
-            pool, read, dropped = self.retrieved(bundle, scene, course)
+            pool, read, dropped, sought_at = self.retrieved(bundle, scene, course)
             self._pools.put(bundle, scene.user_id, scene.shelf_name, pool)
         except PartDown:
             rung, pool, dropped = self.remembered(bundle, scene)
@@ -100,6 +103,7 @@ class Steps:
             except PartDown:
                 read = None
         ranked = in_order(rung, read.position if read else self.position, pool, dropped)
+        ranked.history_position = sought_at
         if read is None or not len(pool):
             return ranked
         with course.stage("features"):
@@ -116,8 +120,10 @@ class Steps:
         ranked.scores, ranked.is_scored = scores, True
         return ranked
 
-    def retrieved(self, bundle: ServingBundle, scene: Scene, course: Course) -> tuple[Pool, Read, Mapping[str, int]]:
-        """Filtered candidates for the history of the very read that brings their features."""
+    def retrieved(
+        self, bundle: ServingBundle, scene: Scene, course: Course
+    ) -> tuple[Pool, Read, Mapping[str, int], int]:
+        """Filtered candidates for the history of the very read that brings their features; and where it was read."""
         read = self.read(scene, bundle.catalogue.item_id[:1], course)  # any item: the tower looks at what rows share
         for _ in range(READS):
             before = read
@@ -126,7 +132,7 @@ class Steps:
             read = self.read(scene, bundle.catalogue.ids(pool.rows), course)
             if read.position == before.position or _same_history(read, before):
                 break
-        return pool, read, dropped
+        return pool, read, dropped, before.position
 
     def remembered(self, bundle: ServingBundle, scene: Scene) -> tuple[Rung, Pool, Mapping[str, int]]:
         """What was retrieved for this user before, or else what is trending; from memory."""
@@ -157,6 +163,7 @@ class Steps:
             features=ranked.features[chosen] if ranked.features is not None else None,
             predictions=None,
             reasons=[ranked.pool.reason(i) for i in chosen.tolist()],
+            history_position=ranked.history_position,
         )
         if ranked.is_scored and len(chosen):
             self._explain(bundle, slate, course)

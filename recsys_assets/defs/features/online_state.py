@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import dagster as dg
 
 from recsys.events import ITEM_SCHEMA
@@ -11,6 +13,8 @@ from recsys.features.store import open_store
 from recsys.serving import served_log
 from recsys.sources.source import open_source
 from recsys_assets.resources import Workspace
+
+REPLAYED_REQUESTS: Final = 50  # a day's check takes seconds
 
 
 @dg.asset(deps=["cleaned_events", "items"], kinds={"numba"}, owners=["team:recsys"])
@@ -49,4 +53,30 @@ def replay(workspace: Workspace) -> dg.AssetCheckResult:
         passed=found.mismatches == 0,
         description=str(found) if found.values else "nothing was served with these features yet",
         metadata={"values": found.values, "mismatches": found.mismatches},
+    )
+
+
+@dg.asset_check(asset="online_state", blocking=True)
+def request_replay(workspace: Workspace) -> dg.AssetCheckResult:
+    """The last requests, answered again from bundle and log: the same items, order, scores and features."""
+    from recsys.registry import Registry
+    from recsys.serving import bundle
+    from recsys.serving.replay import replay_requests
+
+    lake, settings = workspace.lake, workspace.settings
+    served = served_log.read(served_log.segments(lake.served_log))
+    store, registry = open_store(settings), Registry(lake.registry)
+    try:
+        found = replay_requests(
+            served,
+            store,
+            lambda name: bundle.load(registry.get(name), None, store.fingerprint, registry),
+            latest=REPLAYED_REQUESTS,
+        )
+    finally:
+        store.close()
+    return dg.AssetCheckResult(
+        passed=not found.different,
+        description=str(found) if found.same or found.different else "no slate was served with these features yet",
+        metadata={"requests": found.same + len(found.different), "left_out": len(found.left_out)},
     )
