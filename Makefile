@@ -20,7 +20,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export BENTOML_DO_NOT_TRACK := true
 
-.PHONY: help setup run serve rollback forget try dev test lint bench bench-serving load faults fuzz docs parity lock clean
+.PHONY: help setup run serve rollback forget backfill try dev test lint bench bench-serving load faults fuzz docs parity lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ forget: $(READY) ## no byte of a user stays: make forget USER=<user_id>; the ite
 
 try: $(READY) ## a challenger on shares of the users: BUNDLE=id CANARY=0.05 SHADOW=0.2; shares of 0 end the trial
 	@$(BIN)/python -m recsys_assets.trial $(BUNDLE) --canary $(or $(CANARY),0) --shadow $(or $(SHADOW),0)
+
+backfill: $(READY) ## take days in again, raw to features: FROM=2026-01-05 TO=2026-02-03; goes on where it was stopped
+	@$(BIN)/python -m recsys_assets.backfill "$(FROM)" "$(TO)"
 
 dev: $(READY) ## the Dagster UI on the real graph
 	@$(BIN)/python -m recsys_assets.dev

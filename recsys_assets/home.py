@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from recsys.lake import replacing
 from recsys.settings import Settings
 
 
@@ -25,7 +26,9 @@ def prepare(settings: Settings) -> Path:
     home = settings.home / "dagster"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(Path(__file__).with_name("dagster.yaml"), home / "dagster.yaml")
+        configuration = Path(__file__).with_name("dagster.yaml").read_text()
+        with replacing(home / "dagster.yaml") as temporary:
+            temporary.write_text(configuration + _storage(settings))
     except OSError as error:
         raise HomeError(
             f"cannot write {settings.home}: {error.strerror}. Free space or set RECSYS_HOME to another folder"
@@ -39,6 +42,15 @@ def prepare(settings: Settings) -> Path:
         DO_NOT_TRACK="1",
     )
     return home
+
+
+def _storage(settings: Settings) -> str:
+    """Where Dagster keeps runs and events: SQLite in its home, or the Postgres named, whose password is in no file."""
+    if settings.dagster_storage is None:
+        return ""
+    if importlib.util.find_spec("dagster_postgres") is None:
+        raise HomeError("RECSYS_DAGSTER_STORAGE needs the package dagster-postgres: pip install '.[postgres]'")
+    return "\nstorage:\n  postgres:\n    postgres_url:\n      env: RECSYS_DAGSTER_STORAGE\n"
 
 
 @contextmanager

@@ -154,7 +154,11 @@ def _run(settings: Settings, console: Console) -> int:
                 instance=instance,
                 run_id=run_id,
                 raise_on_error=False,
-                tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+                tags={
+                    "dagster/asset_partition_range_start": first,
+                    "dagster/asset_partition_range_end": last,
+                    "recsys/cause": "by hand",
+                },
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
         return _ending(settings, console, progress, result.success, time.monotonic() - began)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from recsys.evaluation import gates, plots, report
+from recsys.evaluation import gates, plots, report, slices
 from recsys.evaluation.heuristics import CONTROLS, RETRIEVERS, SIGNALS, Heuristic, Queries
 from recsys.evaluation.report import IdType, Rows
 from recsys.features.log import EventLog, Items
@@ -56,7 +56,8 @@ def compare(subject: Subject) -> Comparison:
     if subject.previous is not None:
         predicted[PREVIOUS] = _predict(subject.previous, test)
     predicted |= {name: Heuristic.fit(name, validation).score(test) for name in SIGNALS}
-    split = Split(*(tuple(subject.parts[part]["date"].unique().sort().to_list()) for part in PARTS))
+    days = {part: tuple(subject.parts[part]["date"].unique().sort().to_list()) for part in PARTS}
+    split = Split(days["train"], days["validation"], days["test"])
     evaluation: dict[str, Any] = {
         **report.data_facts(subject.source, split, test, {part: subject.parts[part].height for part in PARTS}),
         "challenger": subject.challenger.name,
@@ -67,6 +68,11 @@ def compare(subject: Subject) -> Comparison:
         "intervals": report.paired_intervals(rows, predicted, subject.challenger.name),
         "retrieval": report.evaluate_retrieval(subject.candidates, report.retrieval_task(test)),
     }
+    previous = evaluation["previous"]
+    evaluation["slices"] = slices.judged(test, predicted, subject.challenger.name, previous)
+    scores = {name: found.score for name, found in predicted.items()}
+    models = [subject.challenger.name, *([previous] if previous else [])]
+    evaluation["exposure"] = slices.exposure(test, rows.slate, scores, models)
     if subject.truth is not None:
         evaluation["regret"] = report.regret(rows, subject.truth, _served_scores(subject, predicted))
     verdict = gates.decide(evaluation)
@@ -114,7 +120,7 @@ def _served_scores(subject: Subject, predicted: Mapping[str, Predictions]) -> di
 def _renamed(evaluation: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """The report with models called by their new names, as keys and as values."""
     renamed = dict(evaluation)
-    for table in ("ranking", "intervals", "regret"):
+    for table in ("ranking", "intervals", "regret", "exposure"):
         if table in renamed:
             renamed[table] = {names.get(name, name): value for name, value in renamed[table].items()}
     for role in ("challenger", "previous"):

@@ -18,6 +18,12 @@ MAX_CALIBRATION_ERROR: Final = 0.05
 WATCH_RATIO: Final = (0.75, 1.33)
 # How much worse than the previous champion the paired 95 % interval may reach (challenger minus previous).
 NON_INFERIORITY: Final[Mapping[str, float]] = {"auc_click": 0.003, "auc_long_view": 0.003, "gauc_long_view": 0.01}
+# In a slice (a shelf, a device, new users) intervals are wide: it fails only what is certainly worse than this.
+SLICE_LOSS: Final = 0.01
+SLICE_CALIBRATION: Final = (0.8, 1.25)  # predicted over observed; outside only when the whole interval is
+# Share of the first places for small creators and fresh items: of what is offered, and of what the champion gave them.
+LEAST_EXPOSURE: Final = 0.4
+LEAST_OF_PREVIOUS: Final = 0.8
 
 
 class VerdictError(RuntimeError):
@@ -63,25 +69,41 @@ def decide(evaluation: Mapping[str, Any]) -> Verdict:
     models = evaluation["ranking"]
     mine = models[challenger]
     gates = [
-        _beats(mine, {name: models[name] for name in evaluation["heuristics"]}, label, metric)
+        _beats(mine, {name: models[name] for name in evaluation["heuristics"]}, label, metric, evaluation["intervals"])
         for label, metric in BEATS_HEURISTICS_ON
     ]
     gates += [_calibrated(mine, label) for label in ("click", "long_view")]
     gates.append(_watch(mine["watch_seconds"]))
     if evaluation.get("previous"):
         gates += _not_worse(evaluation["intervals"][evaluation["previous"]])
+    gates += [gate for name, told in evaluation.get("slices", {}).items() for gate in _slice(name, told)]
+    gates += _exposed(evaluation.get("exposure", {}), challenger, evaluation.get("previous"))
     failed = tuple(f"{gate.claim}: {gate.reason}" for gate in gates if not gate.passed)
     return Verdict(not failed, failed or (f"all {len(gates)} gates hold",), tuple(gates), challenger)
 
 
-def _beats(mine: Mapping[str, Any], heuristics: Mapping[str, Any], label: str, metric: str) -> Gate:
+def _beats(
+    mine: Mapping[str, Any],
+    heuristics: Mapping[str, Any],
+    label: str,
+    metric: str,
+    intervals: Mapping[str, Mapping[str, list[float | None]]],
+) -> Gate:
     best = max(heuristics, key=lambda name: _number(heuristics[name][label][metric]))
     theirs, ours = _number(heuristics[best][label][metric]), _number(mine[label][metric])
     return Gate(
         f"beats every heuristic on {metric} of {label}",
         ours > theirs,
-        f"{ours:.4f} against {theirs:.4f} of {best}",
+        f"{ours:.4f} against {theirs:.4f} of {best}{_within(intervals.get(best, {}).get(f'{metric}_{label}'))}",
     )
+
+
+def _within(interval: list[float | None] | None) -> str:
+    """The paired interval in words, nothing where there is none."""
+    if interval is None:
+        return ""
+    low, high = interval
+    return f", difference {_number(low):+.4f} to {_number(high):+.4f}"
 
 
 def _calibrated(mine: Mapping[str, Any], label: str) -> Gate:
@@ -115,6 +137,44 @@ def _not_worse(intervals: Mapping[str, list[float | None]]) -> list[Gate]:
                 f"difference {_number(low):+.4f} to {_number(high):+.4f}, may reach {-margin}",
             )
         )
+    return found
+
+
+def _slice(name: str, told: Mapping[str, Any]) -> list[Gate]:
+    """Gates of one slice: fair to it, and no worse for it than the previous champion."""
+    found = []
+    low_bound, high_bound = SLICE_CALIBRATION
+    for label in ("click", "long_view"):
+        ratio, low, high = (_number(value, missing=float("nan")) for value in told[f"calibration_{label}"])
+        found.append(
+            Gate(
+                f"P({label}) is right for {name}",
+                not (high < low_bound or low > high_bound),
+                f"predicted over observed {ratio:.2f} ({low:.2f} to {high:.2f}), bounds {low_bound} to {high_bound}",
+            )
+        )
+        if f"auc_{label}" in told:
+            low, high = (_number(value, missing=float("nan")) for value in told[f"auc_{label}"])
+            found.append(
+                Gate(
+                    f"not worse than the previous champion on auc_{label} for {name}",
+                    not high < -SLICE_LOSS,
+                    f"difference {low:+.4f} to {high:+.4f}, {told['rows']:,} rows",
+                )
+            )
+    return found
+
+
+def _exposed(exposure: Mapping[str, Mapping[str, float]], challenger: str, previous: str | None) -> list[Gate]:
+    """Those who provide items are not crowded out of the first places."""
+    found = []
+    for group, mine in exposure.get(challenger, {}).items():
+        offered = exposure["offered"][group]
+        least, words = LEAST_EXPOSURE * offered, f"{mine:.1%} of the first places, {offered:.1%} of what is offered"
+        if previous is not None and previous in exposure:
+            before = exposure[previous][group]
+            least, words = max(least, LEAST_OF_PREVIOUS * before), f"{words}, {before:.1%} before"
+        found.append(Gate(f"{group} keep their places", mine >= least, f"{words}, at least {least:.1%}"))
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from recsys.features.privacy import Border
@@ -23,13 +25,19 @@ log = logging.getLogger("recsys.serving")
 
 
 def open_recommender(
-    settings: Settings, *, follow: bool = True, border: Border | None = None, logged: bool = True
+    settings: Settings,
+    *,
+    follow: bool = True,
+    border: Border | None = None,
+    logged: bool = True,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> Recommender:
     """The recommender over the champion of RECSYS_HOME; with `follow` it adopts later champions by itself.
 
     Args:
         logged: whether its answers are shown to somebody, and so belong in the served log
         border: what callers' user ids pass; None where they are given as they are known inside
+        clock: UTC ms now
 
     Raises:
         BundleRefused: there is no champion, or it does not fit the store.
@@ -57,7 +65,7 @@ def open_recommender(
             opened.callback(retention.close)
         owned = opened.pop_all()
     served_log = ServedLog(lake.served_log) if logged else None
-    recommender = Recommender(store, bundles, served_log, border=border, owned=owned)
+    recommender = Recommender(store, bundles, served_log, border=border, owned=owned, clock=clock)
     recommender.warm()
     return recommender
 

@@ -127,6 +127,7 @@ class ServedLog:
         self._descriptor = -1
         self._path = root
         self._size = 0
+        self._day = ""
 
     def append(self, served: Served) -> None:
         """Write one answer's rows with one system call; they survive the death of this process.
@@ -136,10 +137,11 @@ class ServedLog:
         """
         payload = _encode(served)
         frame = FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+        day = time.strftime("%Y-%m-%d", time.gmtime(served.served_at / 1000))
         with self._lock:
-            if self._descriptor < 0 or self._size + len(frame) > self._limit:
-                self._roll()
-            self._hold()
+            if self._descriptor < 0 or self._day != day or self._size + len(frame) > self._limit:
+                self._roll(day)
+            self._hold(day)
             try:
                 written = os.write(self._descriptor, frame)
                 if written != len(frame):
@@ -156,16 +158,16 @@ class ServedLog:
         with self._lock:
             self._release()
 
-    def _roll(self) -> None:
+    def _roll(self, day: str) -> None:
         self._release()
-        day = time.strftime("%Y-%m-%d", time.gmtime())
+        self._day = day
         folder = self._root / day
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{time.time_ns()}-{os.getpid()}.served"
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         self._size = os.write(self._descriptor, MAGIC)
 
-    def _hold(self) -> None:
+    def _hold(self, day: str) -> None:
         """Lock the segment against `forget`, which puts another file in its place: then a new one is begun."""
         while True:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # with the look at the path 2 us, of a write of 20
@@ -174,7 +176,7 @@ class ServedLog:
                     return
             except FileNotFoundError:
                 pass
-            self._roll()
+            self._roll(day)
 
     def _release(self) -> None:
         if self._descriptor >= 0:
@@ -184,7 +186,7 @@ class ServedLog:
 
 
 def segments(root: Path, day: str | None = None) -> list[Path]:
-    """Segments in the order they were begun; `day` (UTC, YYYY-MM-DD) keeps that day's only."""
+    """Segments in the order they were begun; `day` (UTC, YYYY-MM-DD) keeps those of what was served on it."""
     return sorted(root.glob(f"{day or '*'}/*.served"))
 
 

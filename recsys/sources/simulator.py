@@ -81,10 +81,16 @@ class Simulator:
     utc_offset_ms = 0
 
     def __init__(
-        self, days: int = 14, users: int = 4000, seed: int = 7, slates_per_user_day: float = SLATES_PER_USER_DAY
+        self,
+        days: int = 14,
+        users: int = 4000,
+        seed: int = 7,
+        slates_per_user_day: float = SLATES_PER_USER_DAY,
+        **world: Any,
     ) -> None:
+        """`world`: `turns_on`, `restlessness`, `catalogue` and `new_items` of the `World`."""
         self.days, self.seed = days, seed
-        self.world = World(days, users, seed)
+        self.world = World(days, users, seed, **world)
         self._rate = slates_per_user_day
         self._lived = lru_cache(maxsize=3)(self._live)
         self._user_names = np.array(self.world.user_names)
@@ -168,7 +174,8 @@ class Simulator:
         candidates = self._draw(shelf, at, rng)
         flat_users, flat_at = np.repeat(user, CANDIDATES), np.repeat(at, CANDIDATES)
         affinity = world.affinity(flat_users, candidates.ravel(), flat_at).reshape(n, CANDIDATES)
-        score = quality_weight[mode, None] * (world.item_quality[candidates] + 0.5 * rng.normal(size=candidates.shape))
+        quality = world.quality(candidates, at[:, None])
+        score = quality_weight[mode, None] * (quality + 0.5 * rng.normal(size=candidates.shape))
         score += taste_weight[mode, None] * (affinity * 2 + 0.5 * rng.normal(size=candidates.shape))
         score += noise[mode, None] * rng.gumbel(size=candidates.shape)
         score[_repeated(candidates)] = -np.inf  # an item stands in a slate once

@@ -59,10 +59,29 @@ class Outcome:
 
 
 class World:
-    """Users, items and the truth about them. Indices are int64 [n]; instants are UTC ms."""
+    """Users, items and the truth about them. Indices are int64 [n]; instants are UTC ms.
 
-    def __init__(self, days: int, users: int, seed: int, new_items: int = 40, catalogue: int = 1600) -> None:
+    Args:
+        days, users, seed: how long, how many, which.
+        new_items: published a day, beside the `catalogue` that is there on the first.
+        turns_on: day (1 is the first) on which everything turns at once: each user has another's tastes from then on,
+            and what was good is bad. None: never.
+        restlessness: how fast tastes turn otherwise; 0 stands still.
+    """
+
+    def __init__(
+        self,
+        days: int,
+        users: int,
+        seed: int,
+        new_items: int = 40,
+        catalogue: int = 1600,
+        turns_on: int | None = None,
+        restlessness: float = 1.0,
+    ) -> None:
         self.days, self.seed = days, seed
+        self._turns_at = None if turns_on is None else BEGIN_MS + (turns_on - 1) * DAY_MS
+        self._restlessness = restlessness
         rng = np.random.default_rng([seed, 1])
         self.categories = np.array(CATEGORIES)
         n_categories = len(self.categories)
@@ -97,7 +116,8 @@ class World:
         weights = np.array([1.0, 0.75, 0.5])[None, None, :, None]
         ends = _unit((category_vectors[picks] * weights).sum(axis=2) + 0.1 * rng.normal(size=(2, users, DIMENSIONS)))
         self._taste_from, self._taste_to = ends
-        self._turn = rng.gamma(2.0, 0.012, users)  # radians a day: 14 days turn the average taste by 20 degrees
+        # radians a day: 14 days turn the average taste by 20 degrees
+        self._turn = self._restlessness * rng.gamma(2.0, 0.012, users)
         self.user_click_bias = 0.5 * rng.normal(size=users)
         self.user_type_bias = 0.5 * rng.normal(size=(users, len(TYPE_SHARE)))
         self.user_activity = np.exp(0.9 * rng.normal(size=users))
@@ -108,12 +128,22 @@ class World:
         during = BEGIN_MS + (rng.random(users) * self.days * DAY_MS).astype(np.int64)
         self.user_registered_at = np.where(newcomer, during, before)
         self.user_names = [f"u{i:06d}" for i in range(users)]
+        self._heirs = np.roll(np.arange(users), 1)  # whose taste a user has after everything turned
 
     def taste(self, users: np.ndarray, at: np.ndarray) -> np.ndarray:
         """Unit vectors [n, DIMENSIONS]: two tastes between which the user turns, a step at each local midnight."""
         day = np.floor_divide(at - BEGIN_MS, DAY_MS)
         angle = (self._turn[users] * day)[:, None]
-        return _unit(np.cos(angle) * self._taste_from[users] + np.sin(angle) * self._taste_to[users])
+        whose = np.where(self._turned(at), self._heirs[users], users)
+        return _unit(np.cos(angle) * self._taste_from[whose] + np.sin(angle) * self._taste_to[whose])
+
+    def quality(self, items: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """What an item is to everybody, in standard deviations; float64 of the shape of `items`."""
+        return np.where(self._turned(at), -1.0, 1.0) * self.item_quality[items]
+
+    def _turned(self, at: np.ndarray) -> np.ndarray:
+        """Whether everything has turned at once by then."""
+        return np.zeros(np.shape(at), bool) if self._turns_at is None else np.asarray(at) >= self._turns_at
 
     def affinity(self, users: np.ndarray, items: np.ndarray, at: np.ndarray) -> np.ndarray:
         return np.einsum("nd,nd->n", self.taste(users, at), self.item_vectors[items])
@@ -124,7 +154,7 @@ class World:
         return (
             CLICK_BIAS
             + AFFINITY_WEIGHT * self.affinity(users, items, at)
-            + QUALITY_WEIGHT * self.item_quality[items]
+            + QUALITY_WEIGHT * self.quality(items, at)
             + self.user_click_bias[users]
             + self.user_type_bias[users, self.item_type[items]]
             + FRESH_BONUS * 0.5**age_days
@@ -137,7 +167,7 @@ class World:
         logit = self.appeal(users, items, at) - SLOT_BIAS * np.log2(1.0 + slot) + evening
         click = sigmoid(logit)
         affinity = self.affinity(users, items, at)
-        long_given_click = sigmoid(LONG_VIEW_BIAS + 2.2 * affinity + 0.4 * self.item_quality[items])
+        long_given_click = sigmoid(LONG_VIEW_BIAS + 2.2 * affinity + 0.4 * self.quality(items, at))
         threshold, rest, depth = self.watch_shape(items, affinity)
         watch = click * (long_given_click * (threshold + rest * depth) + (1 - long_given_click) * threshold / 2)
         watch = watch + (1 - click) * SKIP_GIVEN_NO_CLICK * SKIP_MS / 2

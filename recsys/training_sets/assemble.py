@@ -70,7 +70,7 @@ def assemble(
     late = {label: (pl.col(known).fill_null(0) >= end) & (pl.col(label) > 0) for label, known in KNOWN_AT.items()}
     seen = {label: pl.when(hidden).then(0).otherwise(pl.col(label)).cast(pl.Int64) for label, hidden in late.items()}
     shown = (
-        impressions.filter(pl.col("date").is_in(list(split.days(part))))
+        impressions.filter(pl.col("date").is_in(list(split.days(part))), _within(split, part, utc_offset_ms))
         .with_columns(is_hidden=pl.any_horizontal(late.values()), **seen)
         .with_columns(pl.col("click", "long_view").cast(pl.Int8))
         .select(*KEYS, *LABELS, "is_hidden")
@@ -99,3 +99,14 @@ def assemble(
             "materialize impression_features for those days"
         )
     return Assembled(joined.select(*KEYS, *LABELS, *names), int(joined["is_hidden"].sum()))
+
+
+def _within(split: Split, part: Part, utc_offset_ms: int) -> pl.Expr:
+    """The instants of a part of a split inside the day; everything where whole days decide."""
+    if split.hours is None:
+        return pl.lit(True)
+    shown = pl.col("occurred_at")
+    train_end, validation_end = split.ends_at("train", utc_offset_ms), split.ends_at("validation", utc_offset_ms)
+    if part == "train":
+        return (pl.col("date") != split.test[-1]) | (shown < train_end)
+    return (shown >= validation_end) if part == "test" else (shown >= train_end) & (shown < validation_end)

@@ -1,4 +1,6 @@
-"""Train, validation and test by local calendar day: the past is learned from, the future is judged on."""
+"""Train, validation and test by local calendar day, or by the last hours of the last day: the past is learned from, the
+future is judged on.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
+
+from recsys.events import HOUR_MS
 
 Part = Literal["train", "validation", "test"]
 PARTS: Final[tuple[Part, ...]] = ("train", "validation", "test")
@@ -17,11 +21,15 @@ class SplitError(ValueError):
 
 @dataclass(frozen=True)
 class Split:
-    """Days (YYYY-MM-DD, in order) of each part. Every day of the data is in exactly one."""
+    """Days (YYYY-MM-DD, in order) of each part. Every row of the data is in exactly one part.
+
+    `hours` cuts the last day: its last hours are test, as many before them validation, and the day is in all three.
+    """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    hours: int | None = None
 
     def days(self, part: Part) -> tuple[str, ...]:
         days: tuple[str, ...] = getattr(self, part)
@@ -30,7 +38,9 @@ class Split:
     def ends_at(self, part: Part, utc_offset_ms: int) -> int:
         """First instant (UTC ms) after the part: local midnight after its last day. Labels of the part stop here."""
         last = datetime.strptime(self.days(part)[-1], "%Y-%m-%d").replace(tzinfo=UTC)
-        return int((last + timedelta(days=1)).timestamp() * 1000) - utc_offset_ms
+        end = int((last + timedelta(days=1)).timestamp() * 1000) - utc_offset_ms
+        left = {"test": 0, "validation": 1, "train": 2}[part] if self.hours else 0
+        return end - left * (self.hours or 0) * HOUR_MS
 
     def describe(self) -> dict[str, dict[str, str | int]]:
         """First day, last day and number of days of each part."""
@@ -57,3 +67,15 @@ def split_by_date(dates: Iterable[str], validation_days: int, test_days: int) ->
         )
     test_from, validation_from = len(days) - test_days, len(days) - test_days - validation_days
     return Split(tuple(days[:validation_from]), tuple(days[validation_from:test_from]), tuple(days[test_from:]))
+
+
+def split_by_hours(dates: Iterable[str], hours: int) -> Split:
+    """The last `hours` of the last date are test, as many before them validation: for a model that has to know today.
+
+    Raises:
+        SplitError: when nothing of the last day would be left to train on.
+    """
+    days = sorted(set(dates))
+    if not days or not 1 <= hours < 12:
+        raise SplitError(f"{hours} hours of {len(days)} days cannot be held out: give a day of data, and 1 to 11 hours")
+    return Split(tuple(days), (days[-1],), (days[-1],), hours)

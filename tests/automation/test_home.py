@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from recsys.settings import Settings, SettingsError, from_environment
 from recsys_assets.home import HomeError, one_run_at_a_time, prepare
@@ -57,6 +58,23 @@ def test_a_home_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(HomeError, match="RECSYS_HOME"):
         prepare(Settings(home=tmp_path / "file"))
+
+
+def test_dagsters_records_go_to_postgres_where_one_is_named_and_its_password_into_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    prepare(Settings(home=tmp_path))
+    assert "postgres" not in (tmp_path / "dagster" / "dagster.yaml").read_text()
+    named = Settings(home=tmp_path, dagster_storage=SecretStr("postgresql://u:secret@db/dagster"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(HomeError, match=r"pip install '\.\[postgres\]'"):
+        prepare(named)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    prepare(named)
+    written = (tmp_path / "dagster" / "dagster.yaml").read_text()
+    assert "env: RECSYS_DAGSTER_STORAGE" in written and "secret" not in written
 
 
 def test_a_missing_data_folder_ends_a_run_in_one_line(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from expectations.impression_features import IMPRESSION_FEATURES
 from recsys.features.catalog import DEFAULTS, FEATURES
 from recsys.sources.keyed import ItemKeys, keyed_events
 from recsys.sources.simulator import Simulator
-from recsys_assets.checks import drift
-from recsys_assets.checks.validation import ExpectationError, to_check_result, validate
+from recsys_assets.checks.bridge import BridgeError, from_evidently, from_great_expectations
+from recsys_assets.checks.validation import validate
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def replaced(table, name, values):
 
 
 def test_a_suite_that_holds_is_one_passed_check(raw):
-    check = to_check_result(validate(raw, RAW_EVENTS), "meets_expectations")
+    check = from_great_expectations(validate(raw, RAW_EVENTS), "meets_expectations")
     assert isinstance(check, dg.AssetCheckResult)
     assert check.passed and check.description == f"all {len(RAW_EVENTS)} expectations hold"
     table = check.metadata["expectations"].md_str
@@ -49,7 +49,9 @@ def test_a_suite_that_holds_is_one_passed_check(raw):
 
 def test_what_failed_is_said_in_words(raw):
     broken = replaced(raw, "kind", ["hover"] * raw.num_rows)
-    check = to_check_result(validate(broken, RAW_EVENTS), "meets_expectations", severity=dg.AssetCheckSeverity.WARN)
+    check = from_great_expectations(
+        validate(broken, RAW_EVENTS), "meets_expectations", severity=dg.AssetCheckSeverity.WARN
+    )
     assert not check.passed and check.severity == dg.AssetCheckSeverity.WARN
     assert check.description.startswith(f"1 of {len(RAW_EVENTS)} expectations failed: kind: column values to be in set")
     assert f"{raw.num_rows:,} of {raw.num_rows:,} unexpected (hover" in check.description
@@ -57,8 +59,8 @@ def test_what_failed_is_said_in_words(raw):
 
 
 def test_an_expectation_that_cannot_be_evaluated_raises(raw):
-    with pytest.raises(ExpectationError, match=r"absent: column values to not be null could not be evaluated.*absent"):
-        validate(raw, [("expect_column_values_to_not_be_null", {"column": "absent"})])
+    with pytest.raises(BridgeError, match=r"absent: column values to not be null could not be evaluated.*absent"):
+        from_great_expectations(validate(raw, [("expect_column_values_to_not_be_null", {"column": "absent"})]))
 
 
 @pytest.mark.parametrize(
@@ -74,8 +76,8 @@ def test_an_expectation_that_cannot_be_evaluated_raises(raw):
     ],
 )
 def test_each_rule_of_cleaned_events_can_fail(cleaned, column, values, words):
-    assert to_check_result(validate(cleaned, CLEANED_EVENTS)).passed
-    check = to_check_result(validate(replaced(cleaned, column, values), CLEANED_EVENTS))
+    assert from_great_expectations(validate(cleaned, CLEANED_EVENTS)).passed
+    check = from_great_expectations(validate(replaced(cleaned, column, values), CLEANED_EVENTS))
     assert not check.passed and words in check.description
 
 
@@ -83,9 +85,9 @@ def test_feature_bounds_are_those_of_the_catalogue():
     columns = {"impression_id": ["a", "b"], "position": [1, 2], "as_of": [1, 2]}
     columns |= {name: np.full(2, DEFAULTS[name], np.float32) for name in FEATURES}
     good = pa.table(columns)
-    assert to_check_result(validate(good, IMPRESSION_FEATURES)).passed
+    assert from_great_expectations(validate(good, IMPRESSION_FEATURES)).passed
     wrong = replaced(good, FEATURES[3], [-1e9, DEFAULTS[FEATURES[3]]])
-    check = to_check_result(validate(wrong, IMPRESSION_FEATURES))
+    check = from_great_expectations(validate(wrong, IMPRESSION_FEATURES))
     assert not check.passed and f"{FEATURES[3]}: column min to be between" in check.description
 
 
@@ -103,21 +105,21 @@ def snapshot():
 
 
 def test_a_drifted_column_fails_its_check_by_name(snapshot, tmp_path):
-    check = drift.to_check_result(snapshot, "inputs_are_stable", report=tmp_path / "drift.html")
+    check = from_evidently(snapshot, "inputs_are_stable", report=tmp_path / "drift.html")
     assert not check.passed and check.severity == dg.AssetCheckSeverity.WARN
-    assert check.description.startswith("1 of 2 drifted: Value Drift for column shifted: Drift score is")
+    assert check.description.startswith("1 of 2 tests failed: Value Drift for column shifted: Drift score is")
     assert check.metadata["report"].path == str(tmp_path / "drift.html")
-    assert "| Value Drift for column stable | PASS |" in check.metadata["tests"].md_str
+    assert "| Value Drift for column stable | yes |" in check.metadata["tests"].md_str
 
 
 def test_a_stable_snapshot_passes(snapshot):
     stable = {"tests": [t for t in snapshot["tests"] if "stable" in t["name"]]}
-    assert drift.to_check_result(stable, "inputs_are_stable").description == "none of 1 drifted"
+    assert from_evidently(stable, "inputs_are_stable").description == "all 1 tests hold"
 
 
 def test_a_snapshot_that_says_nothing_raises(snapshot):
-    with pytest.raises(drift.SnapshotError, match="include_tests=True"):
-        drift.to_check_result({"tests": []}, "inputs_are_stable")
+    with pytest.raises(BridgeError, match="include_tests=True"):
+        from_evidently({"tests": []}, "inputs_are_stable")
     errored = {"tests": [{**snapshot["tests"][0], "status": "ERROR", "description": "no data"}]}
-    with pytest.raises(drift.SnapshotError, match="could not be evaluated: no data"):
-        drift.to_check_result(errored, "inputs_are_stable")
+    with pytest.raises(BridgeError, match="could not be evaluated: no data"):
+        from_evidently(errored, "inputs_are_stable")

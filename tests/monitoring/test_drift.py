@@ -1,4 +1,4 @@
-"""Drift between two tables, by Evidently."""
+"""Whether a day has moved: bounds from the reference itself, at a stated rate of false alarms."""
 
 from __future__ import annotations
 
@@ -8,44 +8,129 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.monitoring.drift import MAX_DRIFTED_SHARE, DriftError, drift
+from recsys.monitoring import drift_page
+from recsys.monitoring.drift import FALSE_ALARMS, Binned, DriftError, drift
+from recsys.monitoring.reference import Reference, ReferenceMissing, known_shares, reference, stationary, watched
+
+COLUMNS = ["f0", "f1", "of_user", "rare", "constant"]
 
 
-def table(seed: int, rows: int = 3000, shift: float = 0.0) -> pl.DataFrame:
+def day(seed: int, date: str, users: int = 150, shift: float = 0.0, of_user: float = 0.0) -> pl.DataFrame:
+    """Users with very different numbers of rows; `of_user` is one number a user: rows are not independent."""
     rng = np.random.default_rng(seed)
-    columns = {f"f{i}": rng.normal(size=rows).astype(np.float32) for i in range(4)}
-    return pl.DataFrame({**columns, "moved": rng.normal(shift, 1, rows), "constant": np.zeros(rows)})
+    rows = rng.integers(1, 12, users)
+    user = np.repeat(rng.permutation(10_000)[:users], rows)
+    n = len(user)
+    return pl.DataFrame(
+        {
+            "user_key": user.astype(np.int64) * 2_654_435_761,
+            "date": [date] * n,
+            "f0": rng.normal(shift, 1, n),
+            "f1": np.where(rng.random(n) < 0.3, np.nan, rng.exponential(size=n)),
+            "of_user": np.repeat(rng.normal(of_user, 1, users), rows),
+            "rare": (rng.random(n) < 0.02).astype(float),
+            "constant": np.zeros(n),
+        }
+    )
 
 
-def test_a_moved_column_is_found_and_the_others_are_not(tmp_path: Path) -> None:
-    before, now = table(1), table(2, shift=1.5)
-    found = drift(before, now, before.columns, tmp_path / "drift.html")
-    assert found.drifted == ("moved",)
-    assert next(iter(found.scores)) == "moved" and found.scores["constant"] == 0.0
-    assert found.share == pytest.approx(1 / 6) and found.share <= MAX_DRIFTED_SHARE and found.holds
-    assert "1 of 6 columns" in str(found) and "moved" in str(found)
+@pytest.fixture(scope="module")
+def before() -> Reference:
+    return reference(pl.concat([day(seed, f"2026-01-{seed:02}") for seed in range(1, 11)]), COLUMNS)
+
+
+def test_days_like_the_reference_alarm_no_more_often_than_stated(before: Reference) -> None:
+    days = 200
+    alarms = sum(
+        not drift(before, watched(day(seed, "2026-02-01"), COLUMNS), replicates=300).holds
+        for seed in range(100, 100 + days)
+    )
+    assert alarms <= 3 * FALSE_ALARMS * days  # 1 % of 200 days is 2; 7 or more has a chance of 0.4 %
+
+
+@pytest.mark.parametrize("shift", [{"shift": 0.4}, {"of_user": 0.8}])
+def test_a_moved_column_is_found_and_named_first(before: Reference, shift: dict[str, float]) -> None:
+    found = drift(before, watched(day(50, "2026-02-01", **shift), COLUMNS))
+    moved = {"shift": "f0"}.get(next(iter(shift)), "of_user")
+    assert found.columns[0].column == moved and not found.holds and moved in str(found)
+    assert found.columns[0].distance["psi"] > found.columns[0].bound["psi"]
+
+
+def test_a_column_that_goes_missing_or_becomes_constant_is_found(before: Reference) -> None:
+    lost = day(51, "2026-02-01").with_columns(f1=pl.lit(float("nan")), constant=pl.lit(1.0))
+    assert set(drift(before, watched(lost, COLUMNS)).drifted) == {"f1", "constant"}
+
+
+def test_bounds_tighten_with_the_rows_of_the_day(before: Reference) -> None:
+    few, many = (drift(before, watched(day(52, "2026-02-01", users), COLUMNS)) for users in (60, 600))
+    bound = {found.rows: next(m.bound["psi"] for m in found.columns if m.column == "f0") for found in (few, many)}
+    assert bound[many.rows] < 0.5 * bound[few.rows]
+
+
+def test_the_same_day_gives_the_same_answer(before: Reference) -> None:
+    today = watched(day(53, "2026-02-01"), COLUMNS)
+    assert drift(before, today) == drift(before, today)
+
+
+def test_distances_are_those_of_the_books() -> None:
+    rows = pl.DataFrame({"user_key": [1, 2] * 50, "date": ["a", "b"] * 50, "x": [0.0, 1.0] * 50})
+    binned = Binned.of(Reference(rows))
+    now = binned.counts(pl.DataFrame({"x": [0.0] * 75_000 + [1.0] * 25_000}))
+    before = binned.counts(pl.DataFrame({"x": [0.0] * 50_000 + [1.0] * 50_000}))
+    psi, kl, chebyshev, shannon = binned.distances(now[None], before[None])[0, 0]
+    assert psi == pytest.approx(0.25 * np.log(3), rel=2e-3)
+    assert kl == pytest.approx(0.75 * np.log(1.5) + 0.25 * np.log(0.5), rel=2e-3)
+    assert chebyshev == pytest.approx(0.25, abs=1e-3)
+    middle = 0.5 * (0.5 * np.log(0.5 / 0.625) + 0.5 * np.log(0.5 / 0.375))
+    other = 0.5 * (0.75 * np.log(0.75 / 0.625) + 0.25 * np.log(0.25 / 0.375))
+    assert shannon == pytest.approx(np.sqrt(middle + other), rel=2e-3)
+
+
+def test_what_cannot_be_judged_is_one_clear_line(before: Reference) -> None:
+    today = watched(day(54, "2026-02-01"), COLUMNS)
+    with pytest.raises(DriftError, match="has 10 rows"):
+        drift(before, today.head(10))
+    with pytest.raises(DriftError, match="lacks \\['f0'\\]"):
+        drift(before, today.drop("f0"))
+    with pytest.raises(DriftError, match="1 day"):
+        drift(Reference(before.rows.filter(pl.col("date") == "2026-01-10")), today)
+
+
+def test_a_reference_is_whole_users_of_the_newest_days_and_survives_its_file(tmp_path: Path) -> None:
+    rows = pl.concat([day(seed, f"2026-01-{seed:02}") for seed in range(1, 11)])
+    small = reference(rows, COLUMNS, days=3, most=800)
+    assert small.days == ("2026-01-08", "2026-01-09", "2026-01-10") and 400 < small.rows.height < 1300
+    kept = (
+        small.rows.group_by("user_key", "date")
+        .len()
+        .join(rows.group_by("user_key", "date").len(), on=["user_key", "date"], suffix="_given")
+    )
+    assert (kept["len"] == kept["len_given"]).all()
+    small.save(tmp_path)
+    assert Reference.load(tmp_path).rows.equals(small.rows)
+    with pytest.raises(ReferenceMissing, match="materialize drift_reference"):
+        Reference.load(tmp_path / "nowhere")
+
+
+def test_the_page_says_what_the_check_says(before: Reference, tmp_path: Path) -> None:
+    today = watched(day(55, "2026-02-01", shift=1.0), COLUMNS)
+    found = drift(before, today)
+    snapshot = drift_page.write(tmp_path / "drift.html", found, before, today)
+    failed = [test["name"] for test in snapshot["tests"] if "FAIL" in str(test["status"]).upper()]
+    assert [name.rsplit(" ", 1)[-1].rstrip(".") for name in failed] == list(found.drifted)
     assert "<html" in (tmp_path / "drift.html").read_text()[:2000]
 
 
-def test_when_much_has_moved_it_does_not_hold(tmp_path: Path) -> None:
-    before = table(1)
-    now = before.with_columns(pl.col("f0", "f1", "f2") * 3 + 2)
-    assert not drift(before, now, before.columns, tmp_path / "drift.html").holds
-
-
-def test_an_empty_side_or_a_missing_column_is_one_clear_line(tmp_path: Path) -> None:
-    before = table(1, rows=50)
-    with pytest.raises(DriftError, match="current has 0 rows"):
-        drift(before, before.clear(), before.columns, tmp_path / "drift.html")
-    with pytest.raises(DriftError, match="lacks \\['f0'\\]"):
-        drift(before, before.drop("f0"), before.columns, tmp_path / "drift.html")
-    assert not list(tmp_path.iterdir())
+def test_what_is_known_is_told_from_what_is_missing() -> None:
+    rows = pl.DataFrame({"a": [0.3, 0.5, float("nan"), 0.4], "b": [0.0, 0.0, 0.0, 0.0]})
+    assert known_shares(rows, {"a": 0.3, "b": 0.0}) == {"a": 0.5, "b": 0.0}
 
 
 def test_what_moves_by_nature_is_not_asked_to_stand_still() -> None:
     from recsys.features.catalog import FEATURE_DEFINITIONS
-    from recsys.monitoring.drift import stationary
 
     names = stationary(FEATURE_DEFINITIONS)
-    assert {"item_ctr_24h", "user_ctr_all", "item_popularity_log_24h", "slot"} <= set(names)
-    assert not {"hour_of_day", "day_of_week", "item_age_days", "item_impressions_log_all"} & set(names)
+    assert {"item_ctr_24h", "user_ctr_all", "item_popularity_log_24h", "slot", "user_category_ctr_all"} <= set(names)
+    assert not {"hour_of_day", "day_of_week", "item_age_days", "item_impressions_log_all", "category_ctr_7d"} & set(
+        names
+    )

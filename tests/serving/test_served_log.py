@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
@@ -71,8 +70,14 @@ def test_segments_roll_and_two_logs_never_share_one(tmp_path: Path) -> None:
     second.append(served(99))
     assert len(segments(tmp_path)) > 3
     assert read(segments(tmp_path)).num_rows == 63
-    day = time.strftime("%Y-%m-%d", time.gmtime())
-    assert segments(tmp_path, day) == segments(tmp_path) and segments(tmp_path, "1999-01-01") == []
+    assert segments(tmp_path, "1970-01-01") == segments(tmp_path) and segments(tmp_path, "1999-01-01") == []
+
+
+def test_a_row_lies_under_the_day_it_was_served_on(tmp_path: Path) -> None:
+    log = ServedLog(tmp_path)
+    for hours in (10, 30, 31):
+        log.append(served(hours * 3_600_000))
+    assert [read(segments(tmp_path, day)).num_rows for day in ("1970-01-01", "1970-01-02")] == [3, 6]
 
 
 def test_a_torn_tail_costs_only_the_frame_it_tore(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from recsys.training_sets.assemble import KEYS, LABELS, Assembled, AssembleError, assemble
 from recsys.training_sets.examples import examples, slates
-from recsys.training_sets.split import Part, split_by_date
+from recsys.training_sets.split import PARTS, Part, split_by_date, split_by_hours
 
 NAMES = ("first", "second")
 DATES = ("2026-03-01", "2026-03-02", "2026-03-03")
@@ -114,3 +114,20 @@ def test_examples_hold_features_in_the_given_order_and_c_layout() -> None:
     assert found.features.flags.c_contiguous and found.features.dtype == np.float32
     assert found.features[1].tolist() == [1.0, np.float32(1 / 3)]
     assert found.relevance.tolist() == [3, 2]
+
+
+def test_a_day_cut_by_hours_gives_every_impression_to_one_part_and_no_part_a_label_of_the_next() -> None:
+    split = split_by_hours(DATES, 6)
+    cuts = [split.ends_at(part, 0) for part in PARTS]
+    at = [END - 1000, cuts[0] - 1, cuts[0], cuts[1] - 1, cuts[1], cuts[2] - 1, cuts[2] + 5]  # the last: a clock behind
+    dates = [DATES[0], *[DATES[2]] * 6]
+    rows = [shown(f"i{n}", date=d, occurred_at=t) for n, (d, t) in enumerate(zip(dates, at, strict=True))]
+    rows[1]["click_received_at"] = cuts[0]  # clicked a moment after training ended: not known to it
+    table = pl.LazyFrame(rows, infer_schema_length=None)
+    found = {part: assemble(table, features_of(rows), NAMES, split, part, 0).frame for part in PARTS}
+    assert [found[part]["impression_id"].to_list() for part in PARTS] == [
+        ["i0", "i1"],
+        ["i2", "i3"],
+        ["i4", "i5", "i6"],
+    ]
+    assert found["train"]["click"].to_list() == [1, 0]

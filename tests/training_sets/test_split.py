@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recsys.events import DAY_MS, HOUR_MS
-from recsys.training_sets.split import PARTS, SplitError, split_by_date
+from recsys.training_sets.split import PARTS, SplitError, split_by_date, split_by_hours
 
 
 def days(n: int) -> list[str]:
@@ -42,3 +42,14 @@ def test_a_part_ends_at_the_local_midnight_after_its_last_day() -> None:
     assert utc == 1_772_409_600_000  # 2026-03-02T00:00:00Z
     assert split.ends_at("train", utc_offset_ms=8 * HOUR_MS) == utc - 8 * HOUR_MS
     assert [split.ends_at(part, 0) - utc for part in PARTS] == [0, 2 * DAY_MS, 5 * DAY_MS]
+
+
+def test_the_last_hours_of_the_last_day_can_be_held_out_alone() -> None:
+    split = split_by_hours(days(5), 6)
+    midnight = split.ends_at("test", 0)
+    assert midnight == split_by_date(days(5), 1, 1).ends_at("test", 0)
+    assert [midnight - split.ends_at(part, 0) for part in PARTS] == [12 * HOUR_MS, 6 * HOUR_MS, 0]
+    assert split.train == tuple(days(5)) and split.validation == split.test == ("2026-03-05",)
+    for hours in (0, 12):
+        with pytest.raises(SplitError, match="1 to 11 hours"):
+            split_by_hours(days(5), hours)

@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 
 from recsys.events import KINDS
 from recsys.lake import Lake
+from recsys_assets.checks.bridge import from_great_expectations
 from recsys_assets.checks.days import days_of_run
-from recsys_assets.checks.validation import Suite, to_check_result, validate
+from recsys_assets.checks.validation import Suite, validate
 from recsys_assets.resources import Workspace
 
 
@@ -54,7 +55,7 @@ def items_meet_expectations(workspace: Workspace) -> dg.AssetCheckResult:
 
     lake = workspace.lake
     table = lake.read(lake.table("cleaned", "items"))
-    return to_check_result(validate(table, ITEMS))
+    return from_great_expectations(validate(table, ITEMS))
 
 
 @dg.asset_check(asset="cleaned_events", blocking=True)
@@ -121,7 +122,7 @@ def _validated(context: dg.AssetCheckExecutionContext, lake: Lake, suite: Suite,
     rows = lake.read_days(days, *table) if days else None
     if rows is None or not rows.num_rows:  # no_day_is_empty says so
         return dg.AssetCheckResult(passed=True, description="no rows to validate")
-    return to_check_result(validate(rows, suite, ".".join(table)))
+    return from_great_expectations(validate(rows, suite, ".".join(table)))
 
 
 def _fates(lake: Lake, day: str) -> tuple[int, int, int, int]:

@@ -57,6 +57,8 @@ def parity(workspace: Workspace) -> dg.AssetCheckResult:
     lake = workspace.lake
     stored, sample = [], []
     every = lake.days("features", "impressions")
+    if not every:
+        return dg.AssetCheckResult(passed=False, description="there are no features yet: materialize them")
     for day in every:
         table = lake.read(lake.day(day, "features", "impressions"))
         step = max(1, table.num_rows * len(every) // SAMPLE)

@@ -7,19 +7,23 @@ from recsys_assets.resources import Workspace
 
 @dg.asset(
     name="bundle",
-    deps=["two_tower", "item_index", "ranker", "items", "verdict", "online_state"],
+    deps=["two_tower", "item_index", "ranker", "items", "verdict", "online_state", "drift_reference"],
     kinds={"json"},
     owners=["team:recsys"],
 )
 def registered_bundle(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """Everything an answer is made of, registered as one immutable bundle; champion when the gates hold."""
+    import shutil
     import tempfile
     from pathlib import Path
 
     from recsys.evaluation.gates import Verdict
     from recsys.features.store import open_store
+    from recsys.monitoring.reference import FILE
     from recsys.registry import Registry
     from recsys.serving.assemble import assemble
+    from recsys_assets.defs.serving.holds import holds
+    from recsys_assets.defs.serving.lineage import lineage
     from recsys_assets.defs.serving.parts import example_users, facts, metrics, published_index, refresh_sources
 
     settings, lake = workspace.settings, workspace.lake
@@ -37,14 +41,15 @@ def registered_bundle(context: dg.AssetExecutionContext, workspace: Workspace) -
             items=lake.read(lake.table("cleaned", "items")),
             index=index,
         )
+        shutil.copyfile(lake.models / FILE, folder / FILE)
         bundle = registry.register(
             folder,
             facts(settings, folder, collection, index_tower),
             metrics=metrics(lake),
-            lineage={"run_id": context.run_id, "source": settings.source, "example_users": example_users(lake)},
+            lineage={**lineage(context, settings), "example_users": example_users(lake)},
         )
-    verdict = Verdict.load(lake.reports / "verdict.json")
-    if verdict.passed:
+    verdict, held = Verdict.load(lake.reports / "verdict.json"), holds(context.instance, lake, bundle)
+    if verdict.passed and not held:
         store = open_store(settings)
         registry.promote(bundle.bundle_id, held=store.fingerprint, reason="; ".join(verdict.reasons))
         store.close()
@@ -53,12 +58,28 @@ def registered_bundle(context: dg.AssetExecutionContext, workspace: Workspace) -
         metadata={
             "dagster/row_count": len(index.item_ids),
             "bundle_id": bundle.bundle_id,
-            "promoted": verdict.passed,
+            "promoted": verdict.passed and not held,
+            "held_back_by": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in held) or "nothing"),
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
             "champion": champion.bundle_id if champion else "none",
             "collection": collection,
             "path": dg.MetadataValue.path(bundle.path),
         }
+    )
+
+
+@dg.asset_check(asset="bundle")
+def nothing_holds_promotion_back(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+    """No finding stands that a bundle must wait for; each is cleared by its day, or by the job `accept_finding`."""
+    from recsys.registry import Registry
+    from recsys_assets.defs.serving.holds import holds
+
+    registry = Registry(workspace.lake.registry)
+    held = holds(context.instance, workspace.lake, registry.bundles()[-1])
+    return dg.AssetCheckResult(
+        passed=not held,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(held) or "nothing stands in the way",
     )
 
 

@@ -1,5 +1,7 @@
 """Impressions, features and labels, split by time: what every model of this run learns from and is judged on."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 import polars as pl
 import pyarrow.parquet as pq
@@ -8,18 +10,27 @@ from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.lake import Lake
 from recsys.sources.source import open_source
 from recsys.training_sets.assemble import assemble
-from recsys.training_sets.split import PARTS, split_by_date
+from recsys.training_sets.split import PARTS, split_by_date, split_by_hours
 from recsys_assets.resources import Workspace
 
 
-@dg.asset(deps=["impressions", "impression_features"], kinds={"polars", "parquet"}, owners=["team:recsys"])
-def training_set(workspace: Workspace) -> dg.MaterializeResult:
+class HeldOut(dg.Config):
+    """What is kept back to judge on: whole days as the settings say, or the last hours of the newest day."""
+
+    hours: int | None = None
+
+
+@dg.asset(deps=["impressions", "impression_features", "feedback"], kinds={"polars", "parquet"}, owners=["team:recsys"])
+def training_set(config: HeldOut, workspace: Workspace) -> dg.MaterializeResult:
     """Train, validation and test rows: the last days are test, the days before them validation, the rest train."""
     settings, lake = workspace.settings, workspace.lake
     offset = open_source(settings).utc_offset_ms
-    impressions, features = (_scan(lake, stage) for stage in ("cleaned", "features"))
+    impressions, features = _scan(lake, "cleaned"), with_logged(_scan(lake, "features"), lake)
     dates = impressions.select(pl.col("date").unique()).collect()["date"].to_list()
-    split = split_by_date(dates, settings.validation_days, settings.test_days)
+    if config.hours is None:
+        split = split_by_date(dates, settings.validation_days, settings.test_days)
+    else:
+        split = split_by_hours(dates, config.hours)
     facts: dict[str, int | str] = {"fingerprint": FINGERPRINT}
     rows = 0
     for part in PARTS:
@@ -41,6 +52,19 @@ def every_impression_is_in_one_part(workspace: Workspace) -> dg.AssetCheckResult
         description=f"{given:,} impressions = " + " + ".join(f"{rows:,} {part}" for part, rows in made.items()),
         metadata={"impressions": given, **made},
     )
+
+
+def with_logged(recomputed: pl.LazyFrame, lake: Lake, days: Sequence[str] | None = None) -> pl.LazyFrame:
+    """Features of every impression: as logged where the service showed it, else as it could have been served."""
+    from recsys.monitoring.feedback import as_features
+
+    days = [day for day in lake.days("feedback", "slates") if days is None or day in days]
+    if not days:
+        return recomputed
+    logged = as_features(pl.concat([pl.read_parquet(lake.day(day, "feedback", "slates")) for day in days]))
+    columns = ["impression_id", *FEATURES]
+    others = recomputed.join(logged.lazy().select("impression_id"), on="impression_id", how="anti")
+    return pl.concat([others.select(columns), logged.lazy().select(columns)])
 
 
 def _scan(lake: Lake, stage: str) -> pl.LazyFrame:

@@ -1,0 +1,111 @@
+"""Who is served how well: the challenger on each shelf, for new users, on each device; and who gets shown at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from recsys.evaluation.bootstrap import Resamples, interval
+from recsys.ranking.ranker import Predictions
+
+LEAST_ROWS: Final = 300  # of a slice, and LEAST_OF_A_CLASS with and without the label: fewer judge nobody
+LEAST_OF_A_CLASS: Final = 30
+NEW_USER: Final = 10  # exposures before: a user of fewer is new
+FRESH_DAYS: Final = 7.0
+TOP: Final = 3  # places of a slate that count as shown
+LABELS: Final = ("click", "long_view")
+
+
+def masks(test: pl.DataFrame) -> dict[str, np.ndarray]:
+    """bool[n] by name of the slice; slices that are too small are left out."""
+    found = {
+        f"{column} {value}": (test[column] == value).fill_null(False).to_numpy()
+        for column in ("shelf", "device")
+        if column in test.columns
+        for value in test[column].drop_nulls().unique().sort().to_list()
+    }
+    if "user_seen_log_all" in test.columns:
+        found["new users"] = test["user_seen_log_all"].to_numpy() < np.log1p(NEW_USER)
+    labels = {label: test[label].to_numpy() > 0 for label in LABELS}
+    return {
+        name: mask
+        for name, mask in found.items()
+        if mask.sum() >= LEAST_ROWS
+        and all(min((mask & label).sum(), (mask & ~label).sum()) >= LEAST_OF_A_CLASS for label in labels.values())
+    }
+
+
+def judged(
+    test: pl.DataFrame, predicted: Mapping[str, Predictions], challenger: str, previous: str | None
+) -> dict[str, Any]:
+    """By slice: rows, predicted over observed rate of each label with its 95 % interval; and, where there is a previous
+    champion, the paired interval of challenger minus previous in AUC. Users are resampled whole, and alike for both.
+    """
+    found: dict[str, Any] = {}
+    for name, mask in masks(test).items():
+        rows = test.filter(pl.Series(mask))
+        drawn = Resamples.draw(rows["user_key"].to_numpy())
+        told: dict[str, Any] = {"rows": rows.height, "users": rows["user_key"].n_unique()}
+        for label in LABELS:
+            truth = rows[label].to_numpy().astype(np.float64)
+            mine = _probability(predicted[challenger], label)[mask]
+            told[f"calibration_{label}"] = [
+                float(mine.sum() / truth.sum()),
+                *interval(_ratio(drawn, mine, truth)),
+            ]
+            if previous is not None:
+                theirs = _probability(predicted[previous], label)[mask]
+                told[f"auc_{label}"] = list(interval(drawn.auc(truth, mine) - drawn.auc(truth, theirs)))
+        found[name] = told
+    return found
+
+
+def exposure(
+    test: pl.DataFrame, slate: np.ndarray, scores: Mapping[str, np.ndarray], models: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Of the TOP places of each slate, the share that goes to small creators and to fresh items, by model; `offered` is
+    their share of all rows. Small creators are the less shown ones that together have half of the creators.
+    """
+    groups = _providers(test)
+    if not groups or len(_top(slate, np.zeros(len(slate)))) < TOP * LEAST_OF_A_CLASS:
+        return {}
+    found = {"offered": {name: float(mask.mean()) for name, mask in groups.items()}}
+    for model in models:
+        shown = _top(slate, scores[model])
+        found[model] = {name: float(mask[shown].mean()) for name, mask in groups.items()}
+    return found
+
+
+def _providers(test: pl.DataFrame) -> dict[str, np.ndarray]:
+    groups = {}
+    if "creator_key" in test.columns:
+        shown = test.group_by("creator_key").len().sort("len", "creator_key")
+        small = shown.head(shown.height // 2)["creator_key"]
+        groups["small creators"] = test["creator_key"].is_in(small.implode()).to_numpy()
+    if "item_age_days" in test.columns:
+        age = test["item_age_days"].to_numpy()
+        groups["fresh items"] = (age >= 0) & (age < np.log1p(FRESH_DAYS))
+    return {name: mask for name, mask in groups.items() if mask.sum() >= LEAST_OF_A_CLASS}
+
+
+def _top(slate: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Rows among the TOP of their slate, of slates that had a choice."""
+    order = np.lexsort((-score, slate))
+    _, start, size = np.unique(slate[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(start, size)
+    return order[(rank < TOP) & np.repeat(size > TOP, size)]
+
+
+def _ratio(drawn: Resamples, predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Predicted over observed sum of every replicate."""
+    n = drawn.counts.shape[1]
+    sums = [drawn.counts @ np.bincount(drawn.user, values, n) for values in (predicted, observed)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums[0] / sums[1])
+
+
+def _probability(predicted: Predictions, label: str) -> np.ndarray:
+    return predicted.p_click if label == "click" else predicted.p_long_view

@@ -1,0 +1,101 @@
+"""One day held against what the champion learned from: have columns moved, do the predictions keep their level, is
+everything known that always was?
+
+A new champion shows other things than the one before, and what it predicts of its own slates is higher than of the log
+it learned from (+13 % on the simulator). So its first days of service settle: nothing is concluded from them,
+afterwards they belong to what features are held against, and they are what predictions are held against.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from recsys.features.catalog import DEFAULTS, FEATURE_DEFINITIONS
+from recsys.monitoring.drift import DISTANCES, FALSE_ALARMS, Drift, both, drift
+from recsys.monitoring.reference import KEYS, Reference, known_shares, stationary, watched
+from recsys.ranking.ranker import PREDICTIONS, Ranker
+from recsys.training_sets.examples import matrix
+
+CTR_BOUND: Final = 0.10  # of the mean predicted CTR, either way
+COMPLETE: Final = 0.95
+ALWAYS_KNOWN: Final = 0.99  # share of the reference's rows that know a feature: others are often unknown by right
+TOLD: Final = 15  # columns of the table
+SETTLING: Final = 2  # days of service of a new champion
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Does it hold, and in which words."""
+
+    holds: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Day:
+    """What was found of one day."""
+
+    drift: Drift
+    mean_predicted_ctr: float
+    ctr: Claim
+    complete: Claim
+    judged: Reference  # the columns that were held against each other
+    rows: pl.DataFrame
+
+    @property
+    def table(self) -> str:
+        """The columns that moved most, with every distance and its bound, as Markdown."""
+        lines = ["| column | of its bound | " + " | ".join(f"{name} (bound)" for name in DISTANCES) + " |"]
+        lines.append("| --- | --- |" + " --- |" * len(DISTANCES))
+        for moved in self.drift.columns[:TOLD]:
+            cells = " | ".join(f"{moved.distance[name]:.4f} ({moved.bound[name]:.4f})" for name in DISTANCES)
+            name = f"**{moved.column}**" if moved.drifted else moved.column
+            lines.append(f"| {name} | {moved.excess:.2f} | {cells} |")
+        return "\n".join(lines)
+
+
+def predicted(rows: pl.DataFrame, ranker: Ranker) -> pl.DataFrame:
+    """Rows with what the ranker predicts for them beside their features."""
+    return rows.with_columns(**ranker.predict(matrix(rows, ranker.feature_names)).columns())
+
+
+def look(learned: Reference, rows: pl.DataFrame, ranker: Ranker, settled: pl.DataFrame | None = None) -> Day:
+    """Hold the rows of a day (KEYS and features) against a reference made by `predicted` of the same ranker.
+
+    Args:
+        settled: rows of the days in which the champion settled, as `rows`; None where it does not serve.
+
+    Raises:
+        DriftError: the day or the reference is too small, or of other features.
+    """
+    features = [name for name in stationary(FEATURE_DEFINITIONS) if name in learned.columns]
+    today = watched(predicted(rows, ranker), learned.columns)
+    if settled is None:
+        judged = Reference(learned.rows.select(*KEYS, *features, *PREDICTIONS))
+        found, usual = drift(judged, today), learned.rows
+    else:
+        own = watched(predicted(settled, ranker), learned.columns)
+        before = watched(learned.rows, learned.columns)
+        judged = Reference(pl.concat([before, own]).select(*KEYS, *features))
+        half = FALSE_ALARMS / 2
+        found = drift(judged, today, false_alarms=half)
+        predictions = drift(Reference(own.select(*KEYS, *PREDICTIONS)), today, false_alarms=half)
+        found, usual = both(found, predictions), own
+    mean, history = (float(table["p_click"].to_numpy().mean()) for table in (today, usual))
+    away = mean / history - 1
+    words = f"mean predicted CTR {mean:.4f}, {away:+.1%} of its history ({history:.4f})"
+    return Day(found, mean, Claim(abs(away) <= CTR_BOUND, words), _complete(learned, today), judged, today)
+
+
+def _complete(learned: Reference, today: pl.DataFrame) -> Claim:
+    usual = known_shares(learned.rows, DEFAULTS)
+    always = {name: DEFAULTS[name] for name, share in usual.items() if share >= ALWAYS_KNOWN}
+    known = known_shares(today, always)
+    lacking = sorted((share, name) for name, share in known.items() if share < COMPLETE)
+    if not lacking:
+        return Claim(True, f"{len(always)} features that were always known are known in {COMPLETE:.0%} of rows or more")
+    worst = ", ".join(f"{name} {share:.1%}" for share, name in lacking[:4])
+    return Claim(False, f"{len(lacking)} features are known in less than {COMPLETE:.0%} of the rows: {worst}")

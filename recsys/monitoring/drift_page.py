@@ -1,0 +1,54 @@
+"""The drift of a day as a page to look at. The only module that imports evidently (and pandas)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from recsys.lake import replacing
+from recsys.monitoring.drift import Drift
+from recsys.monitoring.reference import Reference
+
+SHOWN: Final = 20  # columns, the furthest moved first: the page draws a plot of each
+ROWS: Final = 20_000  # of each side, evenly spaced
+
+
+def write(path: Path, found: Drift, reference: Reference, day: pl.DataFrame) -> dict[str, Any]:
+    """Replace `path` by Evidently's report on the columns that moved most; returns its snapshot, tests included.
+
+    The distance and the bound are ours (a method registered with Evidently), so the page says what the check says.
+    """
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.legacy.calculations.stattests import StatTest, register_stattest
+    from evidently.legacy.core import ColumnType
+    from evidently.metrics import ValueDrift
+
+    shown = [moved for moved in found.columns if moved.column in reference.columns][:SHOWN]
+    metrics = []
+    for moved in shown:
+        name = f"calibrated PSI of {moved.column}"
+        test = StatTest(name, name, [ColumnType.Numerical], default_threshold=moved.bound["psi"])
+
+        def judged(_: Any, __: Any, ___: Any, ____: Any, moved: Any = moved) -> tuple[float, bool]:
+            return moved.distance["psi"], moved.drifted
+
+        register_stattest(test, judged)
+        metrics.append(ValueDrift(column=moved.column, method=name, threshold=moved.bound["psi"]))
+    columns = [moved.column for moved in shown]
+    definition = DataDefinition(numerical_columns=columns)
+    before, now = (
+        Dataset.from_pandas(_evenly(table, columns).to_pandas(), data_definition=definition)
+        for table in (reference.rows, day)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"), replacing(path) as temporary:  # of constant columns
+        snapshot = Report(metrics, include_tests=True).run(now, before)
+        snapshot.save_html(str(temporary))
+    return dict(snapshot.dict())
+
+
+def _evenly(table: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    chosen = np.unique(np.linspace(0, table.height - 1, min(ROWS, table.height)).astype(np.int64))
+    return table.select(pl.col(columns).cast(pl.Float64))[chosen]

@@ -1,0 +1,53 @@
+"""Whether a day was delivered as days are: as much, and until its end."""
+
+import dagster as dg
+import pyarrow.parquet as pq
+
+from recsys.events import DAY_MS
+from recsys.lake import Lake
+from recsys.monitoring import deliveries
+from recsys.sources.source import day_number, open_source
+from recsys_assets.checks.days import days_of_run
+from recsys_assets.resources import Workspace
+
+
+@dg.asset_check(asset="raw_events")
+def volume_is_usual(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+    """As many events as on the days before: not half, not twice."""
+    lake = workspace.lake
+    every = lake.days("raw", "events")
+    rows = {day: int(pq.read_metadata(lake.day(day, "raw", "events")).num_rows) for day in every}
+    found = {
+        day: deliveries.volume(rows[day], [rows[d] for d in every if d < day])
+        for day in days_of_run(context, lake, "raw", "events")
+    }
+    return _told(found)
+
+
+@dg.asset_check(asset="raw_events")
+def events_arrived_until_the_end(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+    """No silence longer than the days before had: a delivery that stops at noon is half a day."""
+    lake, offset = workspace.lake, open_source(workspace.settings).utc_offset_ms
+    every = lake.days("raw", "events")[-deliveries.HISTORY - len(days_of_run(context, lake, "raw", "events")) :]
+    silence, found = dict[str, int](), dict[str, deliveries.Anomaly]()
+    asked = set(days_of_run(context, lake, "raw", "events"))
+    for day in every:
+        arrived, begins = _arrivals(lake, day), day_number(day) * DAY_MS - offset
+        if day in asked:
+            found[day] = deliveries.freshness(arrived, begins, list(silence.values()))
+        silence[day] = deliveries.longest_silence(arrived, begins)
+    return _told(found)
+
+
+def _arrivals(lake: Lake, day: str):  # type: ignore[no-untyped-def]
+    return lake.read(lake.day(day, "raw", "events"), ["received_at"])["received_at"].drop_null().to_numpy()
+
+
+def _told(found: dict[str, deliveries.Anomaly]) -> dg.AssetCheckResult:
+    strange = [f"{day}: {anomaly.words}" for day, anomaly in found.items() if not anomaly.holds]
+    newest = "; ".join(f"{day}: {anomaly.words}" for day, anomaly in list(found.items())[-1:])
+    return dg.AssetCheckResult(
+        passed=not strange,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(strange[:3]) or newest or "no day was asked about",
+    )

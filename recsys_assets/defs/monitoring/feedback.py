@@ -1,0 +1,134 @@
+"""What the service showed and what came of it: to learn from, and to judge the champion by."""
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from recsys_assets.checks.days import days_of_run
+from recsys_assets.partitions import days
+from recsys_assets.resources import Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+JUDGED_DAYS = 7  # newest days of service by which bundles are compared
+
+
+@dg.asset(
+    deps=["impressions"],
+    partitions_def=days(),
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"polars", "parquet"},
+    owners=["team:recsys"],
+)
+def feedback(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """Served rows that were seen, with their outcomes, propensities and features as logged; training reads those."""
+    import polars as pl
+
+    from recsys.monitoring.feedback import joined
+    from recsys.serving import served_log
+
+    lake, rows, served_rows = workspace.lake, 0, 0
+    for day in sorted(context.partition_keys):
+        before = (date.fromisoformat(day) - timedelta(days=1)).isoformat()  # served before midnight, seen after it
+        paths = [path for d in (before, day) for path in served_log.segments(lake.served_log, d)]
+        served = pl.DataFrame(served_log.read(paths))
+        made = joined(served, pl.read_parquet(lake.day(day, "cleaned", "impressions")))
+        rows += lake.write(made.to_arrow(), lake.day(day, "feedback", "slates"))
+        served_rows += served.height
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows, "served_rows_read": served_rows})
+
+
+@dg.asset_check(asset="feedback", blocking=True)
+def features_as_logged_are_features_as_recomputed(
+    context: dg.AssetCheckExecutionContext, workspace: Workspace
+) -> dg.AssetCheckResult:
+    """Every row that will be learned from is read again from the log at its position and instant: the same bytes."""
+    from recsys.features.parity import audit_served
+    from recsys.features.store import open_store
+
+    lake = workspace.lake
+    asked = days_of_run(context, lake, "feedback", "slates")
+    table = lake.read_days(asked, "feedback", "slates") if asked else None
+    if table is None or not table.num_rows:
+        return dg.AssetCheckResult(passed=True, description="nothing was served and seen on these days")
+    store = open_store(workspace.settings)
+    try:
+        found = audit_served(store.export()[0], store.items_at, table)
+    finally:
+        store.close()
+    return dg.AssetCheckResult(
+        passed=found.mismatches == 0,
+        description=str(found),
+        metadata={"values": found.values, "mismatches": found.mismatches},
+    )
+
+
+@dg.asset(kinds={"polars"}, owners=["team:recsys"])
+def online_metrics(workspace: Workspace) -> dg.MaterializeResult:
+    """Clicks an impression by day and bundle, from served log and events told so far: reports/online.parquet."""
+    import polars as pl
+
+    from recsys.monitoring import feedback as core
+    from recsys.serving import served_log
+
+    lake = workspace.lake
+    folders = sorted(path.name for path in lake.served_log.glob("[0-9]*"))[-JUDGED_DAYS:]
+    paths = [path for day in folders for path in served_log.segments(lake.served_log, day)]
+    seen = core.joined(pl.DataFrame(served_log.read(paths)).drop("features"), core.of_events(_told(workspace)))
+    lake.write(seen.to_arrow(), lake.reports / "online.parquet")
+    found = core.by_bundle(seen)
+    newest = found.tail(1).to_dicts()
+    lines = ["| day | bundle | impressions | clicks an impression | promised |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {r['day']} | {r['bundle']} | {r['impressions']:,} | {r['ctr']:.4f} | {r['p_click'] or float('nan'):.4f} |"
+        for r in found.to_dicts()
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": seen.height,
+            **({"clicks_an_impression": newest[0]["ctr"]} if newest else {}),
+            "by_day": dg.MetadataValue.md("\n".join(lines)),
+        }
+    )
+
+
+@dg.asset_check(asset="online_metrics")
+def the_champion_holds_in_service(workspace: Workspace) -> dg.AssetCheckResult:
+    """The champion has not lost 10 % of the clicks of the bundle before it, beyond what chance does once in 1,000."""
+    import polars as pl
+
+    from recsys.monitoring.feedback import compare
+    from recsys.registry import Registry
+
+    lake, warn = workspace.lake, dg.AssetCheckSeverity.WARN
+    promoted = [row for row in Registry(lake.registry).history() if row["alias"] == "champion"]
+    if not promoted or promoted[-1]["action"] != "promote" or not promoted[-1]["from"]:
+        words = "the champion was not promoted over another bundle"
+        return dg.AssetCheckResult(passed=True, severity=warn, description=words)
+    champion, before = promoted[-1]["bundle_id"], promoted[-1]["from"]
+    found = compare(pl.DataFrame(lake.read(lake.reports / "online.parquet")), champion, before)
+    return dg.AssetCheckResult(
+        passed=found.holds,
+        severity=warn,
+        description=f"{champion}: {found}",
+        metadata={"bundle": champion, "before": before, "users": found.users},
+    )
+
+
+def _told(workspace: Workspace) -> "pl.DataFrame":
+    """The events that the service took; none before a store is there."""
+    import polars as pl
+
+    from recsys.events import EVENT_SCHEMA
+    from recsys.features.store import StoreMissing, open_store
+
+    try:
+        store = open_store(workspace.settings)
+    except StoreMissing:
+        return pl.DataFrame(EVENT_SCHEMA.empty_table())
+    try:
+        return pl.DataFrame(store.tail(0))
+    finally:
+        store.close()

@@ -1,0 +1,66 @@
+"""One day as `drift_report` looks at it: columns, level of predictions, completeness; and a champion that settles."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.features.catalog import DEFAULTS, FEATURES
+from recsys.monitoring.day import look, predicted
+from recsys.monitoring.reference import Reference, reference
+from recsys.ranking.ranker import Predictions
+
+
+class Rule:
+    """P(click) follows one feature; enough of a ranker to be asked."""
+
+    name, fingerprint, feature_names = "rule", "f", FEATURES
+
+    def predict(self, features: np.ndarray) -> Predictions:
+        p = np.clip(features[:, FEATURES.index("item_ctr_24h")].astype(np.float64), 0.01, 0.99)
+        return Predictions(p, p / 2, 10 * p, p)
+
+
+def day(seed: int, date: str, ctr: float = 0.3) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    n = 1500
+    columns = {name: np.full(n, DEFAULTS[name] + 1.0, np.float32) for name in FEATURES}
+    columns["item_ctr_24h"] = rng.normal(ctr, 0.05, n).astype(np.float32)
+    columns["user_ctr_7d"] = rng.normal(0.3, 0.05, n).astype(np.float32)
+    return pl.DataFrame({"user_key": rng.integers(1, 1 << 40, n), "date": [date] * n, **columns})
+
+
+def learned(ctr: float = 0.3) -> Reference:
+    rows = pl.concat([day(seed, f"2026-01-{seed:02}", ctr) for seed in range(1, 8)])
+    return Reference(predicted(reference(rows, FEATURES).rows, Rule()))  # type: ignore[arg-type]
+
+
+def test_a_day_like_the_others_holds_in_every_way() -> None:
+    found = look(learned(), day(20, "2026-01-20"), Rule())  # type: ignore[arg-type]
+    assert found.drift.holds and found.ctr.holds and found.complete.holds
+    assert "known in 95% of rows or more" in found.complete.words and "| --- |" in found.table
+
+
+def test_a_shift_moves_its_column_the_predictions_and_their_level() -> None:
+    found = look(learned(), day(21, "2026-01-20", ctr=0.36), Rule())  # type: ignore[arg-type]
+    assert {"item_ctr_24h", "p_click"} <= set(found.drift.drifted) and "user_ctr_7d" not in found.drift.drifted
+    assert not found.ctr.holds and "+20" in found.ctr.words
+
+
+@pytest.mark.parametrize(("share", "holds"), [(0.03, True), (0.08, False)])
+def test_features_that_go_missing_are_counted_and_named(share: float, holds: bool) -> None:
+    rows = day(22, "2026-01-20")
+    lost = np.random.default_rng(1).random(rows.height) < share
+    value = pl.when(pl.Series(lost)).then(DEFAULTS["user_ctr_7d"]).otherwise(pl.col("user_ctr_7d"))
+    found = look(learned(), rows.with_columns(user_ctr_7d=value.cast(pl.Float32)), Rule())  # type: ignore[arg-type]
+    assert found.complete.holds == holds and ("user_ctr_7d" in found.complete.words) != holds
+
+
+def test_predictions_are_held_against_the_days_in_which_the_champion_settled() -> None:
+    """Its own slates promise a fifth more than the log it learned from, and that is no drift; a turn from there is."""
+    settled = pl.concat([day(30, "2026-01-10", 0.36), day(31, "2026-01-11", 0.36)])
+    same = look(learned(), day(32, "2026-01-12", 0.36), Rule(), settled)  # type: ignore[arg-type]
+    assert same.ctr.holds and not set(same.drift.drifted) & {"p_click", "score"}
+    turned = look(learned(), day(33, "2026-01-12", 0.22), Rule(), settled)  # type: ignore[arg-type]
+    assert not turned.ctr.holds and {"p_click", "item_ctr_24h"} <= set(turned.drift.drifted)

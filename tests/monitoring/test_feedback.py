@@ -1,0 +1,123 @@
+"""Served rows meet their outcomes; a losing bundle is told from chance, and from a world that moved."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.events import DAY_MS, HOUR_MS
+from recsys.features.catalog import FEATURES, FINGERPRINT
+from recsys.monitoring.feedback import as_features, by_bundle, compare, joined, of_events
+
+NOW = 20_000 * DAY_MS
+
+
+def served(request: str, items: list[str], rung: str = "full", fingerprint: str = FINGERPRINT) -> pl.DataFrame:
+    n = len(items)
+    rows = np.arange(n * len(FEATURES), dtype=np.float32).reshape(n, -1)
+    return pl.DataFrame(
+        {
+            "request_id": [request] * n,
+            "item_id": items,
+            "user_id": ["u"] * n,
+            "served_at": [NOW] * n,
+            "slot": np.arange(n, dtype=np.int32),
+            "bundle": ["b"] * n,
+            "rung": [rung] * n,
+            "p_click": [0.5] * n,
+            "fingerprint": [fingerprint] * n,
+            "features": pl.Series(rows.tolist(), dtype=pl.List(pl.Float32)),
+        }
+    )
+
+
+def impression(request: str, item: str, slot: int, click: int) -> dict[str, object]:
+    return {
+        "request_id": request, "item_id": item, "slot": slot, "impression_id": f"{request}:{item}", "click": click,
+        "long_view": 0, "watch_ms": 0, "occurred_at": NOW + 5,
+    }  # fmt: skip
+
+
+def test_only_what_was_served_and_seen_is_feedback_and_a_repeated_row_counts_once() -> None:
+    log = pl.concat([served("r1", ["a", "b", "c"]), served("r1", ["a"]), served("r2", ["a"], rung="features")])
+    seen = pl.DataFrame([impression("r1", "a", 0, 1), impression("r1", "c", 4, 0), impression("r9", "a", 0, 1)])
+    found = joined(log, seen)
+    assert found.select("item_id", "click", "slot", "slot_seen").rows() == [("a", 1, 0, 0), ("c", 0, 2, 4)]
+    assert found["propensity"].to_list() == [1.0, 1.0]
+    assert joined(log.with_columns(propensity=pl.lit(0.25)), seen)["propensity"].to_list() == [0.25, 0.25]
+
+
+def test_features_are_those_that_were_logged_but_for_the_slot_that_was_seen() -> None:
+    log = pl.concat([served("r1", ["a", "b"]), served("r2", ["a"], fingerprint="of other features")])
+    seen = pl.DataFrame([impression("r1", "b", 7, 1), impression("r2", "a", 0, 1)])
+    found = as_features(joined(log, seen))
+    assert found["impression_id"].to_list() == ["r1:b"]
+    row = np.array(found.select(FEATURES).row(0), np.float32)
+    expected = np.arange(len(FEATURES), 2 * len(FEATURES), dtype=np.float32)
+    expected[FEATURES.index("slot")] = 7
+    assert row.tobytes() == expected.tobytes()
+
+
+def test_without_any_row_there_is_an_empty_table_of_the_same_columns() -> None:
+    none = as_features(joined(served("r1", ["a"]), pl.DataFrame([impression("r2", "a", 0, 1)])))
+    assert none.height == 0 and none.columns == ["impression_id", *FEATURES]
+
+
+def test_outcomes_of_raw_events_are_those_of_their_request_and_item() -> None:
+    rows = [("e1", "impression", "r", "a", 0), ("e2", "click", "r", "a", 0), ("e3", "impression", "r", "b", 1)]
+    rows += [("e4", "click", None, "b", 0), ("e1", "impression", "r", "a", 0)]
+    names = ["event_id", "kind", "request_id", "item_id", "slot"]
+    events = pl.DataFrame(rows, schema=names, orient="row").with_columns(occurred_at=NOW, watch_ms=None)
+    found = of_events(events).sort("item_id")
+    assert found.select("item_id", "click", "long_view").rows() == [("a", 1, 0), ("b", 0, 0)]
+
+
+def days(bundle: str, first: int, n: int, rate: float, seed: int, users: int = 200) -> pl.DataFrame:
+    """n days of 200 users with 10 impressions each, whose rates differ."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for day in range(first, first + n):
+        own = rng.beta(8 * rate, 8 * (1 - rate), users)
+        frames.append(
+            pl.DataFrame(
+                {
+                    "user_id": np.repeat([f"u{i}" for i in range(users)], 10),
+                    "served_at": NOW + day * DAY_MS + rng.integers(0, 20 * HOUR_MS, 10 * users),
+                    "bundle": bundle,
+                    "click": (rng.random(10 * users) < np.repeat(own, 10)).astype(np.int8),
+                    "long_view": np.int8(0),
+                    "p_click": rate,
+                }
+            )
+        )
+    return pl.concat(frames)
+
+
+def test_a_large_and_certain_loss_is_told() -> None:
+    found = compare(pl.concat([days("old", 0, 2, 0.40, 1), days("new", 2, 1, 0.30, 2)]), "new", "old")
+    assert not found.holds and "against" in str(found) and found.users == 200
+
+
+@pytest.mark.parametrize(("rate", "users"), [(0.40, 200), (0.37, 200), (0.30, 40)])
+def test_as_good_a_little_worse_or_too_few_to_say_holds(rate: float, users: int) -> None:
+    assert compare(pl.concat([days("old", 0, 2, 0.40, 1), days("new", 2, 1, rate, 3, users)]), "new", "old").holds
+
+
+def test_equal_bundles_are_not_rolled_back_by_chance() -> None:
+    lost = sum(
+        not compare(pl.concat([days("old", 0, 2, 0.4, s), days("new", 2, 1, 0.4, 900 + s)]), "new", "old").holds
+        for s in range(100)
+    )
+    assert lost == 0  # stated: once in 1,000, and only for a tenth of the clicks
+
+
+def test_a_bundle_answers_for_its_first_days_and_not_for_a_world_that_moves_later() -> None:
+    good_then_moved = [days("new", 2, 2, 0.40, 2), days("new", 4, 3, 0.20, 3)]
+    assert compare(pl.concat([days("old", 0, 2, 0.40, 1), *good_then_moved]), "new", "old").holds
+
+
+def test_figures_by_day_and_bundle() -> None:
+    found = by_bundle(pl.concat([days("a", 0, 1, 0.4, 1), days("b", 1, 1, 0.2, 2)]))
+    assert found["bundle"].to_list() == ["a", "b"] and found["impressions"].to_list() == [2000, 2000]
+    assert found["ctr"][0] == pytest.approx(0.4, abs=0.05) and found["users"].to_list() == [200, 200]
