@@ -66,9 +66,8 @@ class Drift:
     def __str__(self) -> str:
         against = f"{self.reference_days[0]} to {self.reference_days[-1]}"
         if self.holds:
-            return (
-                f"none of {len(self.columns)} columns has moved from {against} (false alarms {self.false_alarms:.0%})"
-            )
+            aim = f"aim: {self.false_alarms:.0%} false alarms"
+            return f"none of {len(self.columns)} columns has moved from {against} ({aim})"
         first = self.columns[0]
         names = ", ".join(self.drifted[:4]) + (", ..." if len(self.drifted) > 4 else "")
         return (

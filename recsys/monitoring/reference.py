@@ -13,7 +13,7 @@ import polars as pl
 from recsys.features.definition import LIFETIME, Feature
 from recsys.lake import replacing
 
-DAYS: Final = 7  # newest days of a reference: every weekday once
+DAYS: Final = 14  # newest days of a reference: two weeks hold every weekday twice; of 7, 3 of 7 quiet days alarmed
 ROWS: Final = 60_000  # of a reference; 93 float32 columns of them are 22 MB
 KEYS: Final = ("user_key", "date")
 FILE: Final = "reference.parquet"
