@@ -20,7 +20,10 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export BENTOML_DO_NOT_TRACK := true
 
-.PHONY: help setup run serve rollback forget backfill try dev test lint bench bench-serving load faults fuzz docs parity lock clean
+.PHONY: help setup run serve rollback forget backfill try dev test lint bench bench-models bench-serving load faults fuzz docs parity lock clean
+
+# As in pyproject's extra `peers`: exact, because no lock holds them.
+PEERS := implicit==0.7.3 lightgbm==4.7.0
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,6 +85,10 @@ fuzz: $(READY) ## 24,000 bad requests over HTTP and gRPC
 
 docs: $(READY) ## write docs/features.md from the catalogue; a test fails while it is stale
 	@$(BIN)/python -m recsys.features.page > docs/.features.md && mv docs/.features.md docs/features.md
+
+bench-models: $(READY) ## our models beside LightGBM, implicit, EASE and SASRec on the rows of the last `make run`
+	@$(BIN)/python -m pip install --quiet --only-binary :all: $(PEERS) 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(BIN)/python -m benchmarks.models
 
 parity: $(READY) ## the long proof: every runner and store against each other, crashes included; mismatches / values
 	@$(BIN)/python -m benchmarks.parity

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,14 +75,16 @@ def rows_of(settings: Settings, users: list[str]) -> tuple[XGBoostRanker, list[n
     """What the ranker is asked to score for these users, by the same core in this process."""
     opened = open_recommender(settings, follow=False, logged=False)
     bundle = opened._bundles.current
-    assert isinstance(bundle.ranker, XGBoostRanker)
     recording = Recording(bundle.ranker)
     core = Recommender(opened._store, Fixed(dataclasses.replace(bundle, ranker=recording)), None)
     for user in users:
         core.recommend(RecommendRequest(user_id=user))
     core.close()
     opened.close()
-    return bundle.ranker, recording.rows
+    # a blend orders candidates by its first member, the trees; its network sees only the rows that are shown
+    members: Sequence[Ranker] = getattr(bundle.ranker, "members", (bundle.ranker,))
+    trees = next(member for member in members if isinstance(member, XGBoostRanker))
+    return trees, recording.rows
 
 
 def bare(ranker: XGBoostRanker, heads: list[str], rows: list[np.ndarray], first: int, count: int) -> float:

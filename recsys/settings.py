@@ -28,6 +28,9 @@ class Settings(BaseModel):
     seed: int = 7
     test_days: int = Field(default=3, ge=1)
     validation_days: int = Field(default=2, ge=1)
+    tuning_trials: int = Field(default=0, ge=0, description="trials of the ranker's study; 0: the defaults stand")
+    tuning_jobs: int = Field(default=1, ge=1, description="trials at once")
+    tuning_seconds: float | None = Field(default=None, gt=0, description="the study ends after so long at the latest")
     http_port: int = Field(default=3000, ge=1, le=65535)
     grpc_port: int = Field(default=3001, ge=1, le=65535)
     host: str = "127.0.0.1"

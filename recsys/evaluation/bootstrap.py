@@ -40,11 +40,26 @@ class Resamples:
         with np.errstate(invalid="ignore", divide="ignore"):
             return (weights @ by_user.auc) / weights.sum(axis=1)
 
+    def ndcg(self, labels: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
+        """ndcg@k by user of every replicate, float64 [b]; a user without positives counts 0."""
+        by_user = metrics.ndcg_by_group(self.user, labels, scores, k)
+        return self.mean(np.nan_to_num(by_user.value))
+
+    def mean(self, by_user: np.ndarray) -> np.ndarray:
+        """Mean of one value a user, [users], of every replicate: float64 [b]."""
+        return np.asarray((self.counts @ by_user) / self.counts.sum(axis=1))
+
+    def by_user(self, rows: np.ndarray) -> np.ndarray:
+        """Sum of one value a row over each user, float64 [users]."""
+        return np.bincount(self.user, rows, self.counts.shape[1])
+
+    def per_row(self, by_user: np.ndarray) -> np.ndarray:
+        """Mean over rows of every replicate, of sums by user: float64 [b]."""
+        return np.asarray((self.counts @ by_user) / (self.counts @ self.by_user(np.ones(len(self.user)))))
+
     def log_loss(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Log loss of every replicate, float64 [b]."""
-        rows = np.bincount(self.user, minlength=self.counts.shape[1]).astype(np.float64)
-        loss = np.bincount(self.user, metrics.row_log_loss(labels, probabilities), self.counts.shape[1])
-        return (self.counts @ loss) / (self.counts @ rows)
+        return self.per_row(self.by_user(metrics.row_log_loss(labels, probabilities)))
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

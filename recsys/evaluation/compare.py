@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from recsys.evaluation import gates, plots, report, slices
+from recsys.evaluation import cohorts, gates, plots, report, slices
+from recsys.evaluation.beyond_accuracy import Catalogue
 from recsys.evaluation.heuristics import CONTROLS, RETRIEVERS, SIGNALS, Heuristic, Queries
+from recsys.evaluation.position import position_curve
 from recsys.evaluation.report import IdType, Rows
 from recsys.features.log import EventLog, Items
 from recsys.ranking.ranker import Predictions, Ranker
@@ -33,6 +35,9 @@ class Subject:
     source: str
     id_type: IdType
     truth: np.ndarray | None = None  # true P(long view) of the test rows in slot 0, where the source knows it
+    others: Mapping[str, Ranker] = field(default_factory=dict)  # models that were not chosen, by name
+    catalogue: Catalogue | None = None
+    categories: Mapping[int, str] = field(default_factory=dict)  # names by category_key
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ def compare(subject: Subject) -> Comparison:
     predicted: dict[str, Predictions] = {subject.challenger.name: _predict(subject.challenger, test)}
     if subject.previous is not None:
         predicted[PREVIOUS] = _predict(subject.previous, test)
+    predicted |= {name: _predict(other, test) for name, other in subject.others.items()}
     predicted |= {name: Heuristic.fit(name, validation).score(test) for name in SIGNALS}
     days = {part: tuple(subject.parts[part]["date"].unique().sort().to_list()) for part in PARTS}
     split = Split(days["train"], days["validation"], days["test"])
@@ -66,13 +72,19 @@ def compare(subject: Subject) -> Comparison:
         "ranking": {name: report.ranking(rows, found) for name, found in predicted.items()},
         "controls": {name: report.ranking(rows, Heuristic.fit(name, validation).score(test)) for name in CONTROLS},
         "intervals": report.paired_intervals(rows, predicted, subject.challenger.name),
-        "retrieval": report.evaluate_retrieval(subject.candidates, report.retrieval_task(test)),
+        "retrieval": report.evaluate_retrieval(subject.candidates, report.retrieval_task(test), subject.catalogue),
     }
     previous = evaluation["previous"]
     evaluation["slices"] = slices.judged(test, predicted, subject.challenger.name, previous)
     scores = {name: found.score for name, found in predicted.items()}
     models = [subject.challenger.name, *([previous] if previous else [])]
     evaluation["exposure"] = slices.exposure(test, rows.slate, scores, models)
+    masks = {**cohorts.windows(test), **cohorts.cohorts(test, subject.categories)}
+    models += list(subject.others)
+    evaluation["cohorts"] = {name: cohorts.by_cohort(masks, rows.user, rows.labels, predicted[name]) for name in models}
+    evaluation["position_curve"] = position_curve(subject.challenger, test)
+    if hasattr(subject.challenger, "importances"):
+        evaluation["importances"] = dict(subject.challenger.importances())
     if subject.truth is not None:
         evaluation["regret"] = report.regret(rows, subject.truth, _served_scores(subject, predicted))
     verdict = gates.decide(evaluation)
@@ -87,6 +99,11 @@ def write(folder: Path, comparison: Comparison, test: pl.DataFrame) -> None:
     """evaluation.json, predictions.parquet and the plots."""
     report.write(folder, comparison.evaluation, comparison.predictions)
     plots.ranking_bars(comparison.evaluation["ranking"], folder / "ranking.svg")
+    if comparison.evaluation.get("importances"):
+        plots.importances(comparison.evaluation["importances"], folder / "importances.svg")
+    if comparison.evaluation["position_curve"]:
+        plots.position_curve(comparison.evaluation["position_curve"], folder / "position_curve.svg")
+    plots.cohort_bars(comparison.evaluation["cohorts"], folder / "cohorts.svg")
     best = comparison.evaluation["challenger"]
     mine = comparison.predictions.filter(pl.col("model") == best)
     probabilities = {"click": mine["p_click"].to_numpy(), "long_view": mine["p_long_view"].to_numpy()}
@@ -112,6 +129,7 @@ def _served_scores(subject: Subject, predicted: Mapping[str, Predictions]) -> di
     if "slot" in test.columns:
         test = test.with_columns(slot=pl.lit(0.0, pl.Float32))
     scores[subject.challenger.name] = _predict(subject.challenger, test).score
+    scores |= {name: _predict(other, test).score for name, other in subject.others.items()}
     if subject.previous is not None:
         scores[PREVIOUS] = _predict(subject.previous, test).score
     return scores
@@ -120,7 +138,7 @@ def _served_scores(subject: Subject, predicted: Mapping[str, Predictions]) -> di
 def _renamed(evaluation: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """The report with models called by their new names, as keys and as values."""
     renamed = dict(evaluation)
-    for table in ("ranking", "intervals", "regret", "exposure"):
+    for table in ("ranking", "intervals", "regret", "exposure", "cohorts"):
         if table in renamed:
             renamed[table] = {names.get(name, name): value for name, value in renamed[table].items()}
     for role in ("challenger", "previous"):

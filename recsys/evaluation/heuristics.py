@@ -7,7 +7,7 @@ probability by the same isotonic calibration on validation as a model's, so log 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -19,6 +19,7 @@ from recsys.features.log import EventLog, Items
 from recsys.ranking import calibration
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.ranker import Predictions
+from recsys.retrieval.sources import co_visitation
 
 Label = Literal["click", "long_view"]
 Signal = Callable[[pl.DataFrame, Label], np.ndarray]
@@ -134,17 +135,52 @@ def retrieve_trending_now(log: EventLog, items: Items, queries: Queries, k: int)
     return _most_engaged(log, items, queries, k, window_ms=HOUR_MS)
 
 
+def retrieve_trending_decayed(log: EventLog, items: Items, queries: Queries, k: int) -> np.ndarray:
+    """The items with the most clicks and long views received before each query, each counting half a day later."""
+    return _most_engaged(log, items, queries, k, window_ms=None, half_life_ms=DAY_MS)
+
+
+def retrieve_resumed(log: EventLog, items: Items, queries: Queries, k: int) -> np.ndarray:
+    """What the user opened and has not viewed long, the last first; then the popular ones."""
+    opened, done = _OfUsers.of(log, items, ("click",)), _OfUsers.of(log, items, ("long_view", "exposure_long_view"))
+    first = []
+    for user, at in zip(queries.user_key.tolist(), queries.as_of.tolist(), strict=True):
+        begun = opened.before(user, at)
+        first.append(_newest(begun[~np.isin(begun, done.before(user, at))]))
+    return _in_front(first, items, retrieve_popular(log, items, queries, k))
+
+
+def retrieve_like_last(log: EventLog, items: Items, queries: Queries, k: int) -> np.ndarray:
+    """What others engaged with who engaged with the user's last item, as known before the first query; then the
+    popular ones. What the user was shown before does not come back.
+    """
+    engaged, seen = _OfUsers.of(log, items, ENGAGED), _OfUsers.of(log, items, SHOWN)
+    known = engaged.received < queries.as_of.min(initial=np.iinfo(np.int64).max)
+    near, _ = co_visitation(engaged.user[known], engaged.item[known], len(items.item_key))
+    first = []
+    for user, at in zip(queries.user_key.tolist(), queries.as_of.tolist(), strict=True):
+        past = engaged.before(user, at)
+        like = near[past[-1]] if len(past) else np.empty(0, np.int64)
+        first.append(like[(like >= 0) & ~np.isin(like, seen.before(user, at))])
+    return _in_front(first, items, retrieve_popular(log, items, queries, k))
+
+
 RETRIEVERS: Final[Mapping[str, Retrieve]] = {
     "random": retrieve_random,
     "popular": retrieve_popular,
     "trending_1h": retrieve_trending_now,
     "trending_24h": retrieve_trending,
+    "trending_decayed": retrieve_trending_decayed,
+    "resume_last": retrieve_resumed,
+    "like_last_item": retrieve_like_last,
 }
 ENGAGED: Final = ("click", "long_view", "exposure_long_view")
 SHOWN: Final = ("impression", "exposure")  # does not come back, as in every candidate source
 
 
-def _most_engaged(log: EventLog, items: Items, queries: Queries, k: int, window_ms: int | None) -> np.ndarray:
+def _most_engaged(
+    log: EventLog, items: Items, queries: Queries, k: int, window_ms: int | None, half_life_ms: int | None = None
+) -> np.ndarray:
     """Counts are kept while the log is walked from query to query: each sees what was received strictly before it."""
     n_items, n_queries = len(items.item_key), len(queries.as_of)
     found = np.zeros((n_queries, k), dtype=np.int64)
@@ -155,14 +191,17 @@ def _most_engaged(log: EventLog, items: Items, queries: Queries, k: int, window_
     by_time = np.argsort(received, kind="stable")
     received = received[by_time]
     item = np.searchsorted(items.item_key, log.item_key[counted][by_time])
+    # Decay turned round: an event counts twice as much as one a half-life earlier, and the order is the same.
+    age = (received - received[-1]) / half_life_ms if half_life_ms and len(received) else np.zeros(len(received))
+    worth = np.exp2(np.maximum(age, -1_000.0))
     ever, recent = np.zeros(n_items), np.zeros(n_items)
     entered = left = 0
     width = min(k, n_items)
-    seen = _Seen.of(log, items)
+    seen = _OfUsers.of(log, items, SHOWN)
     for query in np.argsort(queries.as_of, kind="stable"):
         until = int(np.searchsorted(received, queries.as_of[query], side="left"))
         if until > entered:
-            np.add.at(ever, item[entered:until], 1.0)
+            np.add.at(ever, item[entered:until], worth[entered:until])
             np.add.at(recent, item[entered:until], 1.0)
             entered = until
         score = ever
@@ -180,23 +219,39 @@ def _most_engaged(log: EventLog, items: Items, queries: Queries, k: int, window_
     return found
 
 
-class _Seen(NamedTuple):
-    """What every user was shown, user by user in the order of receipt; `item` is a row of the catalogue."""
+class _OfUsers(NamedTuple):
+    """Events of some kinds, user by user in the order of receipt; `item` is a row of the catalogue."""
 
     user: np.ndarray
     received: np.ndarray
     item: np.ndarray
 
     @staticmethod
-    def of(log: EventLog, items: Items) -> _Seen:
-        shown = np.flatnonzero(np.isin(log.kind, [KINDS[kind] for kind in SHOWN]) & items.known(log.item_key))
-        shown = shown[np.lexsort((log.received_at[shown], log.user_key[shown]))]
-        rows = np.searchsorted(items.item_key, log.item_key[shown])
-        return _Seen(log.user_key[shown], log.received_at[shown], rows)
+    def of(log: EventLog, items: Items, kinds: Sequence[str]) -> _OfUsers:
+        chosen = np.flatnonzero(np.isin(log.kind, [KINDS[kind] for kind in kinds]) & items.known(log.item_key))
+        chosen = chosen[np.lexsort((log.received_at[chosen], log.user_key[chosen]))]
+        rows = np.searchsorted(items.item_key, log.item_key[chosen])
+        return _OfUsers(log.user_key[chosen], log.received_at[chosen], rows)
 
     def before(self, user_key: int, instant: int) -> np.ndarray:
-        """Catalogue rows shown to the user and received strictly before the instant."""
+        """Catalogue rows of the user's events received strictly before the instant, oldest first."""
         first = int(np.searchsorted(self.user, user_key, side="left"))
         last = int(np.searchsorted(self.user, user_key, side="right"))
         until = first + int(np.searchsorted(self.received[first:last], instant, side="left"))
         return self.item[first:until]
+
+
+def _newest(rows: np.ndarray) -> np.ndarray:
+    """Distinct rows, the last first."""
+    _, first = np.unique(rows[::-1], return_index=True)
+    return rows[::-1][np.sort(first)]
+
+
+def _in_front(first: Sequence[np.ndarray], items: Items, lists: np.ndarray) -> np.ndarray:
+    """Lists int64[q, k] of item keys with some catalogue rows of each query put in front of them."""
+    found = np.zeros_like(lists)
+    for query, rows in enumerate(first):
+        front = items.item_key[rows]
+        whole = np.concatenate([front, lists[query][~np.isin(lists[query], front)]])[: lists.shape[1]]
+        found[query, : len(whole)] = whole
+    return found

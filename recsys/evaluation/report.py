@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from recsys.evaluation import metrics
+from recsys.evaluation.beyond_accuracy import LIST_K, Catalogue, beyond_accuracy
 from recsys.evaluation.bootstrap import Resamples, interval
 from recsys.lake import replacing
 from recsys.ranking.ranker import Predictions
@@ -24,7 +25,9 @@ RECALL_K: Final = (50, 100, 200)
 RETRIEVAL_NDCG_K: Final = 50
 CANDIDATES: Final = max(RECALL_K)
 REGRET_K: Final = 5
-PAIRED: Final = ("auc_click", "auc_long_view", "gauc_long_view", "log_loss_click", "log_loss_long_view")
+PAIRED: Final = (
+    "auc_click", "auc_long_view", "gauc_long_view", "ndcg@5_long_view", "log_loss_click", "log_loss_long_view",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ def ranking(rows: Rows, predictions: Predictions) -> dict[str, Any]:
         p, score = probabilities[label], predictions.score
         found[label] = {
             "auc": metrics.auc(truth, p),
+            # a watched positive counts as many seconds as it was watched, a negative the mean of those
+            "auc_weighted_by_watch": metrics.auc(truth, p, _watch_weights(truth, rows.watch_seconds)),
             "gauc": metrics.gauc(rows.user, truth, score),
             "log_loss": metrics.log_loss(truth, p),
             **{f"ndcg@{k}": metrics.ndcg_at_k(rows.user, truth, score, k) for k in RANKING_K},
@@ -72,11 +77,17 @@ def ranking(rows: Rows, predictions: Predictions) -> dict[str, Any]:
             "mean_label": float(truth.mean()),
         }
     found["watch_seconds"] = {
+        "xauc": metrics.xauc(rows.watch_seconds, predictions.watch_seconds),
         "mean_absolute_error": metrics.mean_absolute_error(rows.watch_seconds, predictions.watch_seconds),
         "mean_prediction": float(predictions.watch_seconds.mean()),
         "mean_observed": float(rows.watch_seconds.mean()),
     }
     return found
+
+
+def _watch_weights(truth: np.ndarray, watch_seconds: np.ndarray) -> np.ndarray:
+    watched = watch_seconds[truth > 0]
+    return np.where(truth > 0, watch_seconds, watched.mean() if len(watched) else 1.0)
 
 
 def paired_intervals(rows: Rows, predictions: Mapping[str, Predictions], champion: str) -> dict[str, Any]:
@@ -97,6 +108,7 @@ def _replicates(drawn: Resamples, rows: Rows, predicted: Predictions) -> dict[st
         "auc_click": drawn.auc(click, predicted.p_click),
         "auc_long_view": drawn.auc(long_view, predicted.p_long_view),
         "gauc_long_view": drawn.gauc(long_view, predicted.score),
+        f"ndcg@{RANKING_K[0]}_long_view": drawn.ndcg(long_view, predicted.score, RANKING_K[0]),
         "log_loss_click": drawn.log_loss(click, predicted.p_click),
         "log_loss_long_view": drawn.log_loss(long_view, predicted.p_long_view),
     }
@@ -137,16 +149,28 @@ def retrieval_task(test: pl.DataFrame) -> RetrievalTask:
     )
 
 
-def evaluate_retrieval(candidates: Mapping[str, np.ndarray], task: RetrievalTask) -> dict[str, dict[str, float]]:
-    """recall@k and ndcg@50 of every source; candidates int64[q, CANDIDATES] item keys over the full catalogue."""
+def evaluate_retrieval(
+    candidates: Mapping[str, np.ndarray], task: RetrievalTask, catalogue: Catalogue | None = None
+) -> dict[str, dict[str, Any]]:
+    """recall@k and ndcg@50 of every source with the interval of each recall; what lies beyond accuracy, too.
+
+    Args:
+        candidates: int64[q, CANDIDATES] item keys over the full catalogue, by source.
+        catalogue: gives coverage, diversity, novelty and popularity bias of the first ten of each list.
+    """
     targets = np.bincount(task.target_query, minlength=len(task.user_id))
-    found = {}
+    judged = np.flatnonzero(targets > 0)
+    drawn = Resamples.draw(judged)
+    found: dict[str, dict[str, Any]] = {}
     for name, lists in candidates.items():
         hit = metrics.hits(lists, task.target_query, task.target_item)
+        recalls = {k: hit[judged, :k].sum(axis=1) / targets[judged] for k in RECALL_K}
         found[name] = {
             **{f"recall@{k}": metrics.recall_at_k(hit, targets, k) for k in RECALL_K},
             f"ndcg@{RETRIEVAL_NDCG_K}": metrics.retrieval_ndcg_at_k(hit, targets, RETRIEVAL_NDCG_K),
+            "intervals": {f"recall@{k}": list(interval(drawn.mean(recalls[k]))) for k in RECALL_K},
             "catalogue_items_shown": float(len(np.unique(lists[lists != 0]))),
+            **({f"{m}@{LIST_K}": v for m, v in beyond_accuracy(lists, catalogue).items()} if catalogue else {}),
         }
     return found
 
@@ -244,14 +268,15 @@ def write(folder: Path, evaluation: Mapping[str, Any], table: pl.DataFrame) -> N
     with replacing(folder / "predictions.parquet") as temporary:
         table.write_parquet(temporary)
     with replacing(folder / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(_plain(evaluation), indent=1, allow_nan=False))
+        temporary.write_text(json.dumps(plain(evaluation), indent=1, allow_nan=False))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The same as strict JSON can say it: numbers of Python, null for what is not finite."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value

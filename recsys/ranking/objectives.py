@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,12 +27,12 @@ class Head:
 # Shallow, heavily regularised trees: the signal is a few strong rates, and 36 k validation rows tell 0.002 AUC apart.
 SHARED: Final[Mapping[str, Any]] = {
     "tree_method": "hist",
-    "max_depth": 5,
+    "max_depth": 4,
     "eta": 0.06,
     "min_child_weight": 20,
     "subsample": 0.8,
     "colsample_bytree": 0.3,
-    "reg_lambda": 5.0,
+    "reg_lambda": 20.0,
     "max_bin": 64,
 }
 ROUNDS: Final = 500
@@ -50,3 +51,18 @@ HEADS: Final[Mapping[str, Head]] = {
     ),
     "order": Head("rank:ndcg", "ndcg", lambda e: e.relevance, is_grouped=True, params={"min_child_weight": 10}),
 }
+
+
+# Where more of a feature can only speak for the head, whatever else holds: a head's own rates. Counts, ages and the
+# rates of other outcomes may turn either way, and the order head learns what is left over, so they are free.
+RISING: Final[Mapping[str, str]] = {
+    "click": r"(item|user|user_item|creator|category|user_category|user_creator)_ctr_(24h|7d|28d|all)",
+    "long_view": r"(item|user|user_item|creator|category|user_category|user_creator)_long_view_rate_(24h|7d|28d|all)",
+}
+
+
+def monotone(feature_names: Sequence[str], head: str) -> str:
+    """XGBoost's `monotone_constraints` of a head: 1 where the prediction may only rise with the feature, else 0."""
+    pattern = RISING.get(head)
+    signs = ["1" if pattern and re.fullmatch(pattern, name) else "0" for name in feature_names]
+    return f"({','.join(signs)})"

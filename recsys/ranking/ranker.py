@@ -74,6 +74,14 @@ def load_ranker(folder: Path) -> Ranker:
         from recsys.ranking.xgboost_ranker import XGBoostRanker
 
         return XGBoostRanker.load(folder)
+    if header.get("kind") == "mmoe":
+        from recsys.ranking.mmoe import MMoERanker
+
+        return MMoERanker.load(folder)
+    if header.get("kind") == "blend":
+        from recsys.ranking.blend import BlendRanker
+
+        return BlendRanker.load(folder)
     raise RankerError(f"{folder / FILE} holds a ranker of kind {header.get('kind')!r}: materialize ranker again")
 
 

@@ -7,8 +7,8 @@ head starts from the long-view head and learns what the order inside users and s
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -20,16 +20,13 @@ from recsys.lake import replacing
 from recsys.ranking import calibration, tree_shap, xgboost_calls
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
-from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head
+from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, monotone
 from recsys.ranking.ranker import FILE, PREDICTIONS, Predictions, RankerError, read_header
+from recsys.ranking.training import TrainingError, require_both_outcomes
 from recsys.training_sets.examples import Examples
 
 EXPLAINED: Final = "long_view"  # the head whose contributions become reasons: a long view is the aim
 STARTS_FROM: Final = "long_view"  # the order head learns what this head's order still lacks
-
-
-class TrainingError(ValueError):
-    """The rows cannot train a ranker; the message says what they lack."""
 
 
 @dataclass(frozen=True)
@@ -155,55 +152,146 @@ def train(
     threads: int,
     seed: int,
     rounds: int = ROUNDS,
+    params: Mapping[str, Any] = SHARED,
 ) -> XGBoostRanker:
     """Fit every head on the training rows, stop and calibrate it on the validation rows.
+
+    Args:
+        params: of every head, below what a head says itself.
 
     Raises:
         TrainingError: when a label has one class only, or no user has rows to order.
     """
-    for part, rows in (("train", train_rows), ("validation", validation_rows)):
-        for label in ("click", "long_view"):
-            positives = int(getattr(rows, label).sum())
-            if not 0 < positives < len(rows):
-                raise TrainingError(
-                    f"{part} has {len(rows)} impressions, {positives} with {label}: give days that have both"
-                )
-    boosters: dict[str, xgb.Booster] = {}
-    facts: dict[str, Any] = {"train_rows": len(train_rows), "validation_rows": len(validation_rows)}
-    quantiles = xgb.QuantileDMatrix(train_rows.features, nthread=threads, max_bin=SHARED["max_bin"])
-    held_out = xgb.QuantileDMatrix(validation_rows.features, nthread=threads, ref=quantiles, max_bin=SHARED["max_bin"])
-    for name, head in HEADS.items():
-        learned, judged = quantiles, held_out
-        if head.is_grouped:
-            start = boosters[STARTS_FROM]
-            learned = _grouped(train_rows, head, threads, start, None)
-            judged = _grouped(validation_rows, head, threads, start, learned)
-        else:
-            learned.set_label(head.target(train_rows))
-            judged.set_label(head.target(validation_rows))
-        boosters[name], facts[name] = _fit(head, learned, judged, threads=threads, seed=seed, rounds=rounds)
+    require_both_outcomes(train_rows, validation_rows)
+    facts: dict[str, Any] = {
+        "train_rows": len(train_rows),
+        "validation_rows": len(validation_rows),
+        "params": dict(params),
+    }
+    boosters, heads = _boosters(
+        train_rows, feature_names, params, threads, seed, dict.fromkeys(HEADS, rounds), validation_rows
+    )
     ranker = XGBoostRanker(
         feature_names=tuple(feature_names),
         fingerprint=fingerprint,
         boosters=boosters,
         calibrations={},
         medians=np.nanmedian(train_rows.features, axis=0).astype(np.float32),
-        facts=facts,
+        facts={**facts, **heads},
     )
     calibrations = {
         name: calibration.fit(ranker.margin(name, validation_rows.features), head.target(validation_rows))
         for name, head in HEADS.items()
         if head.is_calibrated
     }
-    return XGBoostRanker(**{**vars(ranker), "calibrations": calibrations})
+    return replace(ranker, calibrations=calibrations)
+
+
+def refit(chosen: XGBoostRanker, rows: Examples, *, threads: int, seed: int) -> XGBoostRanker:
+    """Train anew on train and validation rows together, for as many rounds as validation chose.
+
+    The calibrations stay those of `chosen`: they were measured on days that it had not learned from, which the rows
+    of a model that has learned them all cannot give.
+    """
+    rounds = {name: int(chosen.facts[name]["rounds"]) for name in HEADS}
+    boosters, _ = _boosters(rows, chosen.feature_names, chosen.facts["params"], threads, seed, rounds)
+    return replace(
+        chosen,
+        boosters=boosters,
+        medians=np.nanmedian(rows.features, axis=0).astype(np.float32),
+        facts={**chosen.facts, "refit_rows": len(rows)},
+    )
+
+
+def judged(
+    train_rows: Examples,
+    validation_rows: Examples,
+    params: Mapping[str, Any],
+    *,
+    threads: int,
+    seed: int,
+    rounds: int = ROUNDS,
+    on_round: Callable[[int, float], None] | None = None,
+) -> float:
+    """Mean validation AUC of the probability heads under these parameters; `on_round` hears each round's AUC so far,
+    head after head, and may raise to stop.
+    """
+    learned = xgb.QuantileDMatrix(train_rows.features, nthread=threads, max_bin=params["max_bin"])
+    held_out = xgb.QuantileDMatrix(validation_rows.features, nthread=threads, ref=learned, max_bin=params["max_bin"])
+    found: list[float] = []
+    for name in (name for name, head in HEADS.items() if head.is_calibrated):
+        head = HEADS[name]
+        learned.set_label(head.target(train_rows))
+        held_out.set_label(head.target(validation_rows))
+        told = None if on_round is None else _Telling(on_round, head.metric, rounds * len(found))
+        _, facts = _fit(head, params, learned, held_out, threads=threads, seed=seed, rounds=rounds, telling=told)
+        found.append(facts[head.metric])
+    return float(np.mean(found))
+
+
+class _Telling(xgb.callback.TrainingCallback):
+    """Says each round's validation metric to somebody who may stop the training by raising."""
+
+    def __init__(self, on_round: Callable[[int, float], None], metric: str, first: int) -> None:
+        super().__init__()
+        self.on_round, self.metric, self.first = on_round, metric, first
+
+    def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: Any) -> bool:
+        self.on_round(self.first + epoch, float(evals_log["validation"][self.metric][-1]))
+        return False
+
+
+def _boosters(
+    rows: Examples,
+    feature_names: Sequence[str],
+    params: Mapping[str, Any],
+    threads: int,
+    seed: int,
+    rounds: Mapping[str, int],
+    validation: Examples | None = None,
+) -> tuple[dict[str, xgb.Booster], dict[str, Any]]:
+    """Every head, stopped early where there are rows to stop it on; and the facts of each."""
+    boosters: dict[str, xgb.Booster] = {}
+    facts: dict[str, Any] = {}
+    bins = params["max_bin"]
+    plain = xgb.QuantileDMatrix(rows.features, nthread=threads, max_bin=bins)
+    held_out = None
+    if validation is not None:
+        held_out = xgb.QuantileDMatrix(validation.features, nthread=threads, ref=plain, max_bin=bins)
+    for name, head in HEADS.items():
+        learned, judge = plain, held_out
+        if head.is_grouped:
+            start = boosters[STARTS_FROM]
+            learned = _grouped(rows, head, threads, start, None, bins)
+            judge = None if validation is None else _grouped(validation, head, threads, start, learned, bins)
+        else:
+            learned.set_label(head.target(rows))
+            if judge is not None and validation is not None:
+                judge.set_label(head.target(validation))
+        constrained = {**params, "monotone_constraints": monotone(feature_names, name)}
+        boosters[name], facts[name] = _fit(
+            head, constrained, learned, judge, threads=threads, seed=seed, rounds=rounds[name]
+        )
+    return boosters, facts
 
 
 def _fit(
-    head: Head, rows: xgb.DMatrix, held_out: xgb.DMatrix, *, threads: int, seed: int, rounds: int
+    head: Head,
+    params: Mapping[str, Any],
+    rows: xgb.DMatrix,
+    held_out: xgb.DMatrix | None,
+    *,
+    threads: int,
+    seed: int,
+    rounds: int,
+    telling: xgb.callback.TrainingCallback | None = None,
 ) -> tuple[xgb.Booster, dict[str, Any]]:
+    callbacks: list[xgb.callback.TrainingCallback] = [] if telling is None else [telling]
+    if held_out is not None:
+        callbacks.append(xgb.callback.EarlyStopping(rounds=PATIENCE, save_best=True))
     booster = xgb.train(
         {
-            **SHARED,
+            **params,
             **head.params,
             "objective": head.objective,
             "eval_metric": head.metric,
@@ -212,17 +300,19 @@ def _fit(
         },
         rows,
         num_boost_round=rounds,
-        evals=[(held_out, "validation")],
-        callbacks=[xgb.callback.EarlyStopping(rounds=PATIENCE, save_best=True)],
+        evals=[] if held_out is None else [(held_out, "validation")],
+        callbacks=callbacks,
         verbose_eval=False,
     )
-    facts = {"rounds": booster.num_boosted_rounds(), head.metric: float(booster.best_score)}
+    facts: dict[str, Any] = {"rounds": booster.num_boosted_rounds()}
+    if held_out is not None:
+        facts[head.metric] = float(booster.best_score)
     booster.set_param({"nthread": 1})
     return booster, facts
 
 
 def _grouped(
-    rows: Examples, head: Head, threads: int, start: xgb.Booster, ref: xgb.DMatrix | None
+    rows: Examples, head: Head, threads: int, start: xgb.Booster, ref: xgb.DMatrix | None, bins: int
 ) -> xgb.QuantileDMatrix:
     """Rows by user, then by slate: both orders are learned. Groups of one grade teach nothing and stay out."""
     relevance = head.target(rows)
@@ -240,7 +330,7 @@ def _grouped(
         qid=group,
         nthread=threads,
         ref=ref,
-        max_bin=SHARED["max_bin"],
+        max_bin=bins,
     )
 
 

@@ -223,27 +223,11 @@ def fit(
         raise TrainingError("the training or validation days hold no click and no long view: give more days")
     lightning.seed_everything(config.seed, verbose=False)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    train = train.take(np.argsort(train.as_of, kind="stable")[-config.max_examples :])
-    train = train.take(np.flatnonzero(items.known(train.item_key)))
-    features = read_rows(log, train)
-    network = build(train, features, items, config.tower)
-    history = sweep.histories(log, train.user_key, train.position, train.as_of)
-    columns = items.lookup(train.item_key)
-    examples = Examples(
-        network.queries(history, train.as_of, features),
-        torch.from_numpy(TwoTower.codes(network.vocabulary, train.item_key, columns)),
-        torch.from_numpy(item_numbers(columns, train.as_of)),
-        torch.from_numpy(np.searchsorted(items.item_key, train.item_key)),
-    )
-    until = int(train.as_of[-1])
-    catalogue = (
-        torch.from_numpy(TwoTower.codes(network.vocabulary, items.item_key, items.columns)),
-        torch.from_numpy(item_numbers(items.columns, np.full(len(items.item_key), until))),
-    )
-    batches = Batches(examples, config.batch_size, config.seed)
+    made = prepare(train, log, items, config)
+    network, batches = made.network, Batches(made.examples, config.batch_size, config.seed)
     judged = _judged(network, validation, log, items, config)
-    task = TwoTowerTask(network, config, batches, catalogue, judged, say)
-    checkpoints = folder / _key(config, train)
+    task = TwoTowerTask(network, config, batches, made.catalogue, judged, say)
+    checkpoints = folder / _key(config, made.learned)
     best = ModelCheckpoint(
         checkpoints, filename="best", monitor=MONITOR, mode="max", save_last=True, save_on_train_epoch_end=True
     )
@@ -269,14 +253,46 @@ def fit(
     shutil.rmtree(checkpoints)
     assert best.best_model_score is not None
     report = TrainingReport(
-        examples=len(train.item_key),
+        examples=len(made.learned.item_key),
         epochs=tuple(task.epochs),
         recall_at_100=float(best.best_model_score),
         best_epoch=int(kept["epoch"]) + 1,
         seconds=time.monotonic() - began,
         device=task.device.type,
     )
-    return QueryTower(network, until), report
+    return QueryTower(network, made.until), report
+
+
+class Prepared(NamedTuple):
+    """What an epoch goes over: an untrained network, its examples as tensors, the catalogue that it is judged on."""
+
+    network: TwoTower
+    examples: Examples
+    catalogue: tuple[torch.Tensor, torch.Tensor]  # codes and numbers of every item
+    learned: Engagements  # the newest, of known items, in order of time
+    until: int  # instant of the last
+
+
+def prepare(train: Engagements, log: EventLog, items: Items, config: TrainingConfig) -> Prepared:
+    """Tensors of the newest `config.max_examples` engagements with items of the catalogue."""
+    train = train.take(np.argsort(train.as_of, kind="stable")[-config.max_examples :])
+    train = train.take(np.flatnonzero(items.known(train.item_key)))
+    features = read_rows(log, train)
+    network = build(train, features, items, config.tower)
+    history = sweep.histories(log, train.user_key, train.position, train.as_of)
+    columns = items.lookup(train.item_key)
+    examples = Examples(
+        network.queries(history, train.as_of, features),
+        torch.from_numpy(TwoTower.codes(network.vocabulary, train.item_key, columns)),
+        torch.from_numpy(item_numbers(columns, train.as_of)),
+        torch.from_numpy(np.searchsorted(items.item_key, train.item_key)),
+    )
+    until = int(train.as_of[-1])
+    catalogue = (
+        torch.from_numpy(TwoTower.codes(network.vocabulary, items.item_key, items.columns)),
+        torch.from_numpy(item_numbers(items.columns, np.full(len(items.item_key), until))),
+    )
+    return Prepared(network, examples, catalogue, train, until)
 
 
 def refit(

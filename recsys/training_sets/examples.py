@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import polars as pl
@@ -23,10 +23,27 @@ class Examples:
     def __len__(self) -> int:
         return len(self.click)
 
+    def take(self, rows: np.ndarray) -> Examples:
+        """Those rows: an index or a mask."""
+        return Examples(*(getattr(self, column.name)[rows] for column in fields(self)))
+
     @property
     def relevance(self) -> np.ndarray:
         """Grade of each row for ordering, int64: 0 nothing, 1 click, 2 long view, 3 both."""
         return self.click.astype(np.int64) + 2 * self.long_view.astype(np.int64)
+
+
+def concat(*parts: Examples) -> Examples:
+    """One below the other; slates of different parts stay apart."""
+    slate, start = [], 0
+    for part in parts:
+        slate.append(part.slate + start)
+        start += int(part.slate.max(initial=-1)) + 1
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("features", "click", "long_view", "watch_ms", "user")
+    }
+    return Examples(**columns, slate=np.concatenate(slate))
 
 
 def examples(frame: pl.DataFrame, names: Sequence[str]) -> Examples:

@@ -47,3 +47,12 @@ def test_the_interval_covers_what_it_says() -> None:
     low, high = interval(np.arange(1001.0))
     assert (low, high) == pytest.approx((25.0, 975.0))
     assert np.isnan(interval(np.full(3, np.nan))[0])
+
+
+def test_ndcg_of_a_replicate_is_that_of_its_drawn_users() -> None:
+    rng = np.random.default_rng(5)
+    user, label, score = np.repeat(np.arange(6), 4), (rng.random(24) < 0.5).astype(float), rng.random(24)
+    drawn = Resamples.draw(user, replicates=20)
+    by_user = [metrics.ndcg_at_k(user[user == u], label[user == u], score[user == u], 3) for u in range(6)]
+    by_hand = [np.average(by_user, weights=counts) for counts in drawn.counts]
+    np.testing.assert_allclose(drawn.ndcg(label, score, 3), by_hand)

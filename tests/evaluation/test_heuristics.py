@@ -12,8 +12,11 @@ from recsys.evaluation.heuristics import (
     Heuristic,
     HeuristicError,
     Queries,
+    retrieve_like_last,
     retrieve_popular,
+    retrieve_resumed,
     retrieve_trending,
+    retrieve_trending_decayed,
     retrieve_trending_now,
 )
 from recsys.events import DAY_MS, HOUR_MS
@@ -79,6 +82,42 @@ def test_trending_forgets_and_popular_does_not() -> None:
     assert retrieve_popular(log, catalogue(3), query, 1).tolist() == [[1]]
     assert retrieve_trending(log, catalogue(3), query, 1).tolist() == [[2]]
     assert retrieve_trending_now(log, catalogue(3), query, 1).tolist() == [[3]]
+
+
+def test_decayed_trending_weighs_by_age_and_never_forgets_all_at_once() -> None:
+    old = [("click", u, 1, START) for u in range(3)]
+    new = [("click", u, 2, START + 2 * DAY_MS) for u in range(2)]  # three of two days ago are worth 0.75 now
+    log, catalogue_of_3 = log_of([*old, *new, ("click", 8, 3, START + 2 * DAY_MS + 1)]), catalogue(3)
+    found = retrieve_trending_decayed(log, catalogue_of_3, asked(START + 1, START + 3 * DAY_MS), 3)
+    assert found[0].tolist()[0] == 1
+    assert found[1].tolist() == [2, 3, 1]
+    long_ago = log_of([("click", 1, 1, START), ("click", 2, 2, START + 4_000 * DAY_MS)])
+    assert retrieve_trending_decayed(long_ago, catalogue_of_3, asked(START + 1), 1).tolist() == [[1]]
+
+
+def test_resume_puts_what_was_opened_and_not_finished_first() -> None:
+    log = log_of(
+        [
+            *[("click", u, 4, START) for u in range(20, 25)],
+            ("impression", 9, 1, START), ("click", 9, 1, START + 1), ("long_view", 9, 1, START + 2),
+            ("click", 9, 2, START + 3), ("click", 9, 3, START + 4), ("click", 9, 2, START + 5),
+        ]
+    )  # fmt: skip
+    found = retrieve_resumed(log, catalogue(4), asked(START + 5, START + 6, user=9), 3)
+    assert found.tolist() == [[3, 2, 4], [2, 3, 4]], "the last first, finished ones not, then the popular"
+    assert retrieve_resumed(log, catalogue(4), asked(START + 6, user=8), 1).tolist() == [[4]]
+
+
+def test_like_the_last_item_asks_who_else_engaged_with_it_before_the_first_query() -> None:
+    together = [("click", u, item, START + u) for u in range(4) for item in (1, 2)]
+    popular = [("click", u, 5, START + u) for u in range(10, 18)]
+    later = [("click", u, item, START + HOUR_MS + 1) for u in range(30, 60) for item in (1, 4)]
+    mine = [("click", 9, 1, START + 100)]
+    log = log_of([*together, *popular, *mine, *later])
+    query = asked(START + HOUR_MS, user=9)
+    assert retrieve_like_last(log, catalogue(5), query, 2).tolist() == [[2, 5]]
+    shown = log_of([*together, *popular, *mine, ("impression", 9, 2, START + 200)])
+    assert retrieve_like_last(shown, catalogue(5), query, 1).tolist() == [[5]]
 
 
 def test_what_a_user_was_shown_before_does_not_come_back_to_that_user() -> None:

@@ -125,3 +125,18 @@ def test_padding_is_never_a_hit_and_no_target_is_nan() -> None:
     hit = metrics.hits(np.zeros((1, 3), np.int64), np.array([0]), np.array([0]))
     assert not hit.any()
     assert np.isnan(metrics.recall_at_k(hit, np.array([0]), 3))
+
+
+def test_xauc_counts_ordered_pairs_and_a_tied_prediction_as_half_of_one() -> None:
+    watched, told = np.array([0.0, 0.0, 5.0, 9.0, 9.0]), np.array([1.0, 2.0, 2.0, 0.0, 3.0])
+    right = total = 0.0
+    for i in range(5):
+        for j in range(5):
+            if watched[i] > watched[j]:
+                total += 1
+                right += 1.0 if told[i] > told[j] else 0.5 if told[i] == told[j] else 0.0
+    assert metrics.xauc(watched, told) == pytest.approx(right / total)
+    assert metrics.xauc(watched, np.ones(5)) == 0.5
+    assert np.isnan(metrics.xauc(np.ones(5), told))
+    label = (watched > 5).astype(float)
+    assert metrics.xauc(label, told) == pytest.approx(metrics.auc(label, told))

@@ -11,8 +11,10 @@ import xgboost as xgb
 
 from recsys.evaluation import metrics
 from recsys.ranking import xgboost_calls, xgboost_ranker
+from recsys.ranking.objectives import SHARED, monotone
 from recsys.ranking.ranker import FILE, RankerError, load_ranker
-from recsys.ranking.xgboost_ranker import TrainingError, XGBoostRanker
+from recsys.ranking.training import TrainingError
+from recsys.ranking.xgboost_ranker import XGBoostRanker
 from tests.ranking.rows import NAMES, rows
 
 
@@ -114,3 +116,29 @@ def test_a_folder_without_a_ranker_or_with_a_broken_one_is_one_clear_line(
     (tmp_path / FILE).write_text('{"kind": "oracle"}')
     with pytest.raises(RankerError, match="kind 'oracle'"):
         load_ranker(tmp_path)
+
+
+def test_a_constrained_rate_can_only_raise_its_own_head() -> None:
+    names = ("item_ctr_7d", *NAMES[1:])
+    assert monotone(names, "click") == "(1,0,0,0,0)" and monotone(names, "long_view") == "(0,0,0,0,0)"
+    assert monotone(("item_long_view_rate_all", "item_age_days"), "long_view") == "(1,0)"
+    made = rows(3000, 1)
+    made.click[made.features[:, 0] > 1.2] = 0  # the highest rates lie: a free head would follow them down
+    ranker = xgboost_ranker.train(made, rows(1500, 2), names, "f", threads=1, seed=7, rounds=60)
+    path = np.zeros((200, 5), np.float32)
+    path[:, 0] = np.linspace(-3, 3, 200)
+    assert (np.diff(ranker.margin("click", path)) >= 0).all()
+    assert (np.diff(ranker.margin("watch_seconds", path)) < 0).any(), "other heads are free"
+
+
+def test_rounds_are_told_and_may_stop_the_judging() -> None:
+    heard: list[int] = []
+    given = (rows(800, 1), rows(800, 2), SHARED)
+    found = xgboost_ranker.judged(*given, threads=1, seed=7, rounds=5, on_round=lambda r, value: heard.append(r))
+    assert heard == list(range(10)) and 0.6 < found < 1.0
+
+    def stop(r: int, value: float) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        xgboost_ranker.judged(*given, threads=1, seed=7, rounds=5, on_round=stop)

@@ -14,6 +14,7 @@ from recsys.sources.source import Source
 
 if TYPE_CHECKING:
     from recsys.evaluation.report import RetrievalTask
+    from recsys.features.log import EventLog, Items
     from recsys.ranking.ranker import Ranker
 
 
@@ -35,15 +36,39 @@ def previous_champion(lake: Lake, challenger: Ranker) -> Ranker | None:
     return previous if previous.fingerprint == challenger.fingerprint else None
 
 
-def candidates(lake: Lake, task: RetrievalTask) -> Mapping[str, np.ndarray]:
-    """Candidates of every heuristic and every source for each query of the task, as the log stood at its instant."""
-    from recsys.evaluation import report
-    from recsys.evaluation.compare import retrieve_with_heuristics
+def not_chosen(lake: Lake, challenger: Ranker) -> dict[str, Ranker]:
+    """The trained rankers beside the one that the contest chose: compared on the same rows, never promoted."""
+    from recsys.ranking.ranker import load_ranker
+
+    folders = sorted((lake.models / "rankers").glob("*/ranker.json"))
+    found = {ranker.name: ranker for ranker in (load_ranker(path.parent) for path in folders)}
+    return {
+        name: ranker
+        for name, ranker in found.items()
+        if name != challenger.name and ranker.feature_names == challenger.feature_names
+    }
+
+
+def log_and_items(lake: Lake) -> tuple[EventLog, Items]:
+    """The cleaned events of all days, and the catalogue."""
     from recsys.features.log import EventLog, from_table, items_from_table
 
     columns = [*(name for name in EventLog._fields if name != "kind"), "kind_code"]
     log = from_table(lake.read_days(lake.days("cleaned", "events"), "cleaned", "events", columns=columns))
-    items = items_from_table(lake.read(lake.table("cleaned", "items")))
+    return log, items_from_table(lake.read(lake.table("cleaned", "items")))
+
+
+def categories(lake: Lake) -> dict[int, str]:
+    """Names of the categories by key."""
+    items = lake.read(lake.table("cleaned", "items"), ["category_key", "category"])
+    return dict(zip(items["category_key"].to_pylist(), items["category"].to_pylist(), strict=True))
+
+
+def candidates(lake: Lake, task: RetrievalTask, log: EventLog, items: Items) -> Mapping[str, np.ndarray]:
+    """Candidates of every heuristic and every source for each query of the task, as the log stood at its instant."""
+    from recsys.evaluation import report
+    from recsys.evaluation.compare import retrieve_with_heuristics
+
     heuristics = retrieve_with_heuristics(log, items, task)
     proposed = report.aligned(pl.DataFrame(lake.read(lake.table("retrieval", "candidates"))), task)
     # a source may go by a heuristic's name (popular by shelf and age, trending by half-life): both are told apart

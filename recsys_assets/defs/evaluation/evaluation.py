@@ -14,24 +14,29 @@ from recsys_assets.resources import Workspace
 def compared(workspace: Workspace) -> dg.MaterializeResult:
     """Models and heuristics side by side on the test days: evaluation.json, predictions.parquet, plots."""
     from recsys.evaluation import compare, report
+    from recsys.evaluation.beyond_accuracy import Catalogue
     from recsys.features.privacy import Border
     from recsys.ranking.ranker import load_ranker
     from recsys.sources.source import open_source
     from recsys.training_sets.split import PARTS
-    from recsys_assets.defs.evaluation.contenders import candidates, previous_champion, tables, true_long_views
+    from recsys_assets.defs.evaluation import contenders
 
     settings, lake = workspace.settings, workspace.lake
-    source, parts = open_source(settings), tables(lake, PARTS)
-    challenger = load_ranker(lake.models / "ranker")
+    source, parts = open_source(settings), contenders.tables(lake, PARTS)
+    challenger, (log, items) = load_ranker(lake.models / "ranker"), contenders.log_and_items(lake)
+    task = report.retrieval_task(parts["test"])
     comparison = compare.compare(
         compare.Subject(
             parts=parts,
             challenger=challenger,
-            previous=previous_champion(lake, challenger),
-            candidates=candidates(lake, report.retrieval_task(parts["test"])),
+            previous=contenders.previous_champion(lake, challenger),
+            candidates=contenders.candidates(lake, task, log, items),
             source=source.name,
             id_type=source.id_type,
-            truth=true_long_views(source, Border.of(settings), parts["test"]),
+            truth=contenders.true_long_views(source, Border.of(settings), parts["test"]),
+            others=contenders.not_chosen(lake, challenger),
+            catalogue=Catalogue.of(items, log, before=int(parts["test"]["occurred_at"].to_numpy().min())),
+            categories=contenders.categories(lake),
         )
     )
     compare.write(lake.reports, comparison, parts["test"])

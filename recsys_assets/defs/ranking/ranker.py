@@ -1,37 +1,143 @@
-"""The ranker: learns from train, is stopped and calibrated on validation, never sees test."""
+"""The rankers: learned from train, stopped and calibrated on validation, then fitted to both; test is never seen."""
 
 import os
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from recsys.features.catalog import FEATURES, FINGERPRINT
+from recsys.lake import Lake
 from recsys_assets.resources import Workspace
 
+if TYPE_CHECKING:
+    from recsys.ranking.ranker import Ranker
+    from recsys.training_sets.examples import Examples
 
-@dg.asset(name="ranker", deps=["training_set"], kinds={"xgboost"}, owners=["team:recsys"])
-def trained_ranker(workspace: Workspace) -> dg.MaterializeResult:
-    """Boosted trees that predict click, long view and watch time, calibrated, and an order within users and slates."""
+FITTED = "on_train"  # beside each ranker: the one that has not seen the validation days, for the contest
+
+
+@dg.asset(deps=["training_set"], kinds={"optuna"}, owners=["team:recsys"])
+def ranker_parameters(workspace: Workspace) -> dg.MaterializeResult:
+    """The trees' parameters: of a study of RECSYS_TUNING_TRIALS trials, or the defaults when that is 0."""
     import polars as pl
 
-    from recsys.ranking import xgboost_ranker
-    from recsys.training_sets.examples import examples
+    from recsys.ranking import tuning
 
     settings, lake = workspace.settings, workspace.lake
-    train, validation = (
-        examples(pl.from_arrow(lake.read(lake.table("training_sets", part))), FEATURES)
-        for part in ("train", "validation")
+    tuned, drawn = tuning.Tuned.load(lake.models / "tuning"), []
+    if settings.tuning_trials:
+        days = pl.DataFrame(lake.read(lake.table("training_sets", "train"), ["date"]))["date"].to_list()
+        folds = tuning.folds(labelled(lake, "train"), days, labelled(lake, "validation"))
+        budget = tuning.Budget(settings.tuning_trials, settings.tuning_jobs, settings.tuning_seconds)
+        tuned, study = tuning.tune(folds, lake.models / "tuning", budget, seed=settings.seed)
+        drawn = tuning.plots(study, lake.reports)
+    tuned.save(lake.models / "tuning")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": tuned.trials,
+            "parameters": dg.MetadataValue.json(dict(tuned.params)),
+            "auc": tuned.auc or 0.0,
+            "auc_of_the_defaults": tuned.default_auc or 0.0,
+            **{path.stem: dg.MetadataValue.path(path) for path in drawn},
+        }
     )
-    ranker = xgboost_ranker.train(train, validation, FEATURES, FINGERPRINT, threads=threads(), seed=settings.seed)
-    ranker.save(lake.models / "ranker")
+
+
+@dg.asset(deps=["training_set", "ranker_parameters"], kinds={"xgboost"}, owners=["team:recsys"])
+def xgboost_ranker(workspace: Workspace) -> dg.MaterializeResult:
+    """Boosted trees that predict click, long view and watch time, calibrated, and an order within users and slates."""
+    from recsys.ranking import xgboost_ranker
+    from recsys.ranking.tuning import Tuned
+    from recsys.training_sets.examples import concat
+
+    settings, lake = workspace.settings, workspace.lake
+    train, validation = labelled(lake, "train"), labelled(lake, "validation")
+    given = {"threads": threads(), "seed": settings.seed}
+    params = Tuned.load(lake.models / "tuning").params
+    fitted = xgboost_ranker.train(train, validation, FEATURES, FINGERPRINT, params=params, **given)
+    ranker = xgboost_ranker.refit(fitted, concat(train, validation), **given)
+    _save(lake, fitted, ranker)
     strongest = list(ranker.importances().items())[:15]
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": len(train),
+            "dagster/row_count": len(train) + len(validation),
             "fingerprint": FINGERPRINT,
             "heads": dg.MetadataValue.json(dict(ranker.facts)),
             "share_of_gain": dg.MetadataValue.md("\n".join(f"- {name}: {share:.1%}" for name, share in strongest)),
         }
     )
+
+
+@dg.asset(deps=["training_set"], kinds={"torch"}, owners=["team:recsys"])
+def mmoe_ranker(workspace: Workspace) -> dg.MaterializeResult:
+    """The neural challenger on the same rows: shared experts, a gate for each of the same predictions."""
+    from recsys.ranking import mmoe_training
+
+    lake = workspace.lake
+    train, validation = labelled(lake, "train"), labelled(lake, "validation")
+    config = mmoe_training.TrainingConfig(seed=workspace.settings.seed)
+    folder = lake.models / "mmoe_checkpoints"
+    given = {"config": config, "threads": threads()}
+    fitted = mmoe_training.train(train, validation, FEATURES, FINGERPRINT, folder, **given)
+    ranker = mmoe_training.refit(fitted, train, validation, folder, **given)
+    _save(lake, fitted, ranker)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(train) + len(validation),
+            "fingerprint": FINGERPRINT,
+            "facts": dg.MetadataValue.json(dict(ranker.facts)),
+        }
+    )
+
+
+@dg.asset(name="ranker", deps=["xgboost_ranker", "mmoe_ranker"], kinds={"json"}, owners=["team:recsys"])
+def chosen_ranker(workspace: Workspace) -> dg.MaterializeResult:
+    """The trees, the network or the blend of both: the trees, unless another is better beyond chance on validation."""
+    import shutil
+
+    from recsys.evaluation.contest import choose
+    from recsys.ranking.blend import BlendRanker
+    from recsys.ranking.ranker import load_ranker
+
+    lake = workspace.lake
+    names, rankers = ("xgboost", "mmoe"), lake.models / "rankers"
+    validation = labelled(lake, "validation")
+    fitted = {name: load_ranker(rankers / name / FITTED) for name in names}
+    blend = BlendRanker.fit(list(fitted.values()), validation)
+    predicted = {name: ranker.predict(validation.features) for name, ranker in {**fitted, "blend": blend}.items()}
+    contest = choose("xgboost", predicted, validation)
+    blend.with_members([load_ranker(rankers / name) for name in names]).save(rankers / "blend")
+    shutil.rmtree(lake.models / "ranker.new", ignore_errors=True)
+    load_ranker(rankers / contest.chosen).save(lake.models / "ranker.new")
+    shutil.rmtree(lake.models / "ranker", ignore_errors=True)
+    (lake.models / "ranker.new").rename(lake.models / "ranker")
+    contest.save(lake.reports / "contest.json")
+    lines = [
+        f"- {name}: log loss {shown.log_loss:.4f}, ndcg@5 {shown.ndcg:.4f}" for name, shown in contest.entrants.items()
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(validation),
+            "chosen": contest.chosen,
+            "reason": contest.reason,
+            "validation": dg.MetadataValue.md("\n".join(lines)),
+        }
+    )
+
+
+def labelled(lake: Lake, part: str) -> "Examples":
+    """Rows of one part of the training set."""
+    import polars as pl
+
+    from recsys.training_sets.examples import examples
+
+    return examples(pl.DataFrame(lake.read(lake.table("training_sets", part))), FEATURES)
+
+
+def _save(lake: Lake, fitted: "Ranker", ranker: "Ranker") -> None:
+    folder = lake.models / "rankers" / ranker.name
+    fitted.save(folder / FITTED)
+    ranker.save(folder)
 
 
 def threads() -> int:

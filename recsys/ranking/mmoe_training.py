@@ -1,0 +1,307 @@
+"""Train the neural ranker on the rows of the boosted trees: whole users a batch, early stopping on validation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset
+
+from recsys.features.catalog import FEATURE_DEFINITIONS
+from recsys.ranking import calibration
+from recsys.ranking.mmoe import TASKS, MMoE, MMoEConfig, MMoERanker
+from recsys.ranking.training import require_both_outcomes
+from recsys.training_sets.examples import Examples, concat
+
+MONITOR: Final = "validation_loss"
+NAMES: Final = frozenset(feature.name for feature in FEATURE_DEFINITIONS if feature.op == "bucket")
+# Watch time is a mean over a long tail: its likelihood would outweigh the two logits three to one.
+LOSS_WEIGHTS: Final[Mapping[str, float]] = {"click": 1.0, "long_view": 1.0, "watch": 0.3, "order": 0.3}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train. Chosen on validation days of KuaiRand."""
+
+    max_epochs: int = 15
+    patience: int = 2  # epochs without a better validation loss
+    batch_rows: int = 1024
+    learning_rate: float = 5e-4
+    weight_decay: float = 1e-4
+    seed: int = 7
+    network: MMoEConfig = field(default_factory=MMoEConfig)
+
+
+class Rows(NamedTuple):
+    """Tensors of n impressions."""
+
+    features: torch.Tensor  # float32[n, F]
+    click: torch.Tensor  # float32[n]
+    long_view: torch.Tensor
+    watch: torch.Tensor  # seconds
+    relevance: torch.Tensor  # float32[n], 0..3
+    user: torch.Tensor  # int64[n]
+
+    @staticmethod
+    def of(rows: Examples) -> Rows:
+        return Rows(
+            torch.from_numpy(rows.features),
+            torch.from_numpy(rows.click.astype(np.float32)),
+            torch.from_numpy(rows.long_view.astype(np.float32)),
+            torch.from_numpy((rows.watch_ms / 1000.0).astype(np.float32)),
+            torch.from_numpy(rows.relevance.astype(np.float32)),
+            torch.from_numpy(rows.user),
+        )
+
+    def take(self, chosen: torch.Tensor) -> Rows:
+        """Those rows."""
+        return Rows(*(column[chosen] for column in self))
+
+
+class Batches(IterableDataset):
+    """Whole batches by index into tensors: users in an order given by seed and epoch, a user's rows together."""
+
+    def __init__(self, rows: Rows, batch_rows: int, seed: int) -> None:
+        self.rows, self.batch_rows, self.seed, self.epoch = rows, batch_rows, seed, 0
+        self._order = torch.argsort(rows.user, stable=True)
+        _, self._sizes = torch.unique_consecutive(rows.user[self._order], return_counts=True)
+        self._starts = torch.cumsum(self._sizes, 0) - self._sizes
+
+    def __iter__(self) -> Iterator[Rows]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000 + self.epoch)
+        users = torch.randperm(len(self._sizes), generator=generator)
+        sizes = self._sizes[users]
+        ends = torch.cumsum(sizes, 0)
+        # a row of the shuffled order: where its user begins in the sorted rows, plus its place among the user's
+        shift = torch.repeat_interleave(self._starts[users] - (ends - sizes), sizes)
+        order = self._order[torch.arange(len(shift)) + shift]
+        for chosen in order.split(self.batch_rows):
+            yield self.rows.take(chosen)
+
+
+class MMoETask(lightning.LightningModule):
+    """The objective: two logits, a Poisson likelihood of watch time, and the order inside users."""
+
+    def __init__(
+        self, network: MMoE, config: TrainingConfig, batches: Batches, validation: Rows, say: Callable[[str], None]
+    ) -> None:
+        super().__init__()
+        self.network, self.config, self.batches, self.validation, self.say = network, config, batches, validation, say
+        self.epochs: list[dict[str, float]] = []
+
+    def train_dataloader(self) -> DataLoader:
+        """Called anew each epoch, so that a resumed run meets the order it would have met."""
+        self.batches.epoch = self.current_epoch
+        # a generator of its own: the loader's seed is else drawn from the one that the epoch's draws come from
+        return DataLoader(self.batches, batch_size=None, generator=torch.Generator())
+
+    def on_train_epoch_start(self) -> None:
+        """Dropout depends on seed and epoch alone: a resumed run ends in the bytes of an uninterrupted one."""
+        torch.manual_seed(self.config.seed * 1_000 + 500 + self.current_epoch)
+
+    def training_step(self, batch: Rows, _: int) -> torch.Tensor:
+        losses = self.losses(batch)
+        return torch.stack([LOSS_WEIGHTS[task] * losses[task] for task in TASKS]).sum()
+
+    def losses(self, rows: Rows) -> dict[str, torch.Tensor]:
+        """Mean loss of each task."""
+        out = self.network(rows.features)
+        watch = rows.watch / self.network.watch_mean
+        return {
+            "click": functional.binary_cross_entropy_with_logits(out["click"], rows.click),
+            "long_view": functional.binary_cross_entropy_with_logits(out["long_view"], rows.long_view),
+            # Poisson: its mean is right whatever the tail looks like
+            "watch": (torch.exp(out["watch"]) - watch * out["watch"]).mean(),
+            # what the order of long views inside a user still lacks; the logit itself is not moved by it
+            "order": listwise(out["long_view"].detach() + out["order"], rows.relevance, rows.user),
+        }
+
+    def on_train_epoch_end(self) -> None:
+        """Loss of the two probabilities on the validation days, and a line that says it."""
+        self.network.eval()
+        with torch.inference_mode():
+            rows = Rows(*(column.to(self.device) for column in self.validation))
+            found = {task: float(loss) for task, loss in self.losses(rows).items()}
+        self.network.train()
+        loss = found["click"] + found["long_view"]
+        self.log(MONITOR, loss)
+        self.epochs.append({"epoch": self.current_epoch + 1, **found})
+        self.say(
+            f"mmoe epoch {self.current_epoch + 1}: validation log loss {found['click']:.4f} click, "
+            f"{found['long_view']:.4f} long_view on {self.device.type}"
+        )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        config = self.config
+        return torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def listwise(scores: torch.Tensor, relevance: torch.Tensor, user: torch.Tensor) -> torch.Tensor:
+    """ListNet's top-one loss inside users: cross entropy of the relevance's shares under softmax of the scores."""
+    _, group = torch.unique(user, return_inverse=True)
+    groups = int(group.max()) + 1
+    peak = torch.full((groups,), -torch.inf, device=scores.device).scatter_reduce(0, group, scores.detach(), "amax")
+    mass = torch.zeros(groups, device=scores.device).index_add(0, group, torch.exp(scores - peak[group]))
+    log_share = scores - peak[group] - torch.log(mass)[group]
+    total = torch.zeros(groups, device=scores.device).index_add(0, group, relevance)
+    weight = torch.where(total[group] > 0, relevance / total[group].clamp(min=1.0), 0.0)
+    return -(weight * log_share).sum() / (total > 0).sum().clamp(min=1)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def train(
+    train_rows: Examples,
+    validation_rows: Examples,
+    feature_names: Sequence[str],
+    fingerprint: str,
+    folder: Path,
+    *,
+    config: TrainingConfig | None = None,
+    threads: int = 1,
+    say: Callable[[str], None] = _say,
+) -> MMoERanker:
+    """Fit on the training rows, stop and calibrate on the validation rows.
+
+    Args:
+        folder: where checkpoints lie while it runs; an interrupted run of the same rows and configuration goes on.
+
+    Raises:
+        TrainingError: when a label has one class only.
+    """
+    config = config or TrainingConfig()
+    require_both_outcomes(train_rows, validation_rows)
+    began = time.monotonic()
+    network, task, best_epoch = _fitted(train_rows, validation_rows, feature_names, folder, config, threads, say)
+    ranker = MMoERanker(
+        feature_names=tuple(feature_names),
+        fingerprint=fingerprint,
+        network=network,
+        calibrations={},
+        medians=np.nanmedian(train_rows.features, axis=0).astype(np.float32),
+        facts={
+            "train_rows": len(train_rows),
+            "validation_rows": len(validation_rows),
+            "epochs": task.epochs,
+            "best_epoch": best_epoch,
+            "seconds": time.monotonic() - began,
+            "device": task.device.type,
+        },
+    )
+    outputs = ranker.outputs(validation_rows.features)
+    calibrations = {
+        label: calibration.fit(outputs[label], getattr(validation_rows, label)) for label in ("click", "long_view")
+    }
+    return replace(ranker, calibrations=calibrations)
+
+
+def refit(
+    chosen: MMoERanker,
+    train_rows: Examples,
+    validation_rows: Examples,
+    folder: Path,
+    *,
+    config: TrainingConfig | None = None,
+    threads: int = 1,
+    say: Callable[[str], None] = _say,
+) -> MMoERanker:
+    """Train anew on train and validation rows together, for as many epochs as validation chose.
+
+    The calibrations stay those of `chosen`: they were measured on days that it had not learned from.
+    """
+    rows = concat(train_rows, validation_rows)
+    epochs = int(chosen.facts["best_epoch"])
+    config = replace(config or TrainingConfig(), max_epochs=epochs, patience=epochs, network=chosen.network.config)
+
+    def tell(line: str) -> None:
+        say(line.replace("mmoe", "mmoe to the last validation day,").replace("validation", "learned"))
+
+    network, _, _ = _fitted(rows, validation_rows, chosen.feature_names, folder, config, threads, tell, keep_last=True)
+    medians = np.nanmedian(rows.features, axis=0).astype(np.float32)
+    return replace(chosen, network=network, medians=medians, facts={**chosen.facts, "refit_rows": len(rows)})
+
+
+def _fitted(
+    rows: Examples,
+    judged: Examples,
+    feature_names: Sequence[str],
+    folder: Path,
+    config: TrainingConfig,
+    threads: int,
+    say: Callable[[str], None],
+    keep_last: bool = False,
+) -> tuple[MMoE, MMoETask, int]:
+    """The network of the best epoch (or of the last one), the task that trained it, and that epoch, 1 first."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    lightning.seed_everything(config.seed, verbose=False)
+    network = build(rows, feature_names, config.network)
+    task = MMoETask(network, config, Batches(Rows.of(rows), config.batch_rows, config.seed), Rows.of(judged), say)
+    checkpoints = folder / _key(config, feature_names, rows)
+    best = ModelCheckpoint(
+        checkpoints, filename="best", monitor=MONITOR, mode="min", save_last=True, save_on_train_epoch_end=True
+    )
+    stop = EarlyStopping(MONITOR, mode="min", patience=config.patience, check_on_train_epoch_end=True)
+    last, before = checkpoints / "last.ckpt", torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice on loader workers and logging that does not hold for whole batches
+            trainer = lightning.Trainer(
+                max_epochs=config.max_epochs,
+                accelerator="auto",
+                devices=1,
+                logger=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                reload_dataloaders_every_n_epochs=1,
+                gradient_clip_val=5.0,
+                callbacks=[stop, best],
+            )
+            trainer.fit(task, ckpt_path=str(last) if last.exists() else None)
+    finally:
+        torch.set_num_threads(before)
+    kept = torch.load(last if keep_last else best.best_model_path, map_location="cpu", weights_only=False)
+    network.load_state_dict({name.removeprefix("network."): value for name, value in kept["state_dict"].items()})
+    shutil.rmtree(checkpoints)
+    return network.cpu().eval(), task, int(kept["epoch"]) + 1
+
+
+def build(rows: Examples, feature_names: Sequence[str], config: MMoEConfig) -> MMoE:
+    """An untrained network that knows the statistics and vocabularies of the training rows."""
+    named = [column for column, name in enumerate(feature_names) if name in NAMES]
+    vocabularies = []
+    for column in named:
+        values, counts = np.unique(rows.features[:, column], return_counts=True)
+        vocabularies.append(values[(counts >= config.min_rows) & ~np.isnan(values)])
+    network = MMoE(config, named, vocabularies, len(feature_names))
+    numbers = rows.features[:, network.numeric.numpy()].astype(np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a column without any value has no mean
+        mean, spread = np.nan_to_num(np.nanmean(numbers, axis=0)), np.nan_to_num(np.nanstd(numbers, axis=0))
+    network.mean.copy_(torch.from_numpy(mean))
+    network.scale.copy_(torch.from_numpy(np.maximum(spread, 1e-3)))
+    network.watch_mean.copy_(torch.tensor(max(float(rows.watch_ms.mean()) / 1000.0, 1e-3)))
+    return network
+
+
+def _key(config: TrainingConfig, feature_names: Sequence[str], rows: Examples) -> str:
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    digest.update("|".join(feature_names).encode())
+    for column in (rows.features, rows.click, rows.long_view, rows.watch_ms, rows.user):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return f"run_{digest.hexdigest()[:16]}"

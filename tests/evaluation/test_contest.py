@@ -1,0 +1,55 @@
+"""The contest: the default stands unless another ranker is better beyond chance and orders as well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.evaluation import metrics
+from recsys.evaluation.contest import choose
+from recsys.ranking.ranker import Predictions
+from recsys.training_sets.examples import Examples
+
+RNG = np.random.default_rng(1)
+N = 4000
+TRUTH = 1 / (1 + np.exp(-RNG.normal(size=N)))
+CLICK = (RNG.random(N) < TRUTH).astype(np.int8)
+USER = np.arange(N) % 200
+ROWS = Examples(np.zeros((N, 1), np.float32), CLICK, CLICK, np.zeros(N, np.int64), USER, np.arange(N))
+
+
+def told(p: np.ndarray, score: np.ndarray | None = None) -> Predictions:
+    return Predictions(p, p, p, p if score is None else score)
+
+
+def noisy(spread: float, seed: int) -> np.ndarray:
+    logit = np.log(TRUTH / (1 - TRUTH)) + spread * np.random.default_rng(seed).normal(size=N)
+    return 1 / (1 + np.exp(-logit))
+
+
+def test_a_better_ranker_is_chosen_and_its_figures_are_the_metrics(tmp_path: Path) -> None:
+    contest = choose("trees", {"trees": told(noisy(1.0, 2)), "net": told(TRUTH)}, ROWS)
+    assert contest.chosen == "net" and "net has a lower log loss than trees" in contest.reason
+    assert contest.entrants["net"].log_loss == pytest.approx(2 * metrics.log_loss(CLICK, TRUTH))
+    assert contest.entrants["net"].ndcg == pytest.approx(metrics.ndcg_at_k(USER, CLICK, TRUTH, 5))
+    assert contest.entrants["trees"].log_loss_less == (0.0, 0.0)
+    contest.save(tmp_path / "contest.json")
+    assert json.loads((tmp_path / "contest.json").read_text())["chosen"] == "net"
+
+
+def test_the_default_stands_when_the_other_is_only_luckier() -> None:
+    contest = choose("trees", {"trees": told(noisy(0.3, 2)), "net": told(noisy(0.29, 3))}, ROWS)
+    assert contest.chosen == "trees" and contest.reason.startswith("trees stands")
+
+
+def test_probabilities_alone_do_not_win_when_the_order_is_worse() -> None:
+    backwards = told(TRUTH, score=-TRUTH)
+    assert choose("trees", {"trees": told(noisy(1.0, 2)), "net": backwards}, ROWS).chosen == "trees"
+
+
+def test_the_best_of_several_is_chosen() -> None:
+    entrants = {"trees": told(noisy(1.0, 2)), "net": told(noisy(0.5, 3)), "blend": told(noisy(0.2, 4))}
+    assert choose("trees", entrants, ROWS).chosen == "blend"

@@ -1,0 +1,82 @@
+"""The blend of trees and network: better than its parts are on average, and one ranker to everybody else."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.evaluation import metrics
+from recsys.ranking import mmoe_training, xgboost_ranker
+from recsys.ranking.blend import BlendRanker
+from recsys.ranking.mmoe import MMoEConfig, MMoERanker
+from recsys.ranking.ranker import Ranker, RankerError, load_ranker
+from recsys.training_sets.examples import concat
+from tests.ranking.rows import NAMES, rows
+
+CONFIG = mmoe_training.TrainingConfig(
+    max_epochs=6, batch_rows=256, learning_rate=5e-3, network=MMoEConfig(experts=2, width=16)
+)
+TRAIN, VALIDATION = rows(1500, 1), rows(1500, 2)
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> list[Ranker]:
+    trees = xgboost_ranker.train(TRAIN, VALIDATION, NAMES, "f", threads=1, seed=7, rounds=40)
+    network = mmoe_training.train(TRAIN, VALIDATION, NAMES, "f", tmp_path_factory.mktemp("c"), config=CONFIG)
+    return [trees, network]
+
+
+@pytest.fixture(scope="module")
+def blend(members: list[Ranker]) -> BlendRanker:
+    return BlendRanker.fit(members, VALIDATION)
+
+
+def test_the_blend_has_a_lower_log_loss_than_its_members_on_average(blend: BlendRanker, members: list[Ranker]) -> None:
+    judged = rows(6000, 3)
+    losses = [metrics.log_loss(judged.click, ranker.predict(judged.features).p_click) for ranker in (blend, *members)]
+    assert losses[0] < np.mean(losses[1:]) - 0.005
+    assert metrics.calibration_error(judged.click, blend.predict(judged.features).p_click) < 0.05
+
+
+def test_a_row_is_predicted_bit_for_bit_alike_alone_and_only_what_is_asked_for(blend: BlendRanker) -> None:
+    fresh = rows(50, 4).features
+    together = blend.predict(fresh).columns()
+    for name, values in together.items():
+        alone = np.concatenate([blend.predict_only(fresh[i : i + 1], [name])[name] for i in range(len(fresh))])
+        assert alone.tobytes() == values.tobytes(), name
+
+
+def test_candidates_are_ordered_by_the_first_member_alone(
+    blend: BlendRanker, members: list[Ranker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = rows(40, 4).features
+    monkeypatch.setattr(MMoERanker, "outputs", lambda *given: pytest.fail("the network was run"))
+    assert blend.predict_only(fresh, ["score"])["score"].tobytes() == members[0].predict(fresh).score.tobytes()
+
+
+def test_it_comes_back_from_disk_with_new_members(blend: BlendRanker, members: list[Ranker], tmp_path: Path) -> None:
+    both = concat(TRAIN, VALIDATION)
+    assert len(np.unique(both.slate)) == len(np.unique(TRAIN.slate)) + len(np.unique(VALIDATION.slate))
+    trees = xgboost_ranker.refit(members[0], both, threads=1, seed=7)  # type: ignore[arg-type]
+    assert trees.facts["refit_rows"] == 3000
+    assert trees.facts["click"]["rounds"] == trees.boosters["click"].num_boosted_rounds()
+    network = mmoe_training.refit(members[1], TRAIN, VALIDATION, tmp_path / "c", config=CONFIG)  # type: ignore[arg-type]
+    again = blend.with_members([trees, network])
+    again.save(tmp_path / "ranker")
+    loaded = load_ranker(tmp_path / "ranker")
+    fresh = rows(80, 5).features
+    assert loaded.name == "blend" and loaded.fingerprint == "f" and loaded.feature_names == NAMES
+    for name, values in again.predict(fresh).columns().items():
+        assert loaded.predict(fresh).columns()[name].tobytes() == values.tobytes(), name
+    assert loaded.explain(fresh) == trees.explain(fresh)
+    judged = rows(4000, 6)
+    assert metrics.auc(judged.click, loaded.predict(judged.features).p_click) > 0.75
+
+
+def test_rankers_of_different_catalogues_are_not_blended(members: list[Ranker]) -> None:
+    other = dataclasses.replace(members[0], fingerprint="g")  # type: ignore[type-var]
+    with pytest.raises(RankerError, match="different features"):
+        BlendRanker.fit([other, members[1]], VALIDATION)

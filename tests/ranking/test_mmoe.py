@@ -1,0 +1,141 @@
+"""The neural ranker keeps the promises of the default one: heads, bytes, disk, reasons, and a resumed training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.evaluation import metrics
+from recsys.ranking import mmoe_training
+from recsys.ranking.mmoe import WEIGHTS, MMoEConfig, MMoERanker
+from recsys.ranking.mmoe_training import Batches, Rows, TrainingConfig, listwise, train
+from recsys.ranking.ranker import RankerError, load_ranker
+from recsys.ranking.training import TrainingError
+from recsys.training_sets.examples import Examples
+from tests.ranking.rows import NAMES, rows
+
+SMALL = TrainingConfig(max_epochs=8, batch_rows=256, learning_rate=5e-3, network=MMoEConfig(experts=2, width=16))
+BUCKETS = (*NAMES[:3], "creator_bucket", NAMES[4])  # the noise column holds a hashed name here
+
+
+def named(n: int, seed: int) -> Examples:
+    """Rows whose clicks also depend on a hashed name of five values, one of them rare."""
+    made = rows(n, seed)
+    rng = np.random.default_rng(seed)
+    made.features[:, 3] = rng.choice([11.0, 222.0, 3333.0, 44444.0, 55555.0], n, p=[0.3, 0.3, 0.2, 0.199, 0.001])
+    liked = (made.features[:, 3] == 222.0) & (rng.random(n) < 0.7)
+    made.click[liked] = 1
+    return made
+
+
+@pytest.fixture(scope="module")
+def ranker(tmp_path_factory: pytest.TempPathFactory) -> MMoERanker:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return train(named(6000, 1), named(3000, 2), BUCKETS, "f1", folder, config=SMALL)
+
+
+@pytest.fixture(scope="module")
+def fresh() -> np.ndarray:
+    return named(300, 3).features
+
+
+def test_heads_find_what_moves_each_outcome_and_stay_calibrated(ranker: MMoERanker) -> None:
+    judged = named(4000, 4)
+    found = ranker.predict(judged.features)
+    assert metrics.auc(judged.click, found.p_click) > 0.78
+    assert metrics.auc(judged.long_view, found.p_long_view) > 0.72
+    assert metrics.gauc(judged.slate, judged.relevance > 0, found.score) > 0.72
+    assert metrics.calibration_error(judged.click, found.p_click) < 0.05
+    assert found.watch_seconds.min() >= 0
+    assert found.watch_seconds.mean() == pytest.approx(judged.watch_ms.mean() / 1000, rel=0.2)
+
+
+def test_a_name_is_known_by_name_and_a_rare_or_unseen_one_is_just_unknown(ranker: MMoERanker) -> None:
+    assert ranker.network.vocabulary_0.tolist() == [11.0, 222.0, 3333.0, 44444.0]
+    row = np.zeros((4, 5), np.float32)
+    row[:, 3] = (222.0, 11.0, 55555.0, 1.0)
+    liked, plain, rare, unseen = ranker.predict(row).p_click
+    assert liked > plain + 0.2 and rare == unseen
+
+
+def test_a_row_is_predicted_bit_for_bit_alike_alone_and_in_any_batch(ranker: MMoERanker, fresh: np.ndarray) -> None:
+    together, backwards = ranker.predict(fresh).columns(), ranker.predict(fresh[::-1]).columns()
+    for name, values in together.items():
+        alone = np.concatenate([ranker.predict(fresh[i : i + 1]).columns()[name] for i in range(60)])
+        assert alone.tobytes() == values[:60].tobytes(), name
+        assert backwards[name][::-1].tobytes() == values.tobytes(), name
+
+
+def test_a_saved_ranker_predicts_the_same_bytes_and_gives_the_same_reasons(
+    ranker: MMoERanker, fresh: np.ndarray, tmp_path: Path
+) -> None:
+    ranker.save(tmp_path)
+    again = load_ranker(tmp_path)
+    assert (again.name, again.fingerprint, again.feature_names) == ("mmoe", "f1", BUCKETS)
+    for name, values in ranker.predict(fresh).columns().items():
+        assert again.predict(fresh).columns()[name].tobytes() == values.tobytes(), name
+    assert again.explain(fresh[:20]) == ranker.explain(fresh[:20])
+    (tmp_path / WEIGHTS).write_bytes(b"half")
+    with pytest.raises(RankerError, match=r"mmoe\.pt is not readable"):
+        load_ranker(tmp_path)
+
+
+def test_contributions_add_up_to_the_distance_from_the_median_row(ranker: MMoERanker, fresh: np.ndarray) -> None:
+    logit = ranker.outputs(fresh)["long_view"] - ranker.outputs(ranker.medians[None])["long_view"]
+    added = ranker.contributions(fresh).sum(axis=1)
+    assert np.abs(added - logit).max() < 0.15 and np.corrcoef(added, logit)[0, 1] > 0.999
+
+
+def test_an_interrupted_training_ends_in_the_bytes_of_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = (named(1500, 1), named(900, 2), BUCKETS, "f")
+    whole = train(*given, tmp_path / "whole", config=SMALL)
+    epochs = iter([None, None, KeyboardInterrupt])
+    stop = mmoe_training.MMoETask.on_train_epoch_start
+
+    def dies(task: mmoe_training.MMoETask) -> None:
+        if next(epochs, None) is not None:
+            raise RuntimeError("killed")
+        stop(task)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mmoe_training.MMoETask, "on_train_epoch_start", dies)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(*given, tmp_path / "halves", config=SMALL)
+    told: list[str] = []
+    resumed = train(*given, tmp_path / "halves", config=SMALL, say=told.append)
+    assert told and told[0].startswith("mmoe epoch 3"), "it went on where it stopped"
+    for name, values in whole.network.state_dict().items():
+        assert torch.equal(values, resumed.network.state_dict()[name]), name
+    assert not list((tmp_path / "halves").iterdir())
+
+
+def test_batches_hold_every_row_once_and_users_together() -> None:
+    made = Rows.of(rows(1000, 5))
+    batches = Batches(made._replace(watch=torch.arange(1000.0)), 128, 7)
+    parts = list(batches)
+    assert sorted(torch.cat([part.watch for part in parts]).tolist()) == list(range(1000))
+    user = torch.cat([part.user for part in parts])
+    assert len(torch.unique_consecutive(user)) == len(torch.unique(user))
+    batches.epoch = 1
+    assert not torch.equal(user, torch.cat([part.user for part in batches]))
+
+
+def test_the_order_loss_is_the_cross_entropy_of_each_user() -> None:
+    scores = torch.tensor([1.0, 0.0, 2.0, 5.0])
+    relevance = torch.tensor([1.0, 0.0, 3.0, 0.0])
+    user = torch.tensor([9, 9, 4, 4])
+    by_hand = (np.log(1 + np.exp(-1.0)) + np.log(1 + np.exp(3.0))) / 2
+    assert float(listwise(scores, relevance, user)) == pytest.approx(by_hand, rel=1e-5)
+    assert float(listwise(scores, torch.zeros(4), user)) == 0.0
+
+
+def test_a_label_of_one_kind_is_one_clear_line(tmp_path: Path) -> None:
+    silent = rows(400, 1)
+    silent.click[:] = 0
+    with pytest.raises(TrainingError, match="validation has 400 impressions, 0 with click"):
+        train(rows(400, 1), silent, NAMES, "f", tmp_path)
