@@ -37,6 +37,7 @@ from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from bentos.recommender.recsys_v1 import recommender_pb2_grpc as pb_grpc
 from recsys.lake import Lake
 from recsys.policy.value import VALUE
+from recsys.ranking.ranker import Ranker
 from recsys.ranking.xgboost_ranker import XGBoostRanker
 from recsys.serving.bundles import Fixed
 from recsys.serving.opening import open_recommender
