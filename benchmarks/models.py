@@ -27,6 +27,7 @@ from recsys.evaluation.heuristics import SIGNALS, Heuristic
 from recsys.evaluation.metrics import hits
 from recsys.evaluation.report import Rows
 from recsys.features.catalog import FEATURES
+from recsys.features.privacy import Border
 from recsys.lake import Lake, replacing
 from recsys.ranking.ranker import Predictions, load_ranker
 from recsys.settings import Settings, from_environment
@@ -145,7 +146,7 @@ def truth(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
     source = open_source(settings)
     if not isinstance(source, Simulator):
         return {}, (["the truth is known on the simulator only (RECSYS_SOURCE=simulator)"], [])
-    found = models_truth.run(lake, source, settings.seed)
+    found = models_truth.run(lake, source, Border.of(settings), settings.seed)
     lines = [[name, *(f"{value:.4f}" for value in told.values())] for name, told in found["methods"].items()]
     curve = [
         "place: recovered / true",

@@ -14,6 +14,7 @@ import xgboost as xgb
 from recsys.evaluation import report
 from recsys.evaluation.report import Rows
 from recsys.features.catalog import FEATURES
+from recsys.features.privacy import Border
 from recsys.lake import Lake
 from recsys.ranking.objectives import PATIENCE, ROUNDS, SHARED
 from recsys.sources.simulator import Simulator
@@ -25,13 +26,14 @@ SLOT: Final = FEATURES.index("slot")
 MAX_WEIGHT: Final = 5.0  # of an inverse propensity: rarer ones add more variance than they remove bias
 
 
-def run(lake: Lake, source: Simulator, seed: int) -> dict[str, Any]:
+def run(lake: Lake, source: Simulator, border: Border, seed: int) -> dict[str, Any]:
     """Figures by method, and the recovered position curve beside the true one (log odds lost against the first)."""
     parts = tables(lake, ("train", "validation", "test"))
     train, validation, test = (examples(frame, FEATURES) for frame in parts.values())
     shown = parts["test"]
-    ids = shown["user_id"].to_list(), shown["item_id"].to_list()
-    truth = source.truth.outcome(*ids, shown["occurred_at"].to_numpy()).click
+    given = {border.user(user): user for user in source.users()["user_id"].to_pylist()}
+    users = [given.get(user, user) for user in shown["user_id"].to_list()]
+    truth = source.truth.outcome(users, shown["item_id"].to_list(), shown["occurred_at"].to_numpy()).click
     with_slot = _logistic(train, validation, seed)
     curve = _curve(with_slot, validation)
     scores = {

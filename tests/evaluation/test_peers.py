@@ -60,7 +60,8 @@ def test_a_peer_prefers_the_taste_of_its_user(world: World, name: str) -> None:
     if "implicit" in name:
         pytest.importorskip("implicit")
     retrieve, grid = PEERS[name]
-    params = {"epochs": 40} if name == "SASRec" else grid[0]  # sixty users are one batch: an epoch is one step
+    # sixty users are one batch: an epoch is one step
+    params = {"epochs": 60, "dim": 32, "negatives": 128} if name == "SASRec" else grid[0]
     lists = retrieve(world, **params)
     assert lists.shape == (USERS, CANDIDATES) and all(len(set(row)) == CANDIDATES for row in lists)
     of_taste = (lists[:, :20] % 2 == np.arange(1, USERS + 1)[:, None] % 2 ^ 1).mean()
