@@ -24,7 +24,7 @@ from recsys.ranking.explain import Reasons
 from recsys.ranking.ranker import FILE, PREDICTIONS, Predictions, RankerError, read_header
 
 WEIGHTS: Final = "mmoe.pt"
-BLOCK: Final = 128  # rows of one forward pass in service
+BLOCK: Final = 32  # rows of one forward pass: a slate fits, and is not paid for as if it were five
 TASKS: Final = ("click", "long_view", "watch", "order")
 EXPLAINED: Final = "long_view"
 STEPS: Final = 16  # of the path that an explanation is integrated along
