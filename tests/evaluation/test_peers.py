@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import models_protocol
-from benchmarks.models_retrievers import PEERS, World
 from recsys.evaluation import metrics
 from recsys.evaluation.report import CANDIDATES, RetrievalTask
 from recsys.events import MINUTE_MS
 from recsys.features.log import EventLog
 from tests.evaluation.world import START, catalogue, log_of
+
+for peer in ("implicit", "lightgbm"):
+    pytest.importorskip(peer, reason="the peers of `make bench-models` are not installed")
+from benchmarks import models_protocol  # noqa: E402
+from benchmarks.models_retrievers import PEERS, World  # noqa: E402
 
 ITEMS, USERS = CANDIDATES + 100, 60
 
