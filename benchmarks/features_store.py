@@ -1,8 +1,8 @@
 """Online reads and appends of each store: `python -m benchmarks.features_store [users items events]`.
 
 One user and 1 / 100 / 500 items in the catalogue's full width, in process, over a Zipf log; then durable appends in
-batches, and what the kernel applies alone. Beside it Feast with its SQLite and Redis stores: as many int64 features of
-one user and k items, written ready-made, while ours computes windows at the instant of the read.
+batches, and what the kernel reads and applies alone. Beside it Feast with its SQLite and Redis stores: as many int64
+features of one user and k items, written ready-made, while ours computes windows at the instant of the read.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import feast_environment
-from benchmarks.features_world import zipf_world
+from benchmarks.features_sweep import view
+from benchmarks.features_world import ZipfWorld, zipf_world
+from recsys.events import key64
 from recsys.features import kernel, sweep
-from recsys.features.catalog import AGGREGATES
+from recsys.features.catalog import AGGREGATES, ITEM, USER
 from recsys.features.journal import Journal
+from recsys.features.layout import compile_program
 from recsys.features.store import OnlineStore
 from recsys.features.store_lmdb import LmdbJournal
 from tests.features.redis_server import RedisServer
 
 PAIRS = ("user_item", "user_category", "user_creator", "user_shelf")
-ROUNDS, BATCH, BATCHES = 400, 1000, 20
+ROUNDS, BATCH, BATCHES = 400, 5000, 6
 SIZES = (1, 100, 500)
 FEAST_USERS, FEAST_ITEMS, FEAST_SECONDS = 200, 1500, 420
 
@@ -64,19 +67,48 @@ def by_feast(folder: Path, server: RedisServer | None) -> dict[str, dict[str, tu
     return feast_environment.ask("online", folder, place, FEAST_SECONDS)
 
 
+def in_process(world: ZipfWorld, users: int, items: int, now: int) -> list[float]:
+    """Median seconds of the kernel's read of one user and k items, for each k, in the columns of features_sweep."""
+    program = compile_program((view(USER), view(ITEM)))
+    state = kernel.applied(program, kernel.new_state(), world.log)
+    rng, item_keys, medians = np.random.default_rng(6), key64(f"i{i}" for i in range(items)), []
+    for k in SIZES:
+        out, none, at, took = np.empty((k, 40), np.int64), np.zeros(k, np.int64), np.full(k, now), []
+        for _ in range(ROUNDS):
+            user = np.repeat(world.user_keys[rng.integers(len(world.user_keys))], k)
+            reads = kernel.Reads(user, item_keys[rng.zipf(1.2, k) % items], none, none, none, none, at)
+            began = time.perf_counter()
+            kernel.read_rows(program, state, reads, out)
+            took.append(time.perf_counter() - began)
+        medians.append(float(np.median(took[ROUNDS // 4 :])))
+    return medians
+
+
 def main(users: int = 24_000, items: int = 6_000, events: int = 1_000_000) -> None:
     world = zipf_world(users, items, events)
     console = Console(width=120)
     table = Table(title=f"one user and k items, {len(AGGREGATES)} int64 columns, {events:,} events: microseconds")
-    for name in ("store", "open s", "p50 k=1", "p99", "p50 k=100", "p99", "p50 k=500", "p99", "durable appends/s"):
+    for name in (
+        "store",
+        "open s",
+        "p50 k=1",
+        "p99",
+        "p50 k=100",
+        "p99",
+        "p50 k=500",
+        "p99",
+        f"durable appends/s, by {BATCH:,}",
+    ):
         table.add_column(name, justify="right")
     state = kernel.new_state()
     kernel.applied(sweep.PROGRAM, state, world.log.until(int(world.log.position[1000])))  # compile
+    room = kernel.new_state(1 << 21, 1 << 26)  # of a state that has grown to its size, as a service's has
     began = time.process_time()
-    kernel.applied(sweep.PROGRAM, kernel.new_state(), world.log)
+    kernel.applied(sweep.PROGRAM, room, world.log)
     rate = events / (time.process_time() - began)
     now = int(world.log.received_at.max()) + 1000
     rng = np.random.default_rng(5)
+    item_ids = [f"i{i}" for i in range(items)]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         server = None
         if shutil.which("redis-server"):
@@ -88,17 +120,20 @@ def main(users: int = 24_000, items: int = 6_000, events: int = 1_000_000) -> No
             began = time.perf_counter()
             again = OnlineStore(open_journal())
             opened = time.perf_counter() - began
-            cells = []
-            for k in SIZES:
-                took = []
-                for _ in range(ROUNDS):
-                    user, chosen = f"u{rng.integers(users)}", [f"i{i}" for i in rng.zipf(1.2, k) % items]
-                    began = time.perf_counter()
-                    again.read(user, chosen, now)
-                    took.append(time.perf_counter() - began)
-                middle, worst = np.percentile(took[ROUNDS // 4 :], [50, 99])
-                medians.setdefault(name, {})[str(k)] = middle
-                cells += [f"{middle * 1e6:,.0f}", f"{worst * 1e6:,.0f}"]
+            rows = {}
+            for asked, of in ((name, item_ids), (f"{name}, by keys", key64(item_ids))):
+                rows[asked] = []
+                for k in SIZES:
+                    took = []
+                    for _ in range(ROUNDS):
+                        user, places = f"u{rng.integers(users)}", rng.zipf(1.2, k) % items
+                        chosen = of[places] if isinstance(of, np.ndarray) else [of[i] for i in places]
+                        began = time.perf_counter()
+                        again.read(user, chosen, now)
+                        took.append(time.perf_counter() - began)
+                    middle, worst = np.percentile(took[ROUNDS // 4 :], [50, 99])
+                    medians.setdefault(asked, {})[str(k)] = middle
+                    rows[asked] += [f"{middle * 1e6:,.0f}", f"{worst * 1e6:,.0f}"]
             batches = [
                 [
                     {"event_id": f"{b}-{i}", "kind": "click", "user_id": f"u{i % users}", "item_id": f"i{i % items}"}
@@ -110,7 +145,9 @@ def main(users: int = 24_000, items: int = 6_000, events: int = 1_000_000) -> No
             for batch in batches:
                 store.append(batch, now)
             appended = BATCH * BATCHES / (time.perf_counter() - began)
-            table.add_row(name, f"{opened:.2f}", *cells, f"{appended:,.0f}")
+            for asked, cells in rows.items():
+                first = asked == name
+                table.add_row(asked, f"{opened:.2f}" if first else "", *cells, f"{appended:,.0f}" if first else "")
             again.close()
             store.close()
         try:
@@ -126,6 +163,8 @@ def main(users: int = 24_000, items: int = 6_000, events: int = 1_000_000) -> No
         for name, told in feast.items():
             ahead = " / ".join(f"{told[str(k)][0] / quantiles[str(k)]:,.0f}" for k in SIZES)
             console.print(f"{ours} is {ahead} times ahead of Feast's {name} store at 1 / 100 / 500 rows (p50)")
+    told = " / ".join(f"{seconds * 1e6:,.0f}" for seconds in in_process(world, users, items, now))
+    console.print(f"kernel alone reads 20 window columns of a user and of k items in {told} us (p50)")
     console.print(f"kernel alone applies {rate:,.0f} events per CPU second to {len(sweep.PROGRAM.views)} views each")
 
 

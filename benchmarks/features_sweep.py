@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -29,9 +30,10 @@ from benchmarks import feast_environment
 from benchmarks.features_world import ZipfWorld, zipf_world
 from recsys.events import KINDS
 from recsys.features import sweep
-from recsys.features.catalog import CLICKS, IMPRESSIONS, ITEM, LONG_VIEWS, SKIPS, USER, WATCH
-from recsys.features.definition import DAY, HOUR, MONTH, WEEK, Aggregation, Entity, FeatureView
+from recsys.features.catalog import CLICKS, IMPRESSIONS, ITEM, LIKES, LONG_VIEWS, PLAYS, SEEN, SKIPS, USER, WATCH
+from recsys.features.definition import DAY, HOUR, MONTH, WEEK, Aggregation, Entity, FeatureView, Window
 from recsys.features.layout import compile_program
+from recsys.features.log import EventLog
 
 MEASURES, WINDOWS = (IMPRESSIONS, CLICKS, LONG_VIEWS, SKIPS, WATCH), (HOUR, DAY, WEEK, MONTH)
 
@@ -203,6 +205,50 @@ PEERS: dict[str, tuple[Callable[[ZipfWorld, Entity, int], np.ndarray], int]] = {
 FEAST_ROWS, FEAST_SECONDS = 20_000, 240
 
 
+def wide(console: Console, world: ZipfWorld, rows: int) -> None:
+    """40 features, 8 measures x 5 windows: the whole call, and of it the compiled sweep with its gather and scatter."""
+    windows = (*WINDOWS, Window("14d", WEEK.length_ms * 2, WEEK.hop_ms))
+    spent = [0.0]
+
+    def timed(work: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            began = time.process_time()
+            work(*arguments)
+            spent[0] += time.process_time() - began
+
+        return call
+
+    for entity in (USER, ITEM):
+        program = compile_program((FeatureView(entity, (Aggregation((*MEASURES, PLAYS, LIKES, SEEN), windows),)),))
+        kept, rates = sweep._sweep_batch, []
+        try:
+            sweep._sweep_batch = timed(kept)
+            for _ in range(3):
+                spent[0], began = 0.0, time.process_time()
+                sweep.point_in_time(world.log, world.items, *world.rows[:4], program=program)
+                rates.append((rows / (time.process_time() - began) / 1e6, rows / spent[0] / 1e6))
+        finally:
+            sweep._sweep_batch = kept
+        whole, alone = max(rates)[0], max(r[1] for r in rates)
+        console.print(f"40 features by {entity.name}: {whole:.2f} M rows per CPU second, the sweep alone {alone:.2f} M")
+
+
+def with_parquet(folder: Path, world: ZipfWorld) -> float:
+    """Rows per CPU second from a file of events to a file of 20 features."""
+    pq.write_table(pa.table(dict(zip(world.log._fields, world.log, strict=True))), folder / "events.parquet")
+    program, best = compile_program((view(USER),)), 0.0
+    for _ in range(3):
+        began = time.process_time()
+        table = pq.read_table(folder / "events.parquet")
+        log = EventLog(*(column.to_numpy() for column in table.columns))
+        found = sweep.point_in_time(log, world.items, *world.rows[:4], program=program)
+        columns = np.ascontiguousarray(found.T)
+        features = pa.table(dict(zip(view(USER).columns, columns, strict=True)))
+        pq.write_table(features, folder / "features.parquet", compression="zstd", compression_level=1)
+        best = max(best, len(found) / (time.process_time() - began))
+    return best
+
+
 def main(events: int = 1_000_000) -> None:
     console = Console(width=110)
     ours(zipf_world(50, 50, 1_000), USER, 10)  # compile
@@ -241,12 +287,18 @@ def main(events: int = 1_000_000) -> None:
             cells, told = [*cells, f"{rate / 1000:,.1f}{lost}"], [*told, f"{ours_here * 1000 / rate:,.0f}"]
         table.add_row(f"Feast {offline}, join of ready-made rows", *cells, f"{FEAST_ROWS:,}", " / ".join(told))
     console.print(table)
+    wide(console, world, rows)
+    with tempfile.TemporaryDirectory() as folder:
+        rate = with_parquet(Path(folder), world) / 1e6
+    console.print(f"events from Parquet, 20 features by user to Parquet: {rate:.2f} M rows per CPU second")
     scale = []
     for size in (events, 2 * events):
-        larger = zipf_world(24_000, 6_000, size)
-        began = time.process_time()
-        ours(larger, ITEM, len(larger.rows[0]))
-        scale.append(time.process_time() - began)
+        larger, took = zipf_world(24_000, 6_000, size), []
+        for _ in range(3):
+            began = time.process_time()
+            ours(larger, ITEM, len(larger.rows[0]))
+            took.append(time.process_time() - began)
+        scale.append(min(took))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     console.print(
         f"{events:,} -> {2 * events:,} events: {scale[1] / scale[0]:.2f} times the CPU; peak memory {peak:.1f} GB"
