@@ -144,11 +144,12 @@ def test_the_log_is_json_with_request_ids(service: Service, world: World) -> Non
 
 
 def test_metrics_tell_bundles_rungs_stages_and_features(service: Service, world: World) -> None:
-    for user in world.user_ids[:12]:
-        service.http.post("/recommend", json={"user_id": user})
-    deadline = time.monotonic() + 20
-    while "recsys_shadow_overlap_count" not in (text := service.http.get("/metrics").text):
+    deadline, text = time.monotonic() + 20, ""
+    while "recsys_shadow_overlap_count" not in text or 'role="canary"' not in text:  # a second until it is taken up
         assert time.monotonic() < deadline
+        for user in world.user_ids[:12]:
+            service.http.post("/recommend", json={"user_id": user})
+        text = service.http.get("/metrics").text
     champion, other = world.champion.bundle_id, world.other.bundle_id
     for series in (
         'recsys_slates_total{role="canary",rung="full"}',
