@@ -1,0 +1,300 @@
+"""A platform that lives by a simulated clock: users who ask and react, nightly deliveries, Dagster's runs and ticks.
+
+Nothing is a stand-in but the clock: the assets, checks, jobs and sensors are the project's own, run in this process by
+what the daemon would call; slates come from the recommender that the service runs, and events go to its store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from recsys.events import CLOCK_SKEW_MS, DAY_MS, HOUR_MS, KINDS
+from recsys.lake import Lake
+from recsys.registry import Registry
+from recsys.serving.opening import open_recommender
+from recsys.serving.pipeline import Recommender
+from recsys.serving.schema import Context, EventsRequest, RecommendRequest
+from recsys.settings import Settings, from_environment
+from recsys.sources.simulator import DEVICES, Simulator
+from recsys.sources.source import day_name
+from recsys.sources.world import BEGIN_MS, FIRST_DAY
+
+FIRST, LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+EVENT_FIELDS = (
+    "event_id", "kind", "user_id", "item_id", "occurred_at", "request_id", "impression_id", "shelf", "device", "slot",
+    "watch_ms", "consent",
+)  # fmt: skip
+
+
+@dataclass
+class Served:
+    """What a day's slates were worth: means of the true P(click), which no log shows."""
+
+    true_ctr: float
+    bundle: str
+    slates: list[tuple[str, int, tuple[str, ...]]]  # user, instant, items
+
+
+@dataclass
+class Platform:
+    """Days are numbered from 1 after `history` days of the log alone."""
+
+    home: Path
+    simulator: Simulator
+    history: int
+    requests: int  # a day
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions
+    now: int = 0
+    cursors: dict[str, str | None] = field(default_factory=dict)
+    run_keys: set[str] = field(default_factory=set)
+    runs: list[tuple[int, str, bool, str]] = field(default_factory=list)  # day, job, success, cause
+    skipped: dict[str, str] = field(default_factory=dict)  # sensor -> why it did nothing at its last tick
+    failures: list[str] = field(default_factory=list)  # of the last run
+    seconds: dict[str, float] = field(default_factory=dict)  # of its steps
+
+    @property
+    def settings(self) -> Settings:
+        return from_environment()
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.home)
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.lake.registry)
+
+    def name(self, day: int) -> str:
+        """Calendar day of a numbered day; 0 is the last of the history."""
+        return day_name(FIRST_DAY + self.history + day - 1)
+
+    def begins(self, day: int) -> int:
+        return BEGIN_MS + (self.history + day - 1) * DAY_MS
+
+    # -- the source ----------------------------------------------------------------------------------------------------
+
+    def deliver(self, day: int, change: Any = lambda events: events) -> None:
+        """Put a file of the simulator's log of a day into the folder of deliveries."""
+        folder = self.home.parent / "deliveries"
+        (folder / "events").mkdir(parents=True, exist_ok=True)
+        if not (folder / "items.parquet").exists():
+            pl.DataFrame(self.simulator.items()).write_parquet(folder / "items.parquet")
+        events = pl.DataFrame(self.simulator.read_day(self.name(day)).events).drop("position")
+        change(events).write_parquet(folder / "events" / f"{self.name(day)}.parquet")
+
+    def withdraw(self, day: int) -> None:
+        """Take the file of a day away again."""
+        (self.home.parent / "deliveries" / "events" / f"{self.name(day)}.parquet").unlink()
+
+    # -- the day -------------------------------------------------------------------------------------------------------
+
+    def serve(self, day: int) -> Served:
+        """A day of requests and reactions through the recommender of the champion, among the traffic of other surfaces.
+
+        What happens there (the simulator's log of the day, without what no API would take) is told to the service as it
+        comes in; a log that lives takes no files of the same day, or what was served could not be replayed.
+        """
+        self.now = self.begins(day)
+        recommender = open_recommender(self.settings, follow=False, clock=lambda: self.now)
+        rng = np.random.default_rng([11, 1000 + day])
+        world, truth = self.simulator.world, self.simulator.truth
+        there = np.flatnonzero((world.user_registered_at < self.now) & world.user_consents)
+        users = rng.choice(there, self.requests, p=world.user_activity[there] / world.user_activity[there].sum())
+        instants = np.sort(self.now + rng.integers(6 * HOUR_MS, 23 * HOUR_MS, self.requests))
+        pending: list[tuple[int, int, dict[str, Any]]] = [
+            (event["received_at"], n - 1_000_000, event) for n, event in enumerate(self._elsewhere(day))
+        ]
+        heapq.heapify(pending)
+        slates, values, bundle = [], [], ""
+        try:
+            for n, (user, at) in enumerate(zip(users.tolist(), instants.tolist(), strict=True)):
+                self._tell(recommender, pending, at)
+                self.now = at
+                name = world.user_names[user]
+                answer = recommender.recommend(self._request(user, at))
+                assert answer.rung == "full", answer.rung
+                items, bundle = [str(item.item_id) for item in answer.items], answer.bundle
+                found = truth.outcome([name] * len(items), items, at, np.arange(len(items)))
+                values.append(float(found.click.mean()))
+                slates.append((name, at, tuple(items)))
+                for event in self.simulator.feedback(name, items, at, n, answer.request_id):
+                    heapq.heappush(pending, (event["occurred_at"], len(pending), event))
+            self._tell(recommender, pending, self.begins(day + 1) - 1)
+        finally:
+            recommender.close()
+        return Served(float(np.mean(values)), bundle, slates)
+
+    def _elsewhere(self, day: int) -> list[dict[str, Any]]:
+        events = pl.DataFrame(self.simulator.read_day(self.name(day)).events)
+        sound = (
+            pl.col("user_id").is_not_null()
+            & pl.col("item_id").is_not_null()
+            & pl.col("kind").is_in(list(KINDS))
+            & (pl.col("watch_ms").fill_null(0) >= 0)
+            & pl.col("consent")
+            & (pl.col("occurred_at") <= pl.col("received_at") + CLOCK_SKEW_MS)
+            & (pl.col("occurred_at") > pl.col("received_at") - 2 * DAY_MS)
+        )
+        return events.filter(sound).to_dicts()
+
+    def what_if(self, bundle_id: str, served: Served) -> float:
+        """True P(click) of the slates that another bundle would have shown to the same users at the same instants."""
+        registry = self.registry
+        shown = registry.get(bundle_id)
+        recommender = open_recommender(self.settings, follow=False, clock=lambda: self.now)
+        from recsys.serving import bundle as loading
+        from recsys.serving.bundles import Fixed
+        from recsys.serving.served_log import ServedLog
+
+        other = Recommender(
+            recommender._store,
+            Fixed(loading.load(shown, None, recommender._store.fingerprint, registry)),
+            ServedLog(self.home / "what_if"),
+        )
+        values, truth = [], self.simulator.truth
+        try:
+            for name, at, _ in served.slates:
+                answer = other.recommend(self._request(truth.user_index[name], at))
+                items = [str(item.item_id) for item in answer.items]
+                found = truth.outcome([name] * len(items), items, at, np.arange(len(items)))
+                values.append(float(found.click.mean()))
+        finally:
+            recommender.close()
+        return float(np.mean(values))
+
+    def _request(self, user: int, at: int) -> RecommendRequest:
+        world = self.simulator.world
+        context = Context(device=str(DEVICES[world.user_device[user]]), at=at)
+        return RecommendRequest(user_id=world.user_names[user], k=10, context=context)
+
+    def _tell(self, recommender: Recommender, pending: list[tuple[int, int, dict[str, Any]]], until: int) -> None:
+        """Send what has happened by then; a store keeps the order in which it is told."""
+        due = []
+        while pending and pending[0][0] <= until:
+            due.append(heapq.heappop(pending)[2])
+        if not due:
+            return
+        self.now = until
+        events = [{name: event[name] for name in EVENT_FIELDS if event[name] is not None} for event in due]
+        for start in range(0, len(events), 1000):
+            told = recommender.record_events(EventsRequest(events=events[start : start + 1000]))
+            assert not told.rejected, told.rejected[:3]
+
+    # -- Dagster -------------------------------------------------------------------------------------------------------
+
+    def run(self, day: int, job: str, tags: Mapping[str, str] = {}, config: Mapping[str, Any] = {}) -> bool:
+        """One run of a job, as the daemon would launch it."""
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        done = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance, tags=dict(tags), run_config={**config, **quiet}, raise_on_error=False
+        )
+        self.runs.append((day, job, done.success, tags.get("recsys/cause", "")))
+        self.seconds = {
+            event.step_key or "": event.step_success_data.duration_ms / 1000
+            for event in done.all_events
+            if event.event_type_value == "STEP_SUCCESS"
+        }
+        self.failures = [
+            f"{event.step_key}: {_first_cause(event.step_failure_data.error)}"
+            for event in done.all_events
+            if event.event_type_value == "STEP_FAILURE"
+        ]
+        return done.success
+
+    def night(self, day: int) -> bool:
+        """The nightly run after a day: that day and the one before."""
+        return self.run(day, "observe", {FIRST: self.name(day - 1), LAST: self.name(day)})
+
+    def tick(self, day: int, *names: str) -> None:
+        """Let sensors look once, and run what they ask for; a run key is run once, as the daemon holds it."""
+        repository = self.definitions.get_repository_def()
+        for name in names:
+            sensor = repository.get_sensor_def(name)
+            context = dg.build_sensor_context(
+                self.instance, cursor=self.cursors.get(name), repository_def=repository, sensor_name=name
+            )
+            found = sensor.evaluate_tick(context)
+            self.skipped[name] = found.skip_message or ""
+            if found.cursor is not None:
+                self.cursors[name] = found.cursor
+            for request in found.run_requests or []:
+                if request.run_key not in self.run_keys:
+                    self.run_keys.add(str(request.run_key))
+                    job = request.job_name or sensor.job_name
+                    self.run(day, job, dict(request.tags), dict(request.run_config or {}))
+
+    def retrains(self) -> list[tuple[int, bool]]:
+        return [(day, success) for day, job, success, _ in self.runs if job == "learn_ranker"]
+
+    def failed_checks(self) -> dict[str, str]:
+        """Newest evaluation of each check that does not pass: its words."""
+        keys = list(self.definitions.get_repository_def().asset_graph.asset_check_keys)
+        found = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+        failed = {}
+        for key, record in found.items():
+            event = record.event.dagster_event if record.event else None
+            if event is not None and event.event_type_value == "ASSET_CHECK_EVALUATION":
+                evaluation = event.asset_check_evaluation_data
+                if not evaluation.passed:
+                    failed[f"{key.asset_key.to_user_string()}: {key.name}"] = evaluation.description or ""
+        return failed
+
+
+def _first_cause(error: Any) -> str:
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return "" if error is None else str(error.message).strip().splitlines()[0]
+
+
+def contrary(platform: Platform) -> str:
+    """A bundle like the champion whose ranker prefers what it should not: registered, and forced to be champion."""
+    import shutil
+
+    registry = platform.registry
+    champion = registry.champion()
+    assert champion is not None
+    folder = platform.home.parent / "contrary"
+    shutil.copytree(champion.path, folder, ignore=shutil.ignore_patterns("manifest.json"))
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    _turn_around(folder / "ranker")
+    bad = registry.register(folder, champion.facts, lineage={"cause": "forced"})
+    registry.promote(bad.bundle_id, reason="forced by hand")
+    return bad.bundle_id
+
+
+def _turn_around(folder: Path) -> None:
+    """Every leaf of every tree with the other sign."""
+    import xgboost as xgb
+
+    from recsys.ranking.xgboost_ranker import XGBoostRanker
+
+    ranker = XGBoostRanker.load(folder)
+    boosters = {}
+    for head, booster in ranker.boosters.items():
+        model = json.loads(booster.save_raw("json"))
+        for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
+            leaf = np.asarray(tree["left_children"]) == -1
+            values = np.asarray(tree["split_conditions"], np.float64)
+            tree["split_conditions"] = np.where(leaf, -values, values).tolist()
+            tree["base_weights"] = (-np.asarray(tree["base_weights"], np.float64)).tolist()
+        boosters[head] = xgb.Booster({"nthread": 1}, model_file=bytearray(json.dumps(model).encode()))
+    dataclasses.replace(ranker, boosters=boosters).save(folder)
+
+
+def poisoned(events: pl.DataFrame) -> pl.DataFrame:
+    """A delivery in which a column went missing half-way: most rows name no user."""
+    rng = np.random.default_rng(5)
+    lost = pl.Series(rng.random(events.height) < 0.7)
+    return events.with_columns(user_id=pl.when(lost).then(None).otherwise(pl.col("user_id")))
