@@ -107,18 +107,20 @@ def part(which, user, item, category, creator, shelf):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
-def entity_key(views, v, user, item, category, creator, shelf):  # type: ignore[no-untyped-def]
-    """Table key of view `v`'s entity for these keys; 0 when one of them is none."""
-    a = part(views[v, V_PART_A], user, item, category, creator, shelf)
-    if a == 0:
+def table_key(v, a, b, is_pair):  # type: ignore[no-untyped-def]
+    """Table key of view `v`'s entity from its one or two keys; 0 when one of them is none."""
+    if a == 0 or (is_pair and b == 0):
         return np.int64(0)
     key = mix(v + 1, a)
-    if views[v, V_PART_B] >= 0:
-        b = part(views[v, V_PART_B], user, item, category, creator, shelf)
-        if b == 0:
-            return np.int64(0)
-        key = mix(key, b)
-    return key
+    return mix(key, b) if is_pair else key
+
+
+@njit(cache=True, nogil=True)
+def entity_key(views, v, user, item, category, creator, shelf):  # type: ignore[no-untyped-def]
+    """`table_key` of view `v` for these keys of an event or a read."""
+    a = part(views[v, V_PART_A], user, item, category, creator, shelf)
+    b = part(max(views[v, V_PART_B], 0), user, item, category, creator, shelf)
+    return table_key(v, a, b, views[v, V_PART_B] >= 0)
 
 
 @njit(cache=True, nogil=True)
@@ -315,11 +317,11 @@ def apply_events(program, state, log, start, stop):  # type: ignore[no-untyped-d
             for i in range(n):
                 e = start + i
                 bases[v, i] = -1
-                if a[e] == 0 or (pair and b[e] == 0) or not views[v, V_KINDS] >> np.int64(log.kind[e]) & 1:
+                if not views[v, V_KINDS] >> np.int64(log.kind[e]) & 1:
                     continue
-                key = mix(v + 1, a[e])
-                if pair:
-                    key = mix(key, b[e])
+                key = table_key(v, a[e], b[e], pair)
+                if key == 0:
+                    continue
                 slot = slot_of(table, key)
                 if table[slot, 0] == 0:
                     table[slot, 0], table[slot, 1] = key, used[1]
@@ -351,10 +353,8 @@ def find_entities(program, v, table, reads, first, last, bases):  # type: ignore
             bases[r] = bases[r - 1]
             continue
         bases[r] = -1
-        if a[r] != 0 and (not pair or b[r] != 0):
-            key = mix(v + 1, a[r])
-            if pair:
-                key = mix(key, b[r])
+        key = table_key(v, a[r], b[r], pair)
+        if key != 0:
             slot = slot_of(table, key)
             if table[slot, 0] != 0:
                 bases[r] = table[slot, 1]
