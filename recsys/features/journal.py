@@ -12,6 +12,7 @@ from recsys.features.log import EventLog
 
 ITEM_RECORD: Final = 0  # kind of a log record that carries an item's attributes
 RECORD_FIELDS: Final = 9  # kind, user, item, category, creator, shelf, occurred, received, watch: int64 each
+RECORD_RECEIVED: Final = 7  # place of `received` among them
 
 
 class Entry(NamedTuple):

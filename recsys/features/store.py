@@ -25,7 +25,16 @@ from recsys.features import kernel, sweep
 from recsys.features.catalog import AGGREGATES, FINGERPRINT, USER, VIEWS
 from recsys.features.hot import Hot
 from recsys.features.intake import entry_of
-from recsys.features.journal import ITEM_RECORD, Entry, Journal, digest_of, digests_of, events_of, key_of
+from recsys.features.journal import (
+    ITEM_RECORD,
+    RECORD_RECEIVED,
+    Entry,
+    Journal,
+    digest_of,
+    digests_of,
+    events_of,
+    key_of,
+)
 from recsys.features.kernel import Reads
 from recsys.features.layout import G_TYPE, RECENT, V_FIRST_GROUP, V_LAST_GROUP
 from recsys.features.log import EventLog, ItemColumns, Items, empty, items_from_table
@@ -152,6 +161,7 @@ class OnlineStore:
                 columns = [int(column[0]) for column in items.lookup(key)]
                 row = hot.rows.get(item["item_id"])
                 known = row is not None and list(hot.item_matrix[row]) == [int(key[0]), *columns]
+                known = known and hot.late.get(item["item_id"], item) == item  # a title, say, is no column of the state
                 if known and (item["item_id"] in hot.unavailable) == (item["is_available"] is False):
                     continue
                 category, creator, kind, duration, published = columns
@@ -178,6 +188,16 @@ class OnlineStore:
         with self._lock:
             hot = self._catch_up()
             return len(hot.item_records), pa.Table.from_pylist(list(hot.late.values()), schema=ITEM_SCHEMA)
+
+    def told_items(self) -> pa.Table:
+        """Items that arrived live, as they were told last (ITEM_SCHEMA): what a later day's raw_items reads."""
+        head = self.head()
+        records = self._journal.records(0, head)
+        # what a bootstrap found changed in an archive is a record too, but nobody told it: it has no instant
+        live = (records.fields[:, 0] == ITEM_RECORD) & (records.fields[:, RECORD_RECEIVED] > 0)
+        positions = set(records.position[live].tolist())
+        told = [json.loads(raw) for position, _, raw in self._journal.raw(0) if position in positions]
+        return pa.Table.from_pylist(list({item["item_id"]: item for item in told}.values()), schema=ITEM_SCHEMA)
 
     def read(
         self,

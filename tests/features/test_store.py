@@ -232,6 +232,18 @@ def test_many_items_read_far_behind_the_log_are_all_exact(opener: Opener) -> Non
         assert read.aggregates.tobytes() == swept.tobytes()
 
 
+def test_told_items_are_those_that_arrived_live_as_they_were_told_last(opener: Opener) -> None:
+    store, log = filled(opener)
+    assert store.told_items().num_rows == 0
+    changed = item_table(7).slice(2, 1).set_column(6, "duration_ms", pa.array([77]))
+    store.bootstrap(log, changed, log.head)  # a record of the archive's, which nobody told
+    for category in ("news", "sport"):
+        row = {"item_id": "new", "category": category, "is_available": True}
+        store.put_items(pa.Table.from_pylist([row], schema=item_table(1).schema), NOW)
+    (told,) = store.told_items().to_pylist()
+    assert told["item_id"] == "new" and told["category"] == "sport"
+
+
 def test_tail_gives_back_the_events_as_raw_rows(opener: Opener) -> None:
     store, log = filled(opener)
     store.put_items(item_table(7), NOW)

@@ -1,9 +1,11 @@
 """Raw tables as Dagster materializes them: from the source, from the service's log, and when the source is broken."""
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from recsys.events import EVENT_SCHEMA
+from recsys.features.log import empty
 from recsys.features.store import open_store
 from recsys.lake import Lake
 from recsys.settings import from_environment
@@ -74,6 +76,32 @@ def test_what_the_service_was_told_joins_the_day_it_was_received(lake):
     assert {day: len(rows) for day, rows in live.items()} == {"2026-01-05": 0, "2026-01-06": 1, "2026-01-07": 0}
     (row,) = live["2026-01-06"]
     assert (row["event_id"], row["received_at"]) == ("e1", 1767700000500) and row["position"] > 20459 << 32
+
+
+def test_items_that_the_service_was_told_of_are_in_the_next_days_catalogue(lake):
+    assert materialize("raw_items").success
+    given = lake.read(lake.table("raw", "items"))
+    store = open_store(from_environment(), create=True)
+    store.bootstrap(empty(), given, 0)
+    gone = given.to_pylist()[3] | {"is_available": False}
+    new = given.to_pylist()[5] | {"item_id": "told", "tags": ["a"]}
+    store.put_items(pa.Table.from_pylist([gone, new | {"title": "first"}], given.schema), 1767700000000)
+    store.put_items(pa.Table.from_pylist([new], given.schema), 1767700001000)
+    store.close()
+    for _ in range(2):  # the second after its own word came back as the catalogue
+        assert materialize("raw_items").success
+        found = lake.read(lake.table("raw", "items"))
+        rows = {row["item_id"]: row for row in found.to_pylist()}
+        assert found.num_rows == len(rows) == given.num_rows + 1
+        assert rows["told"] == new and rows[gone["item_id"]] == gone
+        assert [row for row in given.to_pylist() if row["item_id"] != gone["item_id"]] == [
+            row for item_id, row in rows.items() if item_id not in ("told", gone["item_id"])
+        ]
+        store = open_store(from_environment())
+        before = store.head()
+        store.bootstrap(empty(), found, 0)
+        assert store.head() == before  # nothing changed: no record
+        store.close()
 
 
 def test_rows_that_cannot_be_read_are_kept_counted_and_warned_of(lake, tmp_path, monkeypatch):

@@ -1,15 +1,15 @@
 """What the source says, and what the service was told, as raw tables; nothing is judged here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.events import DAY_MS, EVENT_SCHEMA
+from recsys.events import DAY_MS, EVENT_SCHEMA, ITEM_SCHEMA
 from recsys.features.privacy import Border
-from recsys.features.store import StoreMissing, open_store
+from recsys.features.store import OnlineStore, StoreMissing, open_store
 from recsys.lake import Lake
 from recsys.settings import Settings
 from recsys.sources.source import SourceError, day_number, open_source
@@ -33,7 +33,7 @@ def raw_events(
     """Every delivery of an event, by the local day it was received: from the source, and from the service's own log."""
     settings, lake = workspace.settings, workspace.lake
     source, border = open_source(settings), Border.of(settings)
-    live = _live_events(settings)
+    live = _from_store(settings, lambda store: store.tail(0), EVENT_SCHEMA)  # with the positions it gave
     local_day = pc.divide(pc.add(live["received_at"], source.utc_offset_ms), DAY_MS)
     written = read = kept = refused = told = 0
     reasons: list[str] = []
@@ -67,10 +67,12 @@ def raw_events(
 
 @dg.asset(kinds={"python", "parquet"}, owners=["team:recsys"])
 def raw_items(workspace: Workspace) -> dg.MaterializeResult:
-    """The catalogue as the source gives it."""
-    lake = workspace.lake
-    rows = _write(lake, open_source(workspace.settings).items(), lake.table("raw", "items"))
-    return dg.MaterializeResult(metadata={"dagster/row_count": rows})
+    """The catalogue as the source gives it; where the service was told of an item, its word stands."""
+    lake, given = workspace.lake, open_source(workspace.settings).items()
+    told = _from_store(workspace.settings, OnlineStore.told_items, ITEM_SCHEMA)
+    own = given.filter(pc.invert(pc.is_in(given["item_id"], value_set=told["item_id"].combine_chunks())))
+    rows = _write(lake, pa.concat_tables([own, told.cast(given.schema)]), lake.table("raw", "items"))
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows, "live_items": told.num_rows})
 
 
 @dg.asset(kinds={"python", "parquet"}, owners=["team:recsys"])
@@ -82,14 +84,14 @@ def raw_users(workspace: Workspace) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"dagster/row_count": rows})
 
 
-def _live_events(settings: Settings) -> pa.Table:
-    """What the service accepted, with the positions it gave: a later day's input, never an import."""
+def _from_store(settings: Settings, ask: Callable[[OnlineStore], pa.Table], schema: pa.Schema) -> pa.Table:
+    """What the service accepted: a later day's input, never an import."""
     try:
         store = open_store(settings)
     except StoreMissing:  # no service has run on these features yet
-        return EVENT_SCHEMA.empty_table()
+        return schema.empty_table()
     try:
-        return store.tail(0)
+        return ask(store)
     finally:
         store.close()
 
