@@ -30,7 +30,13 @@ GROWTH = 0.05  # of memory between the first and the last fifth after warm-up th
 
 
 def copy_of(home: Path, target: Path) -> Path:
-    """What a service needs of a home, elsewhere: nothing that is done there touches the home."""
+    """What a service needs of a home, elsewhere: nothing that is done there touches the home.
+
+    Raises:
+        SystemExit: nothing is in service there yet.
+    """
+    if Registry(home / "registry").champion() is None:
+        sys.exit(f"there is no champion in {home} (RECSYS_HOME) to measure: run `make run` first")
     for name in ("registry", "store", "lake/cleaned"):
         shutil.copytree(home / name, target / name, symlinks=True)
     return target

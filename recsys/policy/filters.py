@@ -14,6 +14,7 @@ from recsys.policy.shelves import Shelf
 # Kinds of a user's own events after which an item counts as seen. A click alone does not: it may be resumed.
 SEEN_KINDS: Final = ("long_view", "exposure_long_view", "like", "dislike", "skip")
 
+_IS_SEEN: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[name] for name in SEEN_KINDS])  # by kind
 _NO_KEYS: Final = np.empty(0, dtype=np.int64)
 
 
@@ -104,4 +105,4 @@ def dropped_by(candidates: Candidates, audience: Audience) -> tuple[np.ndarray, 
 
 def seen_items(item_keys: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """Item keys of a history (item_key int64[h], kind int8[h]) that count as seen."""
-    return np.unique(item_keys[np.isin(kinds, [KINDS[name] for name in SEEN_KINDS])])
+    return np.unique(item_keys[_IS_SEEN[kinds]])

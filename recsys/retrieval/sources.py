@@ -30,6 +30,7 @@ SHRINKAGE: Final = 10.0  # users; keeps two items that one user shared from bein
 HALF_LIFE_MS: Final = DAY_MS  # of a click in trending; 0.25 to 3 days made no difference on KuaiRand's validation days
 ENGAGED: Final = ("click", "long_view", "like", "exposure_long_view")
 SATISFIED: Final = ("long_view", "exposure_long_view", "like")
+_IS_SATISFIED: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in SATISFIED])  # by kind
 EVERYWHERE: Final = "feed"  # name of the list for a shelf without one of its own
 
 
@@ -224,11 +225,11 @@ class Retriever:
         recent = self.rows(_distinct_newest(ask.item_keys)[:RECENT_ITEMS])
         if not len(recent):
             return np.empty(0, np.int64)
-        score = np.zeros(len(self.item_ids))
         weights = RECENCY ** np.arange(len(recent))
         near = self.data.neighbours[recent]
         there = near >= 0
-        np.add.at(score, near[there], (weights[:, None] * self.data.similarity[recent])[there])
+        shares = (weights[:, None] * self.data.similarity[recent])[there]
+        score = np.bincount(near[there], shares, len(self.item_ids))
         score[~allowed] = 0.0
         best = top_k(score, depth)
         return best[score[best] > 0]
@@ -241,7 +242,7 @@ class Retriever:
 
     def unfinished(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """What the user opened and did not see through, newest first."""
-        done = np.isin(ask.kinds, [KINDS[kind] for kind in SATISFIED])
+        done = _IS_SATISFIED[ask.kinds]
         opened = _distinct_newest(ask.item_keys[~np.isin(ask.item_keys, ask.item_keys[done])])
         rows = self.rows(opened)
         return rows[allowed[rows]][:depth]

@@ -48,10 +48,10 @@ class _Past:
     def __init__(self, store: OnlineStore, positions: Sequence[int]) -> None:
         self._store, self._positions = store, list(positions)
 
-    def read(self, user_id: str, item_ids: Sequence[str], as_of: int, *, shelf_key: int) -> Read:
+    def read(self, user_id: str, items: Sequence[str] | np.ndarray, as_of: int, *, shelf_key: int) -> Read:
         if not self._positions:
             raise StoreError("the history moved on while its candidates were sought")
-        return self._store.read(user_id, item_ids, as_of, self._positions.pop(0), shelf_key=shelf_key)
+        return self._store.read(user_id, items, as_of, self._positions.pop(0), shelf_key=shelf_key)
 
 
 def replay_requests(

@@ -80,9 +80,14 @@ class Steps:
             course.down.append(stage)
             raise
 
-    def read(self, scene: Scene, item_ids: Sequence[str], course: Course) -> Read:
+    def read(self, scene: Scene, items: Sequence[str] | np.ndarray, course: Course) -> Read:
+        """Features' aggregates of the user and of items, by their ids or int64 keys.
+
+        Raises:
+            PartDown: as `attempt`.
+        """
         read = self.attempt(
-            course, "store", lambda: self._store.read(scene.user_id, item_ids, scene.at, shelf_key=scene.shelf_code)
+            course, "store", lambda: self._store.read(scene.user_id, items, scene.at, shelf_key=scene.shelf_code)
         )
         self.position = max(self.position, read.position)
         return read
@@ -99,7 +104,7 @@ class Steps:
         except PartDown:
             rung, pool, dropped = self.remembered(bundle, scene)
             try:
-                read = self.read(scene, bundle.catalogue.ids(pool.rows), course)
+                read = self.read(scene, bundle.catalogue.candidates.item_key[pool.rows], course)
             except PartDown:
                 read = None
         ranked = in_order(rung, read.position if read else self.position, pool, dropped)
@@ -124,12 +129,13 @@ class Steps:
         self, bundle: ServingBundle, scene: Scene, course: Course
     ) -> tuple[Pool, Read, Mapping[str, int], int]:
         """Filtered candidates for the history of the very read that brings their features; and where it was read."""
-        read = self.read(scene, bundle.catalogue.item_id[:1], course)  # any item: the tower looks at what rows share
+        keys = bundle.catalogue.candidates.item_key
+        read = self.read(scene, keys[:1], course)  # any item: the tower looks at what rows share
         for _ in range(READS):
             before = read
             found = self.attempt(course, "index", functools.partial(retrieve, bundle, scene.ask(before)))
             pool, dropped = self._filtered(bundle, scene, found, before)
-            read = self.read(scene, bundle.catalogue.ids(pool.rows), course)
+            read = self.read(scene, keys[pool.rows], course)
             if read.position == before.position or _same_history(read, before):
                 break
         return pool, read, dropped, before.position

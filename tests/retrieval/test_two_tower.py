@@ -126,6 +126,20 @@ def test_a_user_without_history_and_one_with_unknown_items_get_a_vector(tower: Q
         assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_the_recorded_query_tower_gives_the_bytes_of_the_network(tower: QueryTower) -> None:
+    rng = np.random.default_rng(1)
+    keys, codes = tower.network.catalogue_keys.numpy(), np.arange(1, 6, dtype=np.int8)
+    for length in (*range(0, catalog.HISTORY_LENGTH + 1, 7), catalog.HISTORY_LENGTH):
+        history = rng.choice(keys, length), rng.choice(codes, length), taste.BEGIN - np.arange(length)[::-1] * HOUR_MS
+        features = rng.random(len(catalog.FEATURES), dtype=np.float32)
+        ours = tower.embed_user(*history, taste.BEGIN, features)
+        span = sweep.History(*history, np.zeros(1, np.int64), np.array([length]))
+        with torch.inference_mode():
+            batch = tower.network.queries(span, np.array([taste.BEGIN]), features.reshape(1, -1))
+            identities = tower.network.identity(tower.network.catalogue_codes)
+            assert ours.tobytes() == tower.network.embed_queries(batch, identities)[0].numpy().tobytes()
+
+
 def test_the_query_reads_nothing_of_the_item_or_the_slot() -> None:
     assert QUERY_FEATURES
     assert not [n for n in QUERY_FEATURES if n.startswith(("item_", "user_item", "user_cat", "user_creator", "slot"))]
