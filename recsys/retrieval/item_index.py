@@ -2,13 +2,15 @@
 
 A version is a collection `items__<version>` that is written once and never changed. The alias `items` names the newest
 ready one, for people and for readers that adopt it; a search always names the concrete collection, because through the
-alias 4-11 % of requests under load met vectors of another model than their query's.
+alias 4-11 % of requests under load met vectors of another model than their query's. Items that arrive after a version
+was published are added to a collection beside it, `late__<version>`, which goes when the version goes.
 
 This is the only module that knows pymilvus.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import logging
@@ -21,8 +23,10 @@ import numpy as np
 
 ALIAS: Final = "items"
 PREFIX: Final = "items__"
+LATE_PREFIX: Final = "late__"
 INSERT_ROWS: Final = 5_000
 FLAT_ROWS: Final = 200_000  # exact search up to here; beyond it a cluster gets HNSW (Lite's costs O(rows) anyway)
+FLAT: Final = "FLAT"
 HNSW: Final = {"M": 32, "efConstruction": 200}
 MAX_ID_BYTES: Final = 256
 UNIT_NORM_TOLERANCE: Final = 1e-4
@@ -174,6 +178,7 @@ class MilvusIndex:
 
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback of every error that it raises
         self.uri, self.timeout = uri, timeout
+        self._sides: set[str] = set()  # collections of late items that this process opened
         options = {
             "grpc.enable_http_proxy": 0,
             "grpc.initial_reconnect_backoff_ms": 100,  # a server that came back is found at once, not after 1-120 s
@@ -248,6 +253,31 @@ class MilvusIndex:
         self._drop_old({collection, *([previous] if previous else []), *keep})
         return collection
 
+    def add_late(self, collection: str, items: IndexedItems) -> None:
+        """Add items that a version lacks, or replace them, in the collection beside it. Safe to repeat, by several too.
+
+        Raises:
+            ItemIndexUnavailable: Milvus does not answer, or the version is not there.
+        """
+        side = late_of(collection)
+        if side not in self._sides:
+            if side not in self._names():
+                self.facts(collection)  # a version that is gone gets no new side
+                try:
+                    self._create(side, items.vectors.shape[1], {"state": "late"}, self.timeout)
+                except ItemIndexUnavailable:
+                    if side not in self._names():  # else another process was first
+                        raise
+            # whoever made it may have died before this
+            self._call(lambda: self._open(side, FLAT, self.timeout), f"open {side}")
+            self._sides.add(side)
+        try:
+            rows = _rows(items, 0, len(items.item_ids))
+            self._call(lambda: self._client.upsert(side, rows, timeout=self.timeout), f"write {side}")
+        except ItemIndexError:
+            self._sides.discard(side)  # it may have been dropped with its version
+            raise
+
     def verify(self, collection: str, items: IndexedItems) -> None:
         """Compare a collection with what it must hold: every id, type and vector, and the answers of golden queries.
 
@@ -319,8 +349,7 @@ class MilvusIndex:
 
     def collections(self) -> list[str]:
         """Names of all versions, half-written ones too."""
-        names = self._call(lambda: self._client.list_collections(timeout=self.timeout), "list collections")
-        return sorted(name for name in names if name.startswith(PREFIX))
+        return sorted(name for name in self._names() if name.startswith(PREFIX))
 
     def close(self) -> None:
         """Give the connection back."""
@@ -334,37 +363,44 @@ class MilvusIndex:
         listed = self._call(lambda: self._client.list_aliases(timeout=self.timeout), "list aliases")
         return list(listed["aliases"])
 
-    def _write(self, collection: str, items: IndexedItems, facts: Mapping[str, str]) -> None:
+    def _names(self) -> list[str]:
+        return list(self._call(lambda: self._client.list_collections(timeout=self.timeout), "list collections"))
+
+    def _create(self, collection: str, dimension: int, properties: Mapping[str, str], timeout: float) -> None:
         from pymilvus import DataType, MilvusClient
 
-        rows, dimension = items.vectors.shape
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=MAX_ID_BYTES)
         schema.add_field("item_type", DataType.VARCHAR, max_length=64)
         schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=dimension)
+        self._call(
+            lambda: self._client.create_collection(
+                collection, schema=schema, properties=dict(properties), consistency_level="Strong", timeout=timeout
+            ),
+            f"write {collection}",
+        )
+
+    def _open(self, collection: str, kind: str, timeout: float) -> None:
+        """Index a collection and make it answer searches."""
+        from pymilvus import MilvusClient
+
         index = MilvusClient.prepare_index_params()
-        if rows <= FLAT_ROWS or "lite" in self._call(self._client.get_server_version, "ask the version"):
-            index.add_index("embedding", index_type="FLAT", metric_type="IP", params={})
-        else:
-            index.add_index("embedding", index_type="HNSW", metric_type="IP", params=HNSW)
-        properties = {
-            **facts, "state": "building", "rows": str(rows), "content_hash": items.content_hash,
-        }  # fmt: skip
+        index.add_index("embedding", index_type=kind, metric_type="IP", params=HNSW if kind == "HNSW" else {})
+        if not self._client.list_indexes(collection, timeout=timeout):  # Lite refuses to make one again
+            self._client.create_index(collection, index, timeout=timeout)
+        self._client.load_collection(collection, timeout=timeout)
+
+    def _write(self, collection: str, items: IndexedItems, facts: Mapping[str, str]) -> None:
+        rows, dimension = items.vectors.shape
+        exact = rows <= FLAT_ROWS or "lite" in self._call(self._client.get_server_version, "ask the version")
+        noted = {**facts, "state": "building", "rows": str(rows), "content_hash": items.content_hash}
+        self._create(collection, dimension, noted, self._long)
 
         def write() -> None:
-            self._client.create_collection(
-                collection, schema=schema, properties=properties, consistency_level="Strong", timeout=self._long
-            )
             for start in range(0, rows, INSERT_ROWS):
-                stop = min(start + INSERT_ROWS, rows)
-                block = [
-                    {"id": items.item_ids[i], "item_type": items.item_types[i], "embedding": items.vectors[i].tolist()}
-                    for i in range(start, stop)
-                ]
-                self._client.insert(collection, block, timeout=self._long)
+                self._client.insert(collection, _rows(items, start, start + INSERT_ROWS), timeout=self._long)
             self._client.flush(collection, timeout=self._long)
-            self._client.create_index(collection, index, timeout=self._long)
-            self._client.load_collection(collection, timeout=self._long)
+            self._open(collection, FLAT if exact else "HNSW", self._long)
 
         self._call(write, f"write {collection}")
 
@@ -374,7 +410,9 @@ class MilvusIndex:
                 self._drop(collection)
 
     def _drop(self, collection: str) -> None:
-        self._call(lambda: self._client.drop_collection(collection, timeout=self._long), f"drop {collection}")
+        side = late_of(collection)
+        for name in (side, collection) if side in self._names() else (collection,):
+            self._call(functools.partial(self._client.drop_collection, name, timeout=self._long), f"drop {name}")
 
     def _call(self, function: Callable[[], T], what: str) -> T:
         """Run one exchange with Milvus; time-outs come as raw grpc errors, everything else as MilvusException."""
@@ -390,6 +428,19 @@ class MilvusIndex:
             raise ItemIndexUnavailable(
                 f"Milvus at {self.uri} could not {what}: {reason:.300}. Is it up? (make run starts the embedded one)"
             ) from error
+
+
+def late_of(collection: str) -> str:
+    """Name of the collection that holds what is newer than a published one."""
+    return LATE_PREFIX + collection.removeprefix(PREFIX)
+
+
+def _rows(items: IndexedItems, start: int, stop: int) -> list[dict[str, Any]]:
+    """Rows [start:stop] as Milvus takes them."""
+    columns = zip(
+        items.item_ids[start:stop], items.item_types[start:stop], items.vectors[start:stop].tolist(), strict=True
+    )
+    return [{"id": item_id, "item_type": kind, "embedding": vector} for item_id, kind, vector in columns]
 
 
 def _query(vector: np.ndarray, dimension: int) -> np.ndarray:

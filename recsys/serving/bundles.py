@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
@@ -21,12 +22,13 @@ import xxhash
 
 from recsys.features.store import StoreError
 from recsys.registry import Bundle, Registry, RegistryError, Traffic
-from recsys.retrieval.item_index import ItemIndexError
+from recsys.retrieval.item_index import IndexedItems, ItemIndexError
 from recsys.serving.bundle import BundleRefused, ServingBundle
 from recsys.serving.course import Role
-from recsys.serving.late import with_late
+from recsys.serving.late import Supplemented, with_late
 
 POLL_SECONDS: Final = 1.0
+SHARE_AGAIN_SECONDS: Final = 10.0  # Milvus did not answer; each attempt takes up to its time-out
 log = logging.getLogger("recsys.serving")
 
 
@@ -100,11 +102,19 @@ class BundleWatch:
         registry: Registry,
         loading: Callable[[Bundle], ServingBundle],
         late: Callable[[], tuple[int, pa.Table]] | None = None,
+        share: Callable[[str, IndexedItems], None] | None = None,
     ) -> None:
-        """`late`: items newer than any bundle, and a number that grows with them (OnlineStore.late_items)."""
+        """
+        Args:
+            late: items newer than any bundle, and a number that grows with them (OnlineStore.late_items)
+            share: takes late items and the collection beside which they belong (MilvusIndex.add_late)
+        """
         self._registry = registry
         self._loading = loading
         self._late = late
+        self._share = share
+        self._shared: dict[str, dict[str, bytes]] = {}  # by collection: late items that it has, and their vectors
+        self._share_from = 0.0  # not before that instant (monotonic)
         self._bases: dict[str, ServingBundle] = {}  # as loaded, by id
         self._grown: dict[str, tuple[int, ServingBundle]] = {}  # with late items, by id; and their number
         self._refused: dict[str, str] = {}  # bundle -> why; it never changes, so it is not tried again
@@ -163,6 +173,10 @@ class BundleWatch:
         kept = {bundle.bundle_id for bundle in (champion, challenger) if bundle is not None}
         self._bases = {bundle_id: base for bundle_id, base in self._bases.items() if bundle_id in kept}
         self._grown = {bundle_id: grown for bundle_id, grown in self._grown.items() if bundle_id in kept}
+        serving = [bundle for bundle in (champion, challenger) if bundle is not None]
+        self._shared = {b.facts.collection: self._shared.get(b.facts.collection, {}) for b in serving}
+        for bundle in serving:
+            self._share_late(bundle)
         for role, old, new in (
             ("champion", before.champion, champion),
             ("challenger", before.challenger, challenger),
@@ -197,6 +211,26 @@ class BundleWatch:
         except (StoreError, ItemIndexError) as error:
             log.error("new items cannot be taken up now: %s", error)
         return grown
+
+    def _share_late(self, bundle: ServingBundle) -> None:
+        """Hand on the late items that are new or changed; answers do not wait for it, and do not need it."""
+        index = bundle.retriever.index
+        if self._share is None or not isinstance(index, Supplemented) or time.monotonic() < self._share_from:
+            return
+        items = index.late.items
+        vectors = {item_id: row.tobytes() for item_id, row in zip(items.item_ids, items.vectors, strict=True)}
+        shared = self._shared[bundle.facts.collection]
+        fresh = [row for row, item_id in enumerate(items.item_ids) if shared.get(item_id) != vectors[item_id]]
+        if not fresh:
+            return
+        try:
+            ids, types = ([column[row] for row in fresh] for column in (items.item_ids, items.item_types))
+            self._share(bundle.facts.collection, IndexedItems.of(ids, types, items.vectors[fresh]))
+        except ItemIndexError as error:
+            log.warning("%d new items are not in Milvus yet: %s", len(fresh), error)
+            self._share_from = time.monotonic() + SHARE_AGAIN_SECONDS
+        else:
+            shared.update(vectors)
 
     def close(self) -> None:
         """Stop following."""

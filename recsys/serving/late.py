@@ -1,7 +1,8 @@
 """Items newer than the bundle in service: embedded by its tower and added to its catalogue, within seconds.
 
 The store's log is where metadata arrives, so every worker sees the same items, and the tower gives all of them the same
-vectors. A bundle with late items is another immutable object with the same id: rows, filters, sources and ranker treat
+vectors; a worker adds them to Milvus too, beside the bundle's collection, for whoever else searches there. A bundle
+with late items is another immutable object with the same id: rows, filters, sources and ranker treat
 a late item as any other. An item whose attributes changed (one taken offline, say) is replaced the same way.
 """
 
@@ -25,13 +26,13 @@ class Supplemented:
     """An item index and the few items that are newer than it."""
 
     def __init__(self, index: ItemIndex, late: ExactMirror) -> None:
-        self._index, self._late = index, late
+        self._index, self.late = index, late
         self._replaced = frozenset(late.items.item_ids)
 
     def search(self, collection: str, vector: np.ndarray, k: int, item_type: str | None = None) -> Hits:
         """See `ItemIndex.search`."""
         old = self._index.search(collection, vector, k + len(self._replaced), item_type)
-        new = self._late.search(collection, vector, k, item_type)
+        new = self.late.search(collection, vector, k, item_type)
         kept = [i for i, item_id in enumerate(old.item_ids) if item_id not in self._replaced]
         ids = [*(old.item_ids[i] for i in kept), *new.item_ids]
         scores = np.concatenate([old.scores[kept], new.scores])

@@ -58,7 +58,7 @@ def open_recommender(
         def loading(found: Bundle) -> bundle.ServingBundle:
             return bundle.load(found, milvus, store.fingerprint, registry, settings.mirror_rows)
 
-        bundles = BundleWatch(registry, loading, store.late_items)
+        bundles = BundleWatch(registry, loading, store.late_items, milvus.add_late if milvus is not None else None)
         if follow:
             bundles.start()
             retention = Retention(lake.served_log, settings.served_log_days)

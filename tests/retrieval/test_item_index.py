@@ -13,6 +13,7 @@ from recsys.retrieval.item_index import (
     ItemIndexError,
     ItemIndexUnavailable,
     MilvusIndex,
+    late_of,
     same_hits,
     top_k,
 )
@@ -74,6 +75,33 @@ def test_a_query_that_is_not_finite_is_refused(index: ItemIndex, published: str)
 def test_a_collection_that_is_not_there_is_an_error_by_name(index: ItemIndex, items: IndexedItems) -> None:
     with pytest.raises(ItemIndexError, match="items__none"):
         index.search("items__none", items.vectors[0], 5)
+
+
+def test_late_items_are_searched_beside_a_version_that_stays_as_it_is_and_go_with_it(
+    milvus: MilvusIndex, items: IndexedItems, published: str
+) -> None:
+    collection = milvus.publish("grows", items, {}, keep=[published])
+    other = MilvusIndex(milvus.uri)
+    late = IndexedItems.of(["new 1", "new 2"], ["video", "podcast"], some_items(7).vectors[:2])
+    for index in (milvus, other, milvus):  # every worker adds them
+        index.add_late(collection, late)
+    changed = IndexedItems.of(["new 1"], ["video"], some_items(8).vectors[:1])
+    other.add_late(collection, changed)
+    assert other.search(late_of(collection), late.vectors[1], 5).item_ids[0] == "new 2"
+    held = milvus.read(late_of(collection))
+    assert held.item_ids == ("new 1", "new 2") and held.vectors[0].tobytes() == changed.vectors[0].tobytes()
+    milvus.verify(collection, items)
+    with pytest.raises(ItemIndexError, match="items__none"):
+        milvus.add_late("items__none", late)
+    for version in ("after_1", "after_2", "after_3"):
+        milvus.publish(version, items, {}, keep=[published])
+    with pytest.raises(ItemIndexError, match="could not search"):
+        other.search(late_of(collection), late.vectors[1], 5)
+    with pytest.raises(ItemIndexError):  # a version that is gone gets no new side
+        other.add_late(collection, late)
+    with pytest.raises(ItemIndexError, match=collection):
+        other.add_late(collection, late)
+    other.close()
 
 
 def test_the_mirror_holds_the_published_bytes_and_milvus_answers_as_it_does(

@@ -13,7 +13,8 @@ from recsys.features import catalog
 from recsys.features.store import OnlineStore, open_store
 from recsys.lake import Lake
 from recsys.registry import Registry
-from recsys.retrieval.item_index import ExactMirror, IndexedItems
+from recsys.retrieval.item_index import ExactMirror, IndexedItems, ItemIndexUnavailable, MilvusIndex, late_of
+from recsys.retrieval.milvus_server import ensure_milvus
 from recsys.serving.bundle import load
 from recsys.serving.bundles import BundleWatch
 from recsys.serving.candidates import PoolCache, trending
@@ -106,6 +107,49 @@ def test_every_worker_gives_a_late_item_the_vector_that_publishing_it_would(
             joined = retriever.index.search(retriever.collection, vectors[row], 50, kind)
             at_once = whole.search("c", vectors[row], 50, kind)
             assert joined.item_ids == at_once.item_ids and joined.scores.tobytes() == at_once.scores.tobytes()
+
+
+def test_a_late_item_is_in_milvus_within_seconds_and_an_outage_only_delays_it(
+    world: World, store: OnlineStore, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    milvus = MilvusIndex(ensure_milvus(world.settings).uri)
+    registry = Registry(Lake(world.settings.home).registry)
+    told: list[list[str]] = []
+    down = True
+
+    def share(collection: str, items: IndexedItems) -> None:
+        if down:
+            raise ItemIndexUnavailable("Milvus does not answer")
+        told.append(list(items.item_ids))
+        milvus.add_late(collection, items)
+
+    watch = BundleWatch(registry, lambda b: load(b, milvus, catalog.FINGERPRINT, registry), store.late_items, share)
+    recommender.put_items(item("late-3"))
+    watch.look()
+    assert "late-3" in watch.current.catalogue.row and not told  # it is a candidate all the same
+    down = False
+    watch.look()
+    assert not told  # left alone for some seconds
+    monkeypatch.setattr(watch, "_share_from", 0.0)
+    watch.look()
+    recommender.put_items(item("late-4"))
+    watch.look()
+    watch.look()
+    assert "late-3" in told[0] and told[1:] == [["late-4"]]
+    index, collection = watch.current.retriever.index, watch.current.facts.collection
+    assert isinstance(index, Supplemented)
+    anew = MilvusIndex(ensure_milvus(world.settings).uri)  # as another process, or one after a restart, sees it
+    held = anew.read(late_of(collection))
+    assert {"late-3", "late-4"} <= set(held.item_ids)
+    mine = index.late.items
+    assert all(
+        held.vectors[held.item_ids.index(i)].tobytes() == mine.vectors[mine.item_ids.index(i)].tobytes()
+        for i in mine.item_ids
+    )
+    assert milvus.facts(collection)["content_hash"] == milvus.read(collection).content_hash
+    for opened in (anew, milvus):
+        opened.close()
+    watch.close()
 
 
 def test_what_was_cached_before_a_new_item_came_still_names_the_same_items(
