@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,38 @@ def test_what_the_images_copy_is_there() -> None:
         for line in (DEPLOY / name).read_text().splitlines():
             if line.startswith("COPY"):
                 assert (ROOT / line.split()[1]).exists(), line
+
+
+def test_the_service_image_installs_what_the_lock_holds() -> None:
+    """The very commands of the image: names out of the bentofile, each of which the lock pins."""
+    command = "grep -A1000 'packages:' bentos/recommender/bentofile.yaml | sed -n 's/^ *- //p'"
+    assert command in (DEPLOY / "service.Dockerfile").read_text()
+    wanted = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for image in ("service", "dagster"):  # no lock holds torch: the version of `make setup`
+        torch = re.findall(r"torch==[\d.]+", (DEPLOY / f"{image}.Dockerfile").read_text())
+        assert torch and set(torch) == set(re.findall(r"torch==[\d.]*\d(?=[',\s])", (ROOT / "Makefile").read_text()))
+    lock = (ROOT / "requirements.lock").read_text().lower()
+    pinned = set(re.findall(r"^([a-z0-9._-]+)(?:\[[^]]*\])?==", lock, re.MULTILINE)) | {"torch"}
+    names = {re.split(r"[\[=<>]", line)[0].lower().replace("_", "-") for line in wanted}
+    assert len(names) > 10 and names <= pinned, names - pinned
+
+
+def test_dagsters_configuration_is_one_that_dagster_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dagster._core.instance.config import dagster_instance_config
+
+    for name in ("HOST", "USER", "PASSWORD", "DB"):
+        monkeypatch.setenv(f"DAGSTER_PG_{name}", "x")
+    config, _ = dagster_instance_config(str(DEPLOY / "dagster"))  # raises for whatever it does not know
+    assert config["concurrency"]["runs"]["max_concurrent_runs"] == 1 and config["telemetry"]["enabled"] is False
+    workspace = yaml.safe_load((DEPLOY / "dagster" / "workspace.yaml").read_text())
+    for place in workspace["load_from"]:
+        assert (ROOT / place["python_module"].replace(".", "/")).with_suffix(".py").exists()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+def test_prometheus_takes_its_rules_and_configuration(tmp_path: Path) -> None:
+    alerts, config = tmp_path / "alerts.yaml", tmp_path / "prometheus.yaml"
+    alerts.write_text((DEPLOY / "prometheus" / "alerts.yaml").read_text())
+    config.write_text((DEPLOY / "prometheus" / "prometheus.yaml").read_text().replace("/etc/prometheus/", ""))
+    ended = subprocess.run(["promtool", "check", "config", str(config)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0 and "rules found" in ended.stdout, ended.stdout + ended.stderr
