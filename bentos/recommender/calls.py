@@ -17,6 +17,8 @@ from typing import Final, TypeVar
 from recsys.serving.course import Course
 from recsys.serving.pipeline import FeatureRows, Recommender
 from recsys.serving.schema import (
+    BlockRequest,
+    BlockResponse,
     EventsRequest,
     EventsResponse,
     FeaturesRequest,
@@ -128,6 +130,15 @@ class Calls:
         recommender = self.recommender
         try:
             return await self._write(lambda: recommender.put_items(request, course))
+        except TooSlow:
+            recommender.gave_up(course)
+            raise
+
+    async def block(self, request: BlockRequest, course: Course) -> BlockResponse:
+        """See `Recommender.block`. Raises as `recommend`."""
+        recommender = self.recommender
+        try:
+            return await self._write(lambda: recommender.block(request, course))
         except TooSlow:
             recommender.gave_up(course)
             raise

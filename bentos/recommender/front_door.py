@@ -24,6 +24,7 @@ from recsys.serving.course import Course
 from recsys.serving.pipeline import Unavailable
 from recsys.serving.schema import (
     BadRequest,
+    BlockRequest,
     EventsRequest,
     FeaturesRequest,
     FeaturesResponse,
@@ -76,6 +77,7 @@ class FrontDoor:
             "/events": self._events,
             "/features": self._features,
             "/items": self._items,
+            "/block": self._block,
         }
         self._gets: dict[str, Callable[[], Answer]] = {
             "/": lambda: Answer(200, PAGE, "text/html; charset=utf-8"),
@@ -181,6 +183,9 @@ class FrontDoor:
         response = await self._calls.items(parse(ItemsRequest, body), course)
         self._observer.items(response)
         return response.model_dump_json().encode()
+
+    async def _block(self, body: bytes, course: Course) -> bytes:
+        return (await self._calls.block(parse(BlockRequest, body), course)).model_dump_json().encode()
 
     def _ready(self) -> Answer:
         try:

@@ -25,7 +25,15 @@ from bentos.recommender.observer import Observer
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from recsys.serving.course import Course
 from recsys.serving.pipeline import Unavailable
-from recsys.serving.schema import BadRequest, EventsRequest, FeaturesRequest, ItemsRequest, RecommendRequest, one_line
+from recsys.serving.schema import (
+    BadRequest,
+    BlockRequest,
+    EventsRequest,
+    FeaturesRequest,
+    ItemsRequest,
+    RecommendRequest,
+    one_line,
+)
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Recommender"].full_name
 MESSAGE_BYTES: Final = 2 << 20
@@ -53,11 +61,12 @@ class Servicer:
         self._observer = observer
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """What a server needs to route the four methods here."""
+        """What a server needs to route the methods here."""
         methods: dict[str, tuple[str, type[Message], Callable[[Any, Course], Awaitable[Message]]]] = {
             "Recommend": ("recommend", pb.RecommendRequest, self._recommend),
             "RecordEvents": ("events", pb.RecordEventsRequest, self._events),
             "Features": ("features", pb.FeaturesRequest, self._features),
+            "Block": ("block", pb.BlockRequest, self._block),
             "PutItems": ("items", pb.PutItemsRequest, self._items),
         }
         return grpc.method_handlers_generic_handler(
@@ -102,6 +111,10 @@ class Servicer:
         answer = await self._calls.items(request, course)
         self._observer.items(answer)
         return pb.PutItemsResponse(**answer.model_dump())
+
+    async def _block(self, message: pb.BlockRequest, course: Course) -> pb.BlockResponse:
+        answer = await self._calls.block(BlockRequest.model_validate(_fields(message)), course)
+        return pb.BlockResponse(**answer.model_dump())
 
     async def _answer(
         self,

@@ -14,7 +14,7 @@ from recsys.features.catalog import DEFAULTS, FEATURES
 from recsys.serving.course import Course
 from recsys.serving.schema import EventsResponse, RecommendResponse
 
-ROUTES: Final = ("recommend", "events", "features", "items", "other")
+ROUTES: Final = ("recommend", "events", "features", "items", "block", "other")
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 CANDIDATES: Final = (0, 10, 50, 100, 200, 300, 400, 500)
 STATES: Final = {"closed": 0, "half-opened": 1, "opened": 2}

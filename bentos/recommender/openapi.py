@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from recsys.serving.schema import (
+    BlockRequest,
+    BlockResponse,
     Event,
     EventsRequest,
     EventsResponse,
@@ -29,6 +31,7 @@ _CALLS: Final[dict[str, tuple[str, type[BaseModel], type[BaseModel]]]] = {
         ItemsRequest,
         ItemsResponse,
     ),
+    "/block": ("What a person never wants to see, from the next slate on", BlockRequest, BlockResponse),
     "/features": ("Exactly the float32 values that ranking would see", FeaturesRequest, FeaturesResponse),
 }
 _ERRORS: Final = {

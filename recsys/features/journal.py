@@ -59,8 +59,18 @@ class Journal(Protocol):
     def load(self, fingerprint: str, snapshot: str) -> dict[str, np.ndarray]:
         """The arrays of a snapshot; changing them changes nothing stored."""
 
+    def blocked(self, user_key: int) -> bytes | None:
+        """What a user blocked, as it was kept."""
+
+    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> None:
+        """Keep what `changed` makes of it. Durable."""
+
     def strip(self, user_key: int, rewritten: Callable[[bytes], bytes]) -> int:
-        """Make a user's events nobody's, their JSON what `rewritten` makes of it; returns how many there were."""
+        """Make a user's events nobody's, their JSON what `rewritten` makes of it, and drop what they blocked.
+
+        Returns:
+            Events of theirs.
+        """
 
     def compact(self, fingerprint: str) -> None:
         """Leave the log and this fingerprint's snapshot, and no byte of what either was before. Safe to repeat."""

@@ -22,6 +22,7 @@ import xxhash
 
 from recsys.events import DAY_MS, EVENT_SCHEMA, ITEM_SCHEMA, first_position, key64
 from recsys.features import kernel, sweep
+from recsys.features.blocked import MOST, Blocked, TooManyBlocked
 from recsys.features.catalog import AGGREGATES, FINGERPRINT, USER, VIEWS
 from recsys.features.hot import Hot
 from recsys.features.intake import entry_of
@@ -309,6 +310,31 @@ class OnlineStore:
         """The items as they were known at a position."""
         with self._lock:
             return self._catch_up().items_at(position)
+
+    def blocked(self, user_id: str) -> Blocked:
+        """What a user never wants to see; nothing for one who is not known."""
+        return Blocked.read(self._journal.blocked(key_of(user_id)))
+
+    def block(self, user_id: str, more: Blocked, less: Blocked) -> Blocked:
+        """Add to and take from what a user never wants to see: durable, and seen by every process, when this returns.
+
+        Returns:
+            All of it now.
+
+        Raises:
+            TooManyBlocked: it would be more than blocked.MOST.
+        """
+        now = more
+
+        def changed(before: bytes | None) -> bytes:
+            nonlocal now
+            now = Blocked.read(before).without(less).plus(more)
+            if max(map(len, now)) > MOST:
+                raise TooManyBlocked(f"a user may block {MOST} items and {MOST} creators: unblock some first")
+            return now.kept()
+
+        self._journal.block(key_of(user_id), changed)
+        return now
 
     def forget(self, user_id: str, rewritten: Callable[[bytes], bytes]) -> int:
         """Remove a user: their state, their history, their ids. What they did stays counted for the items.

@@ -79,6 +79,7 @@ class LmdbJournal:
             self._meta = self._environment.open_db(b"meta")
             self._events = self._environment.open_db(b"events")
             self._ids = self._environment.open_db(b"ids")
+            self._blocked = self._environment.open_db(b"blocked")
 
     @contextmanager
     def _transaction(self, *, write: bool = False, buffers: bool = False) -> Iterator[Any]:
@@ -193,8 +194,19 @@ class LmdbJournal:
             arrays[key] = np.asarray(array)
         return arrays
 
+    def blocked(self, user_key: int) -> bytes | None:
+        with self._transaction() as transaction:
+            found: bytes | None = transaction.get(_key(user_key), db=self._blocked)
+        return found
+
+    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> None:
+        with self._transaction(write=True) as transaction:
+            before = transaction.get(_key(user_key), db=self._blocked)
+            transaction.put(_key(user_key), changed(before), db=self._blocked)
+
     def strip(self, user_key: int, rewritten: Callable[[bytes], bytes]) -> int:
         with self._transaction(write=True) as transaction:
+            transaction.delete(_key(user_key), db=self._blocked)
             found = [
                 (bytes(key), bytes(value))
                 for key, value in transaction.cursor(self._events)
@@ -220,7 +232,12 @@ class LmdbJournal:
                 _clear_errors(),
                 lmdb.open(str(self._folder / following), map_size=self._map_bytes, max_dbs=4, max_readers=512) as copy,
             ):
-                for name, database in ((b"meta", self._meta), (b"events", self._events), (b"ids", self._ids)):
+                for name, database in (
+                    (b"meta", self._meta),
+                    (b"events", self._events),
+                    (b"ids", self._ids),
+                    (b"blocked", self._blocked),
+                ):
                     target = copy.open_db(name)
                     rows = ((k, v) for k, v in transaction.cursor(database) if name != b"meta" or _stays(k, pointer))
                     while chunk := list(itertools.islice(rows, 100_000)):
@@ -265,6 +282,10 @@ def _checksum(array: Any) -> str:
 
 def _stays(key: bytes, pointer: bytes) -> bool:
     return key == pointer or not key.startswith(b"snapshot:")
+
+
+def _key(user_key: int) -> bytes:
+    return user_key.to_bytes(8, "big", signed=True)
 
 
 def _number(value: bytes | memoryview | None) -> int:

@@ -32,7 +32,7 @@ PAGE: Final = 20_000  # stream entries read at once
 REWRITE_SECONDS: Final = 600
 KEEP_SECONDS: Final = 3600  # an old snapshot stays this long for processes that are loading it
 _RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
-_EVENTS, _IDS, _HEAD = b"recsys:events", b"recsys:ids", b"recsys:head"
+_EVENTS, _IDS, _HEAD, _BLOCKED = b"recsys:events", b"recsys:ids", b"recsys:head", b"recsys:blocked"
 
 
 def _pointer(fingerprint: str) -> bytes:
@@ -147,10 +147,29 @@ class RedisJournal:
             raise StoreCorrupt(f"snapshot {snapshot} of the online store is gone: materialize online_state")
         return arrays
 
+    def blocked(self, user_key: int) -> bytes | None:
+        with self._clear_errors():
+            found: bytes | None = self._redis.hget(_BLOCKED, str(user_key))
+        return found
+
+    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> None:
+        with self._clear_errors(), self._redis.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.watch(_BLOCKED)
+                    kept = changed(pipe.hget(_BLOCKED, str(user_key)))
+                    pipe.multi()
+                    pipe.hset(_BLOCKED, str(user_key), kept)
+                    pipe.execute()
+                    return
+                except redis.WatchError:
+                    continue
+
     def strip(self, user_key: int, rewritten: Callable[[bytes], bytes]) -> int:
         """A copy of the stream takes its place in one step: an entry of a stream cannot be changed."""
         copy = b"recsys:events:copy"
         with self._clear_errors(), self._redis.pipeline() as pipe:
+            self._redis.hdel(_BLOCKED, str(user_key))
             while True:
                 try:
                     pipe.watch(_HEAD)

@@ -20,7 +20,7 @@ Role = Literal["champion", "canary", "shadow"]
 
 # Share of a request's time after which a stage is not begun any more. Scoring comes late and costs most; the words of
 # the reasons are the first to go.
-BEGIN_BY: Final[Mapping[str, float]] = {"store": 0.5, "index": 0.4, "ranker": 0.6, "reasons": 0.7}
+BEGIN_BY: Final[Mapping[str, float]] = {"blocks": 0.5, "store": 0.5, "index": 0.4, "ranker": 0.6, "reasons": 0.7}
 SLOW: Final = 1 / 3  # a part that took more than this share of the time counts as failed for its circuit breaker
 
 

@@ -15,23 +15,28 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from recsys import events
 from recsys.events import DAY_MS, ITEM_SCHEMA
 from recsys.features import catalog
+from recsys.features.blocked import Blocked, TooManyBlocked
 from recsys.features.privacy import Border
 from recsys.features.store import OnlineStore, StoreError
 from recsys.serving.breakers import Breakers, PartDown
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.bundles import Bundles
 from recsys.serving.course import Course
-from recsys.serving.scene import Scene, in_log
+from recsys.serving.scene import NOBODY, KnownBlocks, Scene, in_log
 from recsys.serving.schema import (
+    BadRequest,
+    BlockRequest,
+    BlockResponse,
     Event,
     EventsRequest,
     EventsResponse,
@@ -49,7 +54,7 @@ from recsys.serving.shadow import Shadows
 from recsys.serving.steps import PARTS, Slate, Steps, in_order
 
 FORGOTTEN: Final = "this user was forgotten"
-R = TypeVar("R", RecommendRequest, FeaturesRequest)
+R = TypeVar("R", RecommendRequest, FeaturesRequest, BlockRequest)
 log = logging.getLogger("recsys.serving")
 
 
@@ -91,6 +96,7 @@ class Recommender:
         self._owned = owned or ExitStack()  # closed with it
         self._shadows = Shadows()
         self.on_shadow: Callable[[Course, float], None] | None = None  # told a shadow's course and its overlap
+        self._known_blocks = KnownBlocks()
         self._lost_rows = 0
         self._lock = threading.Lock()
 
@@ -105,13 +111,13 @@ class Recommender:
         course, request = course or Course(), self._admitted(request)
         choice = self._bundles.of(request.user_id)
         course.role = choice.role
-        scene = Scene.of(choice.bundle, request, self._clock())
+        scene = self._blocking(Scene.of(choice.bundle, request, self._clock()), course)
         ranked = self._steps.rank(choice.bundle, scene, course)
         slate = self._steps.slate(choice.bundle, scene, ranked, request.k, course)
         response = self._answer(choice.bundle, scene, slate, request.k, course)
         unseen = choice.shadow
         if unseen is not None and self.on_shadow is not None:
-            self._shadows.offer(lambda: self._shadow(unseen, request, scene.at, response))
+            self._shadows.offer(lambda: self._shadow(unseen, request, scene, response))
         return response
 
     def fallback(self, request: RecommendRequest, course: Course) -> RecommendResponse:
@@ -123,7 +129,7 @@ class Recommender:
         request = self._admitted(request)
         choice = self._bundles.of(request.user_id)
         course.role = choice.role
-        scene = Scene.of(choice.bundle, request, self._clock())
+        scene = self._known_blocks.on(Scene.of(choice.bundle, request, self._clock()))
         rung, pool, dropped = self._steps.remembered(choice.bundle, scene)
         ranked = in_order(rung, self._steps.position, pool, dropped)
         slate = self._steps.slate(choice.bundle, scene, ranked, request.k, course)
@@ -176,6 +182,26 @@ class Recommender:
         except PartDown as down:
             raise Unavailable(f"items cannot be stored now ({_why(down)}): send them again") from None
         return ItemsResponse(recorded=recorded, position=self._store.head())
+
+    def block(self, request: BlockRequest, course: Course | None = None) -> BlockResponse:
+        """Keep what a user never wants to see out of their slates, from the next one on, until it is unblocked.
+
+        Raises:
+            BadRequest: too many, or a user who was forgotten.
+            Unavailable: the store does not take it; send it again.
+        """
+        user_id = self._admitted(request).user_id
+        if user_id == events.NOBODY:
+            raise BadRequest(FORGOTTEN)
+        more, less = (Blocked.of(part.item_ids, part.creator_ids) for part in (request.block, request.unblock))
+        try:
+            now = self._steps.attempt(course or Course(), "journal", lambda: _held(self._store, user_id, more, less))
+        except PartDown as down:
+            raise Unavailable(f"this cannot be kept now ({_why(down)}): send it again") from None
+        if isinstance(now, str):
+            raise BadRequest(now)
+        self._known_blocks.put(user_id, now)
+        return BlockResponse(items=len(now.items), creators=len(now.creators))
 
     def features(self, request: FeaturesRequest, course: Course | None = None) -> FeatureRows:
         """The float32 rows that ranking would see for these items on the default shelf; logged for replay like slates.
@@ -235,16 +261,30 @@ class Recommender:
             self._served_log.close()
         self._owned.close()
 
+    def _blocking(self, scene: Scene, course: Course) -> Scene:
+        """The scene with what its user blocked once and for all; as last known here while the store does not answer."""
+        if scene.user_id == NOBODY:
+            return scene
+        with suppress(PartDown):
+            kept = self._steps.attempt(course, "blocks", lambda: self._store.blocked(scene.user_id))
+            self._known_blocks.put(scene.user_id, kept)
+        return self._known_blocks.on(scene)
+
     def _admitted(self, request: R) -> R:
         """The request with the id by which its user is known inside."""
         if self._border is None:
             return request
         return request.model_copy(update={"user_id": self._border.user(request.user_id)})
 
-    def _shadow(self, bundle: ServingBundle, request: RecommendRequest, at: int, shown: RecommendResponse) -> None:
+    def _shadow(self, bundle: ServingBundle, request: RecommendRequest, asked: Scene, shown: RecommendResponse) -> None:
         """What a challenger would have answered, and the share of the shown items that is in it."""
         course = Course(shown.request_id, role="shadow")
-        scene = replace(Scene.of(bundle, request, at), at=at)
+        scene = replace(
+            Scene.of(bundle, request, asked.at),
+            at=asked.at,
+            blocked_items=asked.blocked_items,
+            blocked_creators=asked.blocked_creators,
+        )
         slate = self._steps.slate(bundle, scene, self._steps.rank(bundle, scene, course), request.k, course)
         ours = {written(item_id, bundle.facts.id_type) for item_id in bundle.catalogue.ids(slate.pool.rows)}
         overlap = sum(item.item_id in ours for item in shown.items) / max(1, len(shown.items))
@@ -337,6 +377,14 @@ def _row(bundle: ServingBundle, event: Event, now: int) -> dict[str, Any]:
     if event.shelf is not None:  # under the name by which a slate of that shelf reads it
         fields["shelf"] = in_log(bundle, event.shelf)
     return {**fields, "occurred_at": occurred_at, "received_at": now, "date": str(np.datetime64(day, "D"))}
+
+
+def _held(store: OnlineStore, user_id: str, more: Blocked, less: Blocked) -> Blocked | str:
+    """What is blocked now, or why it stays as it was: too many is the caller's fault, and no failure of the store."""
+    try:
+        return store.block(user_id, more, less)
+    except TooManyBlocked as error:
+        return str(error)
 
 
 def _why(down: PartDown) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from recsys.events import ITEM_TYPES, key64
+from recsys.features.blocked import Blocked
 from recsys.features.derive import Context, derive
 from recsys.features.store import Read
 from recsys.policy.filters import Audience, seen_items
@@ -101,6 +104,13 @@ class Scene:
         )
         return derive(read.aggregates, context)
 
+    def blocking(self, kept: Blocked) -> Scene:
+        """The same, less what its user blocked."""
+        if not len(kept.items) and not len(kept.creators):
+            return self
+        items, creators = np.union1d(self.blocked_items, kept.items), np.union1d(self.blocked_creators, kept.creators)
+        return replace(self, blocked_items=items, blocked_creators=creators)
+
     def ask(self, read: Read) -> Ask:
         """What the candidate sources are asked, from the read that brought the history."""
         every = len(self.shelf.item_types) == len(ITEM_TYPES)
@@ -126,3 +136,26 @@ class Scene:
             blocked_items=self.blocked_items,
             blocked_creators=self.blocked_creators,
         )
+
+
+class KnownBlocks:
+    """What users blocked, as it was read here last, for when the store cannot be asked; users without are not kept."""
+
+    def __init__(self, most: int = 10_000) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._users: OrderedDict[str, Blocked] = OrderedDict()
+
+    def put(self, user_id: str, kept: Blocked) -> None:
+        with self._lock:
+            self._users.pop(user_id, None)
+            if len(kept.items) or len(kept.creators):
+                self._users[user_id] = kept
+                if len(self._users) > self._most:
+                    self._users.popitem(last=False)
+
+    def on(self, scene: Scene) -> Scene:
+        """The scene, less what its user is known to have blocked."""
+        with self._lock:
+            kept = self._users.get(scene.user_id)
+        return scene if kept is None else scene.blocking(kept)

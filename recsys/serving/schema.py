@@ -169,6 +169,21 @@ class ItemsRequest(_Request):
     items: list[Item] = Field(min_length=1, max_length=MAX_ITEMS)
 
 
+class BlockRequest(_Request):
+    """What this person never wants to see from now on, and what they may see again."""
+
+    user_id: Id
+    block: Blocked = Blocked()
+    unblock: Blocked = Blocked()
+
+
+class BlockResponse(BaseModel):
+    """How much is blocked for this person now."""
+
+    items: int
+    creators: int
+
+
 class ItemsResponse(BaseModel):
     recorded: int  # new or changed; the others were known as they are
     position: int

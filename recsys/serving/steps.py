@@ -21,7 +21,7 @@ from recsys.serving.scene import Scene
 from recsys.serving.schema import MAX_ITEMS, Rung
 
 # a full disk stops the journal, not the reads of the store; a challenger's ranker that fails says nothing of the other
-PARTS: Final = ("store", "journal", "index", "ranker", "challenger")
+PARTS: Final = ("store", "blocks", "journal", "index", "ranker", "challenger")
 TOLD: Final = ("p_click", "watch_seconds")  # what an answer tells of each item beside its score
 READS: Final = 3  # a history that changes while its candidates are sought is sought for again, at most so often
 T = TypeVar("T")

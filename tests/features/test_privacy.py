@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import EVENT_SCHEMA, NOBODY, key64
+from recsys.features.blocked import Blocked
 from recsys.features.catalog import AGGREGATES
 from recsys.features.privacy import Border, Forgotten, PrivacyError
 from recsys.features.store import OnlineStore
@@ -42,6 +43,10 @@ def lived(journal: Any) -> OnlineStore:
     store.bootstrap(log._replace(user_key=archived), table, log.head)
     store.append([event(i, user_id=SECRET, request_id=f"{SECRET}:1") for i in range(40)], NOW + 30_000)
     store.append([event(i) for i in range(50, 70)], NOW + 70_000)
+    nothing = Blocked.of([], [])
+    for user in (SECRET, "u1"):
+        store.block(user, Blocked.of(["i1", "i2"], ["c1"]), nothing)
+        assert [len(keys) for keys in store.block(user, nothing, Blocked.of(["i2"], []))] == [1, 1]
     return store
 
 
@@ -70,6 +75,7 @@ def test_a_forgotten_user_leaves_no_byte_in_the_store_and_the_items_keep_their_c
             assert not now.aggregates[:, of_user].any() and not len(now.history_kinds)
             assert now.aggregates[:, of_items].tobytes() == mine.aggregates[:, of_items].tobytes()
             assert as_bytes(held.read("u1", names, NOW + 90_000)) == as_bytes(theirs)
+            assert [len(held.blocked(user).items) for user in (SECRET, "u1")] == [0, 1]
             tail = held.tail(0).to_pylist()  # what a later day's raw events read: they still count for the items
             assert [row["user_id"] for row in tail].count(NOBODY) == 40 and len(tail) == 60
             assert SECRET not in str(tail) and len({row["event_id"] for row in tail}) == 60

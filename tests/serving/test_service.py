@@ -271,7 +271,7 @@ def test_other_methods_and_pages(service: Service) -> None:
     assert service.http.head("/livez").status_code == 200 and service.http.head("/livez").content == b""
     assert service.http.get("/healthz").json()["status"] == "ready"
     document = service.http.get("/openapi.json").json()
-    assert set(document["paths"]) == {"/recommend", "/events", "/features", "/items"}
+    assert set(document["paths"]) == {"/recommend", "/block", "/events", "/features", "/items"}
     metrics = service.http.get("/metrics").text
     assert 'recsys_slates_total{role="champion",rung="full"}' in metrics and "passwd" not in metrics
 

@@ -38,6 +38,24 @@ class RecommendRequest(_message.Message):
     blocked: Blocked
     def __init__(self, user_id: _Optional[str] = ..., shelf: _Optional[str] = ..., k: _Optional[int] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., consent: _Optional[bool] = ..., blocked: _Optional[_Union[Blocked, _Mapping]] = ...) -> None: ...
 
+class BlockRequest(_message.Message):
+    __slots__ = ("user_id", "block", "unblock")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    UNBLOCK_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    block: Blocked
+    unblock: Blocked
+    def __init__(self, user_id: _Optional[str] = ..., block: _Optional[_Union[Blocked, _Mapping]] = ..., unblock: _Optional[_Union[Blocked, _Mapping]] = ...) -> None: ...
+
+class BlockResponse(_message.Message):
+    __slots__ = ("items", "creators")
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    CREATORS_FIELD_NUMBER: _ClassVar[int]
+    items: int
+    creators: int
+    def __init__(self, items: _Optional[int] = ..., creators: _Optional[int] = ...) -> None: ...
+
 class RecommendedItem(_message.Message):
     __slots__ = ("item_id", "score", "p_click", "expected_watch_seconds", "source", "reason")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]

@@ -54,6 +54,11 @@ class RecommenderStub:
                 request_serializer=recommender__pb2.PutItemsRequest.SerializeToString,
                 response_deserializer=recommender__pb2.PutItemsResponse.FromString,
                 _registered_method=True)
+        self.Block = channel.unary_unary(
+                '/recsys.v1.Recommender/Block',
+                request_serializer=recommender__pb2.BlockRequest.SerializeToString,
+                response_deserializer=recommender__pb2.BlockResponse.FromString,
+                _registered_method=True)
 
 
 class RecommenderServicer:
@@ -87,6 +92,13 @@ class RecommenderServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Block(self, request, context):
+        """What a person never wants to see, from the next slate on; durable before it answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommenderServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +121,11 @@ def add_RecommenderServicer_to_server(servicer, server):
                     servicer.PutItems,
                     request_deserializer=recommender__pb2.PutItemsRequest.FromString,
                     response_serializer=recommender__pb2.PutItemsResponse.SerializeToString,
+            ),
+            'Block': grpc.unary_unary_rpc_method_handler(
+                    servicer.Block,
+                    request_deserializer=recommender__pb2.BlockRequest.FromString,
+                    response_serializer=recommender__pb2.BlockResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +236,33 @@ class Recommender:
             '/recsys.v1.Recommender/PutItems',
             recommender__pb2.PutItemsRequest.SerializeToString,
             recommender__pb2.PutItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Block(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsys.v1.Recommender/Block',
+            recommender__pb2.BlockRequest.SerializeToString,
+            recommender__pb2.BlockResponse.FromString,
             options,
             channel_credentials,
             insecure,
