@@ -223,6 +223,7 @@ def test_without_its_ranker_the_slate_keeps_the_order_of_retrieval(
         assert all(i.p_click is None and i.expected_watch_seconds is None and i.reason for i in answer.items)
     assert recommender.state()["breakers"] == {
         "store": "closed",
+        "blocks": "closed",
         "journal": "closed",
         "index": "closed",
         "ranker": "opened",
