@@ -21,6 +21,7 @@ from recsys.evaluation import metrics
 from recsys.evaluation.report import CANDIDATES, RetrievalTask
 from recsys.events import KINDS
 from recsys.features.log import EventLog, Items
+from recsys.retrieval.two_tower_training import half_of_the_cores
 
 ENGAGED = [KINDS[kind] for kind in ("click", "long_view", "exposure_long_view")]
 SHOWN = [KINDS[kind] for kind in ("impression", "exposure")]
@@ -100,7 +101,7 @@ class _ByUser:
         first, last = self.start[at], self.stop[at]
         items = self.item[first : first + np.searchsorted(self.received[first:last], instant, side="left")]
         _, newest = np.unique(items[::-1], return_index=True)
-        return np.ascontiguousarray(items[::-1][np.sort(newest)][::-1])
+        return items[::-1][np.sort(newest)][::-1].copy()  # one item alone would keep its negative stride
 
 
 def _matrix(lists: Sequence[np.ndarray], n: int) -> csr_matrix:
@@ -176,6 +177,7 @@ class SASRec(nn.Module):
         return self.norm(self.encoder(x, mask=mask, is_causal=True))
 
 
+@half_of_the_cores()
 def sasrec(world: World, epochs: int, dim: int = 64, negatives: int = 1024, seed: int = 7) -> np.ndarray:
     """The sequential peer, trained on every next engagement of the learned sequences."""
     torch.manual_seed(seed)

@@ -58,6 +58,9 @@ class Settings(BaseModel):
     engine: Literal["local", "spark"] = Field(
         default="local", description="what sweeps the past: this machine or Spark"
     )
+    rows_mb: int | None = Field(
+        default=None, ge=0, description="feature matrix up to which trees learn in memory; unset: an eighth of memory"
+    )
     spark_master: str = Field(default="local[2]", description="Spark's master; executors must import this package")
 
 

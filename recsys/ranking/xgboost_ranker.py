@@ -1,4 +1,4 @@
-"""The default ranker: boosted trees, one booster a head. Only it and xgboost_calls.py import xgboost.
+"""The default ranker: boosted trees, one booster a head. XGBoost is imported by the xgboost_* modules only.
 
 Order and probability are two jobs: logistic heads, calibrated on validation, give P(click) and P(long view); the order
 head starts from the long-view head and learns what the order inside users and slates still lacks: `score`.
@@ -17,7 +17,7 @@ import numpy as np
 import xgboost as xgb
 
 from recsys.lake import replacing
-from recsys.ranking import calibration, tree_shap, xgboost_calls
+from recsys.ranking import calibration, tree_shap, xgboost_calls, xgboost_rows
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
 from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, monotone
@@ -156,6 +156,9 @@ def train(
 ) -> XGBoostRanker:
     """Fit every head on the training rows, stop and calibrate it on the validation rows.
 
+    Rows whose features are mapped from a file (`training_sets.on_disk`) are learned from there: the same trees, but
+    for the bins of values that several blocks saw.
+
     Args:
         params: of every head, below what a head says itself.
 
@@ -176,7 +179,7 @@ def train(
         fingerprint=fingerprint,
         boosters=boosters,
         calibrations={},
-        medians=np.nanmedian(train_rows.features, axis=0).astype(np.float32),
+        medians=xgboost_rows.medians(train_rows.features),
         facts={**facts, **heads},
     )
     calibrations = {
@@ -198,7 +201,7 @@ def refit(chosen: XGBoostRanker, rows: Examples, *, threads: int, seed: int) -> 
     return replace(
         chosen,
         boosters=boosters,
-        medians=np.nanmedian(rows.features, axis=0).astype(np.float32),
+        medians=xgboost_rows.medians(rows.features),
         facts={**chosen.facts, "refit_rows": len(rows)},
     )
 
@@ -254,10 +257,10 @@ def _boosters(
     boosters: dict[str, xgb.Booster] = {}
     facts: dict[str, Any] = {}
     bins = params["max_bin"]
-    plain = xgb.QuantileDMatrix(rows.features, nthread=threads, max_bin=bins)
+    plain = xgboost_rows.binned(rows.features, bins=bins, threads=threads)
     held_out = None
     if validation is not None:
-        held_out = xgb.QuantileDMatrix(validation.features, nthread=threads, ref=plain, max_bin=bins)
+        held_out = xgboost_rows.binned(validation.features, bins=bins, threads=threads, ref=plain)
     for name, head in HEADS.items():
         learned, judge = plain, held_out
         if head.is_grouped:
@@ -313,7 +316,7 @@ def _fit(
 
 def _grouped(
     rows: Examples, head: Head, threads: int, start: xgb.Booster, ref: xgb.DMatrix | None, bins: int
-) -> xgb.QuantileDMatrix:
+) -> xgb.DMatrix:
     """Rows by user, then by slate: both orders are learned. Groups of one grade teach nothing and stay out."""
     relevance = head.target(rows)
     parts = [_mixed_groups(groups, relevance) for groups in (rows.user, rows.slate)]
@@ -322,16 +325,9 @@ def _grouped(
         raise TrainingError("no user has two impressions with different outcomes: there is no order to learn")
     offset = int(parts[0].group.max()) + 1 if len(parts[0].group) else 0
     group = np.concatenate([parts[0].group, parts[1].group + offset])
-    chosen = rows.features[index]
-    return xgb.QuantileDMatrix(
-        chosen,
-        relevance[index],
-        base_margin=start.inplace_predict(chosen, predict_type="margin", validate_features=False),
-        qid=group,
-        nthread=threads,
-        ref=ref,
-        max_bin=bins,
-    )
+    matrix = xgboost_rows.binned(rows.features, bins=bins, threads=threads, ref=ref, rows=index)
+    matrix.set_info(label=relevance[index], base_margin=xgboost_rows.margins(start, rows.features, index), qid=group)
+    return matrix
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,10 @@ def matrix(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
 
 def slates(frame: pl.DataFrame) -> np.ndarray:
     """int64 [n]: the slate of each row, from its request where the source has one, else from user and instant."""
-    moment = pl.coalesce(pl.col("request_id"), pl.col("occurred_at").cast(pl.String))
-    codes = frame.select(pl.struct("user_key", moment.alias("moment")).rank("dense").alias("slate"))["slate"]
+    codes = frame.select(pl.struct("user_key", moment().alias("moment")).rank("dense").alias("slate"))["slate"]
     return codes.to_numpy().astype(np.int64)
+
+
+def moment() -> pl.Expr:
+    """What tells the slates of one user apart."""
+    return pl.coalesce(pl.col("request_id"), pl.col("occurred_at").cast(pl.String))

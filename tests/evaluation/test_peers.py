@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from recsys.evaluation import metrics
 from recsys.evaluation.report import CANDIDATES, RetrievalTask
-from recsys.events import MINUTE_MS
-from recsys.features.log import EventLog
+from recsys.events import KINDS, MINUTE_MS
+from recsys.features.log import EventLog, ItemColumns, Items
 from tests.evaluation.world import START, catalogue, log_of
 
 for peer in ("implicit", "lightgbm"):
     pytest.importorskip(peer, reason="the peers of `make bench-models` are not installed")
-from benchmarks import models_protocol  # noqa: E402
+from benchmarks import models_protocol, models_retrievers  # noqa: E402
 from benchmarks.models_retrievers import PEERS, World  # noqa: E402
 
 ITEMS, USERS = CANDIDATES + 100, 60
@@ -86,3 +87,12 @@ def test_the_protocol_splits_at_the_28th_and_closes_the_gap_from_item_rate_to_or
     assert found["oracle"]["primary"] == 1.0 and found["oracle"]["gap_closed"] == 1.0
     assert found["smoothed item rate"]["gap_closed"] == 0.0
     assert found["half"]["gauc"] == pytest.approx(0.75) and 0 < found["half"]["gap_closed"] < 1
+
+
+def test_a_history_of_one_item_is_an_array_that_torch_takes() -> None:
+    at = np.array([1_000], np.int64)
+    one = np.ones(1, np.int64)
+    log = EventLog(one, np.array([KINDS["click"]], np.int8), one, one, one, one, one, at, at, one)
+    items = Items(one, ItemColumns(*(one for _ in ItemColumns._fields)))
+    history = models_retrievers._ByUser(log, items, [KINDS["click"]]).until(1, 2_000)
+    assert torch.from_numpy(history).tolist() == [0]

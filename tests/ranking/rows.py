@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recsys.training_sets.examples import Examples
 
@@ -27,3 +31,11 @@ def rows(n: int, seed: int, users: int = 80) -> Examples:
         user=slate % users,
         slate=slate,
     )
+
+
+def write(made: Examples, path: Path) -> None:
+    """The rows as a file of the training set, of small row groups."""
+    columns = {name: made.features[:, i] for i, name in enumerate(NAMES)}
+    columns |= {"click": made.click, "long_view": made.long_view, "watch_ms": made.watch_ms, "user_key": made.user}
+    columns |= {"request_id": np.char.add("r", made.slate.astype(str)), "occurred_at": made.slate * 1_000}
+    pq.write_table(pa.table(columns), path, row_group_size=1_000)

@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster_pyspark import LazyPySparkResource
 
 from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.lake import Lake
@@ -44,23 +45,30 @@ def ranker_parameters(workspace: Workspace) -> dg.MaterializeResult:
 
 
 @dg.asset(deps=["training_set", "ranker_parameters"], kinds={"xgboost"}, owners=["team:recsys"])
-def xgboost_ranker(workspace: Workspace) -> dg.MaterializeResult:
+def xgboost_ranker(workspace: Workspace, spark: LazyPySparkResource) -> dg.MaterializeResult:
     """Boosted trees that predict click, long view and watch time, calibrated, and an order within users and slates."""
-    from recsys.ranking import xgboost_ranker
+    from recsys.ranking import xgboost_ranker, xgboost_spark
     from recsys.ranking.tuning import Tuned
-    from recsys.training_sets.examples import concat
+    from recsys.training_sets import on_disk
 
     settings, lake = workspace.settings, workspace.lake
-    train, validation = labelled(lake, "train"), labelled(lake, "validation")
-    given = {"threads": threads(), "seed": settings.seed}
+    paths = lake.table("training_sets", "train"), lake.table("training_sets", "validation")
     params = Tuned.load(lake.models / "tuning").params
-    fitted = xgboost_ranker.train(train, validation, FEATURES, FINGERPRINT, params=params, **given)
-    ranker = xgboost_ranker.refit(fitted, concat(train, validation), **given)
+    if settings.engine == "spark":
+        fitted, ranker = xgboost_spark.train(
+            spark.spark_session, *paths, FEATURES, FINGERPRINT, seed=settings.seed, params=params
+        )
+    else:
+        given = {"threads": threads(), "seed": settings.seed}
+        bound = None if settings.rows_mb is None else settings.rows_mb * 1_000_000
+        with on_disk.opened(*paths, FEATURES, lake.home / "scratch", bound) as (train, validation, both):
+            fitted = xgboost_ranker.train(train, validation, FEATURES, FINGERPRINT, params=params, **given)
+            ranker = xgboost_ranker.refit(fitted, both, **given)
     _save(lake, fitted, ranker)
     strongest = list(ranker.importances().items())[:15]
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": len(train) + len(validation),
+            "dagster/row_count": int(ranker.facts["refit_rows"]),
             "fingerprint": FINGERPRINT,
             "heads": dg.MetadataValue.json(dict(ranker.facts)),
             "share_of_gain": dg.MetadataValue.md("\n".join(f"- {name}: {share:.1%}" for name, share in strongest)),

@@ -1,0 +1,67 @@
+"""Training rows too many for memory: the features mapped from a file, everything else as always.
+
+The Parquet files are read a block at a time into one float32 file; what learns from it reads the blocks it asks for.
+Outcomes and keys (37 bytes a row) stay in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from recsys.training_sets.examples import Examples, concat, examples, matrix
+
+BLOCK: Final = 65_536  # rows read or written at once: 32 MB of 123 features
+SHARE: Final = 8  # of the machine's memory: table, matrix and its bins are there at once, and other work is, too
+
+
+@contextmanager
+def opened(
+    train: Path, validation: Path, names: Sequence[str], scratch: Path, bound_bytes: int | None = None
+) -> Iterator[tuple[Examples, Examples, Examples]]:
+    """Train rows, validation rows, and both one below the other.
+
+    Args:
+        scratch: folder for the mapped files, which are gone afterwards: as large as the matrix of all rows, twice.
+        bound_bytes: a matrix of all rows above it stays on disk; None: an eighth of the machine's memory.
+    """
+    rows = sum(pq.read_metadata(path).num_rows for path in (train, validation))
+    bound = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE if bound_bytes is None else bound_bytes
+    if rows * len(names) * 4 <= bound:
+        learned, held_out = (examples(pl.read_parquet(path), names) for path in (train, validation))
+        yield learned, held_out, concat(learned, held_out)
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="rows_") as folder:
+        parts = ((train,), (validation,), (train, validation))
+        found = [mapped(paths, names, Path(folder) / f"{i}.f32") for i, paths in enumerate(parts)]
+        yield found[0], found[1], found[2]
+
+
+def mapped(paths: Sequence[Path], names: Sequence[str], file: Path) -> Examples:
+    """Rows of training-set files, one below the other, whose features are a read-only map of `file`, written here.
+
+    Never more than a block of the features is in memory.
+    """
+    sources = [pq.ParquetFile(path, pre_buffer=False) for path in paths]
+    n = sum(source.metadata.num_rows for source in sources)
+    out = np.memmap(file, np.float32, "w+", shape=(n, len(names)))
+    start = 0
+    for source in sources:
+        for batch in source.iter_batches(BLOCK, columns=list(names)):
+            out[start : start + len(batch)] = matrix(pl.DataFrame(batch), names)
+            start += len(batch)
+        source.close()
+    out.flush()
+    columns = ["click", "long_view", "watch_ms", "user_key", "request_id", "occurred_at"]
+    known = concat(*(examples(pl.read_parquet(path, columns=columns), ["click"]) for path in paths))
+    return replace(known, features=np.memmap(file, np.float32, "r", shape=(n, len(names))))
