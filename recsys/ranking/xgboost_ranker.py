@@ -156,7 +156,7 @@ def train(
 ) -> XGBoostRanker:
     """Fit every head on the training rows, stop and calibrate it on the validation rows.
 
-    Rows whose features are mapped from a file (`training_sets.on_disk`) are learned from there: the same trees, but
+    Rows whose features are mapped from a file (`training_sets.on_disk`) are learned from there: to the same trees, but
     for the bins of values that several blocks saw.
 
     Args:
