@@ -19,6 +19,7 @@ from typing import Any, Final
 import grpc
 import httpx
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from benchmarks.running import machine, running
@@ -27,10 +28,7 @@ from recsys.settings import from_environment
 
 TRIES: Final = 24_000
 METHODS: Final[dict[str, type[Message]]] = {
-    "Recommend": pb.RecommendRequest,
-    "RecordEvents": pb.RecordEventsRequest,
-    "Features": pb.FeaturesRequest,
-    "PutItems": pb.PutItemsRequest,
+    method.name: GetMessageClass(method.input_type) for method in pb.DESCRIPTOR.services_by_name["Recommender"].methods
 }
 GOOD_CODES: Final = {"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
 TEXTS: Final = (
