@@ -20,7 +20,8 @@ from recsys.events import DAY_MS, KINDS
 from recsys.features.catalog import DEFAULTS, FEATURES, FINGERPRINT
 from recsys.features.impressions import IMPRESSION_COLUMNS, impression_features
 from recsys.features.log import EventLog, from_table, items_from_table
-from recsys.monitoring.day import look, predicted
+from recsys.monitoring import deliveries
+from recsys.monitoring.day import LABELS, OUTCOMES, look, predicted
 from recsys.monitoring.drift import FALSE_ALARMS
 from recsys.monitoring.reference import Reference, reference
 from recsys.ranking import xgboost_ranker
@@ -29,13 +30,13 @@ from recsys.sources.keyed import CLEANED_EVENT_SCHEMA, ItemKeys, keyed_events, k
 from recsys.sources.simulator import Simulator
 from recsys.sources.source import day_name
 from recsys.sources.world import BEGIN_MS, FIRST_DAY
-from recsys.training_sets.examples import examples
+from recsys.training_sets.examples import examples, matrix
 
 USERS = 600
 LEARNED = 14  # days of a reference
 BURN_IN = 14  # days before the first reference: windows of a week have filled, rates of a lifetime have settled
 RENEWED = 7
-CHECKS = ("columns moved", "mean predicted CTR", "completeness")
+CHECKS = ("columns moved", "mean predicted CTR", "completeness", "delivery", "bytes as recomputed")
 
 
 @dataclass
@@ -44,6 +45,10 @@ class Past:
 
     simulator: Simulator
     events: pl.DataFrame
+
+    def events_of(self, day: int) -> pl.DataFrame:
+        """Events that arrived on a day, 0 is the first."""
+        return self.events.filter((pl.col("received_at") - BEGIN_MS) // DAY_MS == day)
 
     def rows(self, days: range, change: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> pl.DataFrame:
         """Impressions of those days (0 is the first) with labels, features; `change` alters the last day's events."""
@@ -63,9 +68,18 @@ class Past:
         for label in ("click", "long_view"):
             outcomes = table.filter(pl.col("kind") == label)["impression_id"].unique()
             shown = shown.with_columns(pl.col("event_id").is_in(outcomes.implode()).cast(pl.Int8).alias(label))
+        played = table.filter(pl.col("kind") == "play").group_by("impression_id").agg(pl.col("watch_ms").sum())
+        shown = shown.drop("watch_ms").join(played, on="impression_id", how="left", maintain_order="left")
         features = impression_features(log, items_from_table(items), shown.select(IMPRESSION_COLUMNS).to_arrow())
         return shown.select(
-            "impression_id", "user_key", "date", "occurred_at", "request_id", "click", "long_view", watch_ms=pl.lit(1)
+            "impression_id",
+            "user_key",
+            "date",
+            "occurred_at",
+            "request_id",
+            "click",
+            "long_view",
+            pl.col("watch_ms").fill_null(0),
         ).join(pl.DataFrame(features).drop("position", "as_of"), on="impression_id", maintain_order="left")
 
 
@@ -102,9 +116,47 @@ def learn(rows: pl.DataFrame) -> Ranker:
     return xgboost_ranker.train(*parts, FEATURES, FINGERPRINT, threads=1, seed=7)
 
 
-def alarms(learned: Reference, rows: pl.DataFrame, ranker: Ranker) -> tuple[bool, bool, bool]:
+@dataclass
+class Delivered:
+    """What the checks on raw events look at, by day."""
+
+    rows: list[int]
+    silence: list[int]
+    share: list[float]
+
+    @staticmethod
+    def of(events: pl.DataFrame, days: range) -> Delivered:
+        found = Delivered([], [], [])
+        by_day = events.with_columns(day=(pl.col("received_at") - BEGIN_MS) // DAY_MS)
+        for number in days:
+            day = by_day.filter(pl.col("day") == number)
+            found.rows.append(day.height)
+            found.silence.append(deliveries.longest_silence(day["received_at"].to_numpy(), BEGIN_MS + number * DAY_MS))
+            found.share.append(day["user_id"].value_counts()["count"].max() / day.height)
+        return found
+
+    def before(self, n: int) -> Delivered:
+        return Delivered(self.rows[:n], self.silence[:n], self.share[:n])
+
+    def strange(self, today: pl.DataFrame, number: int) -> bool:
+        """Whether a check on the delivery of a day alarms; these are the days before it."""
+        new = Delivered.of(today, range(number, number + 1))
+        found = (
+            deliveries.volume(new.rows[0], self.rows),
+            deliveries.freshness(today["received_at"].to_numpy(), BEGIN_MS + number * DAY_MS, self.silence),
+            deliveries.dominance(new.share[0], self.share),
+        )
+        return not all(anomaly.holds for anomaly in found)
+
+
+def alarms(learned: Reference, rows: pl.DataFrame, ranker: Ranker) -> list[bool]:
     found = look(learned, rows, ranker)
-    return not found.drift.holds, not found.ctr.holds, not found.complete.holds
+    return [not found.drift.holds, not found.ctr.holds, not found.complete.holds]
+
+
+def other_bytes(rows: pl.DataFrame, recomputed: pl.DataFrame) -> bool:
+    """What the check `features_as_logged_are_features_as_recomputed` asks of what was served."""
+    return matrix(rows, FEATURES).tobytes() != matrix(recomputed, FEATURES).tobytes()
 
 
 # -- shifts: what is done to the events of one day --------------------------------------------------------------------
@@ -160,6 +212,7 @@ def swapped_items(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(rows[name].gather(order.tolist()).alias(name) for name in names)
 
 
+TURN = "tastes turn at once"
 ROW_SHIFTS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "10 % of the rows without the user's features": lambda rows: lost_features(rows, 0.10),
     "item features of another item (5 days old)": swapped_items,
@@ -169,34 +222,41 @@ ROW_SHIFTS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
 def main() -> int:
     worlds, days = (int(a) for a in sys.argv[1:3]) if len(sys.argv) > 2 else (12, 84)
     began = time.time()
-    false, judged = np.zeros(3, int), 0
-    caught: dict[str, list[tuple[bool, bool, bool]]] = {}
+    false, judged = np.zeros(len(CHECKS), int), 0
+    caught: dict[str, list[list[bool]]] = {}
     for seed in range(1, worlds + 1):
         past = lived(seed, BURN_IN + LEARNED + days)
         rows = past.rows(range(BURN_IN, BURN_IN + LEARNED + days))
-        every = rows["date"].unique().sort().to_list()
-        every = [day for day in every if day >= day_name(FIRST_DAY + BURN_IN)]
+        every = [day_name(FIRST_DAY + BURN_IN + n) for n in range(LEARNED + days)]
         ranker = learn(rows.filter(pl.col("date").is_in(every[:LEARNED])))
         scored = predicted(rows, ranker)
+        delivered = Delivered.of(past.events, range(BURN_IN + LEARNED + days))
         for start in range(LEARNED, len(every), RENEWED):
             learned = reference(scored.filter(pl.col("date").is_in(every[start - LEARNED : start])), watched_columns())
-            for day in every[start : start + RENEWED]:
-                found = alarms(learned, rows.filter(pl.col("date") == day), ranker)
-                false += found
+            for n, day in enumerate(every[start : start + RENEWED], BURN_IN + start):
+                strange = delivered.before(n).strange(past.events_of(n), n)
+                false += [*alarms(learned, rows.filter(pl.col("date") == day), ranker), strange, False]
                 judged += 1
             if start == LEARNED:
                 number = BURN_IN + LEARNED
                 today = pl.col("date") == every[LEARNED]
-                for name, change in EVENT_SHIFTS.items():
-                    shifted = past.rows(range(number, number + 1), change).filter(today)
-                    caught.setdefault(name, []).append(alarms(learned, shifted, ranker))
-                for name, alter in ROW_SHIFTS.items():
-                    caught.setdefault(name, []).append(alarms(learned, alter(rows.filter(today)), ranker))
-                turned = lived(seed, number + 1, turns_on=number + 1).rows(range(number, number + 1)).filter(today)
-                caught.setdefault("tastes turn at once", []).append(alarms(learned, turned, ranker))
+                whole, events = rows.filter(today), past.events_of(number)
+                turned = lived(seed, number + 1, turns_on=number + 1)
+                shifted: dict[str, tuple[pl.DataFrame, pl.DataFrame]] = {
+                    **{
+                        name: (past.rows(range(number, number + 1), change).filter(today), change(events))
+                        for name, change in EVENT_SHIFTS.items()
+                    },
+                    **{name: (alter(whole), events) for name, alter in ROW_SHIFTS.items()},
+                    TURN: (turned.rows(range(number, number + 1)).filter(today), turned.events_of(number)),
+                }
+                for name, (of_day, arrived) in shifted.items():
+                    strange = delivered.before(number).strange(arrived, number)
+                    other = name in ROW_SHIFTS and other_bytes(of_day, whole)
+                    caught.setdefault(name, []).append([*alarms(learned, of_day, ranker), strange, other])
         print(f"world {seed}: {judged} days, false alarms {false.tolist()}, {time.time() - began:.0f} s", flush=True)
     print(f"\n{judged} stationary days, {USERS} users; stated rate {FALSE_ALARMS:.1%} (columns moved)\n")
-    print("| | " + " | ".join(CHECKS) + " | any |\n| --- | --- | --- | --- | --- |")
+    print("| | " + " | ".join(CHECKS) + " | any |\n| --- |" + " --- |" * (len(CHECKS) + 1))
     print("| false alarms | " + " | ".join(f"{n} ({n / judged:.2%})" for n in false) + " | |")
     for name, found in caught.items():
         hits = np.array(found)
@@ -206,9 +266,7 @@ def main() -> int:
 
 
 def watched_columns() -> list[str]:
-    from recsys.ranking.ranker import PREDICTIONS
-
-    return [*FEATURES, *PREDICTIONS]
+    return [*LABELS, *FEATURES, *OUTCOMES]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
-"""One day held against what the champion learned from: have columns moved, do the predictions keep their level, is
-everything known that always was?
+"""One day held against what the champion learned from: have columns moved, does it still predict what happens, do the
+predictions keep their level, is everything known that always was?
+
+Features and outcomes (predictions and their errors) are two families, each at half the rate of false alarms: a world
+whose tastes turn shows in the errors on its first day, when the features of a week have hardly moved.
 
 A new champion shows other things than the one before, and what it predicts of its own slates is higher than of the log
 it learned from (+13 % on the simulator). So its first days of service settle: nothing is concluded from them,
@@ -14,7 +17,7 @@ from typing import Final
 import polars as pl
 
 from recsys.features.catalog import DEFAULTS, FEATURE_DEFINITIONS
-from recsys.monitoring.drift import DISTANCES, FALSE_ALARMS, Drift, both, drift
+from recsys.monitoring.drift import DISTANCES, FALSE_ALARMS, Drift, DriftError, both, drift
 from recsys.monitoring.reference import KEYS, Reference, known_shares, stationary, watched
 from recsys.ranking.ranker import PREDICTIONS, Ranker
 from recsys.training_sets.examples import matrix
@@ -24,6 +27,8 @@ COMPLETE: Final = 0.95
 ALWAYS_KNOWN: Final = 0.99  # share of the reference's rows that know a feature: others are often unknown by right
 TOLD: Final = 15  # columns of the table
 SETTLING: Final = 2  # days of service of a new champion
+LABELS: Final = ("click", "long_view", "watch_ms")  # of the rows of a day
+OUTCOMES: Final = (*PREDICTIONS, "click_error", "long_view_error", "watch_error")
 
 
 @dataclass(frozen=True)
@@ -58,36 +63,43 @@ class Day:
 
 
 def predicted(rows: pl.DataFrame, ranker: Ranker) -> pl.DataFrame:
-    """Rows with what the ranker predicts for them beside their features."""
-    return rows.with_columns(**ranker.predict(matrix(rows, ranker.feature_names)).columns())
+    """Rows (features and labels) with what the ranker predicts for them, and how far it was off, beside them."""
+    scored = rows.with_columns(**ranker.predict(matrix(rows, ranker.feature_names)).columns())
+    return scored.with_columns(
+        click_error=pl.col("click") - pl.col("p_click"),
+        long_view_error=pl.col("long_view") - pl.col("p_long_view"),
+        watch_error=pl.col("watch_ms") / 1000 - pl.col("watch_seconds"),
+    )
 
 
 def look(learned: Reference, rows: pl.DataFrame, ranker: Ranker, settled: pl.DataFrame | None = None) -> Day:
-    """Hold the rows of a day (KEYS and features) against a reference made by `predicted` of the same ranker.
+    """Hold the rows of a day against a reference made by `predicted` of the same ranker.
 
     Args:
+        learned: rows of `predicted`.
+        rows: KEYS, LABELS and features.
         settled: rows of the days in which the champion settled, as `rows`; None where it does not serve.
 
     Raises:
         DriftError: the day or the reference is too small, or of other features.
     """
+    if missing := [name for name in OUTCOMES if name not in learned.columns]:
+        raise DriftError(f"the reference lacks {missing[:3]}, it is of an earlier version: train again")
     features = [name for name in stationary(FEATURE_DEFINITIONS) if name in learned.columns]
     today = watched(predicted(rows, ranker), learned.columns)
-    if settled is None:
-        judged = Reference(learned.rows.select(*KEYS, *features, *PREDICTIONS))
-        found, usual = drift(judged, today), learned.rows
-    else:
-        own = watched(predicted(settled, ranker), learned.columns)
-        before = watched(learned.rows, learned.columns)
-        judged = Reference(pl.concat([before, own]).select(*KEYS, *features))
-        half = FALSE_ALARMS / 2
-        found = drift(judged, today, false_alarms=half)
-        predictions = drift(Reference(own.select(*KEYS, *PREDICTIONS)), today, false_alarms=half)
-        found, usual = both(found, predictions), own
-    mean, history = (float(table["p_click"].to_numpy().mean()) for table in (today, usual))
+    own = learned.rows if settled is None else watched(predicted(settled, ranker), learned.columns)
+    judged = own.select(*KEYS, *features, *OUTCOMES)
+    if settled is not None:
+        judged = pl.concat([learned.rows.select(*KEYS, *features), judged], how="diagonal")
+    half = FALSE_ALARMS / 2
+    found = both(
+        drift(Reference(judged.select(*KEYS, *features)), today, false_alarms=half),
+        drift(Reference(own.select(*KEYS, *OUTCOMES)), today, false_alarms=half),
+    )
+    mean, history = (float(table["p_click"].to_numpy().mean()) for table in (today, own))
     away = mean / history - 1
     words = f"mean predicted CTR {mean:.4f}, {away:+.1%} of its history ({history:.4f})"
-    return Day(found, mean, Claim(abs(away) <= CTR_BOUND, words), _complete(learned, today), judged, today)
+    return Day(found, mean, Claim(abs(away) <= CTR_BOUND, words), _complete(learned, today), Reference(judged), today)
 
 
 def _complete(learned: Reference, today: pl.DataFrame) -> Claim:

@@ -1,4 +1,4 @@
-"""Does a day's delivery look like the ones before: as many rows, arriving until the day's end?"""
+"""Does a day's delivery look like the ones before: as many rows, arriving until the day's end, of as many people?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ HISTORY: Final = 14  # days before that tell what is usual
 LEAST_HISTORY: Final = 3
 USUAL: Final = 2.0  # times as many, or as few: a quiet Sunday of KuaiRand has 0.8 of its Saturday
 DEVIATIONS: Final = 6.0  # of the log volume; days that scatter more may scatter further
-SILENCE_MS: Final = 8 * HOUR_MS  # a small service sleeps at night
+SILENCE_MS: Final = 8 * HOUR_MS  # before it is known what is usual: a small service sleeps at night
+DOMINANT: Final = 0.05  # share of a day's events: below it a single user moves no model
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,22 @@ def freshness(received_at: np.ndarray, day_starts_at: int, silence_before: Seque
         silence_before: `longest_silence` of days before.
     """
     found = longest_silence(received_at, day_starts_at)
-    bound = max(SILENCE_MS, 2 * max(silence_before[-HISTORY:], default=0))
+    floor = HOUR_MS if len(silence_before) >= LEAST_HISTORY else SILENCE_MS
+    bound = max(floor, 2 * max(silence_before[-HISTORY:], default=0))
     holds = found <= bound
     words = f"nothing arrived for {found / HOUR_MS:.1f} hours"
     return Anomaly(holds, words if holds else f"{words} (usual: at most {bound / HOUR_MS:.1f}): is the day complete?")
+
+
+def dominance(share: float, before: Sequence[float]) -> Anomaly:
+    """The largest share of a day's events that one user has, against that of the days before, newest last."""
+    usual = before[-HISTORY:]
+    words = f"the busiest user has {share:.1%} of the events"
+    if len(usual) < LEAST_HISTORY:
+        return Anomaly(True, f"{words}; {len(usual)} days before are too few to say what is usual")
+    bound = max(DOMINANT, USUAL * max(usual))
+    holds = share <= bound
+    return Anomaly(holds, words if holds else f"{words} (usual: at most {max(usual):.1%}): a bot, or a shared account?")
 
 
 def longest_silence(received_at: np.ndarray, day_starts_at: int) -> int:

@@ -21,7 +21,8 @@ from recsys.monitoring.reference import Reference
 
 DISTANCES: Final = ("psi", "kl", "chebyshev", "jensen_shannon")
 BINS: Final = 10
-FALSE_ALARMS: Final = 0.01  # of stationary days
+FALSE_ALARMS: Final = 0.02  # of stationary days
+SLACK: Final = 2.0  # even a still world wanders further than fourteen days of it tell: bounds are for half the rate
 REPLICATES: Final = 1000
 LEAST_ROWS: Final = 200  # of a day: fewer say nothing
 LEAST_DAYS: Final = 2  # of a reference
@@ -142,10 +143,12 @@ def calibrate(
     center, spread = null.mean(axis=0), np.maximum(null.std(axis=0), LEAST_SPREAD)
     largest = ((null - center) / spread).reshape(replicates, -1).max(axis=1)
     # what the day itself adds, to all its rows alike: whole days against the others
-    of_days = np.stack([of_day.sum(axis=0, dtype=np.float64) for of_day in binned.unit_counts])
-    days = _normal(binned.distances(of_days, binned.total - of_days))
-    center, spread = np.maximum(center, days.mean(axis=0)), np.maximum(spread, days.std(axis=0, ddof=1))
-    return center, spread, float(np.quantile(largest, 1.0 - false_alarms))
+    whole = [n for n, of_day in enumerate(binned.unit_rows) if of_day.sum() >= LEAST_ROWS]
+    if len(whole) >= LEAST_DAYS:
+        of_days = np.stack([binned.unit_counts[n].sum(axis=0, dtype=np.float64) for n in whole])
+        days = _normal(binned.distances(of_days, binned.total - of_days))
+        center, spread = np.maximum(center, days.mean(axis=0)), np.maximum(spread, days.std(axis=0, ddof=1))
+    return center, spread, float(np.quantile(largest, 1.0 - false_alarms / SLACK))
 
 
 LEAST_SPREAD: Final = 0.01  # of a column that never differs: a PSI of 1e-6 is none

@@ -17,6 +17,8 @@ DAYS: Final = 14  # newest days of a reference: two weeks hold every weekday twi
 ROWS: Final = 60_000  # of a reference; 93 float32 columns of them are 22 MB
 KEYS: Final = ("user_key", "date")
 FILE: Final = "reference.parquet"
+OF_FEW: Final = ("item_", "creator_", "category_", "shelf_", "user_creator_")
+ATTRIBUTES: Final = ("item_duration_ms", "item_type")  # what an item is, whatever happens to it
 
 
 class ReferenceMissing(ValueError):
@@ -73,21 +75,21 @@ def watched(rows: pl.DataFrame, columns: Sequence[str], most: int = ROWS) -> pl.
 
 
 def stationary(features: Sequence[Feature]) -> tuple[str, ...]:
-    """Names of the features that stand still while the world does.
+    """Names of the features that stand still while the world does: of users, of requests, and what an item is.
 
     Left out is what moves by nature: the calendar, ages, and counts over a lifetime (on KuaiRand's eleven days their
-    PSI between training and test days reaches 14). Rates over a lifetime stay in. Left out are also the rates of
-    categories, creators and shelves: they are few, each moves as one, and resampling users says nothing of how far
-    (16 categories brought 5 false alarms in 16 stationary days). What moves them moves items and users too.
+    PSI between training and test days reaches 14). Left out are also the rates and counts of items, creators,
+    categories and shelves: they are few or a few of them are most of the rows, each moves as one, and resampling users
+    says nothing of how far (items alone brought 3.6 % of 1,008 stationary days over the bounds, all others 0.7 %).
+    What moves them for good moves users, or the errors of the predictions.
     """
     return tuple(
         feature.name
         for feature in features
         if not (
             feature.op == "modulo"
-            or (feature.op == "since" and "item_published_at" in feature.inputs)
             or (feature.op == "log1p" and feature.inputs[0].endswith(f"_{LIFETIME.name}"))
-            or feature.inputs[0].startswith(("category_", "creator_", "shelf_"))
+            or any(name.startswith(OF_FEW) and name not in ATTRIBUTES for name in feature.inputs)
         )
     )
 

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from recsys.features.catalog import DEFAULTS, FEATURES
-from recsys.monitoring.day import look, predicted
+from recsys.monitoring.day import LABELS, look, predicted
+from recsys.monitoring.drift import DriftError
 from recsys.monitoring.reference import Reference, reference
 from recsys.ranking.ranker import Predictions
 
@@ -18,22 +19,25 @@ class Rule:
     name, fingerprint, feature_names = "rule", "f", FEATURES
 
     def predict(self, features: np.ndarray) -> Predictions:
-        p = np.clip(features[:, FEATURES.index("item_ctr_24h")].astype(np.float64), 0.01, 0.99)
+        p = np.clip(features[:, FEATURES.index("user_ctr_24h")].astype(np.float64), 0.01, 0.99)
         return Predictions(p, p / 2, 10 * p, p)
 
 
-def day(seed: int, date: str, ctr: float = 0.3) -> pl.DataFrame:
+def day(seed: int, date: str, ctr: float = 0.3, true_ctr: float | None = None) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     n = 1500
     columns = {name: np.full(n, DEFAULTS[name] + 1.0, np.float32) for name in FEATURES}
-    columns["item_ctr_24h"] = rng.normal(ctr, 0.05, n).astype(np.float32)
+    columns["user_ctr_24h"] = rng.normal(ctr, 0.05, n).astype(np.float32)
     columns["user_ctr_7d"] = rng.normal(0.3, 0.05, n).astype(np.float32)
-    return pl.DataFrame({"user_key": rng.integers(1, 1 << 40, n), "date": [date] * n, **columns})
+    clicked = rng.random(n) < (columns["user_ctr_24h"] if true_ctr is None else true_ctr)
+    labels = {"click": clicked.astype(np.int8), "long_view": (clicked & (rng.random(n) < 0.5)).astype(np.int8)}
+    labels["watch_ms"] = np.where(clicked, 10_000, 0)
+    return pl.DataFrame({"user_key": rng.integers(1, 1 << 40, n), "date": [date] * n, **labels, **columns})
 
 
 def learned(ctr: float = 0.3) -> Reference:
     rows = pl.concat([day(seed, f"2026-01-{seed:02}", ctr) for seed in range(1, 8)])
-    return Reference(predicted(reference(rows, FEATURES).rows, Rule()))  # type: ignore[arg-type]
+    return Reference(predicted(reference(rows, [*LABELS, *FEATURES]).rows, Rule()))  # type: ignore[arg-type]
 
 
 def test_a_day_like_the_others_holds_in_every_way() -> None:
@@ -44,7 +48,7 @@ def test_a_day_like_the_others_holds_in_every_way() -> None:
 
 def test_a_shift_moves_its_column_the_predictions_and_their_level() -> None:
     found = look(learned(), day(21, "2026-01-20", ctr=0.36), Rule())  # type: ignore[arg-type]
-    assert {"item_ctr_24h", "p_click"} <= set(found.drift.drifted) and "user_ctr_7d" not in found.drift.drifted
+    assert {"user_ctr_24h", "p_click"} <= set(found.drift.drifted) and "user_ctr_7d" not in found.drift.drifted
     assert not found.ctr.holds and "+20" in found.ctr.words
 
 
@@ -63,4 +67,16 @@ def test_predictions_are_held_against_the_days_in_which_the_champion_settled() -
     same = look(learned(), day(32, "2026-01-12", 0.36), Rule(), settled)  # type: ignore[arg-type]
     assert same.ctr.holds and not set(same.drift.drifted) & {"p_click", "score"}
     turned = look(learned(), day(33, "2026-01-12", 0.22), Rule(), settled)  # type: ignore[arg-type]
-    assert not turned.ctr.holds and {"p_click", "item_ctr_24h"} <= set(turned.drift.drifted)
+    assert not turned.ctr.holds and {"p_click", "user_ctr_24h"} <= set(turned.drift.drifted)
+
+
+def test_a_world_that_turns_shows_in_the_errors_while_the_features_stand() -> None:
+    found = look(learned(), day(23, "2026-01-20", true_ctr=0.15), Rule())  # type: ignore[arg-type]
+    assert "click_error" in found.drift.drifted and found.ctr.holds
+    assert not set(found.drift.drifted) & {"user_ctr_24h", "p_click"}
+
+
+def test_a_reference_of_an_earlier_version_is_refused() -> None:
+    old = Reference(learned().rows.drop("click_error"))
+    with pytest.raises(DriftError, match="earlier version: train again"):
+        look(old, day(24, "2026-01-20"), Rule())  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys.events import DAY_MS, HOUR_MS
-from recsys.monitoring.deliveries import freshness, longest_silence, volume
+from recsys.monitoring.deliveries import dominance, freshness, longest_silence, volume
 
 USUAL = [1000, 1100, 900, 1050, 980, 700, 650, 1020]
 
@@ -37,6 +37,8 @@ def test_a_delivery_that_stops_at_noon_is_noticed() -> None:
     assert freshness(whole.astype(np.int64), start, []).holds
     found = freshness(whole[:120].astype(np.int64), start, [HOUR_MS])
     assert not found.holds and "12.1 hours" in found.words and "is the day complete?" in found.words
+    evening = freshness(whole[:180].astype(np.int64), start, [HOUR_MS] * 3)
+    assert not evening.holds and "6.1 hours (usual: at most 2.0)" in evening.words
     assert longest_silence(np.zeros(0, np.int64), start) == DAY_MS
 
 
@@ -45,3 +47,10 @@ def test_quiet_nights_that_are_usual_stay_quiet() -> None:
     day_only = (start + np.arange(10, 23) * HOUR_MS).astype(np.int64)
     assert not freshness(day_only, start, []).holds
     assert freshness(day_only, start, [10 * HOUR_MS]).holds
+
+
+@pytest.mark.parametrize(("share", "holds"), [(0.04, True), (0.07, True), (0.15, False)])
+def test_a_bot_is_told_from_a_busy_person(share: float, holds: bool) -> None:
+    found = dominance(share, [0.02, 0.04, 0.03])
+    assert found.holds == holds and ("a bot" in found.words) != holds
+    assert dominance(share, [0.02, 0.04]).holds

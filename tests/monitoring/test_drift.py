@@ -45,7 +45,9 @@ def test_days_like_the_reference_alarm_no_more_often_than_stated(before: Referen
         not drift(before, watched(day(seed, "2026-02-01"), COLUMNS), replicates=300).holds
         for seed in range(100, 100 + days)
     )
-    assert alarms <= 3 * FALSE_ALARMS * days  # 1 % of 200 days is 2; 7 or more has a chance of 0.4 %
+    assert (
+        alarms <= 2 * FALSE_ALARMS * days
+    )  # 2 % of 200 days is 4; 9 or more has a chance of 2 %, and bounds are for half
 
 
 @pytest.mark.parametrize("shift", [{"shift": 0.4}, {"of_user": 0.8}])
@@ -130,7 +132,8 @@ def test_what_moves_by_nature_is_not_asked_to_stand_still() -> None:
     from recsys.features.catalog import FEATURE_DEFINITIONS
 
     names = stationary(FEATURE_DEFINITIONS)
-    assert {"item_ctr_24h", "user_ctr_all", "item_popularity_log_24h", "slot", "user_category_ctr_all"} <= set(names)
-    assert not {"hour_of_day", "day_of_week", "item_age_days", "item_impressions_log_all", "category_ctr_7d"} & set(
-        names
-    )
+    assert {"user_ctr_24h", "user_ctr_all", "item_duration_log", "slot", "user_category_ctr_all"} <= set(names)
+    assert not {
+        "hour_of_day", "item_age_days", "item_impressions_log_all", "category_ctr_7d", "item_ctr_24h", "creator_bucket",
+        "item_popularity_log_24h", "user_creator_ctr_all", "item_mean_watch_fraction_all", "user_impressions_log_all",
+    } & set(names)  # fmt: skip

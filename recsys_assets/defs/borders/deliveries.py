@@ -39,6 +39,26 @@ def events_arrived_until_the_end(context: dg.AssetCheckExecutionContext, workspa
     return _told(found)
 
 
+@dg.asset_check(asset="raw_events")
+def no_user_dominates(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+    """No user has a share of the events that no user had before: a bot teaches a model what nobody likes."""
+    lake = workspace.lake
+    asked = days_of_run(context, lake, "raw", "events")
+    every = lake.days("raw", "events")[-deliveries.HISTORY - len(asked) :]
+    share, found = dict[str, float](), dict[str, deliveries.Anomaly]()
+    for day in every:
+        largest = _largest_share(lake, day)
+        if day in asked:
+            found[day] = deliveries.dominance(largest, list(share.values()))
+        share[day] = largest
+    return _told(found)
+
+
+def _largest_share(lake: Lake, day: str) -> float:
+    users = lake.read(lake.day(day, "raw", "events"), ["user_id"])["user_id"].drop_null()
+    return max(users.value_counts().field("counts").to_pylist(), default=0) / max(len(users), 1)
+
+
 def _arrivals(lake: Lake, day: str):  # type: ignore[no-untyped-def]
     return lake.read(lake.day(day, "raw", "events"), ["received_at"])["received_at"].drop_null().to_numpy()
 

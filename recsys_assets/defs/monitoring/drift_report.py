@@ -24,14 +24,14 @@ def drift_reference(workspace: Workspace) -> dg.MaterializeResult:
     import polars as pl
 
     from recsys.features.catalog import FEATURES
-    from recsys.monitoring.day import predicted
+    from recsys.monitoring.day import LABELS, predicted
     from recsys.monitoring.reference import Reference, reference
     from recsys.ranking.ranker import load_ranker
     from recsys.training_sets.split import PARTS
 
     lake = workspace.lake
     rows = pl.concat([pl.DataFrame(lake.read(lake.table("training_sets", part))) for part in PARTS])
-    made = Reference(predicted(reference(rows, FEATURES).rows, load_ranker(lake.models / "ranker")))
+    made = Reference(predicted(reference(rows, [*LABELS, *FEATURES]).rows, load_ranker(lake.models / "ranker")))
     made.save(lake.models)
     return dg.MaterializeResult(
         metadata={"dagster/row_count": made.rows.height, "first_day": made.days[0], "last_day": made.days[-1]}
@@ -119,8 +119,11 @@ def _first_days(lake: Lake, champion: str | None) -> list[str]:
 def _rows(lake: Lake, day: str) -> "pl.DataFrame":
     import polars as pl
 
+    from recsys.monitoring.day import LABELS
     from recsys_assets.defs.training_sets.training_set import with_logged
 
     shown = pl.read_parquet(lake.day(day, "cleaned", "impressions"))
     features = with_logged(pl.scan_parquet(lake.day(day, "features", "impressions")), lake, [day]).collect()
-    return features.join(shown.select("impression_id", "user_key", "date"), on="impression_id", how="inner")
+    # a few came in after midnight: they are of this delivery, and no day of their own
+    delivered = shown.select("impression_id", "user_key", pl.lit(day).alias("date"), *LABELS)
+    return features.join(delivered, on="impression_id", how="inner")
