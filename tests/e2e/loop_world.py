@@ -187,13 +187,16 @@ class Platform:
         return RecommendRequest(user_id=world.user_names[user], k=10, context=context)
 
     def _tell(self, recommender: Recommender, pending: list[tuple[int, int, dict[str, Any]]], until: int) -> None:
-        """Send what has happened by then; a store keeps the order in which it is told."""
-        due = []
+        """Send what has happened by then, an hour after the other; a store keeps the order in which it is told."""
         while pending and pending[0][0] <= until:
-            due.append(heapq.heappop(pending)[2])
-        if not due:
-            return
-        self.now = until
+            hour = min(until, (pending[0][0] // HOUR_MS + 1) * HOUR_MS)
+            due = []
+            while pending and pending[0][0] <= hour:
+                due.append(heapq.heappop(pending)[2])
+            self._send(recommender, due, hour)
+
+    def _send(self, recommender: Recommender, due: list[dict[str, Any]], at: int) -> None:
+        self.now = at
         events = [{name: event[name] for name in EVENT_FIELDS if event[name] is not None} for event in due]
         for start in range(0, len(events), 1000):
             told = recommender.record_events(EventsRequest(events=events[start : start + 1000]))

@@ -62,9 +62,9 @@ def parity(workspace: Workspace) -> dg.AssetCheckResult:
     for day in every:
         table = lake.read(lake.day(day, "features", "impressions"))
         step = max(1, table.num_rows * len(every) // SAMPLE)
-        stored.append(table.take(list(range(0, table.num_rows, step))))
+        stored.append(table.take(pa.array(range(0, table.num_rows, step), pa.int64())))
         impressions = lake.read(lake.day(day, "cleaned", "impressions"), IMPRESSION_COLUMNS)
-        sample.append(impressions.take(list(range(0, impressions.num_rows, step))))
+        sample.append(impressions.take(pa.array(range(0, impressions.num_rows, step), pa.int64())))
     again = impression_features(events_until(lake, every[-1]), catalogue(lake), pa.concat_tables(sample), replayed)
     found = compare(pa.concat_tables(stored), again)
     return dg.AssetCheckResult(
