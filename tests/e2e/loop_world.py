@@ -100,14 +100,6 @@ class Platform:
     # -- the day -------------------------------------------------------------------------------------------------------
 
     def serve(self, day: int) -> Served:
-        import time
-
-        began = time.monotonic()
-        served = self._serve(day)
-        print("SERVED", day, f"{time.monotonic() - began:.1f} s")
-        return served
-
-    def _serve(self, day: int) -> Served:
         """A day of requests and reactions through the recommender of the champion, among the traffic of other surfaces.
 
         What happens there (the simulator's log of the day, without what no API would take) is told to the service as it
@@ -206,9 +198,6 @@ class Platform:
 
     def run(self, day: int, job: str, tags: Mapping[str, str] = {}, config: Mapping[str, Any] = {}) -> bool:
         """One run of a job, as the daemon would launch it."""
-        import time
-
-        began = time.monotonic()
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         done = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance, tags=dict(tags), run_config={**config, **quiet}, raise_on_error=False
@@ -224,15 +213,6 @@ class Platform:
             for event in done.all_events
             if event.event_type_value == "STEP_FAILURE"
         ]
-        print(
-            "RUN",
-            day,
-            job,
-            done.success,
-            f"{time.monotonic() - began:.1f} s",
-            sorted(self.seconds.items(), key=lambda t: -t[1])[:6],
-            self.failures,
-        )
         return done.success
 
     def night(self, day: int) -> bool:

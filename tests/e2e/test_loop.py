@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1600),
     pytest.mark.unfinished,
-]  # the turn is seen and learned too late
+]  # the retrain of day 5 is refused by its gates
 HISTORY, USERS, REQUESTS = 8, 500, 120
 TURN, POISON, FORCED = 4, 6, 8
 
@@ -110,7 +110,8 @@ def test_quiet_days_change_nothing(story: Story) -> None:
     assert [story.champion[day] for day in (1, 2, 3)] == [story.first] * 3
     assert all(story.night[day] for day in (1, 2, 3))
     # beside what other surfaces log there is now what the service logs: twice the usual volume, and said so
-    assert all(set(story.failed[day]) <= {"raw_events: volume_is_usual"} for day in (1, 2, 3)), story.failed
+    for day in (1, 2, 3):
+        assert set(story.failed[day]) <= {"raw_events: volume_is_usual"}, story.failed[day]
     assert "features and predictions are stable" in story.skipped[3]["retrain_on_drift"]
 
 

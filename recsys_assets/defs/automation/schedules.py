@@ -40,7 +40,7 @@ learn = dg.define_asset_job(
 )
 learn_ranker = dg.define_asset_job(
     "learn_ranker",
-    selection=dg.AssetSelection.assets("ranker", *JUDGING),
+    selection=dg.AssetSelection.assets("xgboost_ranker", "mmoe_ranker", "ranker", *JUDGING),
     description="A new ranker to a gated bundle, with the towers and the index that are there.",
 )
 embed = dg.define_asset_job(
