@@ -45,9 +45,7 @@ def test_days_like_the_reference_alarm_no_more_often_than_stated(before: Referen
         not drift(before, watched(day(seed, "2026-02-01"), COLUMNS), replicates=300).holds
         for seed in range(100, 100 + days)
     )
-    assert (
-        alarms <= 2 * FALSE_ALARMS * days
-    )  # 2 % of 200 days is 4; 9 or more has a chance of 2 %, and bounds are for half
+    assert alarms <= 2 * FALSE_ALARMS * days  # 2 % of 200 days is 4; bounds are for half of it
 
 
 @pytest.mark.parametrize("shift", [{"shift": 0.4}, {"of_user": 0.8}])
