@@ -92,9 +92,8 @@ def story(platform: Platform) -> Story:
             platform.tick(day, "retrain_on_drift")
         told.failed[day], told.skipped[day] = platform.failed_checks(), dict(platform.skipped)
         told.champion[day] = platform.registry.alias_id()
-        print(
-            f"day {day} {time.monotonic() - began:.0f} s: {told.served[day].true_ctr:.4f} {told.champion[day]} {told.skipped[day]} {told.failed[day]}"
-        )
+        seconds = time.monotonic() - began
+        print(f"day {day} {seconds:.0f} s: {told.served[day].true_ctr:.4f} {told.champion[day]} {told.skipped[day]}")
         if day == POISON:
             platform.withdraw(day)  # the source took it back; the day is taken in again
             assert platform.night(day), platform.failures
