@@ -21,7 +21,7 @@ from recsys.features.catalog import DEFAULTS, FEATURES, FINGERPRINT
 from recsys.features.impressions import IMPRESSION_COLUMNS, impression_features
 from recsys.features.log import EventLog, from_table, items_from_table
 from recsys.monitoring import deliveries
-from recsys.monitoring.day import LABELS, OUTCOMES, look, predicted
+from recsys.monitoring.day import OUTCOMES, look, predicted
 from recsys.monitoring.drift import FALSE_ALARMS
 from recsys.monitoring.reference import Reference, reference
 from recsys.ranking import xgboost_ranker
@@ -30,6 +30,7 @@ from recsys.sources.keyed import CLEANED_EVENT_SCHEMA, ItemKeys, keyed_events, k
 from recsys.sources.simulator import Simulator
 from recsys.sources.source import day_name
 from recsys.sources.world import BEGIN_MS, FIRST_DAY
+from recsys.training_sets.assemble import LABELS
 from recsys.training_sets.examples import examples, matrix
 
 USERS = 600

@@ -27,7 +27,6 @@ COMPLETE: Final = 0.95
 ALWAYS_KNOWN: Final = 0.99  # share of the reference's rows that know a feature: others are often unknown by right
 TOLD: Final = 15  # columns of the table
 SETTLING: Final = 2  # days of service of a new champion
-LABELS: Final = ("click", "long_view", "watch_ms")  # of the rows of a day
 OUTCOMES: Final = (*PREDICTIONS, "click_error", "long_view_error", "watch_error")
 
 

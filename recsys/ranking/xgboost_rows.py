@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +63,4 @@ def margins(booster: xgb.Booster, features: np.ndarray, rows: np.ndarray) -> np.
 def medians(features: np.ndarray) -> np.ndarray:
     """Median of each feature where it is known, float32[F]."""
     few = features[:: max(1, -(-len(features) // MEDIAN_ROWS))]
-
-    def each() -> Iterator[float]:
-        for column in range(few.shape[1]):
-            yield float(np.nanmedian(few[:, column]))
-
-    return np.fromiter(each(), np.float32, few.shape[1])
+    return np.array([np.nanmedian(few[:, column]) for column in range(few.shape[1])], np.float32)

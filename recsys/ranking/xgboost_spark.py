@@ -23,12 +23,12 @@ from recsys.ranking import calibration
 from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, monotone
 from recsys.ranking.training import TrainingError
 from recsys.ranking.xgboost_ranker import STARTS_FROM, XGBoostRanker
+from recsys.training_sets.assemble import LABELS
 from recsys.training_sets.examples import examples, matrix, moment
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-OUTCOMES: Final = ("click", "long_view", "watch_ms")
 MEDIAN_ACCURACY: Final = 10_000  # a median is off by at most 1/10,000 of the rows
 Batches = Iterator[pa.RecordBatch]
 
@@ -90,7 +90,7 @@ def _prepared(spark: SparkSession, path: Path, names: Sequence[str], is_validati
     from pyspark.sql import functions as f
 
     schema = ", ".join([f"`{n}` float" for n in names] + [f"target_{h} double" for h in HEADS])
-    asked = (*OUTCOMES, "user_key", "request_id", "occurred_at")
+    asked = (*LABELS, "user_key", "request_id", "occurred_at")
     made = (
         spark.read.parquet(str(path))
         .select(*asked, *(n for n in names if n not in asked))

@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from recsys.features.catalog import DEFAULTS, FEATURES
-from recsys.monitoring.day import LABELS, look, predicted
+from recsys.monitoring.day import look, predicted
 from recsys.monitoring.drift import DriftError
 from recsys.monitoring.reference import Reference, reference
 from recsys.ranking.ranker import Predictions
+from recsys.training_sets.assemble import LABELS
 
 
 class Rule:

@@ -1,5 +1,8 @@
 """Whether a day was delivered as days are: as much, and until its end."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import dagster as dg
 import pyarrow.parquet as pq
 
@@ -9,6 +12,8 @@ from recsys.monitoring import deliveries
 from recsys.sources.source import day_number, open_source
 from recsys_assets.checks.days import days_of_run
 from recsys_assets.resources import Workspace
+
+T = TypeVar("T")
 
 
 @dg.asset_check(asset="raw_events")
@@ -28,29 +33,37 @@ def volume_is_usual(context: dg.AssetCheckExecutionContext, workspace: Workspace
 def events_arrived_until_the_end(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
     """No silence longer than the days before had: a delivery that stops at noon is half a day."""
     lake, offset = workspace.lake, open_source(workspace.settings).utc_offset_ms
-    every = lake.days("raw", "events")[-deliveries.HISTORY - len(days_of_run(context, lake, "raw", "events")) :]
-    silence, found = dict[str, int](), dict[str, deliveries.Anomaly]()
-    asked = set(days_of_run(context, lake, "raw", "events"))
-    for day in every:
+
+    def look(day: str, before: list[int]) -> tuple[int, deliveries.Anomaly]:
         arrived, begins = _arrivals(lake, day), day_number(day) * DAY_MS - offset
-        if day in asked:
-            found[day] = deliveries.freshness(arrived, begins, list(silence.values()))
-        silence[day] = deliveries.longest_silence(arrived, begins)
-    return _told(found)
+        return deliveries.longest_silence(arrived, begins), deliveries.freshness(arrived, begins, before)
+
+    return _in_order(context, lake, look)
 
 
 @dg.asset_check(asset="raw_events")
 def no_user_dominates(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
     """No user has a share of the events that no user had before: a bot teaches a model what nobody likes."""
     lake = workspace.lake
-    asked = days_of_run(context, lake, "raw", "events")
-    every = lake.days("raw", "events")[-deliveries.HISTORY - len(asked) :]
-    share, found = dict[str, float](), dict[str, deliveries.Anomaly]()
-    for day in every:
-        largest = _largest_share(lake, day)
+
+    def look(day: str, before: list[float]) -> tuple[float, deliveries.Anomaly]:
+        share = _largest_share(lake, day)
+        return share, deliveries.dominance(share, before)
+
+    return _in_order(context, lake, look)
+
+
+def _in_order(
+    context: dg.AssetCheckExecutionContext, lake: Lake, look: Callable[[str, list[T]], tuple[T, deliveries.Anomaly]]
+) -> dg.AssetCheckResult:
+    """Look at each day with the measures of the days before it; tell of those that the run is about."""
+    asked = set(days_of_run(context, lake, "raw", "events"))
+    before, found = list[T](), dict[str, deliveries.Anomaly]()
+    for day in lake.days("raw", "events")[-deliveries.HISTORY - len(asked) :]:
+        measure, anomaly = look(day, before)
+        before.append(measure)
         if day in asked:
-            found[day] = deliveries.dominance(largest, list(share.values()))
-        share[day] = largest
+            found[day] = anomaly
     return _told(found)
 
 

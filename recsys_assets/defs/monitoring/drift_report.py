@@ -24,9 +24,10 @@ def drift_reference(workspace: Workspace) -> dg.MaterializeResult:
     import polars as pl
 
     from recsys.features.catalog import FEATURES
-    from recsys.monitoring.day import LABELS, predicted
+    from recsys.monitoring.day import predicted
     from recsys.monitoring.reference import Reference, reference
     from recsys.ranking.ranker import load_ranker
+    from recsys.training_sets.assemble import LABELS
     from recsys.training_sets.split import PARTS
 
     lake = workspace.lake
@@ -119,7 +120,7 @@ def _first_days(lake: Lake, champion: str | None) -> list[str]:
 def _rows(lake: Lake, day: str) -> "pl.DataFrame":
     import polars as pl
 
-    from recsys.monitoring.day import LABELS
+    from recsys.training_sets.assemble import LABELS
     from recsys_assets.defs.training_sets.training_set import with_logged
 
     shown = pl.read_parquet(lake.day(day, "cleaned", "impressions"))
