@@ -61,6 +61,10 @@ class Resamples:
         """Log loss of every replicate, float64 [b]."""
         return self.per_row(self.by_user(metrics.row_log_loss(labels, probabilities)))
 
+    def watch_deviance(self, observed: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Tweedie deviance of every replicate, float64 [b]; both in seconds."""
+        return self.per_row(self.by_user(metrics.row_tweedie_deviance(observed, predicted)))
+
 
 def interval(values: np.ndarray) -> tuple[float, float]:
     """The central 95 % of the replicates; NaN without any that is defined."""

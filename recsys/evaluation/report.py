@@ -27,6 +27,7 @@ CANDIDATES: Final = max(RECALL_K)
 REGRET_K: Final = 5
 PAIRED: Final = (
     "auc_click", "auc_long_view", "gauc_long_view", "ndcg@5_long_view", "log_loss_click", "log_loss_long_view",
+    "watch_deviance",
 )  # fmt: skip
 
 
@@ -111,6 +112,7 @@ def _replicates(drawn: Resamples, rows: Rows, predicted: Predictions) -> dict[st
         f"ndcg@{RANKING_K[0]}_long_view": drawn.ndcg(long_view, predicted.score, RANKING_K[0]),
         "log_loss_click": drawn.log_loss(click, predicted.p_click),
         "log_loss_long_view": drawn.log_loss(long_view, predicted.p_long_view),
+        "watch_deviance": drawn.watch_deviance(rows.watch_seconds, predicted.watch_seconds),
     }
 
 

@@ -42,7 +42,8 @@ def judged(
     test: pl.DataFrame, predicted: Mapping[str, Predictions], challenger: str, previous: str | None
 ) -> dict[str, Any]:
     """By slice: rows, predicted over observed rate of each label with its 95 % interval; and, where there is a previous
-    champion, the paired interval of challenger minus previous in AUC. Users are resampled whole, and alike for both.
+    champion, the paired interval of challenger minus previous in AUC and log loss. Users are resampled whole, and alike
+    for both.
     """
     found: dict[str, Any] = {}
     for name, mask in masks(test).items():
@@ -59,6 +60,8 @@ def judged(
             if previous is not None:
                 theirs = _probability(predicted[previous], label)[mask]
                 told[f"auc_{label}"] = list(interval(drawn.auc(truth, mine) - drawn.auc(truth, theirs)))
+                less = drawn.log_loss(truth, mine) - drawn.log_loss(truth, theirs)
+                told[f"log_loss_{label}"] = list(interval(less))
         found[name] = told
     return found
 

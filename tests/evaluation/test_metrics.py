@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss as sklearn_log_loss
-from sklearn.metrics import ndcg_score, roc_auc_score
+from sklearn.metrics import mean_tweedie_deviance, ndcg_score, roc_auc_score
 
 from recsys.evaluation import metrics
 
@@ -140,3 +140,11 @@ def test_xauc_counts_ordered_pairs_and_a_tied_prediction_as_half_of_one() -> Non
     assert np.isnan(metrics.xauc(np.ones(5), told))
     label = (watched > 5).astype(float)
     assert metrics.xauc(label, told) == pytest.approx(metrics.auc(label, told))
+
+
+def test_tweedie_deviance_equals_sklearn_and_survives_a_prediction_of_nothing() -> None:
+    rng = np.random.default_rng(4)
+    observed, predicted = np.maximum(rng.normal(0, 30, 500), 0), rng.gamma(2, 10, 500)
+    rows = metrics.row_tweedie_deviance(observed, predicted)
+    assert rows.mean() == pytest.approx(mean_tweedie_deviance(observed, predicted, power=1.5))
+    assert np.isfinite(metrics.row_tweedie_deviance(np.array([0.0, 5.0]), np.zeros(2))).all()

@@ -92,6 +92,8 @@ def passing(comparison: Comparison) -> dict[str, Any]:
     mine = told["ranking"][told["challenger"]]
     for label in ("click", "long_view"):
         mine[label] |= {"auc": 0.99, "gauc": 0.99, "calibration_error": 0.01}
+    for name in told["heuristics"]:
+        told["intervals"][name] |= {"auc_click": [0.1, 0.2], "auc_long_view": [0.1, 0.2], "gauc_long_view": [0.1, 0.2]}
     mine["watch_seconds"] |= {"mean_prediction": 5.0, "mean_observed": 5.0}
     assert decide(told).passed
     return told
@@ -104,23 +106,42 @@ def test_a_challenger_that_beats_every_heuristic_passes_and_is_called_champion(c
     assert "champion" in comparison.evaluation["ranking"] and comparison.evaluation["champion_is"] == "xgboost"
 
 
-@pytest.mark.parametrize(
-    ("label", "metric", "value", "said"),
-    [
-        ("click", "auc", 0.5, "auc of click"),
-        ("long_view", "auc", 0.5, "auc of long_view"),
-        ("long_view", "gauc", 0.4, "gauc of long_view"),
-        ("click", "calibration_error", 0.2, "P(click) is calibrated"),
-        ("long_view", "calibration_error", float("nan"), "P(long_view) is calibrated"),
-    ],
-)
-def test_each_gate_can_refuse_and_says_why(
-    comparison: Comparison, label: str, metric: str, value: float, said: str
+@pytest.mark.parametrize("metric", ["auc_click", "auc_long_view", "gauc_long_view"])
+def test_one_heuristic_that_is_not_certainly_behind_refuses(comparison: Comparison, metric: str) -> None:
+    told = passing(comparison)
+    told["intervals"]["trending_24h"][metric] = [-0.001, 0.3]
+    verdict = decide(told)
+    name, label = metric.split("_", 1)
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].startswith(f"beats every heuristic on {name} of {label}: ")
+    assert verdict.reasons[0].endswith(" of trending_24h, difference -0.0010 to +0.3000")
+
+
+@pytest.mark.parametrize(("label", "value"), [("click", 0.2), ("long_view", float("nan"))])
+def test_a_wrong_level_is_refused_and_says_why(comparison: Comparison, label: str, value: float) -> None:
+    told = passing(comparison)
+    told["ranking"][told["challenger"]][label]["calibration_error"] = value
+    verdict = decide(told)
+    assert not verdict.passed and len(verdict.reasons) == 1 and f"P({label}) is calibrated" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("high", "passes"), [(-0.01, True), (0.01, False), (None, False)])
+def test_a_wrong_level_passes_where_the_previous_champion_is_certainly_further_off(
+    comparison: Comparison, high: float | None, passes: bool
 ) -> None:
     told = passing(comparison)
-    told["ranking"][told["challenger"]][label][metric] = value
+    mine = told["ranking"][told["challenger"]]
+    mine["click"]["calibration_error"] = mine["long_view"]["calibration_error"] = 0.2
+    mine["watch_seconds"]["mean_prediction"] = 9.0
+    losses = {name: [-0.1, high] for name in ("log_loss_click", "log_loss_long_view", "watch_deviance")}
+    not_worse = {name: [0.0, 0.1] for name in gates.NON_INFERIORITY}
+    told |= {"previous": "before", "intervals": {**told["intervals"], "before": {**losses, **not_worse}}}
     verdict = decide(told)
-    assert not verdict.passed and len(verdict.reasons) == 1 and said in verdict.reasons[0]
+    assert verdict.passed == passes
+    if passes:
+        assert any("nearer than the previous champion (loss -0.1000 to -0.0100)" in g.reason for g in verdict.gates)
+    else:
+        assert len(verdict.reasons) == 3 and all("not certainly nearer" in reason for reason in verdict.reasons)
 
 
 def test_a_wrong_watch_time_is_refused(comparison: Comparison) -> None:

@@ -53,6 +53,7 @@ def told(mine: Predictions, before: Predictions) -> dict[str, Any]:
     poor = {"auc": 0.5, "gauc": 0.5, "calibration_error": 0.01}
     watch = {"mean_prediction": 5.0, "mean_observed": 5.0}
     as_good = {"auc_click": [0.0, 0.01], "auc_long_view": [0.0, 0.01], "gauc_long_view": [0.0, 0.01]}
+    ahead = {metric: [0.3, 0.4] for metric in as_good}
     scores = {name: found.score for name, found in predicted.items()}
     return {
         "challenger": "new",
@@ -62,7 +63,7 @@ def told(mine: Predictions, before: Predictions) -> dict[str, Any]:
             "new": {"click": good, "long_view": good, "watch_seconds": watch},
             "rule": {"click": poor, "long_view": poor, "watch_seconds": watch},
         },
-        "intervals": {"old": as_good, "rule": {**as_good}},
+        "intervals": {"old": as_good, "rule": ahead},
         "slices": slices.judged(ROWS, predicted, "new", "old"),
         "exposure": slices.exposure(ROWS, slates(ROWS), scores, ["new", "old"]),
     }
@@ -89,10 +90,12 @@ def test_who_forgets_new_users_is_refused_and_told_so() -> None:
 
 def test_promises_that_are_wrong_on_one_shelf_are_refused() -> None:
     podcasts = (ROWS["shelf"] == "podcasts").to_numpy()
-    boasting = np.where(podcasts, np.minimum(1.0, 1.6 * APPEAL), APPEAL)
+    boasting = np.where(podcasts, np.minimum(0.97, 1.6 * APPEAL), APPEAL)
     reasons = decide(told(predictions(boasting), predictions(APPEAL))).reasons
     assert any(reason.startswith("P(click) is right for shelf podcasts: predicted over observed") for reason in reasons)
     assert not any("shelf feed" in reason for reason in reasons)
+    worse = np.where(podcasts, 1 - APPEAL, APPEAL)  # what serves now is further from the truth there
+    assert not any(r.startswith("P(") for r in decide(told(predictions(boasting), predictions(worse))).reasons)
 
 
 @pytest.mark.parametrize("group", ["small creators", "fresh items"])
