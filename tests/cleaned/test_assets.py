@@ -1,5 +1,9 @@
 """Raw to clean as Dagster runs it: names, checks, what a run leaves when it fails."""
 
+import subprocess
+import sys
+from contextlib import contextmanager
+
 import dagster as dg
 import pyarrow as pa
 import pytest
@@ -112,10 +116,19 @@ def test_a_poisoned_day_stops_at_the_border_and_replaces_nothing(result, lake):
     assert {p: p.read_bytes() for p in (lake.home / "lake" / "cleaned").rglob("*.parquet")} == before
 
 
-def test_a_database_that_cannot_be_opened_ends_in_one_line(result, lake):
-    import duckdb
+@contextmanager
+def another_process_holding(database):
+    """A process that has the database open for writing, as a dbt of somebody else would."""
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(database)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "open\n"
+        yield
+        process.stdin.close()
 
-    with duckdb.connect(str(lake.home / "dbt" / "scratch.duckdb")):  # another process's lock, as dbt sees it
+
+def test_a_database_that_cannot_be_opened_ends_in_one_line(result, lake):
+    with another_process_holding(lake.home / "dbt" / "scratch.duckdb"):
         failed = run("stg_items", "items")
     error = next(e for e in failed.all_events if e.event_type_value == "STEP_FAILURE").step_failure_data.error
     while error.cause is not None:

@@ -1,15 +1,15 @@
 """Raw rows to clean facts by dbt: built and tested in its scratch database, then published."""
 
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtCliRuntimeError, DagsterDbtTranslator, DbtCliResource, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, asset_utils, dbt_assets
+from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
+from dagster_dbt.dbt_manifest import validate_manifest
 
 from recsys.lake import Lake
-from recsys_assets.defs.cleaned.project import DBT, PROJECT, manifest
+from recsys_assets.defs.cleaned.project import build, manifest
 from recsys_assets.defs.cleaned.publish import CleaningError, publish, publish_items, scratch
 from recsys_assets.partitions import days
 from recsys_assets.resources import Workspace
@@ -59,35 +59,31 @@ def _build_then(
     context: dg.AssetExecutionContext, lake: Lake, variables: dict[str, str], release: Callable[[], dict[str, int]]
 ) -> Iterator[Any]:
     """dbt's events, held back until `release` has published what they speak of; of a failed build only its checks."""
-    folder = scratch(lake)
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["RECSYS_HOME"] = str(lake.home)  # absolute: dbt works in its project's folder
-    dbt = DbtCliResource(project_dir=str(PROJECT), profiles_dir=str(PROJECT), dbt_executable=str(DBT))
-    # unit tests hold for the SQL, not for the day: they run with the project's tests
-    arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
-    invocation = dbt.cli(arguments, context=context, target_path=folder / "target")
-    events = []
-    try:
-        events += invocation.stream()
-    except DagsterDbtCliRuntimeError as error:
+    names, folder, contents = Names(), scratch(lake) / "target", validate_manifest(manifest())
+    select = context.op.tags.get(asset_utils.DAGSTER_DBT_SELECT_METADATA_KEY)
+    exclude = context.op.tags.get(asset_utils.DAGSTER_DBT_EXCLUDE_METADATA_KEY)
+    selection, indirect = asset_utils.get_subset_selection_for_context(
+        context,
+        contents,
+        select,
+        exclude,
+        selector=None,
+        dagster_dbt_translator=names,
+        current_dbt_indirect_selection_env=None,
+    )
+    selection += ["--indirect-selection", indirect] if indirect else []
+    built = build(lake.home, folder, selection, variables)
+    events = [
+        event
+        for told in built.events
+        for event in DbtCoreCliEventMessage(told, {}).to_default_asset_events(contents, names, context, folder)
+    ]
+    if built.failure is not None:
         yield from (event for event in events if isinstance(event, dg.AssetCheckResult))
-        raise CleaningError(_why(invocation, error)) from None
+        raise CleaningError(f"dbt: {built.failure} (nothing was published)")
     rows = release()
     for event in events:
         if isinstance(event, dg.Output) and (name := event.output_name) in rows:
             yield dg.Output(event.value, name, metadata={**event.metadata, "dagster/row_count": rows[name]})
         else:
             yield event
-
-
-def _why(invocation: Any, error: Exception) -> str:
-    """One line: the first model or test that failed and what dbt says of it."""
-    try:
-        results = invocation.get_artifact("run_results.json")["results"]
-    except (OSError, ValueError, KeyError):
-        results = []
-    for result in results:
-        if result["status"] in ("error", "fail"):
-            message = " ".join(str(result["message"]).split())
-            return f"dbt: {result['unique_id'].split('.')[2]}: {message:.300} (nothing was published)"
-    return f"dbt: {' '.join(str(error).split())[-300:]}"
