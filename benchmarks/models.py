@@ -1,8 +1,8 @@
 """`make bench-models`: our models beside the strongest peers, on the rows and queries of the last `make run`.
 
-`python -m benchmarks.models [ranking retrieval protocol towers truth]` runs those named. Needs the lake of a finished
-run (RECSYS_HOME) and the `peers` extra. Every table has 95 % intervals by resampled users, paired with ours, and is
-written to `reports/bench_models.json` and `reports/bench_models.md`.
+`python -m benchmarks.models [ranking retrieval protocol towers cold truth]` runs those named. Needs the lake of a
+finished run (RECSYS_HOME) and the `peers` extra. Every table has 95 % intervals by resampled users, paired with ours,
+and is written to `reports/bench_models.json` and `reports/bench_models.md`.
 """
 
 from __future__ import annotations
@@ -138,6 +138,23 @@ def towers(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
     return found, (["two-tower training", "examples a second"], [*lines, ["time ratio", f"{found['ratio']:.2f}"]])
 
 
+def cold(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
+    """Items before their first impression, with and without their text."""
+    from benchmarks import models_cold
+
+    found = models_cold.run(lake, settings.seed, say)
+    header = ["items never seen, recall", "engagements", "with text @50", "without @50", "with minus without, 95 %"]
+    header += ["with text @200", "without @200", "with minus without, 95 %"]
+    lines = []
+    for part, told in found["days"].items():
+        shown = [part, f"{told['engagements']:,}"]
+        for k in ("50", "200") if told["engagements"] else ():
+            low, high = told["text_minus_none"][k]
+            shown += [*(f"{told['recall'][name][k]:.4f}" for name in told["recall"]), f"{low:+.4f} to {high:+.4f}"]
+        lines.append(shown)
+    return found, (header, lines)
+
+
 def truth(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
     """Position bias met in five ways, judged by the simulator's truth."""
     from benchmarks import models_truth
@@ -163,6 +180,7 @@ SECTIONS: Mapping[str, Callable[[Settings, Lake], tuple[dict[str, Any], Table]]]
     "retrieval": retrieval,
     "protocol": protocol,
     "towers": towers,
+    "cold": cold,
     "truth": truth,
 }
 

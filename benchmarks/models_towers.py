@@ -13,6 +13,7 @@ import torch
 from recsys.features.log import items_from_table
 from recsys.lake import Lake
 from recsys.retrieval import engagements
+from recsys.retrieval.text import with_words
 from recsys.retrieval.two_tower_training import Batches, TrainingConfig, TwoTowerTask, half_of_the_cores, prepare
 from recsys_assets.defs.retrieval.tables import events_before, split_tables
 
@@ -23,7 +24,8 @@ ROUNDS = 3  # taken in turn, so that a neighbour's load meets both alike
 def run(lake: Lake, seed: int) -> dict[str, Any]:
     """Examples a second of both, and the ratio of their times (median of the rounds, one epoch each)."""
     train, _, test = split_tables(lake)
-    items = items_from_table(lake.read(lake.table("cleaned", "items")))
+    table = lake.read(lake.table("cleaned", "items"))
+    items = with_words(items_from_table(table), table)
     log = events_before(lake, min(test["date"].to_pylist()))
     learned = engagements.concat(engagements.from_history(log), engagements.from_impressions(train, log))
     config = replace(TrainingConfig(seed=seed), max_examples=EXAMPLES)

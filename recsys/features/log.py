@@ -124,6 +124,7 @@ class Items:
 
     item_key: np.ndarray
     columns: ItemColumns
+    words: np.ndarray | None = None  # int64 [n, words], keys of what title and tags say, 0 = none; no feature reads it
 
     def lookup(self, item_keys: np.ndarray) -> ItemColumns:
         """Attributes of each key, zeros for one that is not here."""

@@ -7,13 +7,14 @@ import pyarrow as pa
 
 from recsys.features.log import items_from_table
 from recsys.retrieval.item_index import IndexedItems
+from recsys.retrieval.text import with_words
 from recsys.retrieval.two_tower import QueryTower
 
 
 def embed(tower: QueryTower, items: pa.Table) -> pa.Table:
     """Cleaned items by item id with the column `embedding` (list of float32): each has one, seen in training or not."""
     items = items.sort_by("item_id")
-    catalogue = items_from_table(items)
+    catalogue = with_words(items_from_table(items), items)
     keys = items["item_key"].combine_chunks().to_numpy(zero_copy_only=False)
     vectors = tower.embed_items(catalogue)[np.searchsorted(catalogue.item_key, keys)]
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), tower.dim).cast(pa.list_(pa.float32()))

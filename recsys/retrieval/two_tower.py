@@ -25,9 +25,12 @@ from recsys.features import catalog
 from recsys.features.log import ItemColumns, Items
 from recsys.features.sweep import History
 from recsys.lake import replacing
+from recsys.retrieval.text import MAX_WORDS
 
 AGE_BUCKETS: Final = 24  # log2 of minutes: the last one begins at 16 years
 KIND_CODES: Final = 16
+TABLES: Final = 4  # codes of id, creator, category and type
+CODES: Final = TABLES + MAX_WORDS
 ITEM_BATCH: Final = 256  # items are embedded in blocks of this shape, so a vector does not depend on its neighbours
 USER_ONLY: Final = frozenset(
     column for view in catalog.VIEWS if view.entity.parts == ("user",) for column in view.columns
@@ -58,6 +61,7 @@ class TowerConfig:
     id_dropout: float = 0.1  # share of training items seen as unknown, so that new ones get a sensible vector
     min_events: int = 2  # an item or creator with fewer training examples has no row of its own
     temperature: float = 0.07  # where the learned one starts
+    text: bool = True  # words of title and tags
 
 
 class QueryBatch(NamedTuple):
@@ -80,6 +84,7 @@ class Vocabulary(NamedTuple):
     items: np.ndarray
     creators: np.ndarray
     categories: np.ndarray
+    words: np.ndarray  # that at least two items share: a word of one item would be a second id of it
     shelves: np.ndarray  # values of shelf_bucket
     devices: np.ndarray
 
@@ -102,7 +107,7 @@ class TwoTower(nn.Module):
     """The network. Its buffers hold all it needs to know of the training data: vocabularies, catalogue, statistics."""
 
     catalogue_keys: torch.Tensor  # int64[items], sorted
-    catalogue_codes: torch.Tensor  # int64[items + 1, 4], row 0: no item
+    catalogue_codes: torch.Tensor  # int64[items + 1, CODES], row 0: no item
     features_mean: torch.Tensor
     features_scale: torch.Tensor
     item_mean: torch.Tensor
@@ -115,9 +120,7 @@ class TwoTower(nn.Module):
         for name, keys in vocabulary._asdict().items():
             self.register_buffer(f"vocabulary_{name}", torch.from_numpy(np.asarray(keys, np.int64)))
         self.register_buffer("catalogue_keys", torch.from_numpy(np.asarray(catalogue.item_key, np.int64)))
-        codes = np.concatenate(
-            [np.zeros((1, 4), np.int64), self.codes(vocabulary, catalogue.item_key, catalogue.columns)]
-        )
+        codes = np.concatenate([np.zeros((1, CODES), np.int64), self.codes(vocabulary, catalogue)])
         self.register_buffer("catalogue_codes", torch.from_numpy(codes))
         for name, width in (("features", len(QUERY_FEATURES)), ("item", 2)):
             self.register_buffer(f"{name}_mean", torch.zeros(width))
@@ -127,6 +130,7 @@ class TwoTower(nn.Module):
         self.creator = nn.Embedding(len(vocabulary.creators) + 1, dim)
         self.category = nn.Embedding(len(vocabulary.categories) + 1, dim)
         self.item_type = nn.Embedding(KIND_CODES, dim)
+        self.words = nn.EmbeddingBag(len(vocabulary.words) + 1, dim, mode="mean", padding_idx=0)
         self.content = nn.Linear(2, dim)
         self.item_mix = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
 
@@ -144,20 +148,25 @@ class TwoTower(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-float(np.log(config.temperature))))
         for table in (self.item_id, self.creator, self.category, self.item_type):
             nn.init.normal_(table.weight, std=0.1)
+        nn.init.normal_(self.words.weight[1:], std=0.1)  # row 0, no word, stays 0
         for table in (self.kind_weight, self.age_weight):
             nn.init.zeros_(table.weight)
 
     @staticmethod
-    def codes(vocabulary: Vocabulary, item_keys: np.ndarray, columns: ItemColumns) -> np.ndarray:
-        """Rows in the four tables of each item, int64[n, 4]: id, creator, category, type."""
-        return np.stack(
+    def codes(vocabulary: Vocabulary, items: Items) -> np.ndarray:
+        """Rows in the tables of each item, int64[n, CODES]: id, creator, category, type, then the words."""
+        words = np.zeros((len(items.item_key), MAX_WORDS), np.int64)
+        if items.words is not None:
+            words = Vocabulary.rows(vocabulary.words, items.words.ravel()).reshape(words.shape)
+        columns = items.columns
+        return np.column_stack(
             [
-                Vocabulary.rows(vocabulary.items, item_keys),
+                Vocabulary.rows(vocabulary.items, items.item_key),
                 Vocabulary.rows(vocabulary.creators, columns.creator_key),
                 Vocabulary.rows(vocabulary.categories, columns.category_key),
                 np.clip(columns.item_type, 0, KIND_CODES - 1),
-            ],
-            axis=1,
+                words,
+            ]
         )
 
     @cached_property
@@ -166,12 +175,12 @@ class TwoTower(nn.Module):
         return Vocabulary(*(self.get_buffer(f"vocabulary_{name}").cpu().numpy() for name in Vocabulary._fields))
 
     def identity(self, codes: torch.Tensor) -> torch.Tensor:
-        """Sum of the embeddings of id, creator, category and type: float32[..., dim] of int64[..., 4]."""
-        a, b, c, d = codes.unbind(-1)
-        return self.item_id(a) + self.creator(b) + self.category(c) + self.item_type(d)
+        """Sum of the embeddings of id, creator, category, type and of the words' mean: float32[n, dim]."""
+        a, b, c, d = codes[:, :TABLES].unbind(-1)
+        return self.item_id(a) + self.creator(b) + self.category(c) + self.item_type(d) + self.words(codes[:, TABLES:])
 
     def embed_items(self, codes: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        """Item tower: unit vectors float32[n, dim] of codes int64[n, 4] and numbers float32[n, 2] (`item_numbers`)."""
+        """Item tower: unit vectors float32[n, dim] of codes int64[n, CODES] and `item_numbers` float32[n, 2]."""
         if self.training and self.config.id_dropout:
             unknown = torch.rand(len(codes), device=codes.device) < self.config.id_dropout
             codes = torch.cat([codes[:, :1].masked_fill(unknown[:, None], 0), codes[:, 1:]], dim=1)
@@ -290,7 +299,7 @@ class QueryTower:
     def embed_items(self, items: Items) -> np.ndarray:
         """Unit vectors float32[n, dim], in the order of `items`; an item never seen in training has one too."""
         as_of = np.full(len(items.item_key), self.trained_until, np.int64)
-        codes = TwoTower.codes(self.network.vocabulary, items.item_key, items.columns)
+        codes = TwoTower.codes(self.network.vocabulary, items)
         numbers = item_numbers(items.columns, as_of)
         blocks = []
         with torch.inference_mode():

@@ -78,9 +78,10 @@ class Examples(NamedTuple):
     """Tensors of n rows: the query, and the item that followed it."""
 
     query: QueryBatch
-    codes: torch.Tensor  # int64[n, 4]
+    codes: torch.Tensor  # int64[n, CODES]
     numbers: torch.Tensor  # float32[n, 2]
     target: torch.Tensor  # int64[n], catalogue row
+    as_of: torch.Tensor  # int64[n], instant of the read, UTC ms
 
 
 class Batches(IterableDataset):
@@ -93,8 +94,8 @@ class Batches(IterableDataset):
         generator = torch.Generator().manual_seed(self.seed * 1_000 + self.epoch)
         order = torch.randperm(len(self.examples.target), generator=generator)
         for rows in order.split(self.batch_size):
-            query, codes, numbers, target = self.examples
-            yield Examples(query.take(rows), codes[rows], numbers[rows], target[rows])
+            query, *columns = self.examples
+            yield Examples(query.take(rows), *(column[rows] for column in columns))
 
 
 class TwoTowerTask(lightning.LightningModule):
@@ -105,7 +106,7 @@ class TwoTowerTask(lightning.LightningModule):
         network: TwoTower,
         config: TrainingConfig,
         batches: Batches,
-        catalogue: tuple[torch.Tensor, torch.Tensor],
+        catalogue: tuple[torch.Tensor, ...],
         validation: tuple[QueryBatch, list[np.ndarray]],
         say: Callable[[str], None],
     ) -> None:
@@ -121,7 +122,9 @@ class TwoTowerTask(lightning.LightningModule):
         self.register_buffer("all_codes", catalogue[0], persistent=False)
         self.register_buffer("all_numbers", catalogue[1], persistent=False)
         self.share: torch.Tensor
+        self.register_buffer("published_at", catalogue[2], persistent=False)
         self.all_codes: torch.Tensor
+        self.published_at: torch.Tensor
         self.all_numbers: torch.Tensor
 
     def train_dataloader(self) -> DataLoader:
@@ -129,8 +132,10 @@ class TwoTowerTask(lightning.LightningModule):
         self.batches.epoch = self.current_epoch
         return DataLoader(self.batches, batch_size=None)
 
-    def training_step(self, batch: Examples, _: int) -> torch.Tensor:
+    def training_step(self, batch: Examples, place: int) -> torch.Tensor:
         """Softmax over the batch's items and some drawn evenly; each logit less the log of how often it is drawn."""
+        if place == 0:  # not before: a resumed run makes its loader at another moment, which draws a number too
+            torch.manual_seed(self.config.seed * 1_000 + self.current_epoch)
         items, numbers, rows = batch.codes, batch.numbers, batch.target
         drawn = self.config.uniform_negatives
         if drawn:
@@ -144,15 +149,17 @@ class TwoTowerTask(lightning.LightningModule):
         n = len(batch.target)
         own = torch.arange(n, device=rows.device)
         twin = batch.target[:, None] == rows[None, :]
-        twin[own, own] = False
-        loss = functional.cross_entropy(logits.masked_fill(twin, -1e9), own)
+        # What was not there yet is no negative: a catalogue holds the items of later days, and a network that was told
+        # they are never chosen puts every new item last.
+        later = self.published_at[rows][None, :] > batch.as_of[:, None]
+        left_out = twin | later
+        left_out[own, own] = False
+        loss = functional.cross_entropy(logits.masked_fill(left_out, -1e9), own)
         self._losses.append(loss.detach())
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Draws depend on seed and epoch alone: a resumed run ends in the bytes of an uninterrupted one."""
         self._began, self._losses = time.monotonic(), []
-        torch.manual_seed(self.config.seed * 1_000 + self.current_epoch)
 
     def on_train_epoch_end(self) -> None:
         """Recall over the whole catalogue on the validation days, and a line that says it."""
@@ -160,11 +167,12 @@ class TwoTowerTask(lightning.LightningModule):
         query, wanted = self.validation
         with torch.inference_mode():
             items = self.network.embed_items(self.all_codes, self.all_numbers)
+            depth = min(100, max(1, len(items) // 10))  # 100 of 120 items would hold nearly every one
             found = []
             for part in torch.arange(len(query.items)).split(1_024):
                 rows = QueryBatch(*(column.to(self.device) for column in query.take(part)))
                 scores = self.network.embed_queries(rows) @ items.T
-                found.append(scores.topk(min(100, len(items)), dim=1).indices.cpu().numpy())
+                found.append(scores.topk(depth, dim=1).indices.cpu().numpy())
         self.network.train()
         top = np.concatenate(found)
         hits = [np.isin(want, got).mean() for want, got in zip(wanted, top, strict=True)]
@@ -225,7 +233,7 @@ def fit(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     made = prepare(train, log, items, config)
     network, batches = made.network, Batches(made.examples, config.batch_size, config.seed)
-    judged = _judged(network, validation, log, items, config)
+    judged = judged_queries(network, validation, log, items, config)
     task = TwoTowerTask(network, config, batches, made.catalogue, judged, say)
     checkpoints = folder / _key(config, made.learned)
     best = ModelCheckpoint(
@@ -268,7 +276,7 @@ class Prepared(NamedTuple):
 
     network: TwoTower
     examples: Examples
-    catalogue: tuple[torch.Tensor, torch.Tensor]  # codes and numbers of every item
+    catalogue: tuple[torch.Tensor, ...]  # codes, numbers and instant of publication of every item
     learned: Engagements  # the newest, of known items, in order of time
     until: int  # instant of the last
 
@@ -281,16 +289,19 @@ def prepare(train: Engagements, log: EventLog, items: Items, config: TrainingCon
     network = build(train, features, items, config.tower)
     history = sweep.histories(log, train.user_key, train.position, train.as_of)
     columns = items.lookup(train.item_key)
+    codes, target = TwoTower.codes(network.vocabulary, items), np.searchsorted(items.item_key, train.item_key)
     examples = Examples(
         network.queries(history, train.as_of, features),
-        torch.from_numpy(TwoTower.codes(network.vocabulary, train.item_key, columns)),
+        torch.from_numpy(codes[target]),
         torch.from_numpy(item_numbers(columns, train.as_of)),
-        torch.from_numpy(np.searchsorted(items.item_key, train.item_key)),
+        torch.from_numpy(target),
+        torch.from_numpy(train.as_of),
     )
     until = int(train.as_of[-1])
     catalogue = (
-        torch.from_numpy(TwoTower.codes(network.vocabulary, items.item_key, items.columns)),
+        torch.from_numpy(codes),
         torch.from_numpy(item_numbers(items.columns, np.full(len(items.item_key), until))),
+        torch.from_numpy(items.columns.published_at),
     )
     return Prepared(network, examples, catalogue, train, until)
 
@@ -327,6 +338,7 @@ def build(train: Engagements, features: np.ndarray, items: Items, config: TowerC
         _frequent(train.item_key, 0, config.min_events),
         _frequent(columns.creator_key, 0, config.min_events),
         _frequent(columns.category_key, 0, config.min_events),
+        _shared_words(train, items, config),
         _frequent(context[:, 0], -1, config.min_events),
         _frequent(context[:, 1], -1, config.min_events),
     )
@@ -341,12 +353,19 @@ def build(train: Engagements, features: np.ndarray, items: Items, config: TowerC
     return network
 
 
+def _shared_words(train: Engagements, items: Items, config: TowerConfig) -> np.ndarray:
+    """Words of at least two of the items learned from."""
+    if items.words is None or not config.text:
+        return np.zeros(0, np.int64)
+    return _frequent(items.words[np.isin(items.item_key, train.item_key)].ravel(), 0, 2)
+
+
 def _frequent(keys: np.ndarray, none: int, at_least: int) -> np.ndarray:
     values, counts = np.unique(keys[keys != none], return_counts=True)
     return values[counts >= at_least]
 
 
-def _judged(
+def judged_queries(
     network: TwoTower, validation: Engagements, log: EventLog, items: Items, config: TrainingConfig
 ) -> tuple[QueryBatch, list[np.ndarray]]:
     """Validation users, each at the first of their engagements, and the catalogue rows that they engaged with."""

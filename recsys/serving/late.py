@@ -18,6 +18,7 @@ from recsys.events import ITEM_SCHEMA
 from recsys.features.log import items_from_table
 from recsys.retrieval.item_index import ExactMirror, Hits, IndexedItems, ItemIndex
 from recsys.retrieval.sources import Retriever, SourceData
+from recsys.retrieval.text import with_words
 from recsys.serving.bundle import ServingBundle, catalogue_of
 from recsys.sources.keyed import keyed_items
 
@@ -46,7 +47,7 @@ def with_late(bundle: ServingBundle, items: pa.Table) -> ServingBundle:
     if not late.num_rows:
         return bundle
     tower = bundle.retriever.tower
-    known = items_from_table(late)
+    known = with_words(items_from_table(late), late)
     vectors = tower.embed_items(known)[np.searchsorted(known.item_key, late["item_key"].to_numpy())]
     indexed = IndexedItems.of(late["item_id"].to_pylist(), late["item_type"].to_pylist(), vectors)
     late = late.append_column("embedding", pa.array(list(vectors), bundle.items.schema.field("embedding").type))

@@ -11,6 +11,7 @@ def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
     """Query and item tower: epochs and fusion chosen on validation, then learned from train and validation together."""
     from recsys.features.log import items_from_table
     from recsys.retrieval import engagements, replay, sources, two_tower_training
+    from recsys.retrieval.text import with_words
     from recsys_assets.defs.retrieval.tables import events_before, split_tables
 
     settings, lake = workspace.settings, workspace.lake
@@ -18,7 +19,8 @@ def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
     items = lake.read(lake.table("cleaned", "items"))
     log = events_before(lake, min(test["date"].to_pylist()))
     learned = engagements.concat(engagements.from_history(log), engagements.from_impressions(train, log))
-    judged, catalogue = engagements.from_impressions(validation, log), items_from_table(items)
+    judged = engagements.from_impressions(validation, log)
+    catalogue = with_words(items_from_table(items), items)
     config = two_tower_training.TrainingConfig(seed=settings.seed)
     checkpoints = lake.models / "two_tower_checkpoints"
     chosen, report = two_tower_training.fit(learned, judged, log, catalogue, config, checkpoints)
