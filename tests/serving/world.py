@@ -149,7 +149,7 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     buckets = [
         np.unique(features[:, catalog.FEATURES.index(f"{n}_bucket")]).astype(np.int64) for n in ("shelf", "device")
     ]
-    network = TwoTower(TowerConfig(dim=16, hidden=32), Vocabulary(*names, *buckets), items)
+    network = TwoTower(TowerConfig(dim=16, hidden=32), Vocabulary(*names, np.zeros(0, np.int64), *buckets), items)
     tower = QueryTower(network, int(log.occurred_at.max()))
     tower.save(lake.models / "two_tower")
     table = pl.from_arrow(catalogue).with_columns(
