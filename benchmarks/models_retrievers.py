@@ -21,7 +21,7 @@ from recsys.evaluation import metrics
 from recsys.evaluation.report import CANDIDATES, RetrievalTask
 from recsys.events import KINDS
 from recsys.features.log import EventLog, Items
-from recsys.retrieval.two_tower_training import half_of_the_cores
+from recsys.training_sets import fitting
 
 ENGAGED = [KINDS[kind] for kind in ("click", "long_view", "exposure_long_view")]
 SHOWN = [KINDS[kind] for kind in ("impression", "exposure")]
@@ -177,7 +177,7 @@ class SASRec(nn.Module):
         return self.norm(self.encoder(x, mask=mask, is_causal=True))
 
 
-@half_of_the_cores()
+@fitting.on_threads(fitting.half_of_the_cores())
 def sasrec(world: World, epochs: int, dim: int = 64, negatives: int = 1024, seed: int = 7) -> np.ndarray:
     """The sequential peer, trained on every next engagement of the learned sequences."""
     torch.manual_seed(seed)

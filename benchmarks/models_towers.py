@@ -14,7 +14,8 @@ from recsys.features.log import items_from_table
 from recsys.lake import Lake
 from recsys.retrieval import engagements
 from recsys.retrieval.text import with_words
-from recsys.retrieval.two_tower_training import Batches, TrainingConfig, TwoTowerTask, half_of_the_cores, prepare
+from recsys.retrieval.two_tower_training import Batches, TrainingConfig, TwoTowerTask, prepare
+from recsys.training_sets import fitting
 from recsys_assets.defs.retrieval.tables import events_before, split_tables
 
 EXAMPLES = 100_000
@@ -30,7 +31,7 @@ def run(lake: Lake, seed: int) -> dict[str, Any]:
     learned = engagements.concat(engagements.from_history(log), engagements.from_impressions(train, log))
     config = replace(TrainingConfig(seed=seed), max_examples=EXAMPLES)
     seconds: dict[str, list[float]] = {"Lightning": [], "plain loop": []}
-    with half_of_the_cores():
+    with fitting.on_threads(fitting.half_of_the_cores()):
         for _ in range(ROUNDS):
             seconds["plain loop"].append(_plain(_task(learned, log, items, config)))
             seconds["Lightning"].append(_lightning(_task(learned, log, items, config)))

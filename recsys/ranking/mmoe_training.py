@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +14,6 @@ from typing import Final, NamedTuple
 import numpy as np
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -24,6 +21,7 @@ from recsys.features.catalog import FEATURE_DEFINITIONS
 from recsys.ranking import calibration
 from recsys.ranking.mmoe import TASKS, MMoE, MMoEConfig, MMoERanker
 from recsys.ranking.training import require_both_outcomes
+from recsys.training_sets import fitting
 from recsys.training_sets.examples import Examples, concat
 
 MONITOR: Final = "validation_loss"
@@ -247,38 +245,19 @@ def _fitted(
     keep_last: bool = False,
 ) -> tuple[MMoE, MMoETask, int]:
     """The network of the best epoch (or of the last one), the task that trained it, and that epoch, 1 first."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
     network = build(rows, feature_names, config.network)
     task = MMoETask(network, config, Batches(Rows.of(rows), config.batch_rows, config.seed), Rows.of(judged), say)
-    checkpoints = folder / _key(config, feature_names, rows)
-    best = ModelCheckpoint(
-        checkpoints, filename="best", monitor=MONITOR, mode="min", save_last=True, save_on_train_epoch_end=True
+    epoch, _ = fitting.fit(
+        task,
+        network,
+        folder / _key(config, feature_names, rows),
+        fitting.Stopping(config.max_epochs, config.patience, MONITOR, "min"),
+        gradient_clip=5.0,
+        threads=threads,
+        keep_last=keep_last,
     )
-    stop = EarlyStopping(MONITOR, mode="min", patience=config.patience, check_on_train_epoch_end=True)
-    last, before = checkpoints / "last.ckpt", torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice on loader workers and logging that does not hold for whole batches
-            trainer = lightning.Trainer(
-                max_epochs=config.max_epochs,
-                accelerator="auto",
-                devices=1,
-                logger=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                reload_dataloaders_every_n_epochs=1,
-                gradient_clip_val=5.0,
-                callbacks=[stop, best],
-            )
-            trainer.fit(task, ckpt_path=str(last) if last.exists() else None)
-    finally:
-        torch.set_num_threads(before)
-    kept = torch.load(last if keep_last else best.best_model_path, map_location="cpu", weights_only=False)
-    network.load_state_dict({name.removeprefix("network."): value for name, value in kept["state_dict"].items()})
-    shutil.rmtree(checkpoints)
-    return network.cpu().eval(), task, int(kept["epoch"]) + 1
+    return network, task, epoch
 
 
 def build(rows: Examples, feature_names: Sequence[str], config: MMoEConfig) -> MMoE:

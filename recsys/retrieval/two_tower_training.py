@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,7 +18,6 @@ from typing import Final, NamedTuple
 import numpy as np
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -39,6 +34,7 @@ from recsys.retrieval.two_tower import (
     Vocabulary,
     item_numbers,
 )
+from recsys.training_sets import fitting
 
 MONITOR: Final = "recall_at_100"
 
@@ -68,7 +64,7 @@ class TrainingReport:
 
     examples: int
     epochs: tuple[dict[str, float], ...]  # loss, recall and seconds of each
-    recall_at_100: float  # of the epoch that was kept, on the validation days
+    recall_at_100: float  # of the best epoch, on the validation days
     best_epoch: int  # the one that was kept, 1 first
     seconds: float
     device: str
@@ -189,19 +185,6 @@ class TwoTowerTask(lightning.LightningModule):
         return torch.optim.AdamW(self.network.parameters(), lr=self.config.learning_rate, weight_decay=0.0, fused=True)
 
 
-@contextmanager
-def half_of_the_cores() -> Iterator[None]:
-    """On CPU, matrices this small gain little from the rest, and threads that wait for a busy core lose a lot: an epoch
-    took 68 s on one thread and 488 s on two while other work kept both cores busy.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // 2))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -214,6 +197,7 @@ def fit(
     config: TrainingConfig,
     folder: Path,
     say: Callable[[str], None] = _say,
+    keep_last: bool = False,
 ) -> tuple[QueryTower, TrainingReport]:
     """Train the towers on the engagements of the training days.
 
@@ -222,6 +206,7 @@ def fit(
         log: the events of both and of all days before; a read sees what its position lets it.
         items: the whole catalogue.
         folder: where checkpoints lie while it runs; an interrupted run of the same data and configuration goes on.
+        keep_last: take the last epoch, not the one that validation liked best.
 
     Raises:
         TrainingError: an empty training or validation set.
@@ -230,41 +215,24 @@ def fit(
     if not len(train.item_key) or not len(validation.item_key):
         raise TrainingError("the training or validation days hold no click and no long view: give more days")
     lightning.seed_everything(config.seed, verbose=False)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     made = prepare(train, log, items, config)
     network, batches = made.network, Batches(made.examples, config.batch_size, config.seed)
     judged = judged_queries(network, validation, log, items, config)
     task = TwoTowerTask(network, config, batches, made.catalogue, judged, say)
-    checkpoints = folder / _key(config, made.learned)
-    best = ModelCheckpoint(
-        checkpoints, filename="best", monitor=MONITOR, mode="max", save_last=True, save_on_train_epoch_end=True
+    epoch, recall = fitting.fit(
+        task,
+        network,
+        folder / _key(config, made.learned),
+        fitting.Stopping(config.max_epochs, config.patience, MONITOR, "max"),
+        gradient_clip=1.0,
+        threads=fitting.half_of_the_cores(),
+        keep_last=keep_last,
     )
-    stop = EarlyStopping(MONITOR, mode="max", patience=config.patience, check_on_train_epoch_end=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice on loader workers and logging that does not hold for whole batches
-        trainer = lightning.Trainer(
-            max_epochs=config.max_epochs,
-            accelerator="auto",
-            devices=1,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            reload_dataloaders_every_n_epochs=1,
-            gradient_clip_val=1.0,
-            callbacks=[stop, best],
-        )
-        last = checkpoints / "last.ckpt"
-        with half_of_the_cores():
-            trainer.fit(task, ckpt_path=str(last) if last.exists() else None)
-    kept = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
-    network.load_state_dict({name.removeprefix("network."): value for name, value in kept["state_dict"].items()})
-    shutil.rmtree(checkpoints)
-    assert best.best_model_score is not None
     report = TrainingReport(
         examples=len(made.learned.item_key),
         epochs=tuple(task.epochs),
-        recall_at_100=float(best.best_model_score),
-        best_epoch=int(kept["epoch"]) + 1,
+        recall_at_100=recall,
+        best_epoch=epoch,
         seconds=time.monotonic() - began,
         device=task.device.type,
     )
@@ -327,7 +295,7 @@ def refit(
     def tell(line: str) -> None:
         say(line.replace("two_tower", "two_tower to the last validation day,").replace("validation", "learned"))
 
-    return fit(both, validation, log, items, again, folder, tell)[0]
+    return fit(both, validation, log, items, again, folder, tell, keep_last=True)[0]
 
 
 def build(train: Engagements, features: np.ndarray, items: Items, config: TowerConfig) -> TwoTower:
