@@ -19,7 +19,7 @@ BEATS_HEURISTICS_ON: Final = (("click", "auc"), ("long_view", "auc"), ("long_vie
 MAX_CALIBRATION_ERROR: Final = 0.05
 # Mean predicted over mean observed watch time; the tweedie head holds 0.98.
 WATCH_RATIO: Final = (0.75, 1.33)
-# How much worse than the previous champion the paired 95 % interval may reach (challenger minus previous).
+# How much worse than the previous champion or a heuristic the paired 95 % interval may reach (challenger minus other).
 NON_INFERIORITY: Final[Mapping[str, float]] = {"auc_click": 0.003, "auc_long_view": 0.003, "gauc_long_view": 0.01}
 # In a slice (a shelf, a device, new users) intervals are wide: it fails only what is certainly worse than this.
 SLICE_LOSS: Final = 0.01
@@ -93,15 +93,20 @@ def _beats(
     metric: str,
     intervals: Mapping[str, Mapping[str, list[float | None]]],
 ) -> Gate:
-    """Ahead of each of them, each by the paired interval; told is the one that comes nearest."""
-    lead = {name: _number(intervals[name][f"{metric}_{label}"][0]) for name in heuristics}
-    nearest = min(lead, key=lambda name: lead[name])
-    theirs, ours = _number(heuristics[nearest][label][metric]), _number(mine[label][metric])
-    high = _number(intervals[nearest][f"{metric}_{label}"][1])
+    """Ahead of each of them, and not behind it by more than NON_INFERIORITY at the paired interval's lower end; the one
+    that comes nearest is told.
+    """
+    name = f"{metric}_{label}"
+    ours = _number(mine[label][metric])
+    lead = {rule: _number(intervals[rule][name][0]) for rule in heuristics}
+    theirs = {rule: _number(heuristics[rule][label][metric]) for rule in heuristics}
+    ahead = {rule: ours > theirs[rule] and lead[rule] >= -NON_INFERIORITY[name] for rule in heuristics}
+    nearest = min(lead, key=lambda rule: (ahead[rule], lead[rule]))
     return Gate(
         f"beats every heuristic on {metric} of {label}",
-        lead[nearest] > 0,
-        f"{ours:.4f} against {theirs:.4f} of {nearest}, difference {lead[nearest]:+.4f} to {high:+.4f}",
+        all(ahead.values()),
+        f"{ours:.4f} against {theirs[nearest]:.4f} of {nearest}, difference {lead[nearest]:+.4f} to "
+        f"{_number(intervals[nearest][name][1]):+.4f}, may reach {-NON_INFERIORITY[name]}",
     )
 
 

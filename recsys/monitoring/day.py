@@ -1,5 +1,5 @@
 """One day held against what the champion learned from: have columns moved, does it still predict what happens, do the
-predictions keep their level, is everything known that always was?
+predictions keep their level, does what they promise happen, is everything known that always was?
 
 Features and outcomes (predictions and their errors) are two families, each at half the rate of false alarms: a world
 whose tastes turn shows in the errors on its first day, when the features of a week have hardly moved.
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
+from scipy import stats
 
 from recsys.features.catalog import DEFAULTS, FEATURE_DEFINITIONS
 from recsys.monitoring.drift import DISTANCES, FALSE_ALARMS, Drift, DriftError, both, drift
@@ -23,6 +24,8 @@ from recsys.ranking.ranker import PREDICTIONS, Ranker
 from recsys.training_sets.examples import matrix
 
 CTR_BOUND: Final = 0.10  # of the mean predicted CTR, either way
+OFF: Final = 0.20  # of the predicted rate: what happens less or more often than predicted by this much is looked at
+LEAST_DAYS: Final = 5  # of a reference that tell how far one day's rate strays
 COMPLETE: Final = 0.95
 ALWAYS_KNOWN: Final = 0.99  # share of the reference's rows that know a feature: others are often unknown by right
 TOLD: Final = 15  # columns of the table
@@ -45,9 +48,19 @@ class Day:
     drift: Drift
     mean_predicted_ctr: float
     ctr: Claim
+    level: Claim  # what happened against what was predicted
     complete: Claim
     judged: Reference  # the columns that were held against each other
     rows: pl.DataFrame
+
+    @property
+    def holds(self) -> bool:
+        """No column has moved, and what happened is what was predicted."""
+        return self.drift.holds and self.level.holds
+
+    @property
+    def words(self) -> str:
+        return str(self.drift) if self.level.holds else f"{self.drift}; {self.level.words}"
 
     @property
     def table(self) -> str:
@@ -98,7 +111,31 @@ def look(learned: Reference, rows: pl.DataFrame, ranker: Ranker, settled: pl.Dat
     mean, history = (float(table["p_click"].to_numpy().mean()) for table in (today, own))
     away = mean / history - 1
     words = f"mean predicted CTR {mean:.4f}, {away:+.1%} of its history ({history:.4f})"
-    return Day(found, mean, Claim(abs(away) <= CTR_BOUND, words), _complete(learned, today), Reference(judged), today)
+    ctr = Claim(abs(away) <= CTR_BOUND, words)
+    return Day(found, mean, ctr, _level(own, today, half), _complete(learned, today), Reference(judged), today)
+
+
+def _level(own: pl.DataFrame, today: pl.DataFrame, false_alarms: float) -> Claim:
+    """Clicks and long views of a day over what was predicted, against the same of the reference's days.
+
+    A day is off when it strays further than OFF and than the prediction interval of one more such day (Student's t on
+    the days' ratios): a distance between distributions of errors hardly sees a loss of 30 % of the clicks.
+    """
+    labels = {"click": "clicks", "long_view": "long views"}
+    told, holds = [], True
+    for label, words in labels.items():
+        ratio = ((pl.col(f"{label}_error").sum() / pl.col(f"p_{label}").sum()) + 1).alias("ratio")
+        usual = own.group_by("date").agg(ratio)["ratio"].to_numpy()
+        found = float(today.select(ratio).item())
+        n = len(usual)
+        if n < LEAST_DAYS:
+            return Claim(True, f"{n} days of predictions are too few to say how far a day strays")
+        quantile = float(stats.t.ppf(1 - false_alarms / (2 * len(labels)), n - 1))
+        bound = max(OFF, quantile * float(usual.std(ddof=1)) * (1 + 1 / n) ** 0.5)
+        away = found / float(usual.mean()) - 1
+        holds &= abs(away) <= bound
+        told.append(f"{words} {away:+.0%} against what was predicted (bound {bound:.0%})")
+    return Claim(holds, ", ".join(told))
 
 
 def _complete(learned: Reference, today: pl.DataFrame) -> Claim:

@@ -15,6 +15,8 @@ LEAST_HISTORY: Final = 3
 USUAL: Final = 2.0  # times as many, or as few: a quiet Sunday of KuaiRand has 0.8 of its Saturday
 DEVIATIONS: Final = 6.0  # of the log volume; days that scatter more may scatter further
 SILENCE_MS: Final = 8 * HOUR_MS  # before it is known what is usual: a small service sleeps at night
+BUSY: Final = 10  # rows that an hour of the day had on each day before: it is never empty by chance
+EMPTY: Final = 20  # an hour with a twentieth of the fewest it ever had is empty
 DOMINANT: Final = 0.05  # share of a day's events: below it a single user moves no model
 
 
@@ -40,20 +42,38 @@ def volume(rows: int, before: Sequence[int]) -> Anomaly:
     return Anomaly(holds, words if holds else f"{words}: was it delivered once, and whole?")
 
 
-def freshness(received_at: np.ndarray, day_starts_at: int, silence_before: Sequence[int]) -> Anomaly:
-    """The longest silence of a day, its ends included, against the longest of the days before it.
+@dataclass(frozen=True)
+class Arrivals:
+    """When the rows of a day arrived."""
 
-    Args:
-        received_at: int64 [n], UTC ms, any order.
-        day_starts_at: first instant of the local day, UTC ms.
-        silence_before: `longest_silence` of days before.
-    """
-    found = longest_silence(received_at, day_starts_at)
-    floor = HOUR_MS if len(silence_before) >= LEAST_HISTORY else SILENCE_MS
-    bound = max(floor, 2 * max(silence_before[-HISTORY:], default=0))
-    holds = found <= bound
-    words = f"nothing arrived for {found / HOUR_MS:.1f} hours"
-    return Anomaly(holds, words if holds else f"{words} (usual: at most {bound / HOUR_MS:.1f}): is the day complete?")
+    silence: int  # longest time in which nothing arrived, its ends included, ms
+    hours: np.ndarray  # int64 [24], rows by hour of the local day
+
+    @staticmethod
+    def of(received_at: np.ndarray, day_starts_at: int) -> Arrivals:
+        """`received_at`: int64 [n], UTC ms, any order; what lies outside of the day counts for its silence only."""
+        ends = (day_starts_at, day_starts_at + DAY_MS)
+        within = np.clip(np.sort(received_at), *ends)
+        silence = int(np.diff(np.concatenate([[ends[0]], within, [ends[1]]])).max())
+        hour = (received_at[(received_at >= ends[0]) & (received_at < ends[1])] - day_starts_at) // HOUR_MS
+        return Arrivals(silence, np.bincount(hour, minlength=24))
+
+
+def freshness(today: Arrivals, before: Sequence[Arrivals]) -> Anomaly:
+    """No longer silence than twice the longest of the days before it, newest last, and no hour empty that never was."""
+    usual = before[-HISTORY:]
+    floor = HOUR_MS if len(usual) >= LEAST_HISTORY else SILENCE_MS
+    bound = max(floor, 2 * max((day.silence for day in usual), default=0))
+    words = f"nothing arrived for {today.silence / HOUR_MS:.1f} hours"
+    if today.silence > bound:
+        return Anomaly(False, f"{words} (usual: at most {bound / HOUR_MS:.1f}): is the day complete?")
+    if len(usual) >= LEAST_HISTORY:
+        least = np.min([day.hours for day in usual], axis=0)
+        empty = np.flatnonzero((least >= BUSY) & (today.hours * EMPTY < least))
+        if len(empty):
+            named = ", ".join(f"{hour}:00" for hour in empty[:4]) + (", ..." if len(empty) > 4 else "")
+            return Anomaly(False, f"hours that were never empty are ({named}): is the day complete?")
+    return Anomaly(True, words)
 
 
 def dominance(share: float, before: Sequence[float]) -> Anomaly:
@@ -65,10 +85,3 @@ def dominance(share: float, before: Sequence[float]) -> Anomaly:
     bound = max(DOMINANT, USUAL * max(usual))
     holds = share <= bound
     return Anomaly(holds, words if holds else f"{words} (usual: at most {max(usual):.1%}): a bot, or a shared account?")
-
-
-def longest_silence(received_at: np.ndarray, day_starts_at: int) -> int:
-    """Longest time (ms) of a day in which nothing arrived."""
-    ends = (day_starts_at, day_starts_at + DAY_MS)
-    within = np.clip(np.sort(received_at), *ends)
-    return int(np.diff(np.concatenate([[ends[0]], within, [ends[1]]])).max())

@@ -106,15 +106,19 @@ def test_a_challenger_that_beats_every_heuristic_passes_and_is_called_champion(c
     assert "champion" in comparison.evaluation["ranking"] and comparison.evaluation["champion_is"] == "xgboost"
 
 
+@pytest.mark.parametrize(("low", "theirs"), [(-0.02, 0.5), (0.01, 1.0)])
 @pytest.mark.parametrize("metric", ["auc_click", "auc_long_view", "gauc_long_view"])
-def test_one_heuristic_that_is_not_certainly_behind_refuses(comparison: Comparison, metric: str) -> None:
+def test_one_heuristic_that_may_be_ahead_refuses(
+    comparison: Comparison, metric: str, low: float, theirs: float
+) -> None:
     told = passing(comparison)
-    told["intervals"]["trending_24h"][metric] = [-0.001, 0.3]
-    verdict = decide(told)
     name, label = metric.split("_", 1)
+    told["intervals"]["trending_24h"][metric] = [low, 0.3]
+    told["ranking"]["trending_24h"][label][name] = theirs
+    verdict = decide(told)
     assert len(verdict.reasons) == 1
-    assert verdict.reasons[0].startswith(f"beats every heuristic on {name} of {label}: ")
-    assert verdict.reasons[0].endswith(" of trending_24h, difference -0.0010 to +0.3000")
+    assert verdict.reasons[0].startswith(f"beats every heuristic on {name} of {label}: 0.9900 against {theirs:.4f}")
+    assert f"of trending_24h, difference {low:+.4f} to +0.3000, may reach -0.0" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize(("label", "value"), [("click", 0.2), ("long_view", float("nan"))])

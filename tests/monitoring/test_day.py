@@ -43,7 +43,7 @@ def learned(ctr: float = 0.3) -> Reference:
 
 def test_a_day_like_the_others_holds_in_every_way() -> None:
     found = look(learned(), day(20, "2026-01-20"), Rule())  # type: ignore[arg-type]
-    assert found.drift.holds and found.ctr.holds and found.complete.holds
+    assert found.holds and found.ctr.holds and found.complete.holds
     assert "known in 95% of rows or more" in found.complete.words and "| --- |" in found.table
 
 
@@ -51,6 +51,23 @@ def test_a_shift_moves_its_column_the_predictions_and_their_level() -> None:
     found = look(learned(), day(21, "2026-01-20", ctr=0.36), Rule())  # type: ignore[arg-type]
     assert {"user_ctr_24h", "p_click"} <= set(found.drift.drifted) and "user_ctr_7d" not in found.drift.drifted
     assert not found.ctr.holds and "+20" in found.ctr.words
+
+
+def test_a_third_of_the_clicks_lost_is_off_what_was_predicted_and_a_tenth_is_not() -> None:
+    rows = day(23, "2026-01-20")
+    for share, holds in ((0.1, True), (0.33, False)):
+        kept = pl.Series(np.random.default_rng(3).random(rows.height) >= share)
+        lost = rows.with_columns(pl.col("click") * kept, pl.col("long_view") * kept)
+        found = look(learned(), lost, Rule())  # type: ignore[arg-type]
+        assert found.level.holds == holds
+        if not holds:
+            assert not found.holds and "clicks -3" in found.words and "against what was predicted" in found.words
+
+
+def test_few_days_do_not_say_how_far_a_day_strays() -> None:
+    few = learned().rows.filter(pl.col("date") < "2026-01-05")
+    found = look(Reference(few), day(24, "2026-01-20", true_ctr=0.1), Rule())  # type: ignore[arg-type]
+    assert found.level.holds and "4 days of predictions are too few" in found.level.words
 
 
 @pytest.mark.parametrize(("share", "holds"), [(0.03, True), (0.08, False)])

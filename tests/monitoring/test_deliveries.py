@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys.events import DAY_MS, HOUR_MS
-from recsys.monitoring.deliveries import dominance, freshness, longest_silence, volume
+from recsys.monitoring.deliveries import Arrivals, dominance, freshness, volume
 
 USUAL = [1000, 1100, 900, 1050, 980, 700, 650, 1020]
 
@@ -31,22 +31,40 @@ def test_too_short_a_history_says_so() -> None:
     assert found.holds and "too few" in found.words
 
 
+START = 20_000 * DAY_MS
+
+
+def arrivals(hours: np.ndarray) -> Arrivals:
+    return Arrivals.of((START + hours * HOUR_MS).astype(np.int64), START)
+
+
 def test_a_delivery_that_stops_at_noon_is_noticed() -> None:
-    start = 20_000 * DAY_MS
-    whole = start + np.arange(0, 24, 0.1) * HOUR_MS
-    assert freshness(whole.astype(np.int64), start, []).holds
-    found = freshness(whole[:120].astype(np.int64), start, [HOUR_MS])
+    whole = np.arange(0, 24, 0.1)
+    assert freshness(arrivals(whole), []).holds
+    found = freshness(arrivals(whole[:120]), [arrivals(whole)])
     assert not found.holds and "12.1 hours" in found.words and "is the day complete?" in found.words
-    evening = freshness(whole[:180].astype(np.int64), start, [HOUR_MS] * 3)
-    assert not evening.holds and "6.1 hours (usual: at most 2.0)" in evening.words
-    assert longest_silence(np.zeros(0, np.int64), start) == DAY_MS
+    evening = freshness(arrivals(whole[:180]), [arrivals(whole)] * 3)
+    assert not evening.holds and "6.1 hours (usual: at most 1.0)" in evening.words
+    assert arrivals(np.zeros(0)).silence == DAY_MS
 
 
 def test_quiet_nights_that_are_usual_stay_quiet() -> None:
-    start = 20_000 * DAY_MS
-    day_only = (start + np.arange(10, 23) * HOUR_MS).astype(np.int64)
-    assert not freshness(day_only, start, []).holds
-    assert freshness(day_only, start, [10 * HOUR_MS]).holds
+    day_only = arrivals(np.arange(10, 23))
+    assert not freshness(day_only, []).holds
+    assert freshness(day_only, [day_only]).holds
+
+
+def test_an_evening_lost_is_noticed_where_nights_are_quiet_and_only_in_hours_that_are_busy() -> None:
+    """Six hours of silence are what a night has: it is the hours that tell."""
+    usual = np.arange(6 * 20, 24 * 20) / 20
+    before = [arrivals(usual)] * 3
+    lost = freshness(arrivals(usual[usual < 18]), before)
+    assert not lost.holds and lost.words.startswith("hours that were never empty are (18:00, 19:00, 20:00, 21:00, ...)")
+    assert freshness(arrivals(usual[usual < 18]), before[:2]).holds  # two days do not say what is usual
+    few = np.concatenate([usual[usual < 18], [18.5]])  # one straggler of twenty: fewer than a twentieth
+    assert freshness(arrivals(np.concatenate([few, np.arange(19 * 20, 24 * 20) / 20])), before).holds
+    thin = [arrivals(np.arange(6, 24, 0.2))] * 3  # five rows an hour can be none by chance
+    assert freshness(arrivals(np.arange(6, 18, 0.2)), thin).holds
 
 
 @pytest.mark.parametrize(("share", "holds"), [(0.04, True), (0.07, True), (0.15, False)])

@@ -31,12 +31,12 @@ def volume_is_usual(context: dg.AssetCheckExecutionContext, workspace: Workspace
 
 @dg.asset_check(asset="raw_events")
 def events_arrived_until_the_end(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
-    """No silence longer than the days before had: a delivery that stops at noon is half a day."""
+    """No silence longer than the days before had, no hour empty that never was: half a delivery is half a day."""
     lake, offset = workspace.lake, open_source(workspace.settings).utc_offset_ms
 
-    def look(day: str, before: list[int]) -> tuple[int, deliveries.Anomaly]:
-        arrived, begins = _arrivals(lake, day), day_number(day) * DAY_MS - offset
-        return deliveries.longest_silence(arrived, begins), deliveries.freshness(arrived, begins, before)
+    def look(day: str, before: list[deliveries.Arrivals]) -> tuple[deliveries.Arrivals, deliveries.Anomaly]:
+        arrived = deliveries.Arrivals.of(_arrivals(lake, day), day_number(day) * DAY_MS - offset)
+        return arrived, deliveries.freshness(arrived, before)
 
     return _in_order(context, lake, look)
 

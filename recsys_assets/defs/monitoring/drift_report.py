@@ -80,7 +80,7 @@ def drift_report(
         "mean_predicted_ctr": found.mean_predicted_ctr,
     }
     yield dg.MaterializeResult(metadata={"dagster/row_count": rows.height, **about, **figures, **table})
-    yield _check(CHECKS[0], found.drift.holds, f"{day}: {found.drift}", {**about, **table})
+    yield _check(CHECKS[0], found.holds, f"{day}: {found.words}", {**about, **table})
     yield _check(CHECKS[1], found.ctr.holds, f"{day}: {found.ctr.words}", about)
     yield _check(CHECKS[2], found.complete.holds, f"{day}: {found.complete.words}", about)
 
