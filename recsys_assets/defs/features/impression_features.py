@@ -69,7 +69,7 @@ def parity(workspace: Workspace) -> dg.AssetCheckResult:
     found = compare(pa.concat_tables(stored), again)
     return dg.AssetCheckResult(
         passed=found.holds,
-        description=str(found),
+        description=str(found) if found.holds else f"{found}{_stale(lake, every)}",
         metadata={"values": found.values, "mismatches": found.mismatches, "missing": found.missing},
     )
 
@@ -86,6 +86,17 @@ def rows_accounted(workspace: Workspace) -> dg.AssetCheckResult:
         if given != made:
             wrong[day] = f"{given:,} impressions, {made:,} rows"
     return dg.AssetCheckResult(passed=not wrong, description="; ".join(f"{d}: {w}" for d, w in wrong.items()))
+
+
+def _stale(lake: Lake, days: list[str]) -> str:
+    """What to do where features are older than events they would have seen: a day was replaced, those after it not."""
+    replaced = {day: lake.day(day, "cleaned", "events").stat().st_mtime for day in days}
+    for day in days:
+        made = lake.day(day, "features", "impressions").stat().st_mtime
+        newer = [earlier for earlier in days if earlier < day and replaced[earlier] > made]
+        if newer:
+            return f"; {newer[-1]} was replaced after {day} was made: materialize {day} to {days[-1]} again"
+    return ""
 
 
 def batches(lake: Lake, days: list[str]) -> list[list[str]]:
