@@ -19,13 +19,12 @@ def validate(table: pa.Table, suite: Suite, name: str = "suite") -> dict[str, An
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pyspark warns of pandas 3 at import, which GX does not use here
         import great_expectations as gx
-        from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-        expected = gx.ExpectationSuite(name=name)
-        for kind, arguments in suite:
-            expected.add_expectation_configuration(ExpectationConfiguration(type=kind, kwargs=dict(arguments)))
+        # at once: to add one by one compares each with all before it (1.2 of 1.8 CPU s for the 246 of the features)
+        claims: list[Any] = [{"type": kind, "kwargs": dict(arguments)} for kind, arguments in suite]
+        expected = gx.ExpectationSuite(name=name, expectations=claims)
         asset = context.data_sources.add_pandas("lake").add_dataframe_asset(name)
         batch = asset.add_batch_definition_whole_dataframe("table").get_batch({"dataframe": table.to_pandas()})
         return dict(batch.validate(expected, result_format="SUMMARY").to_json_dict())

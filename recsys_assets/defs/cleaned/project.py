@@ -80,7 +80,7 @@ def build(home: Path, folder: Path, selection: Sequence[str], variables: Mapping
     os.environ["RECSYS_HOME"] = str(home.resolve())  # read by sources and profile; dbt works in its project's folder
     messages: list[Any] = []
     command = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(folder)]
-    command += ["--log-path", str(folder), "--no-use-colors", "--no-send-anonymous-usage-stats"]
+    command += ["--log-path", str(folder), "--no-use-colors", "--no-write-json", "--no-send-anonymous-usage-stats"]
     try:
         # Parsed without --vars, what the last parse left is still valid (0.1 CPU s); values are read when SQL is built.
         parsed = dbtRunner().invoke(["--quiet", "parse", *command])
