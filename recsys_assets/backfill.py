@@ -18,7 +18,7 @@ from pathlib import Path
 
 from recsys.settings import Settings, SettingsError, from_environment
 from recsys.sources.source import SourceError, open_source
-from recsys_assets.home import HomeError, one_run_at_a_time, prepare
+from recsys_assets.home import HomeError, bury_killed_runs, one_run_at_a_time, prepare
 
 CHUNK = 10  # days a run: dbt starts (2.5 CPU s) and the log before is read once a chunk
 
@@ -81,6 +81,7 @@ def backfill(settings: Settings, first: str, last: str, *, again: bool = False) 
 
     job = defs().resolve_job_def("take_in")
     with dg.DagsterInstance.get() as instance:
+        bury_killed_runs(instance)
         for number, chunk in enumerate(chunks, 1):
             began = time.monotonic()
             done = job.execute_in_process(

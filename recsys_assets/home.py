@@ -8,9 +8,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recsys.lake import replacing
 from recsys.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 
 class HomeError(RuntimeError):
@@ -70,3 +74,19 @@ def one_run_at_a_time(settings: Settings) -> Iterator[None]:
                 f"another run is using {settings.home}: wait for it, or set RECSYS_HOME to another folder"
             ) from None
         yield
+
+
+def bury_killed_runs(instance: dg.DagsterInstance) -> list[str]:
+    """End the runs whose process was killed, for whoever holds the lock of the home; returns their ids.
+
+    A run killed inside a step keeps its place in that step's pool: the next one would wait for it for ever. Runs of
+    the daemon, which have an origin, are its own affair.
+    """
+    import dagster as dg
+
+    under_way = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    killed = [run for run in instance.get_runs(dg.RunsFilter(statuses=under_way)) if run.remote_job_origin is None]
+    for run in killed:
+        instance.report_run_failed(run, "its process ended without a word: killed, or out of memory")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return [run.run_id for run in killed]

@@ -23,7 +23,7 @@ from rich.markup import escape
 from recsys.lake import Lake
 from recsys.registry import Registry
 from recsys.settings import Settings, SettingsError, from_environment
-from recsys_assets.home import HomeError, one_run_at_a_time, prepare
+from recsys_assets.home import HomeError, bury_killed_runs, one_run_at_a_time, prepare
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -148,6 +148,7 @@ def _run(settings: Settings, console: Console) -> int:
     was_running = running_milvus(Lake(settings.home).milvus) is not None  # a service may be using it
     try:
         with dg.DagsterInstance.get() as instance, console.status("materializing"):
+            bury_killed_runs(instance)
             run_id = str(uuid.uuid4())
             instance.add_event_listener(run_id, progress)
             result = job.execute_in_process(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from pydantic import SecretStr
 
 from recsys.settings import Settings, SettingsError, from_environment
-from recsys_assets.home import HomeError, one_run_at_a_time, prepare
+from recsys_assets.home import HomeError, bury_killed_runs, one_run_at_a_time, prepare
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +54,23 @@ def test_a_second_run_on_the_same_home_is_told_to_wait(tmp_path: Path) -> None:
         pass
     with one_run_at_a_time(settings):  # and the lock goes with its holder
         pass
+
+
+def test_a_killed_run_gives_its_pool_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by killing a backfill inside dbt: the next one waited for the pool `duckdb` without end."""
+    monkeypatch.setenv("DAGSTER_HOME", str(prepare(Settings(home=tmp_path))))
+    with dg.DagsterInstance.get() as instance:
+        pools = instance.event_log_storage
+        pools.initialize_concurrency_limit_to_default("duckdb")
+        killed = dg.DagsterRun("take_in", str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+        instance.run_storage.add_run(killed)
+        assert pools.claim_concurrency_slot("duckdb", killed.run_id, "cleaned_tables").is_claimed
+        assert not pools.claim_concurrency_slot("duckdb", "the next", "cleaned_tables").is_claimed
+        pools.free_concurrency_slots_for_run("the next")
+        assert bury_killed_runs(instance) == [killed.run_id]
+        assert pools.claim_concurrency_slot("duckdb", "the next", "cleaned_tables").is_claimed
+        assert instance.get_run_by_id(killed.run_id).status == dg.DagsterRunStatus.FAILURE
+        assert bury_killed_runs(instance) == []
 
 
 def test_a_home_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
