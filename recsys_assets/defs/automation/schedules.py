@@ -19,6 +19,8 @@ OBSERVED = (
 DBT = ("stg_events", "judged_events", "duplicates", "quarantine", "sessions")
 CATALOGUE = ("raw_items", "raw_users", "stg_items", "items")
 JUDGING = ("training_set", "drift_reference", "retrieval_candidates", "evaluation", "verdict", "bundle")
+# What sensors, conditions and the night bring after a bundle: in a job that learns they would be made twice.
+FOLLOWING = ("drift_report", "slates", "bundle_versions", "bento")
 
 refresh = dg.define_asset_job(
     "refresh", selection=dg.AssetSelection.all(), description="The whole graph for a range of days."
@@ -35,7 +37,7 @@ take_in = dg.define_asset_job(
 )
 learn = dg.define_asset_job(
     "learn",
-    selection=dg.AssetSelection.assets("training_set").downstream() - dg.AssetSelection.assets("drift_report"),
+    selection=dg.AssetSelection.assets("training_set").downstream() - dg.AssetSelection.assets(*FOLLOWING),
     description="From the training set to a gated bundle, towers and all, on the days that are there.",
 )
 learn_ranker = dg.define_asset_job(

@@ -9,6 +9,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from dagster_dbt.dbt_manifest import validate_manifest
 
 from recsys.lake import Lake
+from recsys_assets.defs.automation.conditions import MISSED_DAY
 from recsys_assets.defs.cleaned.project import build, manifest
 from recsys_assets.defs.cleaned.publish import CleaningError, publish, publish_items, scratch
 from recsys_assets.partitions import days
@@ -27,6 +28,9 @@ class Names(DagsterDbtTranslator):
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         return str(dbt_resource_props["description"])
+
+    def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition[Any] | None:
+        return None if dbt_resource_props["name"] in CATALOGUE.split() else MISSED_DAY
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str]:
         return ["team:recsys"]

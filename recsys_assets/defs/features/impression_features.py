@@ -14,6 +14,7 @@ from recsys.features.parity import compare
 from recsys.features.spark import runner
 from recsys.features.sweep import point_in_time
 from recsys.lake import Lake
+from recsys_assets.defs.automation.conditions import MISSED_DAY
 from recsys_assets.partitions import days
 from recsys_assets.resources import Workspace
 
@@ -26,6 +27,7 @@ SAMPLE = 5_000  # impressions that the check replays: 0.5 million values
     deps=["cleaned_events", "impressions", "items"],
     partitions_def=days(),
     backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=MISSED_DAY,
     kinds={"numba", "parquet"},
     owners=["team:recsys"],
 )

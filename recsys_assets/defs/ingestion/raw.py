@@ -13,6 +13,7 @@ from recsys.features.store import OnlineStore, StoreMissing, open_store
 from recsys.lake import Lake
 from recsys.settings import Settings
 from recsys.sources.source import SourceError, day_number, open_source
+from recsys_assets.defs.automation.conditions import MISSED_DAY
 from recsys_assets.partitions import days
 from recsys_assets.resources import Workspace
 
@@ -20,6 +21,7 @@ from recsys_assets.resources import Workspace
 @dg.asset(
     partitions_def=days(),
     backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=MISSED_DAY,
     kinds={"python", "parquet"},
     owners=["team:recsys"],
     check_specs=[

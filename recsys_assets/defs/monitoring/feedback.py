@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from recsys_assets.checks.days import days_of_run
+from recsys_assets.defs.automation.conditions import MISSED_DAY
 from recsys_assets.partitions import days
 from recsys_assets.resources import Workspace
 
@@ -19,6 +20,7 @@ JUDGED_DAYS = 7  # newest days of service by which bundles are compared
     deps=["impressions"],
     partitions_def=days(),
     backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=MISSED_DAY,
     kinds={"polars", "parquet"},
     owners=["team:recsys"],
 )

@@ -1,4 +1,4 @@
-"""Where a bundle comes from: the days it learned from, byte by byte, the code, and why it was learned."""
+"""Where a bundle comes from: the days it learned from, byte by byte, the code, why it was learned, the verdict."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
+from recsys.evaluation.gates import Verdict
 from recsys.lake import Lake
 from recsys.settings import Settings
 from recsys.training_sets.split import PARTS
@@ -21,9 +22,13 @@ CAUSE = "recsys/cause"  # run tag: "drift", "by hand"; a schedule leaves none
 
 def lineage(context: dg.AssetExecutionContext, settings: Settings) -> dict[str, Any]:
     """What the manifest of a bundle says of its origin."""
-    lake = Lake(settings.home)
-    days = sorted({day for part in PARTS for day in _dates(lake, part)})
+    lake, judged = Lake(settings.home), Verdict.load(Lake(settings.home).reports / "verdict.json")
+    by_part = {part: _dates(lake, part) for part in PARTS}
+    days = sorted({day for dates in by_part.values() for day in dates})
     return {
+        "kind": judged.challenger,
+        "verdict": {"passed": judged.passed, "reasons": list(judged.reasons)},
+        "judged_on": [min(by_part["test"]), max(by_part["test"])] if by_part["test"] else [],
         "run_id": context.run_id,
         "cause": context.run.tags.get(CAUSE, "schedule"),
         "source": settings.source,

@@ -2,12 +2,18 @@
 
 import dagster as dg
 
+from recsys_assets.defs.automation.conditions import AFTER_CHANGE
 from recsys_assets.resources import Workspace
 
 USERS = 200  # the most active; some seconds, and enough for what e-mails and notifications start from
 
 
-@dg.asset(deps=["bundle", "impressions"], kinds={"parquet"}, owners=["team:recsys"])
+@dg.asset(
+    deps=["bundle", "impressions"],
+    automation_condition=AFTER_CHANGE,
+    kinds={"parquet"},
+    owners=["team:recsys"],
+)
 def slates(workspace: Workspace) -> dg.MaterializeResult:
     """The feed of each of the last day's most active users, ten items, as the service would answer now."""
     from recsys.registry import Registry
