@@ -28,3 +28,5 @@ def to_stderr(level: int = logging.INFO) -> None:
     ours.handlers = [handler]
     ours.setLevel(level)
     ours.propagate = False
+    # uvicorn puts a line together for every answer as long as somebody might read it; nobody does
+    logging.getLogger("uvicorn.access").propagate = False

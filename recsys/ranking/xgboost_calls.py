@@ -1,15 +1,19 @@
 """Scoring by XGBoost's C function itself: the Python wrapper looks for a dozen kinds of data frame on every call, which
 costs 0.2 ms, as much as scoring 60 rows. The same function with the same arguments, so the same bits (tested).
+
+The function takes rows through a proxy matrix, and without one makes and configures one each time: 0.04 of the 0.09 ms
+that a call takes before the first row. So each thread keeps one.
 """
 
 from __future__ import annotations
 
 import ctypes
+import threading
 from typing import Final, Literal
 
 import numpy as np
 import xgboost as xgb
-from xgboost.core import _LIB, _check_call
+from xgboost.core import _LIB, _check_call, _ProxyDMatrix
 
 Kind = Literal["value", "margin"]
 
@@ -20,6 +24,9 @@ _CONFIG: Final = {
     ).encode()
     for number, kind in enumerate(("value", "margin"))
 }
+
+
+_kept: Final = threading.local()
 
 
 def predict(booster: xgb.Booster, rows: np.ndarray, kind: Kind) -> np.ndarray:
@@ -41,10 +48,19 @@ def predict(booster: xgb.Booster, rows: np.ndarray, kind: Kind) -> np.ndarray:
             booster.handle,
             array.encode(),
             _CONFIG[kind],
-            None,
+            _proxy().handle,
             ctypes.byref(shape),
             ctypes.byref(dimensions),
             ctypes.byref(found),
         )
     )
     return np.ctypeslib.as_array(found, shape=(len(rows),)).copy()  # the buffer is the thread's and used again
+
+
+def _proxy() -> _ProxyDMatrix:
+    """This thread's proxy matrix; it ends with its thread."""
+    try:
+        found: _ProxyDMatrix = _kept.proxy
+    except AttributeError:
+        found = _kept.proxy = _ProxyDMatrix()
+    return found

@@ -10,7 +10,7 @@ import torch
 
 from recsys.evaluation import metrics
 from recsys.ranking import mmoe_training
-from recsys.ranking.mmoe import WEIGHTS, MMoEConfig, MMoERanker
+from recsys.ranking.mmoe import BLOCK, TASKS, WEIGHTS, MMoEConfig, MMoERanker
 from recsys.ranking.mmoe_training import Batches, Rows, TrainingConfig, listwise, train
 from recsys.ranking.ranker import RankerError, load_ranker
 from recsys.ranking.training import TrainingError
@@ -67,6 +67,16 @@ def test_a_row_is_predicted_bit_for_bit_alike_alone_and_in_any_batch(ranker: MMo
         alone = np.concatenate([ranker.predict(fresh[i : i + 1]).columns()[name] for i in range(60)])
         assert alone.tobytes() == values[:60].tobytes(), name
         assert backwards[name][::-1].tobytes() == values.tobytes(), name
+
+
+def test_the_recorded_network_gives_the_bytes_of_the_network(ranker: MMoERanker, fresh: np.ndarray) -> None:
+    strange = fresh.copy()
+    strange[::3, 1], strange[::5, 3], strange[::7, 0] = np.nan, np.nan, 1e30
+    with torch.inference_mode():
+        for block in (fresh[:BLOCK], strange[:BLOCK], fresh[BLOCK : 2 * BLOCK]):
+            ours, theirs = ranker.outputs(block), ranker.network(torch.from_numpy(block.copy()))
+            for task in TASKS:
+                assert ours[task].tobytes() == theirs[task].numpy().astype(np.float64).tobytes(), task
 
 
 def test_a_saved_ranker_predicts_the_same_bytes_and_gives_the_same_reasons(

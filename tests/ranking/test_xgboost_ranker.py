@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,13 @@ def test_calls_without_the_wrapper_give_its_bits(ranker: XGBoostRanker, fresh: n
         xgboost_calls.predict(ranker.boosters["click"], fresh.astype(np.float64), "margin")
     with pytest.raises(xgb.core.XGBoostError):
         xgboost_calls.predict(ranker.boosters["click"], np.ascontiguousarray(fresh[:, :3]), "margin")
+    # the same thread's matrix again, after rows of other counts and of a shape that failed; and another thread's
+    told = ranker.boosters["click"].inplace_predict(fresh, predict_type="margin")
+    for n in (1, 7, len(fresh)):
+        ours = xgboost_calls.predict(ranker.boosters["click"], fresh[:n], "margin")
+        with ThreadPoolExecutor(1) as pool:
+            theirs = pool.submit(xgboost_calls.predict, ranker.boosters["click"], fresh[:n], "margin").result()
+        assert ours.tobytes() == theirs.tobytes() == told[:n].tobytes()
 
 
 def test_some_predictions_are_those_of_all(ranker: XGBoostRanker, fresh: np.ndarray) -> None:
