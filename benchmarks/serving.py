@@ -5,7 +5,8 @@ in its own process: the service over HTTP and over gRPC (started as `make serve`
 behind bare Starlette on uvicorn and behind bare grpc.aio, without limits, metrics, keys or fallback. Rounds of requests
 to each (CPU of the server's processes, by psutil) alternate with rounds of the bare scoring of the same candidate rows
 in this process: every booster of the ranker on every row by `Booster.inplace_predict`, one thread, no calibration, no
-Python around it. Then recommends come at half the rate that four clients reach, each timed from when it was due.
+Python around it. Then recommends come at half the rate that four clients reach, evenly spaced and as a Poisson process,
+each timed from when it was due.
 """
 
 from __future__ import annotations
@@ -224,13 +225,15 @@ def main(rounds: int = 9, requests: int = 60) -> None:
                         found[name].append(took)
             tell(console, found, ranker, rows)
             half = asyncio.run(capacity(service.url, users, 10.0, CLIENTS)) / 2
-            traffic = Traffic(service.url, service.grpc, users, [], grpc_share=0.0)
-            asyncio.run(traffic.run(half, 0.0, SECONDS))
-    p50, p99 = Traffic.quantiles(traffic.answers, 50, 99)
-    console.print(
-        f"at half load ({half:.0f} of {2 * half:.0f} recommends/s, Poisson, {len(traffic.answers):,} of them): "
-        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, ratio {p99 / p50:.1f}; {dict(Traffic.rungs(traffic.answers))}"
-    )
+            for arrivals in ("evenly spaced", "Poisson"):
+                traffic = Traffic(service.url, service.grpc, users, [], grpc_share=0.0)
+                asyncio.run(traffic.run(half, 0.0, SECONDS, steady=arrivals != "Poisson"))
+                p50, p99 = Traffic.quantiles(traffic.answers, 50, 99)
+                console.print(
+                    f"at half load ({half:.0f} of {2 * half:.0f} recommends/s, {arrivals}, "
+                    f"{len(traffic.answers):,} of them): p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
+                    f"ratio {p99 / p50:.1f}; {dict(Traffic.rungs(traffic.answers))}"
+                )
     peers = Table(title="published elsewhere, on other hardware: no comparison of machines")
     for name in ("what", "took", "on"):
         peers.add_column(name)

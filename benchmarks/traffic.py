@@ -49,8 +49,8 @@ class Traffic:
     began: float = field(default_factory=time.perf_counter)
     chance: random.Random = field(default_factory=lambda: random.Random(7))
 
-    async def run(self, rate: float, events_a_second: float, seconds: float) -> None:
-        """Recommends at `rate` a second (Poisson), and batches of five events beside them."""
+    async def run(self, rate: float, events_a_second: float, seconds: float, *, steady: bool = False) -> None:
+        """Recommends at `rate` a second (Poisson, or evenly spaced), and batches of five events beside them."""
         connector = aiohttp.TCPConnector(limit=64)
         timeout = aiohttp.ClientTimeout(total=30)
         async with (
@@ -61,7 +61,7 @@ class Traffic:
             group.create_task(self._events(http, group, events_a_second / 5, seconds))
             due = start = time.perf_counter()
             while due < start + seconds:
-                due += self.chance.expovariate(rate)
+                due += 1 / rate if steady else self.chance.expovariate(rate)
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 user = self.chance.choice(self.users)
                 if self.chance.random() < self.grpc_share:

@@ -119,29 +119,17 @@ class Calls:
     async def events(self, request: EventsRequest, course: Course) -> EventsResponse:
         """See `Recommender.record_events`. Raises as `recommend`."""
         recommender = self.recommender
-        try:
-            return await self._write(lambda: recommender.record_events(request, course))
-        except TooSlow:
-            recommender.gave_up(course)
-            raise
+        return await self._write(lambda: recommender.record_events(request, course), course)
 
     async def items(self, request: ItemsRequest, course: Course) -> ItemsResponse:
         """See `Recommender.put_items`. Raises as `recommend`."""
         recommender = self.recommender
-        try:
-            return await self._write(lambda: recommender.put_items(request, course))
-        except TooSlow:
-            recommender.gave_up(course)
-            raise
+        return await self._write(lambda: recommender.put_items(request, course), course)
 
     async def block(self, request: BlockRequest, course: Course) -> BlockResponse:
         """See `Recommender.block`. Raises as `recommend`."""
         recommender = self.recommender
-        try:
-            return await self._write(lambda: recommender.block(request, course))
-        except TooSlow:
-            recommender.gave_up(course)
-            raise
+        return await self._write(lambda: recommender.block(request, course), course)
 
     async def features(self, request: FeaturesRequest, course: Course) -> FeatureRows:
         """See `Recommender.features`. Raises as `recommend`."""
@@ -167,8 +155,12 @@ class Calls:
         finally:
             self._reading -= 1
 
-    async def _write(self, call: Callable[[], T]) -> T:
-        return await self._called(call, SECONDS, self._writing)
+    async def _write(self, call: Callable[[], T], course: Course) -> T:
+        try:
+            return await self._called(call, SECONDS, self._writing)
+        except TooSlow:
+            self.recommender.gave_up(course)
+            raise
 
     async def _called(self, call: Callable[[], T], seconds: float, permits: asyncio.Semaphore) -> T:
         if self.in_flight >= IN_FLIGHT:

@@ -65,45 +65,46 @@ class Metrics:
         self._pending_rows = 0
         self._flushed_at = time.monotonic()
         self._named: set[str] = set()
+        self._children: dict[tuple[Any, ...], Any] = {}  # of fixed sets of labels
         self._lock = threading.Lock()  # shadows are told from a thread of their own
 
     def answered(self, front: str, route: str, code: str, seconds: float) -> None:
         """One answer, whatever it was."""
-        self._requests.labels(front, route, code).inc()
-        self._seconds.labels(front, route).observe(seconds)
+        self._of(self._requests, front, route, code).inc()
+        self._of(self._seconds, front, route).observe(seconds)
 
     def slate(self, response: RecommendResponse, course: Course, seconds: float) -> None:
         """A slate that was answered."""
-        self._rungs.labels(response.rung).observe(seconds)
-        self._slates.labels(response.rung, course.role).inc()
+        self._of(self._rungs, response.rung).observe(seconds)
+        self._of(self._slates, response.rung, course.role).inc()
         for source, count in Count(item.source for item in response.items).items():
-            self._items.labels(source).inc(count)
+            self._of(self._items, source).inc(count)
         for name in course.down:
-            self._without.labels(name).inc()
+            self._of(self._without, name).inc()
         for name, dropped in course.dropped.items():
-            self._dropped.labels(name).inc(dropped)
+            self._of(self._dropped, name).inc(dropped)
         self._candidates.observe(course.candidates)
         self.ranked(course, seconds)
 
     def ranked(self, course: Course, seconds: float) -> None:
         """What a bundle did for one request, shown or not."""
         bundle = self._name(course.bundle)
-        self._bundles.labels(bundle, course.role).observe(seconds)
+        self._of(self._bundles, bundle, course.role).observe(seconds)
         took: dict[str, float] = {}
         for stage in course.stages:
             took[stage.name] = took.get(stage.name, 0.0) + stage.seconds
         for name, total in took.items():
-            self._stages.labels(name).observe(total)
+            self._of(self._stages, name).observe(total)
         if course.predictions is not None:
             for name, values in course.predictions.items():
-                self._predictions.labels(bundle, course.role, name).observe(float(values.mean()))
+                self._of(self._predictions, bundle, course.role, name).observe(sum(values.tolist()) / len(values))
         if course.features is not None and course.role != "shadow":
             self._complete(course.features)
 
     def shadowed(self, course: Course, overlap: float, seconds: float) -> None:
         """A shadow's slate beside the one that was shown."""
         self.ranked(course, seconds)
-        self._overlap.labels(self._name(course.bundle)).observe(overlap)
+        self._of(self._overlap, self._name(course.bundle)).observe(overlap)
 
     def events(self, response: EventsResponse) -> None:
         """What became of a batch of events."""
@@ -112,7 +113,7 @@ class Metrics:
             ("duplicate", response.duplicates),
             ("rejected", len(response.rejected)),
         ):
-            self._events.labels(outcome).inc(count)
+            self._of(self._events, outcome).inc(count)
 
     def items(self, recorded: int) -> None:
         """Items recorded."""
@@ -121,7 +122,7 @@ class Metrics:
     def state(self, state: dict[str, Any], in_flight: int) -> None:
         """How the worker is; asked for now and then."""
         for part, name in state["breakers"].items():
-            self._breakers.labels(part).set(STATES.get(name, 2))
+            self._of(self._breakers, part).set(STATES.get(name, 2))
         self._in_flight.set(in_flight)
         self._lost.set(state["lost_served_rows"])
         self._late.set(state["late_items"])
@@ -137,10 +138,17 @@ class Metrics:
 
     def _flush(self) -> None:
         for name, count in zip(FEATURES, self._pending.tolist(), strict=True):
-            self._unknown.labels(name).inc(count)
+            self._of(self._unknown, name).inc(count)
         self._rows.inc(self._pending_rows)
         self._pending[:] = 0
         self._pending_rows, self._flushed_at = 0, time.monotonic()
+
+    def _of(self, metric: Any, *labels: str) -> Any:
+        """`metric.labels(...)`, which takes its lock and two microseconds every time, looked up once."""
+        child = self._children.get((metric, *labels))
+        if child is None:
+            child = self._children[metric, *labels] = metric.labels(*labels)
+        return child
 
     def _name(self, bundle: str) -> str:
         if bundle not in self._named and len(self._named) >= BUNDLES:

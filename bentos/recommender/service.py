@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import bentoml
@@ -71,6 +72,8 @@ class RecommenderService:
         logs.to_stderr()
         worker = Worker.current()
         worker.calls.open(await asyncio.to_thread(open_recommender, SETTINGS, border=Border.of(SETTINGS)))
+        gc.collect()
+        gc.freeze()  # half a million objects that stay: a walk over them holds every request up for 0.35 s
         host = ports.address(SETTINGS.host)
         worker.calls.recommender.on_shadow = worker.observer.shadowed
         secret = tls.credentials(SETTINGS)

@@ -62,8 +62,8 @@ class Journal(Protocol):
     def blocked(self, user_key: int) -> bytes | None:
         """What a user blocked, as it was kept."""
 
-    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> None:
-        """Keep what `changed` makes of it. Durable."""
+    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> bytes:
+        """Keep what `changed` makes of it, and return that. Durable."""
 
     def strip(self, user_key: int, rewritten: Callable[[bytes], bytes]) -> int:
         """Make a user's events nobody's, their JSON what `rewritten` makes of it, and drop what they blocked.

@@ -192,12 +192,16 @@ class OnlineStore:
 
     def told_items(self) -> pa.Table:
         """Items that arrived live, as they were told last (ITEM_SCHEMA): what a later day's raw_items reads."""
-        head = self.head()
-        records = self._journal.records(0, head)
+        with self._lock:
+            item_records = [position for position, *_ in self._catch_up().item_records]
+        if not item_records:
+            return ITEM_SCHEMA.empty_table()
+        first = item_records[0] - 1  # nothing before it is an item's
+        records = self._journal.records(first, item_records[-1])
         # what a bootstrap found changed in an archive is a record too, but nobody told it: it has no instant
         live = (records.fields[:, 0] == ITEM_RECORD) & (records.fields[:, RECORD_RECEIVED] > 0)
         positions = set(records.position[live].tolist())
-        told = [json.loads(raw) for position, _, raw in self._journal.raw(0) if position in positions]
+        told = [json.loads(raw) for position, _, raw in self._journal.raw(first) if position in positions]
         return pa.Table.from_pylist(list({item["item_id"]: item for item in told}.values()), schema=ITEM_SCHEMA)
 
     def read(
@@ -324,17 +328,14 @@ class OnlineStore:
         Raises:
             TooManyBlocked: it would be more than blocked.MOST.
         """
-        now = more
 
         def changed(before: bytes | None) -> bytes:
-            nonlocal now
             now = Blocked.read(before).without(less).plus(more)
             if max(map(len, now)) > MOST:
                 raise TooManyBlocked(f"a user may block {MOST} items and {MOST} creators: unblock some first")
             return now.kept()
 
-        self._journal.block(key_of(user_id), changed)
-        return now
+        return Blocked.read(self._journal.block(key_of(user_id), changed))
 
     def forget(self, user_id: str, rewritten: Callable[[bytes], bytes]) -> int:
         """Remove a user: their state, their history, their ids. What they did stays counted for the items.

@@ -199,10 +199,11 @@ class LmdbJournal:
             found: bytes | None = transaction.get(_key(user_key), db=self._blocked)
         return found
 
-    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> None:
+    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> bytes:
         with self._transaction(write=True) as transaction:
-            before = transaction.get(_key(user_key), db=self._blocked)
-            transaction.put(_key(user_key), changed(before), db=self._blocked)
+            kept = changed(transaction.get(_key(user_key), db=self._blocked))
+            transaction.put(_key(user_key), kept, db=self._blocked)
+        return kept
 
     def strip(self, user_key: int, rewritten: Callable[[bytes], bytes]) -> int:
         with self._transaction(write=True) as transaction:

@@ -152,7 +152,7 @@ class RedisJournal:
             found: bytes | None = self._redis.hget(_BLOCKED, str(user_key))
         return found
 
-    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> None:
+    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> bytes:
         with self._clear_errors(), self._redis.pipeline() as pipe:
             while True:
                 try:
@@ -161,7 +161,7 @@ class RedisJournal:
                     pipe.multi()
                     pipe.hset(_BLOCKED, str(user_key), kept)
                     pipe.execute()
-                    return
+                    return kept
                 except redis.WatchError:
                     continue
 

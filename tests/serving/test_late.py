@@ -59,13 +59,15 @@ def test_a_new_item_is_a_candidate_has_events_and_is_taken_offline(world: World,
     user, now = world.user_ids[5], time.time_ns() // 1_000_000
     watch = recommender._bundles
     assert isinstance(watch, BundleWatch)
+    watch.look()
+    others = watch.late_items  # of tests that ran before, in the same world
     before = recommender.record_events(EventsRequest(events=[{"kind": "click", "user_id": user, "item_id": "late-1"}]))
     assert before.rejected[0].reason == "unknown item"
     recorded = recommender.put_items(item("late-1", published_at=now - 1000))
     assert recorded.recorded == 1
     assert recommender.put_items(item("late-1", published_at=now - 1000)).recorded == 0  # known as it is
     assert "late-1" not in candidates(recommender, user, shelf="podcasts")
-    assert watch.look() and watch.late_items == 1 and not watch.look()
+    assert watch.look() and watch.late_items == others + 1 and not watch.look()
     assert "late-1" in candidates(recommender, user, shelf="podcasts")
     assert watch.current.bundle_id == world.champion.bundle_id
     liked = recommender.record_events(EventsRequest(events=[{"kind": "like", "user_id": user, "item_id": "late-1"}]))
