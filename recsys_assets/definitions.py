@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import dagster as dg
+from dagster_shared.record import replace
 
 from recsys.settings import from_environment
 from recsys_assets.resources import Workspace, spark
@@ -12,8 +14,12 @@ from recsys_assets.resources import Workspace, spark
 
 @dg.definitions
 def defs() -> dg.Definitions:
+    loaded = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # two lines of it an asset
+        assets = dg.with_source_code_references(list(loaded.assets or []))
     return dg.Definitions.merge(
-        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+        replace(loaded, assets=assets),
         dg.Definitions(
             resources={"workspace": Workspace(), "spark": spark(from_environment())},
             # Steps are forked from a process that has the definitions loaded: spawning one costs 4 CPU s each.

@@ -56,8 +56,7 @@ class Progress:
             count = materialization.metadata.get("dagster/row_count")
             rows = self.materialized.setdefault(step, {})
             if count is not None:
-                # one event a partition: each says the rows of the whole run, unless the asset gave them by day
-                rows[key] = int(str(count.value))
+                rows[key] = (rows.get(key) or 0) + int(str(count.value))  # one event a day, each with its own rows
             else:
                 rows.setdefault(key, None)
         elif kind == "ASSET_CHECK_EVALUATION":

@@ -12,9 +12,11 @@ SECONDS = 5.0
 alerts = logging.getLogger("recsys.alerts")
 
 
-@dg.run_failure_sensor(default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.run_failure_sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Every failed run with its first reason: one line of the log, one call of the webhook.",
+)
 def tell_of_failure(context: dg.RunFailureSensorContext) -> None:
-    """Every failed run with its first reason: one line of the log, one call of the webhook."""
     run = context.dagster_run
     reason = (context.failure_event.message or "no reason given").splitlines()[0]
     tell({"job": run.job_name, "run_id": run.run_id, "reason": reason, "tags": dict(run.tags)})

@@ -63,34 +63,54 @@ release = dg.define_asset_job(
 )
 
 
-@dg.schedule(job=observe, cron_schedule="0 3 * * *", default_status=OFF)
+@dg.schedule(
+    job=observe,
+    cron_schedule="0 3 * * *",
+    default_status=OFF,
+    description="At three, when late events are in: the last two days, so that late outcomes find their rows.",
+)
 def observe_every_night(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """At three, when the evening's late events are in: the last two days, so that late outcomes find their rows."""
     keys = days().get_partition_keys(current_time=context.scheduled_execution_time)
     if len(keys) < 2:
         return dg.SkipReason("fewer than two days of data so far")
     return dg.RunRequest(run_key=keys[-1], tags={FIRST: keys[-2], LAST: keys[-1]})
 
 
-@dg.schedule(job=learn_ranker, cron_schedule="0 4 * * *", default_status=OFF)
+@dg.schedule(
+    job=learn_ranker,
+    cron_schedule="0 4 * * *",
+    default_status=OFF,
+    description="At four, on what the night has brought.",
+)
 def learn_ranker_every_day(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """At four, on what the night has brought."""
     return dg.RunRequest(run_key=f"ranker-{context.scheduled_execution_time:%Y-%m-%d}")
 
 
-@dg.schedule(job=learn, cron_schedule="0 5 * * 0", default_status=OFF)
+@dg.schedule(
+    job=learn,
+    cron_schedule="0 5 * * 0",
+    default_status=OFF,
+    description="On Sundays at five: towers, ranker, index and sources.",
+)
 def learn_everything_every_week(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """On Sundays at five: towers, ranker, index and sources."""
     return dg.RunRequest(run_key=f"everything-{context.scheduled_execution_time:%Y-%m-%d}")
 
 
-@dg.schedule(job=embed, cron_schedule="10 * * * *", default_status=OFF)
+@dg.schedule(
+    job=embed,
+    cron_schedule="10 * * * *",
+    default_status=OFF,
+    description="Ten past: what was published in the hour can be retrieved in the next.",
+)
 def embed_items_every_hour(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Ten past: what was published in the hour can be retrieved in the next."""
     return dg.RunRequest(run_key=f"embed-{context.scheduled_execution_time:%Y-%m-%dT%H}")
 
 
-@dg.schedule(job=watch, cron_schedule="40 * * * *", default_status=OFF)
+@dg.schedule(
+    job=watch,
+    cron_schedule="40 * * * *",
+    default_status=OFF,
+    description="Twenty to: a bundle that loses clicks is known within the hour.",
+)
 def watch_every_hour(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Twenty to: a bundle that loses clicks is known within the hour."""
     return dg.RunRequest(run_key=f"watch-{context.scheduled_execution_time:%Y-%m-%dT%H}")

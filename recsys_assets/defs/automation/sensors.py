@@ -26,9 +26,13 @@ HELD_OUT_HOURS = 6  # of the newest day: the model has to know the new world, an
 LEARN_NOW = {"ops": {"training_set": {"config": {"hours": HELD_OUT_HOURS}}}}
 
 
-@dg.sensor(job=learn_ranker, minimum_interval_seconds=EVERY, default_status=OFF)
+@dg.sensor(
+    job=learn_ranker,
+    minimum_interval_seconds=EVERY,
+    default_status=OFF,
+    description="One retrain a cause: drift two days in a row, none within a week of the last, no broken day.",
+)
 def retrain_on_drift(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One retrain a cause: drift two days in a row, none within a week of the last retrain, no day that is broken."""
     drifted, looked = _days_by_verdict(context.instance)
     if not looked:
         return dg.SkipReason("drift was never looked for: materialize drift_report")
@@ -62,9 +66,13 @@ def retrain_on_drift(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     )
 
 
-@dg.sensor(job_name="rollback", minimum_interval_seconds=EVERY, default_status=OFF)
+@dg.sensor(
+    job_name="rollback",
+    minimum_interval_seconds=EVERY,
+    default_status=OFF,
+    description="The champion loses clicks against the bundle before it: that one comes back. Once a bundle.",
+)
 def rollback_on_regression(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """The champion loses clicks against the bundle before it: that one comes back. Once a bundle."""
     found = _newest(context.instance, REGRESSION)
     if found is None or found.passed:
         return dg.SkipReason("the champion holds in service")
@@ -74,18 +82,26 @@ def rollback_on_regression(context: dg.SensorEvaluationContext) -> dg.RunRequest
     return dg.RunRequest(run_key=f"rollback-{losing}", tags={"recsys/cause": "regression"})
 
 
-@dg.sensor(job=release, minimum_interval_seconds=EVERY, default_status=OFF)
+@dg.sensor(
+    job=release,
+    minimum_interval_seconds=EVERY,
+    default_status=OFF,
+    description="A bundle became champion: its Bento is built.",
+)
 def release_on_promotion(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """A bundle became champion: its Bento is built."""
     champion = Registry(Lake(from_environment().home).registry).alias_id()
     if champion is None or champion == context.cursor:
         return dg.SkipReason("no new champion")
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"release-{champion}")], cursor=champion)
 
 
-@dg.sensor(job=reindex, minimum_interval_seconds=EVERY, default_status=OFF)
+@dg.sensor(
+    job=reindex,
+    minimum_interval_seconds=EVERY,
+    default_status=OFF,
+    description="Cleaned items without a vector: they are embedded, indexed and put into a bundle.",
+)
 def reindex_on_new_items(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Cleaned items without a vector: they are embedded, indexed and put into a bundle."""
     import xxhash
 
     lake = Lake(from_environment().home)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+import pyarrow.parquet as pq
 from dagster_dbt import DagsterDbtTranslator, asset_utils, dbt_assets
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from dagster_dbt.dbt_manifest import validate_manifest
@@ -11,7 +12,7 @@ from dagster_dbt.dbt_manifest import validate_manifest
 from recsys.lake import Lake
 from recsys_assets.defs.automation.conditions import MISSED_DAY
 from recsys_assets.defs.cleaned.project import build, manifest
-from recsys_assets.defs.cleaned.publish import CleaningError, publish, publish_items, scratch
+from recsys_assets.defs.cleaned.publish import TABLES, CleaningError, publish, publish_items, scratch
 from recsys_assets.partitions import days
 from recsys_assets.resources import Workspace
 
@@ -48,19 +49,30 @@ class Names(DagsterDbtTranslator):
 def cleaned_tables(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[Any]:
     """Events, impressions with their outcomes, sessions, quarantine and duplicates of the asked days."""
     lake, asked = workspace.lake, sorted(context.partition_keys)
-    variables = {"start": asked[0], "end": asked[-1]}
-    yield from _build_then(context, lake, variables, lambda: publish(lake, asked))
+
+    def release() -> None:
+        publish(lake, asked)
+        for model in TABLES.keys() & {key.to_user_string() for key in context.selected_asset_keys}:
+            for day in asked:
+                rows = pq.read_metadata(lake.day(day, "cleaned", TABLES[model][0])).num_rows
+                context.add_asset_metadata({"dagster/row_count": rows}, asset_key=model, partition_key=day)
+
+    yield from _build_then(context, lake, {"start": asked[0], "end": asked[-1]}, release)
 
 
 @dbt_assets(manifest=manifest(), select=CATALOGUE, name="catalogue", dagster_dbt_translator=Names(), pool="duckdb")
 def catalogue(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[Any]:
     """The items, one row each, with their keys."""
     lake = workspace.lake
-    yield from _build_then(context, lake, {}, lambda: {"items": publish_items(lake)})
+
+    def release() -> None:
+        context.add_asset_metadata({"dagster/row_count": publish_items(lake)}, asset_key="items")
+
+    yield from _build_then(context, lake, {}, release)
 
 
 def _build_then(
-    context: dg.AssetExecutionContext, lake: Lake, variables: dict[str, str], release: Callable[[], dict[str, int]]
+    context: dg.AssetExecutionContext, lake: Lake, variables: dict[str, str], release: Callable[[], None]
 ) -> Iterator[Any]:
     """dbt's events, held back until `release` has published what they speak of; of a failed build only its checks."""
     names, folder, contents = Names(), scratch(lake) / "target", validate_manifest(manifest())
@@ -85,9 +97,5 @@ def _build_then(
     if built.failure is not None:
         yield from (event for event in events if isinstance(event, dg.AssetCheckResult))
         raise CleaningError(f"dbt: {built.failure} (nothing was published)")
-    rows = release()
-    for event in events:
-        if isinstance(event, dg.Output) and (name := event.output_name) in rows:
-            yield dg.Output(event.value, name, metadata={**event.metadata, "dagster/row_count": rows[name]})
-        else:
-            yield event
+    release()
+    yield from events

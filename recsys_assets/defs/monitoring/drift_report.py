@@ -67,7 +67,8 @@ def drift_report(
         settled = pl.concat([_rows(lake, before) for before in service]) if service else None
         found = look(learned.without(day), rows, ranker, settled)
     except DriftError as error:
-        yield dg.MaterializeResult(metadata={"dagster/row_count": rows.height, **about})
+        context.add_asset_metadata({"dagster/row_count": rows.height, **about}, partition_key=day)
+        yield dg.MaterializeResult()
         yield from (_check(name, True, f"{day} was not judged: {error}", about) for name in CHECKS)
         return
     page = lake.reports / "drift.html"
@@ -79,7 +80,8 @@ def drift_report(
         "furthest_of_bound": found.drift.columns[0].excess,
         "mean_predicted_ctr": found.mean_predicted_ctr,
     }
-    yield dg.MaterializeResult(metadata={"dagster/row_count": rows.height, **about, **figures, **table})
+    context.add_asset_metadata({"dagster/row_count": rows.height, **about, **figures, **table}, partition_key=day)
+    yield dg.MaterializeResult()
     yield _check(CHECKS[0], found.holds, f"{day}: {found.words}", {**about, **table})
     yield _check(CHECKS[1], found.ctr.holds, f"{day}: {found.ctr.words}", about)
     yield _check(CHECKS[2], found.complete.holds, f"{day}: {found.complete.words}", about)

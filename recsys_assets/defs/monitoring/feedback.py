@@ -31,15 +31,16 @@ def feedback(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mate
     from recsys.monitoring.feedback import joined
     from recsys.serving import served_log
 
-    lake, rows, served_rows = workspace.lake, 0, 0
+    lake, served_rows = workspace.lake, 0
     for day in sorted(context.partition_keys):
         before = (date.fromisoformat(day) - timedelta(days=1)).isoformat()  # served before midnight, seen after it
         paths = [path for d in (before, day) for path in served_log.segments(lake.served_log, d)]
         served = pl.DataFrame(served_log.read(paths))
         made = joined(served, pl.read_parquet(lake.day(day, "cleaned", "impressions")))
-        rows += lake.write(made.to_arrow(), lake.day(day, "feedback", "slates"))
+        rows = lake.write(made.to_arrow(), lake.day(day, "feedback", "slates"))
+        context.add_asset_metadata({"dagster/row_count": rows}, partition_key=day)
         served_rows += served.height
-    return dg.MaterializeResult(metadata={"dagster/row_count": rows, "served_rows_read": served_rows})
+    return dg.MaterializeResult(metadata={"served_rows_read": served_rows})
 
 
 @dg.asset_check(asset="feedback", blocking=True)
