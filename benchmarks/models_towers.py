@@ -60,7 +60,7 @@ def _silent(line: str) -> None:
 
 
 def _plain(task: TwoTowerTask) -> float:
-    optimizer = task.configure_optimizers()
+    (optimizer,), _ = task.configure_optimizers()
     task.train()
     began = time.perf_counter()
     for place, batch in enumerate(task.batches):

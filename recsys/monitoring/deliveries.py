@@ -15,7 +15,7 @@ LEAST_HISTORY: Final = 3
 USUAL: Final = 2.0  # times as many, or as few: a quiet Sunday of KuaiRand has 0.8 of its Saturday
 DEVIATIONS: Final = 6.0  # of the log volume; days that scatter more may scatter further
 SILENCE_MS: Final = 8 * HOUR_MS  # before it is known what is usual: a small service sleeps at night
-BUSY: Final = 10  # rows that an hour of the day had on each day before: it is never empty by chance
+BUSY: Final = 10  # people whom an hour of the day had on each day before: it is never empty by chance
 EMPTY: Final = 20  # an hour with a twentieth of the fewest it ever had is empty
 DOMINANT: Final = 0.05  # share of a day's events: below it a single user moves no model
 
@@ -47,16 +47,20 @@ class Arrivals:
     """When the rows of a day arrived."""
 
     silence: int  # longest time in which nothing arrived, its ends included, ms
-    hours: np.ndarray  # int64 [24], rows by hour of the local day
+    hours: np.ndarray  # int64 [24], people by hour of the local day; rows come by the session, and say less
 
     @staticmethod
-    def of(received_at: np.ndarray, day_starts_at: int) -> Arrivals:
-        """`received_at`: int64 [n], UTC ms, any order; what lies outside of the day counts for its silence only."""
+    def of(received_at: np.ndarray, user: np.ndarray, day_starts_at: int) -> Arrivals:
+        """`received_at`: int64 [n], UTC ms, any order, what lies outside of the day counts for its silence only;
+        `user`: int64 [n], any number of each user's own.
+        """
         ends = (day_starts_at, day_starts_at + DAY_MS)
-        within = np.clip(np.sort(received_at), *ends)
-        silence = int(np.diff(np.concatenate([[ends[0]], within, [ends[1]]])).max())
-        hour = (received_at[(received_at >= ends[0]) & (received_at < ends[1])] - day_starts_at) // HOUR_MS
-        return Arrivals(silence, np.bincount(hour, minlength=24))
+        clipped = np.clip(np.sort(received_at), *ends)
+        silence = int(np.diff(np.concatenate([[ends[0]], clipped, [ends[1]]])).max())
+        within = (received_at >= ends[0]) & (received_at < ends[1])
+        hour = (received_at[within] - day_starts_at) // HOUR_MS
+        met = np.unique(np.stack([hour, user[within]]), axis=1)
+        return Arrivals(silence, np.bincount(met[0], minlength=24))
 
 
 def freshness(today: Arrivals, before: Sequence[Arrivals]) -> Anomaly:

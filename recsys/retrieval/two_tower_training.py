@@ -47,10 +47,12 @@ class TrainingError(ValueError):
 class TrainingConfig:
     """How to train. Chosen on validation days."""
 
-    max_epochs: int = 5
-    patience: int = 2  # epochs without a better validation recall: on KuaiRand it dips at the third of five
+    max_epochs: int = 4
+    patience: int = 2  # epochs without a better validation recall
     batch_size: int = 1024
-    learning_rate: float = 3e-3
+    learning_rate: float = (
+        3e-3  # of the first epoch, less by the same each epoch: constant, validation recall jumps by .02
+    )
     uniform_negatives: int = 256  # items drawn evenly from the catalogue and added to each batch's own
     max_examples: int = 600_000  # the newest ones
     validation_users: int = 4_000
@@ -181,8 +183,10 @@ class TwoTowerTask(lightning.LightningModule):
             f"{seconds:.0f} s on {self.device.type}"
         )
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.network.parameters(), lr=self.config.learning_rate, weight_decay=0.0, fused=True)
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+        rate, epochs = self.config.learning_rate, self.config.max_epochs
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=0.0, fused=True)
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 - epoch / epochs)]
 
 
 def _say(line: str) -> None:

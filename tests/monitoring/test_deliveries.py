@@ -34,8 +34,8 @@ def test_too_short_a_history_says_so() -> None:
 START = 20_000 * DAY_MS
 
 
-def arrivals(hours: np.ndarray) -> Arrivals:
-    return Arrivals.of((START + hours * HOUR_MS).astype(np.int64), START)
+def arrivals(hours: np.ndarray, people: int = 1000) -> Arrivals:
+    return Arrivals.of((START + hours * HOUR_MS).astype(np.int64), np.arange(len(hours)) % people, START)
 
 
 def test_a_delivery_that_stops_at_noon_is_noticed() -> None:
@@ -63,7 +63,9 @@ def test_an_evening_lost_is_noticed_where_nights_are_quiet_and_only_in_hours_tha
     assert freshness(arrivals(usual[usual < 18]), before[:2]).holds  # two days do not say what is usual
     few = np.concatenate([usual[usual < 18], [18.5]])  # one straggler of twenty: fewer than a twentieth
     assert freshness(arrivals(np.concatenate([few, np.arange(19 * 20, 24 * 20) / 20])), before).holds
-    thin = [arrivals(np.arange(6, 24, 0.2))] * 3  # five rows an hour can be none by chance
+    two = [arrivals(usual, people=2)] * 3  # as many rows, but of two people: both may be out by chance
+    assert freshness(arrivals(usual[usual < 18], people=2), two).holds
+    thin = [arrivals(np.arange(6, 24, 0.2))] * 3  # and so may five
     assert freshness(arrivals(np.arange(6, 18, 0.2)), thin).holds
 
 
