@@ -23,7 +23,10 @@ WATCH_RATIO: Final = (0.75, 1.33)
 NON_INFERIORITY: Final[Mapping[str, float]] = {"auc_click": 0.003, "auc_long_view": 0.003, "gauc_long_view": 0.01}
 # In a slice (a shelf, a device, new users) intervals are wide: it fails only what is certainly worse than this.
 SLICE_LOSS: Final = 0.01
-SLICE_CALIBRATION: Final = (0.8, 1.25)  # predicted over observed; outside only when the whole interval is
+SLICE_CALIBRATION: Final = (
+    0.8,
+    1.25,
+)  # predicted over observed, and over the others'; the whole interval outside
 # Share of the first places for small creators and fresh items: of what is offered, and of what the champion gave them.
 LEAST_EXPOSURE: Final = 0.4
 LEAST_OF_PREVIOUS: Final = 0.8
@@ -163,14 +166,16 @@ def _slice(name: str, told: Mapping[str, Any]) -> list[Gate]:
     low_bound, high_bound = SLICE_CALIBRATION
     for label in ("click", "long_view"):
         ratio, low, high = (_number(value, missing=float("nan")) for value in told[f"calibration_{label}"])
-        within = not (high < low_bound or low > high_bound)
-        nearer, words = _nearer(told.get(f"log_loss_{label}"))
+        others = told[f"others_{label}"]
+        off = high < low_bound or low > high_bound
+        # a level that is off for all alike is the gates' above; nobody may be worse off than the others
+        alike = others is None or not (high / others < low_bound or low / others > high_bound)
+        words = f"predicted over observed {ratio:.2f} ({low:.2f} to {high:.2f}), bounds {low_bound} to {high_bound}"
         found.append(
             Gate(
                 f"P({label}) is right for {name}",
-                within or nearer,
-                f"predicted over observed {ratio:.2f} ({low:.2f} to {high:.2f}), bounds {low_bound} to {high_bound}"
-                f"{'' if within else words}",
+                not off or alike,
+                words if others is None else f"{words}; of all others {others:.2f}",
             )
         )
         if f"auc_{label}" in told:

@@ -29,21 +29,21 @@ def masks(test: pl.DataFrame) -> dict[str, np.ndarray]:
     }
     if "user_seen_log_all" in test.columns:
         found["new users"] = test["user_seen_log_all"].to_numpy() < np.log1p(NEW_USER)
-    labels = {label: test[label].to_numpy() > 0 for label in LABELS}
-    return {
-        name: mask
-        for name, mask in found.items()
-        if mask.sum() >= LEAST_ROWS
-        and all(min((mask & label).sum(), (mask & ~label).sum()) >= LEAST_OF_A_CLASS for label in labels.values())
-    }
+    return {name: mask for name, mask in found.items() if _large_enough(test.filter(pl.Series(mask)))}
+
+
+def _large_enough(rows: pl.DataFrame) -> bool:
+    """Whether these rows judge anybody: enough of them, with and without each label."""
+    with_label = [int((rows[label] > 0).sum()) for label in LABELS]
+    return rows.height >= LEAST_ROWS and all(min(n, rows.height - n) >= LEAST_OF_A_CLASS for n in with_label)
 
 
 def judged(
     test: pl.DataFrame, predicted: Mapping[str, Predictions], challenger: str, previous: str | None
 ) -> dict[str, Any]:
-    """By slice: rows, predicted over observed rate of each label with its 95 % interval; and, where there is a previous
-    champion, the paired interval of challenger minus previous in AUC and log loss. Users are resampled whole, and alike
-    for both.
+    """By slice: rows, predicted over observed rate of each label with its 95 % interval, the same rate of all others
+    (None where they are too few to be a slice); and, where there is a previous champion, the paired interval of challenger
+    minus previous in AUC. Users are resampled whole, and alike for both.
     """
     found: dict[str, Any] = {}
     for name, mask in masks(test).items():
@@ -52,7 +52,11 @@ def judged(
         told: dict[str, Any] = {"rows": rows.height, "users": rows["user_key"].n_unique()}
         for label in LABELS:
             truth = rows[label].to_numpy().astype(np.float64)
-            mine = _probability(predicted[challenger], label)[mask]
+            probability = _probability(predicted[challenger], label)
+            mine, others = probability[mask], test.filter(pl.Series(~mask))
+            told[f"others_{label}"] = (
+                float(probability[~mask].sum() / others[label].sum()) if _large_enough(others) else None
+            )
             told[f"calibration_{label}"] = [
                 float(mine.sum() / truth.sum()),
                 *interval(_ratio(drawn, mine, truth)),
@@ -60,8 +64,6 @@ def judged(
             if previous is not None:
                 theirs = _probability(predicted[previous], label)[mask]
                 told[f"auc_{label}"] = list(interval(drawn.auc(truth, mine) - drawn.auc(truth, theirs)))
-                less = drawn.log_loss(truth, mine) - drawn.log_loss(truth, theirs)
-                told[f"log_loss_{label}"] = list(interval(less))
         found[name] = told
     return found
 

@@ -181,7 +181,7 @@ class Platform:
     def _tell(self, recommender: Recommender, pending: list[tuple[int, int, dict[str, Any]]], until: int) -> None:
         """Send what has happened by then, an hour after the other; a store keeps the order in which it is told."""
         while pending and pending[0][0] <= until:
-            hour = min(until, (pending[0][0] // HOUR_MS + 1) * HOUR_MS)
+            hour = min(until, (pending[0][0] // HOUR_MS + 1) * HOUR_MS - 1)
             due = []
             while pending and pending[0][0] <= hour:
                 due.append(heapq.heappop(pending)[2])

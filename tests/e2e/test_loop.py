@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 import pytest
 
+from recsys.evaluation.gates import Verdict
 from recsys.retrieval.milvus_server import stop_milvus
 from recsys.sources.simulator import Simulator
 from tests.e2e.loop_world import FIRST, LAST, Platform, Served, contrary, poisoned
@@ -34,6 +35,7 @@ class Story:
     champion: dict[int, str | None] = field(default_factory=dict)  # in the evening, when all sensors have looked
     night: dict[int, bool] = field(default_factory=dict)
     failed: dict[int, dict[str, str]] = field(default_factory=dict)  # checks, after the night
+    verdict: dict[int, tuple[str, ...]] = field(default_factory=dict)  # reasons of the newest one
     skipped: dict[int, dict[str, str]] = field(default_factory=dict)  # why sensors did nothing
     first: str | None = None
     forced: str | None = None
@@ -92,6 +94,7 @@ def story(platform: Platform) -> Story:
             platform.tick(day, "retrain_on_drift")
         told.failed[day], told.skipped[day] = platform.failed_checks(), dict(platform.skipped)
         told.champion[day] = platform.registry.alias_id()
+        told.verdict[day] = Verdict.load(platform.lake.reports / "verdict.json").reasons
         seconds = time.monotonic() - began
         print(f"day {day} {seconds:.0f} s: {told.served[day].true_ctr:.4f} {told.champion[day]} {told.skipped[day]}")
         if day == POISON:
@@ -123,7 +126,8 @@ def test_the_turn_is_seen_on_its_first_day_and_retrains_once(story: Story, platf
 
 def test_the_new_ranker_passed_its_gates_and_is_why_it_gets_better(story: Story, platform: Platform) -> None:
     new = story.champion[TURN + 1]
-    assert new is not None and new != story.first and story.served[POISON].bundle == new
+    assert new != story.first, story.verdict[TURN + 1]
+    assert new is not None and story.served[POISON].bundle == new
     bundle = platform.registry.get(new)
     assert bundle.lineage["cause"] == "drift" and bundle.lineage["through"] == platform.name(TURN + 1)
     assert bundle.lineage["days"] and bundle.lineage["code"]
