@@ -42,8 +42,8 @@ def judged(
     test: pl.DataFrame, predicted: Mapping[str, Predictions], challenger: str, previous: str | None
 ) -> dict[str, Any]:
     """By slice: rows, predicted over observed rate of each label with its 95 % interval, the same rate of all others
-    (None where they are too few to be a slice); and, where there is a previous champion, the paired interval of challenger
-    minus previous in AUC. Users are resampled whole, and alike for both.
+    (None where they are too few to be a slice); and, where there is a previous champion, the paired interval of
+    challenger minus previous in AUC. Users are resampled whole, and alike for both.
     """
     found: dict[str, Any] = {}
     for name, mask in masks(test).items():
