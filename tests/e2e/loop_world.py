@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,8 +263,6 @@ def _first_cause(error: Any) -> str:
 
 def contrary(platform: Platform) -> str:
     """A bundle like the champion whose ranker prefers what it should not: registered, and forced to be champion."""
-    import shutil
-
     registry = platform.registry
     champion = registry.champion()
     assert champion is not None
@@ -278,12 +277,13 @@ def contrary(platform: Platform) -> str:
 
 
 def _turn_around(folder: Path) -> None:
-    """Every leaf of every tree with the other sign."""
+    """The trees of a ranker (of a blend without its network) alone, every leaf with the other sign."""
     import xgboost as xgb
 
     from recsys.ranking.xgboost_ranker import XGBoostRanker
 
-    ranker = XGBoostRanker.load(folder)
+    trees = folder / XGBoostRanker.name
+    ranker = XGBoostRanker.load(trees if trees.exists() else folder)
     boosters = {}
     for head, booster in ranker.boosters.items():
         model = json.loads(booster.save_raw("json"))
@@ -293,6 +293,7 @@ def _turn_around(folder: Path) -> None:
             tree["split_conditions"] = np.where(leaf, -values, values).tolist()
             tree["base_weights"] = (-np.asarray(tree["base_weights"], np.float64)).tolist()
         boosters[head] = xgb.Booster({"nthread": 1}, model_file=bytearray(json.dumps(model).encode()))
+    shutil.rmtree(folder)
     dataclasses.replace(ranker, boosters=boosters).save(folder)
 
 
