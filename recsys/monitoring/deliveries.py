@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy import stats
 
 from recsys.events import DAY_MS, HOUR_MS
 
@@ -15,9 +16,10 @@ LEAST_HISTORY: Final = 3
 USUAL: Final = 2.0  # times as many, or as few: a quiet Sunday of KuaiRand has 0.8 of its Saturday
 DEVIATIONS: Final = 6.0  # of the log volume; days that scatter more may scatter further
 SILENCE_MS: Final = 8 * HOUR_MS  # before it is known what is usual: a small service sleeps at night
-BUSY: Final = 10  # people whom an hour of the day had on each day before: it is never empty by chance
-EMPTY: Final = 20  # an hour with a twentieth of the fewest it ever had is empty
 DOMINANT: Final = 0.05  # share of a day's events: below it a single user moves no model
+WINDOWS: Final = (1, 3, 6)  # hours in a row
+CHANCE: Final = 1e-6  # that a window has so few people as it has, of a Poisson with the fewest that it ever had;
+# and only less than half of those is few: of 50,000 people chance alone would forgive no Sunday
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Arrivals:
 
 
 def freshness(today: Arrivals, before: Sequence[Arrivals]) -> Anomaly:
-    """No longer silence than twice the longest of the days before it, newest last, and no hour empty that never was."""
+    """No longer silence than twice the longest of the days before it, newest last, and no hours as empty as never."""
     usual = before[-HISTORY:]
     floor = HOUR_MS if len(usual) >= LEAST_HISTORY else SILENCE_MS
     bound = max(floor, 2 * max((day.silence for day in usual), default=0))
@@ -72,11 +74,15 @@ def freshness(today: Arrivals, before: Sequence[Arrivals]) -> Anomaly:
     if today.silence > bound:
         return Anomaly(False, f"{words} (usual: at most {bound / HOUR_MS:.1f}): is the day complete?")
     if len(usual) >= LEAST_HISTORY:
-        least = np.min([day.hours for day in usual], axis=0)
-        empty = np.flatnonzero((least >= BUSY) & (today.hours * EMPTY < least))
-        if len(empty):
-            named = ", ".join(f"{hour}:00" for hour in empty[:4]) + (", ..." if len(empty) > 4 else "")
-            return Anomaly(False, f"hours that were never empty are ({named}): is the day complete?")
+        for width in WINDOWS:
+            each = np.ones(width, np.int64)
+            least = np.min([np.convolve(day.hours, each, "valid") for day in usual], axis=0)
+            found = np.convolve(today.hours, each, "valid")
+            few = np.flatnonzero((found * USUAL < least) & (stats.poisson.cdf(found, least) < CHANCE))
+            if len(few):
+                start = int(few[np.argmin(found[few] / least[few])])
+                people = f"{found[start]:,} people from {start}:00 to {start + width}:00"
+                return Anomaly(False, f"{people}, never fewer than {least[start]:,} before: is the day complete?")
     return Anomaly(True, words)
 
 

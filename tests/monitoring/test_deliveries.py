@@ -54,19 +54,22 @@ def test_quiet_nights_that_are_usual_stay_quiet() -> None:
     assert freshness(day_only, [day_only]).holds
 
 
-def test_an_evening_lost_is_noticed_where_nights_are_quiet_and_only_in_hours_that_are_busy() -> None:
-    """Six hours of silence are what a night has: it is the hours that tell."""
-    usual = np.arange(6 * 20, 24 * 20) / 20
+def test_an_evening_lost_is_noticed_though_nights_are_as_quiet_and_stragglers_came() -> None:
+    usual = np.arange(6 * 20, 24 * 20) / 20  # twenty people an hour from six on
     before = [arrivals(usual)] * 3
-    lost = freshness(arrivals(usual[usual < 18]), before)
-    assert not lost.holds and lost.words.startswith("hours that were never empty are (18:00, 19:00, 20:00, 21:00, ...)")
-    assert freshness(arrivals(usual[usual < 18]), before[:2]).holds  # two days do not say what is usual
-    few = np.concatenate([usual[usual < 18], [18.5]])  # one straggler of twenty: fewer than a twentieth
-    assert freshness(arrivals(np.concatenate([few, np.arange(19 * 20, 24 * 20) / 20])), before).holds
-    two = [arrivals(usual, people=2)] * 3  # as many rows, but of two people: both may be out by chance
-    assert freshness(arrivals(usual[usual < 18], people=2), two).holds
-    thin = [arrivals(np.arange(6, 24, 0.2))] * 3  # and so may five
-    assert freshness(arrivals(np.arange(6, 18, 0.2)), thin).holds
+    stragglers = np.concatenate([usual[usual < 18], [18.2, 19.1, 19.9]])
+    found = freshness(arrivals(stragglers), before)
+    assert found.words == "0 people from 20:00 to 21:00, never fewer than 20 before: is the day complete?"
+    assert not found.holds
+    assert freshness(arrivals(stragglers), before[:2]).holds  # two days do not say what is usual
+
+
+def test_fewer_people_than_ever_are_noticed_over_hours_where_one_hour_says_nothing() -> None:
+    thin = np.arange(6 * 5, 24 * 5) / 5  # five an hour: one empty hour is chance, six are not
+    assert freshness(arrivals(thin[(thin < 20) | (thin >= 21)]), [arrivals(thin)] * 3).holds
+    assert not freshness(arrivals(thin[thin < 18]), [arrivals(thin)] * 3).holds
+    two = [arrivals(np.arange(6 * 20, 24 * 20) / 20, people=2)] * 3  # as many rows, but of two people
+    assert freshness(arrivals(np.arange(6 * 20, 18 * 20) / 20, people=2), two).holds
 
 
 @pytest.mark.parametrize(("share", "holds"), [(0.04, True), (0.07, True), (0.15, False)])
