@@ -23,7 +23,6 @@ KUAIRAND = Path(os.environ.get("RECSYS_KUAIRAND", ROOT.parent / "shared" / "data
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = {
-        "unfinished": None if os.environ.get("RECSYS_UNFINISHED") else "does not hold yet: docs/state.md",
         "kuairand": None if list(KUAIRAND.glob("log_*_pure.csv")) else "no KuaiRand files: set RECSYS_KUAIRAND",
         "redis": None if shutil.which("redis-server") else "no redis-server on the PATH",
         "spark": None if shutil.which("java") else "no Java on the PATH",

@@ -18,11 +18,7 @@ from recsys.retrieval.milvus_server import stop_milvus
 from recsys.sources.simulator import Simulator
 from tests.e2e.loop_world import FIRST, LAST, Platform, Served, contrary, poisoned
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1600),
-    pytest.mark.unfinished,
-]  # the retrain of day 5 is refused by its gates
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]
 HISTORY, USERS, REQUESTS = 8, 500, 120
 TURN, POISON, FORCED = 4, 6, 8
 
