@@ -5,8 +5,9 @@ in its own process: the service over HTTP and over gRPC (started as `make serve`
 behind bare Starlette on uvicorn and behind bare grpc.aio, without limits, metrics, keys or fallback. Rounds of requests
 to each (CPU of the server's processes, by psutil) alternate with rounds of the bare scoring of the same candidate rows
 in this process: every booster of the ranker on every row by `Booster.inplace_predict`, one thread, no calibration, no
-Python around it. Then recommends come at half the rate that four clients reach, evenly spaced and as a Poisson process,
-each timed from when it was due.
+Python around it. It is timed with a pause before each request, as a server meets its requests, and once more in a loop
+without a pause, where the trees never leave the cache. Then recommends come at half the rate that four clients reach,
+evenly spaced and as a Poisson process, each timed from when it was due.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,12 +43,16 @@ from recsys.policy.value import VALUE
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.xgboost_ranker import XGBoostRanker
 from recsys.serving.bundles import Fixed
+from recsys.serving.course import Course
 from recsys.serving.opening import open_recommender
 from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import RecommendRequest
 from recsys.settings import Settings, from_environment
 
 CLIENTS, SECONDS = 4, 20.0
+PAUSE = 0.02  # before a request that is scored bare
+EVERY, LOOP = "bare scoring, every head", "bare scoring, every head, without a pause"
+TWO = "bare scoring, the two heads that order"
 ROOT = Path(__file__).parents[1]
 PEERS = (
     (
@@ -73,30 +79,47 @@ class Recording:
         return self.ranker.predict_only(features, names)
 
 
-def rows_of(settings: Settings, users: list[str]) -> tuple[XGBoostRanker, list[np.ndarray]]:
-    """What the ranker is asked to score for these users, by the same core in this process."""
+def rows_of(settings: Settings, users: list[str]) -> tuple[XGBoostRanker, list[np.ndarray], dict[str, float]]:
+    """What the ranker is asked to score for these users, by the same core in this process, and milliseconds by stage
+    (medians) once everything is warm.
+    """
     opened = open_recommender(settings, follow=False, logged=False)
     bundle = opened._bundles.current
     recording = Recording(bundle.ranker)
     core = Recommender(opened._store, Fixed(dataclasses.replace(bundle, ranker=recording)), None)
     for user in users:
         core.recommend(RecommendRequest(user_id=user))
+    rows, took = list(recording.rows), defaultdict[str, list[float]](list)
+    for user in users:
+        core.recommend(RecommendRequest(user_id=user), course := Course())
+        took["whole"].append((time.perf_counter() - course.began) * 1e3)
+        for stage in {stage.name for stage in course.stages}:
+            took[stage].append(sum(done.seconds for done in course.stages if done.name == stage) * 1e3)
     core.close()
     opened.close()
     # a blend orders candidates by its first member, the trees; its network sees only the rows that are shown
     members: Sequence[Ranker] = getattr(bundle.ranker, "members", (bundle.ranker,))
     trees = next(member for member in members if isinstance(member, XGBoostRanker))
-    return trees, recording.rows
+    return trees, rows, {stage: float(np.median(values)) for stage, values in took.items()}
 
 
-def bare(ranker: XGBoostRanker, heads: list[str], rows: list[np.ndarray], first: int, count: int) -> float:
-    """CPU milliseconds of scoring one request's rows with those heads."""
-    began = time.process_time()
-    for i in range(first, first + count):
-        for head in heads:
-            booster = ranker.boosters[head]
-            booster.inplace_predict(rows[i % len(rows)], predict_type="margin", validate_features=False)
-    return (time.process_time() - began) / count * 1e3
+@dataclasses.dataclass(frozen=True)
+class Bare:
+    """One way of scoring rows with nothing around it."""
+
+    heads: Sequence[str]
+    pause: float  # seconds before each request
+
+    def cost(self, ranker: XGBoostRanker, rows: Sequence[np.ndarray]) -> float:
+        """CPU milliseconds of scoring one request's rows."""
+        took = 0.0
+        for matrix in rows:
+            time.sleep(self.pause)
+            began = time.process_time()
+            for head in self.heads:
+                ranker.boosters[head].inplace_predict(matrix, predict_type="margin", validate_features=False)
+            took += time.process_time() - began
+        return took / len(rows) * 1e3
 
 
 # -- bare servers, each a process of this module ----------------------------------------------------------------------
@@ -185,13 +208,17 @@ def grpc_asker(target: str) -> Callable[[str], None]:
 
 def main(rounds: int = 9, requests: int = 60) -> None:
     source = from_environment().home
-    console = Console(width=120)
+    console = Console(width=150)
     with tempfile.TemporaryDirectory() as folder:
         home = copy_of(source, Path(folder) / "home")
         settings = Settings(home=home)
         users = users_of(Lake(home))
-        ranker, rows = rows_of(settings, users)
-        heads = {"every head": list(ranker.boosters), "the two heads that order": ["long_view", "order"]}
+        ranker, rows, stages = rows_of(settings, users)
+        bare = {
+            EVERY: Bare(list(ranker.boosters), PAUSE),
+            LOOP: Bare(list(ranker.boosters), 0.0),
+            TWO: Bare(["long_view", "order"], PAUSE),
+        }
         with (
             running(home, RECSYS_BUDGET_MS="10000") as service,
             bare_server("starlette", home) as (starlette, http_port),
@@ -211,7 +238,7 @@ def main(rounds: int = 9, requests: int = 60) -> None:
                 "the core behind bare Starlette": (starlette, http_asker(theirs)),
                 "the core behind bare grpc.aio": (aio, grpc_asker(f"127.0.0.1:{grpc_port}")),
             }
-            found: dict[str, list[float]] = {name: [] for name in [*servers, *heads]}
+            found: dict[str, list[float]] = {name: [] for name in [*servers, *bare]}
             for number in range(-1, rounds):  # the first warms all of them
                 for name, (process, ask) in servers.items():
                     began = cpu_seconds(process)
@@ -219,11 +246,12 @@ def main(rounds: int = 9, requests: int = 60) -> None:
                         ask(users[(number * requests + i) % len(users)])
                     if number >= 0:
                         found[name].append((cpu_seconds(process) - began) / requests * 1e3)
-                for name, chosen in heads.items():
-                    took = bare(ranker, chosen, rows, max(0, number) * requests, requests)
+                for name, scoring in bare.items():
+                    took = scoring.cost(ranker, [rows[(number * requests + i) % len(rows)] for i in range(requests)])
                     if number >= 0:
                         found[name].append(took)
             tell(console, found, ranker, rows)
+            console.print(f"in process, ms: {', '.join(f'{name} {ms:.2f}' for name, ms in stages.items())}")
             half = asyncio.run(capacity(service.url, users, 10.0, CLIENTS)) / 2
             for arrivals in ("evenly spaced", "Poisson"):
                 traffic = Traffic(service.url, service.grpc, users, [], grpc_share=0.0)
@@ -244,17 +272,16 @@ def main(rounds: int = 9, requests: int = 60) -> None:
 
 
 def tell(console: Console, found: Mapping[str, list[float]], ranker: XGBoostRanker, rows: list[np.ndarray]) -> None:
-    """The table of CPU a request."""
-    whole, two = np.array(found["every head"]), np.array(found["the two heads that order"])
+    """The table of CPU a request; ratios are of the same round."""
+    of = {"of every head": EVERY, "without a pause": LOOP, "of the two heads": TWO}
     count = np.mean([len(r) for r in rows])
     table = Table(title=f"CPU of a recommend: {count:.0f} candidates, {len(ranker.feature_names)} features, k = 10")
-    for name in ("", "ms, median", "of scoring every head", "least", "most", "of the two heads"):
+    for name in ("", "ms, median", *of, "least of every head", "most"):
         table.add_column(name, justify="right" if name else "left")
     for name, values in found.items():
-        ratio = np.array(values) / whole
-        label = f"bare scoring, {name}" if name in ("every head", "the two heads that order") else name
-        ratios = [f"{x:.2f}" for x in (np.median(ratio), ratio.min(), ratio.max(), np.median(np.array(values) / two))]
-        table.add_row(label, f"{np.median(values):.2f}", *ratios)
+        ratios = [np.median(np.array(values) / np.array(found[other])) for other in of.values()]
+        each = np.array(values) / np.array(found[EVERY])
+        table.add_row(name, f"{np.median(values):.2f}", *(f"{x:.2f}" for x in (*ratios, each.min(), each.max())))
     console.print(table)
 
 

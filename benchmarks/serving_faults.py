@@ -166,7 +166,7 @@ async def of_lmdb(scene: Scene, home: Path, settings: Settings, disk: Path | Non
 
     def corrupt() -> None:
         registry.promote(other.bundle_id)
-        booster = other.path / "ranker" / "order.ubj"
+        booster = next((other.path / "ranker").rglob("order.ubj"))  # of a blend, among its trees
         booster.chmod(0o644)
         data = bytearray(booster.read_bytes())
         data[len(data) // 2] ^= 0xFF

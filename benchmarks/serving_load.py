@@ -50,7 +50,7 @@ def variant(registry: Registry, folder: Path) -> Bundle:
     path = folder / "ranker" / "ranker.json"
     path.chmod(0o644)
     header = json.loads(path.read_text())
-    click = header["calibrations"]["click"]
+    click = header["calibrations"]["p_click" if header["kind"] == "blend" else "click"]
     click["probabilities"] = [0.9 * p for p in click["probabilities"]]
     path.write_text(json.dumps(header))
     return registry.register(folder, champion.facts, lineage=champion.lineage)

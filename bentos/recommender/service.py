@@ -73,7 +73,9 @@ class RecommenderService:
         worker = Worker.current()
         worker.calls.open(await asyncio.to_thread(open_recommender, SETTINGS, border=Border.of(SETTINGS)))
         gc.collect()
-        gc.freeze()  # half a million objects that stay: a walk over them holds every request up for 0.35 s
+        # Half a million objects that stay: a walk over them holds every request up for 0.35 s. The first bundle's
+        # recorded networks are in cycles and stay with them, a few MiB once.
+        gc.freeze()
         host = ports.address(SETTINGS.host)
         worker.calls.recommender.on_shadow = worker.observer.shadowed
         secret = tls.credentials(SETTINGS)
