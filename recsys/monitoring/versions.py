@@ -20,20 +20,20 @@ SCHEMA: Final = {
     "bundle": pl.String,
     "registered_at": pl.String,
     "kind": pl.String,  # of its ranker
-    "cause": pl.String,
-    "source": pl.String,
-    "first_day": pl.String,
-    "last_day": pl.String,
-    "judged_on": pl.String,
-    "code": pl.String,
-    "passed": pl.Boolean,  # its gates; None for a bundle from before verdicts were noted
-    "reasons": pl.String,
     "aliases": pl.String,
-    "history": pl.String,
+    "passed": pl.Boolean,  # its gates; None for a bundle from before verdicts were noted
     **dict.fromkeys(METRICS, pl.Float64),
     "impressions": pl.Int64,  # in service, on the days that online.parquet holds
     "clicks_an_impression": pl.Float64,
     "promised": pl.Float64,
+    "first_day": pl.String,
+    "last_day": pl.String,
+    "judged_on": pl.String,
+    "cause": pl.String,
+    "source": pl.String,
+    "code": pl.String,
+    "reasons": pl.String,
+    "history": pl.String,
 }
 NOTE: Final = (
     "Offline figures are of the days that each bundle was judged on (held out from its training), so two rows with "
