@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from recsys.lake import Lake
 from recsys.policy.value import VALUE
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.xgboost_ranker import XGBoostRanker
+from recsys.retrieval.milvus_server import stop_milvus
 from recsys.serving.bundles import Fixed
 from recsys.serving.course import Course
 from recsys.serving.opening import open_recommender
@@ -209,9 +210,10 @@ def grpc_asker(target: str) -> Callable[[str], None]:
 def main(rounds: int = 9, requests: int = 60) -> None:
     source = from_environment().home
     console = Console(width=150)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as ending:
         home = copy_of(source, Path(folder) / "home")
         settings = Settings(home=home)
+        ending.callback(stop_milvus, settings)  # the core in this process starts it for the copy
         users = users_of(Lake(home))
         ranker, rows, stages = rows_of(settings, users)
         bare = {
