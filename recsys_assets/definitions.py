@@ -22,11 +22,11 @@ def defs() -> dg.Definitions:
         replace(loaded, assets=assets),
         dg.Definitions(
             resources={"workspace": Workspace(), "spark": spark(from_environment())},
-            # Steps are forked from a process that has the definitions loaded: spawning one costs 4 CPU s each.
+            # Steps are forked from a process that has loaded what definitions import: spawning one costs 4 CPU s each.
             executor=dg.multiprocess_executor.configured(
                 {
                     "max_concurrent": 2,
-                    "start_method": {"forkserver": {"preload_modules": ["recsys_assets.definitions"]}},
+                    "start_method": {"forkserver": {"preload_modules": ["recsys_assets.preload"]}},
                 }
             ),
         ),
