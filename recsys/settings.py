@@ -53,7 +53,7 @@ class Settings(BaseModel):
     rate_limit: int | None = Field(default=None, ge=1, description="requests a second of a key or peer, by worker")
     alert_webhook: SecretStr | None = Field(default=None, description="address that is told of failed runs, as JSON")
     dagster_storage: SecretStr | None = Field(
-        default=None, description="postgresql://user:password@host/db for Dagster's records; unset: SQLite"
+        default=None, description="postgresql+psycopg2://user:password@host/db for Dagster's records; unset: SQLite"
     )
     engine: Literal["local", "spark"] = Field(
         default="local", description="what sweeps the past: this machine or Spark"

@@ -54,6 +54,8 @@ def _storage(settings: Settings) -> str:
         return ""
     if importlib.util.find_spec("dagster_postgres") is None:
         raise HomeError("RECSYS_DAGSTER_STORAGE needs the package dagster-postgres: pip install '.[postgres]'")
+    if settings.dagster_storage.get_secret_value().startswith("postgresql://"):
+        raise HomeError("RECSYS_DAGSTER_STORAGE: say postgresql+psycopg2://..., the driver of dagster-postgres")
     return "\nstorage:\n  postgres:\n    postgres_url:\n      env: RECSYS_DAGSTER_STORAGE\n"
 
 
