@@ -25,16 +25,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.running import ROOT
+from benchmarks.running import ROOT, machine
 
 LEFT_OUT = ("dagster", "bentoml", "run.lock", "milvus/server.json")  # of the copy: records of other runs, sockets
 CODE = """
 import json, sys, dagster as dg
+from recsys.lake import Lake
+from recsys.settings import from_environment
 from recsys_assets.definitions import defs
-from recsys_assets.partitions import days
 job, how = sys.argv[1:]
-day = max(d for d in days().get_partition_keys() if (__import__("recsys.lake").lake.Lake(
-    __import__("recsys.settings").settings.from_environment().home)).day(d, "raw", "events").exists())
+day = Lake(from_environment().home).days("raw", "events")[-1]
 tags = {"dagster/asset_partition_range_start": day, "dagster/asset_partition_range_end": day}
 with dg.DagsterInstance.get() as instance:
     if how == "in_process":
@@ -127,9 +127,7 @@ def main() -> int:
         print(f"{source} holds nothing: `make run` first, or name a home that was", file=sys.stderr)
         return 2
     console = Console(width=120)
-    told = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in told if line.startswith("model name")), "?")
-    console.print(f"{os.cpu_count()} cores, {model}, load average {os.getloadavg()[0]:.1f}; a copy of {source.name}/")
+    console.print(f"{machine()}, load average {os.getloadavg()[0]:.1f}; a copy of {source.name}/")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         left_out = shutil.ignore_patterns(*(name.split("/")[-1] for name in LEFT_OUT))

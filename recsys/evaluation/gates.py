@@ -23,10 +23,8 @@ WATCH_RATIO: Final = (0.75, 1.33)
 NON_INFERIORITY: Final[Mapping[str, float]] = {"auc_click": 0.003, "auc_long_view": 0.003, "gauc_long_view": 0.01}
 # In a slice (a shelf, a device, new users) intervals are wide: it fails only what is certainly worse than this.
 SLICE_LOSS: Final = 0.01
-SLICE_CALIBRATION: Final = (
-    0.8,
-    1.25,
-)  # predicted over observed, and over the others'; the whole interval outside
+# Predicted over observed, and that over the same of all others: refused when the whole interval of both is outside.
+SLICE_CALIBRATION: Final = (0.8, 1.25)
 # Share of the first places for small creators and fresh items: of what is offered, and of what the champion gave them.
 LEAST_EXPOSURE: Final = 0.4
 LEAST_OF_PREVIOUS: Final = 0.8

@@ -47,16 +47,15 @@ def judged(
     """
     found: dict[str, Any] = {}
     for name, mask in masks(test).items():
-        rows = test.filter(pl.Series(mask))
+        rows, others = test.filter(pl.Series(mask)), test.filter(pl.Series(~mask))
+        comparable = _large_enough(others)
         drawn = Resamples.draw(rows["user_key"].to_numpy())
         told: dict[str, Any] = {"rows": rows.height, "users": rows["user_key"].n_unique()}
         for label in LABELS:
             truth = rows[label].to_numpy().astype(np.float64)
             probability = _probability(predicted[challenger], label)
-            mine, others = probability[mask], test.filter(pl.Series(~mask))
-            told[f"others_{label}"] = (
-                float(probability[~mask].sum() / others[label].sum()) if _large_enough(others) else None
-            )
+            mine = probability[mask]
+            told[f"others_{label}"] = float(probability[~mask].sum() / others[label].sum()) if comparable else None
             told[f"calibration_{label}"] = [
                 float(mine.sum() / truth.sum()),
                 *interval(_ratio(drawn, mine, truth)),

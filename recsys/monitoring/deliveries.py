@@ -18,8 +18,9 @@ DEVIATIONS: Final = 6.0  # of the log volume; days that scatter more may scatter
 SILENCE_MS: Final = 8 * HOUR_MS  # before it is known what is usual: a small service sleeps at night
 DOMINANT: Final = 0.05  # share of a day's events: below it a single user moves no model
 WINDOWS: Final = (1, 3, 6)  # hours in a row
-CHANCE: Final = 1e-6  # that a window has so few people as it has, of a Poisson with the fewest that it ever had;
-# and only less than half of those is few: of 50,000 people chance alone would forgive no Sunday
+# A window has too few people when it has less than half (USUAL) of the fewest that it ever had, and a Poisson with
+# those would bring so few with a chance below this: alone, the second would forgive no Sunday of 50,000 people.
+CHANCE: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Arrivals:
 
 
 def freshness(today: Arrivals, before: Sequence[Arrivals]) -> Anomaly:
-    """No longer silence than twice the longest of the days before it, newest last, and no hours as empty as never."""
+    """No silence over twice the longest of the days before it, newest last, and no hours with far fewer people."""
     usual = before[-HISTORY:]
     floor = HOUR_MS if len(usual) >= LEAST_HISTORY else SILENCE_MS
     bound = max(floor, 2 * max((day.silence for day in usual), default=0))

@@ -24,8 +24,6 @@ _CONFIG: Final = {
     ).encode()
     for number, kind in enumerate(("value", "margin"))
 }
-
-
 _kept: Final = threading.local()
 
 

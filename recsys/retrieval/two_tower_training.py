@@ -50,9 +50,7 @@ class TrainingConfig:
     max_epochs: int = 4
     patience: int = 2  # epochs without a better validation recall
     batch_size: int = 1024
-    learning_rate: float = (
-        3e-3  # of the first epoch, less by the same each epoch: constant, validation recall jumps by .02
-    )
+    learning_rate: float = 3e-3  # of the first epoch, then less by as much each: constant, validation recall jumps
     uniform_negatives: int = 256  # items drawn evenly from the catalogue and added to each batch's own
     max_examples: int = 600_000  # the newest ones
     validation_users: int = 4_000
@@ -119,11 +117,11 @@ class TwoTowerTask(lightning.LightningModule):
         self.register_buffer("share", share / share.sum(), persistent=False)
         self.register_buffer("all_codes", catalogue[0], persistent=False)
         self.register_buffer("all_numbers", catalogue[1], persistent=False)
-        self.share: torch.Tensor
         self.register_buffer("published_at", catalogue[2], persistent=False)
+        self.share: torch.Tensor
         self.all_codes: torch.Tensor
-        self.published_at: torch.Tensor
         self.all_numbers: torch.Tensor
+        self.published_at: torch.Tensor
 
     def train_dataloader(self) -> DataLoader:
         """Called anew each epoch, so that a resumed run meets the order it would have met."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from recsys.events import DAY_MS, HOUR_MS
+from recsys.lake import Lake
 from recsys.monitoring.deliveries import Arrivals, dominance, freshness, volume
 
 USUAL = [1000, 1100, 900, 1050, 980, 700, 650, 1020]
@@ -70,6 +74,16 @@ def test_fewer_people_than_ever_are_noticed_over_hours_where_one_hour_says_nothi
     assert not freshness(arrivals(thin[thin < 18]), [arrivals(thin)] * 3).holds
     two = [arrivals(np.arange(6 * 20, 24 * 20) / 20, people=2)] * 3  # as many rows, but of two people
     assert freshness(arrivals(np.arange(6 * 20, 18 * 20) / 20, people=2), two).holds
+
+
+def test_rows_that_name_nobody_arrived_all_the_same(tmp_path: Path) -> None:
+    from recsys_assets.defs.borders.deliveries import _arrivals
+
+    lake = Lake(tmp_path)
+    rows = pa.table({"received_at": [1, None, 3, 5], "user_id": ["a", "a", None, "b"]})
+    lake.write(rows, lake.day("2026-01-05", "raw", "events"))
+    received_at, user = _arrivals(lake, "2026-01-05")
+    assert received_at.tolist() == [1, 3, 5] and user.tolist() == [0, -1, 1]
 
 
 @pytest.mark.parametrize(("share", "holds"), [(0.04, True), (0.07, True), (0.15, False)])

@@ -31,7 +31,7 @@ def volume_is_usual(context: dg.AssetCheckExecutionContext, workspace: Workspace
 
 @dg.asset_check(asset="raw_events")
 def events_arrived_until_the_end(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
-    """No silence longer than the days before had, no hour empty that never was: half a delivery is half a day."""
+    """No silence longer than the days before had, no hours with far fewer people: half a delivery is half a day."""
     lake, offset = workspace.lake, open_source(workspace.settings).utc_offset_ms
 
     def look(day: str, before: list[deliveries.Arrivals]) -> tuple[deliveries.Arrivals, deliveries.Anomaly]:
@@ -73,10 +73,11 @@ def _largest_share(lake: Lake, day: str) -> float:
 
 
 def _arrivals(lake: Lake, day: str):  # type: ignore[no-untyped-def]
-    """Instants of arrival, and a number for whom each is of: two int64 arrays."""
-    rows = lake.read(lake.day(day, "raw", "events"), ["received_at", "user_id"]).drop_null()
-    users = rows["user_id"].combine_chunks().dictionary_encode().indices
-    return rows["received_at"].to_numpy(), users.to_numpy(zero_copy_only=False).astype("int64")
+    """Instants of arrival, and a number for whom each is of (-1: nobody is named): two int64 arrays."""
+    rows = lake.read(lake.day(day, "raw", "events"), ["received_at", "user_id"])
+    rows = rows.filter(rows["received_at"].is_valid())
+    users = rows["user_id"].combine_chunks().dictionary_encode().indices.fill_null(-1)
+    return rows["received_at"].to_numpy(), users.to_numpy().astype("int64")
 
 
 def _told(found: dict[str, deliveries.Anomaly]) -> dg.AssetCheckResult:

@@ -1,8 +1,7 @@
 """The dbt project: its manifest, parsed (4.7 CPU s) only when missing or older than one of dbt's files, and its builds.
 
 dbt builds in this process: its import costs 1.8 CPU s once. As a child process each build would pay that, dbt's own
-`--version` (2 CPU s) and a parse of everything (2 CPU s, because `--vars` name other days than the last time): a night
-of a small world took 15 CPU s to start dbt twice, and now takes 0.3.
+`--version` (2 CPU s) and a parse of everything (2 CPU s, because `--vars` name other days than the last time).
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ CAUSE = "recsys/cause"  # run tag: "drift", "by hand"; a schedule leaves none
 
 def lineage(context: dg.AssetExecutionContext, settings: Settings) -> dict[str, Any]:
     """What the manifest of a bundle says of its origin."""
-    lake, judged = Lake(settings.home), Verdict.load(Lake(settings.home).reports / "verdict.json")
+    lake = Lake(settings.home)
+    judged = Verdict.load(lake.reports / "verdict.json")
     by_part = {part: _dates(lake, part) for part in PARTS}
     days = sorted({day for dates in by_part.values() for day in dates})
     return {
