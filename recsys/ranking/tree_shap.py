@@ -9,11 +9,13 @@ pass down and one pass up each tree (Lundberg et al. 2018 for the values; quadra
 
 from __future__ import annotations
 
-import json
+import itertools
 from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
+
+from recsys.ranking.trees import LEAF, Trees
 
 ROOT: Final = -1
 LANES: Final = 8  # rows are filled up to whole vectors: ten take 0.6 of the time, and no row meets the scalar rest
@@ -37,43 +39,41 @@ class Forest(NamedTuple):
     weights: np.ndarray  # float32[points]
 
 
-def forest(model_json: bytes | bytearray) -> Forest:
-    """The trees of a saved xgboost model (`Booster.save_raw("json")`) with numerical splits."""
-    trees = json.loads(model_json)["learner"]["gradient_booster"]["model"]["trees"]
+def forest(trees: Trees) -> Forest:
+    """The same trees, each node told by the edge that leads to it."""
     columns: dict[str, list] = {name: [] for name in Forest._fields[1:9]}
     z: list[float] = []
-    start, most = [0], 1
-    for tree in trees:
-        first = start[-1]
-        order, depth = [(0, ROOT, ROOT)], {0: 0}  # node of the model, its parent's place here, its parent there
-        for place, (node, parent, above) in enumerate(order, start=first):
-            is_left = parent != ROOT and tree["left_children"][above] == node
-            leaf = tree["left_children"][node] == -1
-            feature = int(tree["split_indices"][above]) if parent != ROOT else ROOT
+    most = 1
+    for first, last in itertools.pairwise(trees.start.tolist()):
+        above = {
+            trees.left[k] + right: k - first for k in range(first, last) if trees.left[k] != LEAF for right in (0, 1)
+        }
+        depth = [0] * (last - first)
+        for node in range(last - first):
+            k, is_root = first + node, node == 0
+            parent = ROOT if is_root else first + above[node]
+            is_left = not is_root and trees.left[parent] == node
+            feature = ROOT if is_root else int(trees.feature[parent])
             before = parent
             while before != ROOT and columns["feature"][before] != feature:
                 before = columns["parent"][before]
-            before = ROOT if before == ROOT or feature == ROOT else before
-            cover = tree["sum_hessian"][node] / tree["sum_hessian"][above] if parent != ROOT else 1.0
-            z.append(max(cover, 1e-12) * (z[before] if before != ROOT else 1.0))
+            cover = 1.0 if is_root else max(trees.cover[k] / trees.cover[parent], 1e-12)
+            z.append(cover * (z[before] if before != ROOT else 1.0))
             row = {
                 "parent": parent,
-                "left": ROOT if leaf else first + len(order),
+                "left": ROOT if trees.left[k] == LEAF else first + int(trees.left[k]),
                 "before": before,
                 "feature": feature,
-                "threshold": tree["split_conditions"][above] if parent != ROOT else 0.0,
+                "threshold": 0.0 if is_root else trees.value[parent],
                 "goes_left": is_left,
-                "missing_here": parent != ROOT and bool(tree["default_left"][above]) == is_left,
-                "value": tree["split_conditions"][node] if leaf else 0.0,
+                "missing_here": not is_root and bool(trees.missing_left[parent]) == is_left,
+                "value": trees.value[k] if trees.left[k] == LEAF else 0.0,
             }
             for name, column in columns.items():
                 column.append(row[name])
-            if not leaf:
-                for child in (tree["left_children"][node], tree["right_children"][node]):
-                    depth[child] = depth[node] + 1
-                    order.append((child, place, node))
-        most = max(most, *depth.values())
-        start.append(first + len(order))
+            if not is_root:
+                depth[node] = depth[above[node]] + 1
+        most = max(most, *depth)
     t, weights = np.polynomial.legendre.leggauss((most + 1) // 2)  # exact to degree `most`; a path has most - 1 others
     t, weights = (t + 1) / 2, weights / 2
     o = np.array([0.0, 1.0])[None, :, None]
@@ -84,7 +84,7 @@ def forest(model_json: bytes | bytearray) -> Forest:
         name: np.array(column, dtype=types.get(name, np.int64)) for name, column in columns.items()
     }
     return Forest(
-        start=np.array(start),
+        start=trees.start,
         **arrays,
         factor=factor.astype(np.float32),
         inverse=(1 / factor).astype(np.float32),

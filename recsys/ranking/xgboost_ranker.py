@@ -17,7 +17,7 @@ import numpy as np
 import xgboost as xgb
 
 from recsys.lake import replacing
-from recsys.ranking import calibration, tree_shap, xgboost_calls, xgboost_rows
+from recsys.ranking import calibration, tree_shap, trees, xgboost_rows
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
 from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, monotone
@@ -52,14 +52,14 @@ class XGBoostRanker:
         made = {
             "p_click": lambda: self.calibrations["click"](margin("click")),
             "p_long_view": lambda: self.calibrations["long_view"](margin("long_view")),
-            "watch_seconds": lambda: self._raw("watch_seconds", rows, "value"),
+            "watch_seconds": lambda: np.exp(margin("watch_seconds")),  # the link of its Tweedie objective
             "score": lambda: margin("long_view") + margin("order"),
         }
         return {name: made[name]() for name in names}
 
     def margin(self, head: str, features: np.ndarray) -> np.ndarray:
         """Sum of the head's trees before any link or calibration, float64[n]."""
-        return self._raw(head, features, "margin")
+        return trees.margins(self._trees[head], self._checked(features)).astype(np.float64)
 
     def contributions(self, features: np.ndarray, head: str = EXPLAINED) -> np.ndarray:
         """Exact TreeSHAP values float32 [n, F + 1] of the head's margin; the last column is the bias. Rows add up."""
@@ -125,15 +125,15 @@ class XGBoostRanker:
 
     @cached_property
     def _forest(self) -> tree_shap.Forest:
-        return tree_shap.forest(self.boosters[EXPLAINED].save_raw("json"))
+        return tree_shap.forest(self._trees[EXPLAINED])
+
+    @cached_property
+    def _trees(self) -> Mapping[str, trees.Trees]:
+        return {head: trees.read(booster) for head, booster in self.boosters.items()}
 
     @cached_property
     def _reasons(self) -> Reasons:
         return Reasons(self.feature_names, self.medians)
-
-    def _raw(self, head: str, features: np.ndarray, kind: xgboost_calls.Kind) -> np.ndarray:
-        # float32 from the booster, one thread: 500 rows take some 1.5 ms a head
-        return xgboost_calls.predict(self.boosters[head], self._checked(features), kind).astype(np.float64)
 
     def _checked(self, features: np.ndarray) -> np.ndarray:
         if features.ndim != 2 or features.shape[1] != len(self.feature_names):

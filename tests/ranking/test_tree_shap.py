@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from recsys.ranking import tree_shap
+from recsys.ranking import tree_shap, trees
 
 
 def trained(depth: int, features: int, rounds: int = 12) -> tuple[xgb.Booster, np.ndarray]:
@@ -25,20 +25,20 @@ def trained(depth: int, features: int, rounds: int = 12) -> tuple[xgb.Booster, n
 def test_values_are_those_of_the_library(depth: int, features: int) -> None:
     booster, rows = trained(depth, features)
     expected = booster.predict(xgb.DMatrix(rows[:400]), pred_contribs=True)[:, :-1]
-    found = tree_shap.contributions(tree_shap.forest(booster.save_raw("json")), rows[:400])
+    found = tree_shap.contributions(tree_shap.forest(trees.read(booster)), rows[:400])
     assert np.abs(expected).max() > 0.3 and found.shape == (400, features)
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def test_a_row_has_the_same_bits_alone() -> None:
     booster, rows = trained(5, 6)
-    trees = tree_shap.forest(booster.save_raw("json"))
-    together = tree_shap.contributions(trees, rows[:40])
-    alone = np.concatenate([tree_shap.contributions(trees, rows[i : i + 1]) for i in range(40)])
+    forest = tree_shap.forest(trees.read(booster))
+    together = tree_shap.contributions(forest, rows[:40])
+    alone = np.concatenate([tree_shap.contributions(forest, rows[i : i + 1]) for i in range(40)])
     assert alone.tobytes() == together.tobytes()
 
 
 def test_a_tree_without_a_split_contributes_nothing() -> None:
     rows = np.zeros((10, 2), np.float32)
-    booster = xgb.train({"max_depth": 2}, xgb.DMatrix(rows, np.ones(10)), 2)
-    assert not tree_shap.contributions(tree_shap.forest(booster.save_raw("json")), rows).any()
+    booster = xgb.train({"objective": "rank:ndcg", "max_depth": 2}, xgb.DMatrix(rows, np.ones(10), qid=np.zeros(10)), 2)
+    assert not tree_shap.contributions(tree_shap.forest(trees.read(booster)), rows).any()

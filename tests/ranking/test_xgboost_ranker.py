@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-import xgboost as xgb
 
 from recsys.evaluation import metrics
-from recsys.ranking import xgboost_calls, xgboost_ranker
+from recsys.ranking import xgboost_ranker
 from recsys.ranking.objectives import SHARED, monotone
 from recsys.ranking.ranker import FILE, RankerError, load_ranker
 from recsys.ranking.training import TrainingError
@@ -38,24 +36,6 @@ def test_heads_find_what_moves_each_outcome(ranker: XGBoostRanker) -> None:
     assert metrics.calibration_error(judged.click, found.p_click) < 0.05
     assert found.watch_seconds.min() >= 0
     assert found.watch_seconds.mean() == pytest.approx(judged.watch_ms.mean() / 1000, rel=0.15)
-
-
-def test_calls_without_the_wrapper_give_its_bits(ranker: XGBoostRanker, fresh: np.ndarray) -> None:
-    for kind in ("margin", "value"):
-        for booster in ranker.boosters.values():
-            told = booster.inplace_predict(fresh, predict_type=kind)
-            assert xgboost_calls.predict(booster, fresh, kind).tobytes() == told.tobytes()
-    with pytest.raises(ValueError, match="C-contiguous float32"):
-        xgboost_calls.predict(ranker.boosters["click"], fresh.astype(np.float64), "margin")
-    with pytest.raises(xgb.core.XGBoostError):
-        xgboost_calls.predict(ranker.boosters["click"], np.ascontiguousarray(fresh[:, :3]), "margin")
-    # the same thread's matrix again, after rows of other counts and of a shape that failed; and another thread's
-    told = ranker.boosters["click"].inplace_predict(fresh, predict_type="margin")
-    for n in (1, 7, len(fresh)):
-        ours = xgboost_calls.predict(ranker.boosters["click"], fresh[:n], "margin")
-        with ThreadPoolExecutor(1) as pool:
-            theirs = pool.submit(xgboost_calls.predict, ranker.boosters["click"], fresh[:n], "margin").result()
-        assert ours.tobytes() == theirs.tobytes() == told[:n].tobytes()
 
 
 def test_some_predictions_are_those_of_all(ranker: XGBoostRanker, fresh: np.ndarray) -> None:

@@ -1,0 +1,72 @@
+"""Trees scored here have XGBoost's own bits: any objective of the ranker, depth, missing values, count of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xgboost as xgb
+
+from recsys.ranking import trees
+from recsys.ranking.ranker import RankerError
+
+
+def world(n: int = 3000, features: int = 9) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(features)
+    rows = rng.normal(size=(n, features)).astype(np.float32)
+    rows[:, 3] = np.round(rows[:, 3])  # values that stand on a threshold
+    rows[rng.random(rows.shape) < 0.15] = np.nan
+    known = np.nan_to_num(rows)
+    return rows, known[:, 0] * known[:, 1] + known[:, 2] ** 2 - np.isnan(rows[:, 0]) + rng.normal(size=n)
+
+
+def trained(objective: str, depth: int, share: float) -> tuple[xgb.Booster, np.ndarray]:
+    rows, signal = world()
+    label = np.exp(signal / 2) if objective == "reg:tweedie" else (signal > np.quantile(signal, 1 - share))
+    matrix = xgb.DMatrix(rows, label.astype(float))
+    if objective == "rank:ndcg":
+        matrix.set_group(np.full(100, 30))
+    params = {"objective": objective, "max_depth": depth, "eta": 0.3, "nthread": 1, "seed": 1, "subsample": 0.7}
+    return xgb.train(params, matrix, 25), rows
+
+
+@pytest.mark.parametrize("depth", [1, 4, 8])
+@pytest.mark.parametrize("objective", ["binary:logistic", "reg:tweedie", "rank:ndcg"])
+def test_margins_are_the_librarys_bits(objective: str, depth: int) -> None:
+    for share in (0.02, 0.37, 0.9):
+        booster, rows = trained(objective, depth, share)
+        read = trees.read(booster)
+        rows = np.concatenate([rows, np.full((1, 9), np.nan, np.float32), np.full((1, 9), np.inf, np.float32)])
+        for n in (0, 1, 31, 32, 129, len(rows)):
+            part = np.ascontiguousarray(rows[-n:] if n else rows[:0])
+            expected = booster.inplace_predict(part, predict_type="margin") if n else np.empty(0, np.float32)
+            assert trees.margins(read, part).tobytes() == expected.tobytes(), (share, n)
+
+
+def test_a_value_on_the_threshold_goes_right_as_in_the_library() -> None:
+    booster, rows = trained("binary:logistic", 4, 0.4)
+    read = trees.read(booster)
+    inner = np.flatnonzero(read.left != trees.LEAF)
+    on_it = np.repeat(rows[:1], len(inner), axis=0)
+    on_it[np.arange(len(inner)), read.feature[inner]] = read.value[inner]
+    expected = booster.inplace_predict(on_it, predict_type="margin")
+    assert trees.margins(read, on_it).tobytes() == expected.tobytes()
+
+
+def test_what_would_be_read_wrongly_is_refused() -> None:
+    booster, rows = trained("binary:logistic", 2, 0.4)
+    read = trees.read(booster)
+    for bad in (rows.astype(np.float64), rows[:, ::2], rows[0]):
+        with pytest.raises(ValueError, match="C-contiguous float32"):
+            trees.margins(read, bad)
+    with pytest.raises(ValueError, match="rows have 1"):
+        trees.margins(read, np.ascontiguousarray(rows[:, :1]))
+    label = (np.arange(len(rows)) % 3).astype(float)
+    several = xgb.train({"objective": "multi:softprob", "num_class": 3}, xgb.DMatrix(rows, label), 2)
+    with pytest.raises(RankerError, match="multi:softprob"):
+        trees.read(several)
+    codes = xgb.DMatrix(
+        np.abs(np.round(np.nan_to_num(rows))), label > 1, feature_types=["c"] * 9, enable_categorical=True
+    )
+    chosen = xgb.train({"objective": "binary:logistic", "max_cat_to_onehot": 1}, codes, 2)
+    with pytest.raises(RankerError, match="categorical"):
+        trees.read(chosen)
