@@ -5,6 +5,7 @@ In process, because 15 trivial assets take 3 s this way and 26 s through the mul
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import resource
@@ -112,6 +113,8 @@ def _noise_to(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+        # what C++ libraries print once Python has ended (nanobind: 40 lines of "leaked instance") is noise as well
+        atexit.register(os.dup2, os.dup(file.fileno()), 2)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, force=True)
     logging.captureWarnings(True)
     try:
