@@ -171,21 +171,10 @@ class SASRec(nn.Module):
         nn.init.zeros_(self.bias.weight)
 
     def forward(self, sequences: torch.Tensor) -> torch.Tensor:
-        """float32[b, n, dim] of item rows int64[b, n], n at most LENGTH, padded in front."""
-        n = sequences.shape[1]
-        mask = nn.Transformer.generate_square_subsequent_mask(n)
-        x = self.item(sequences) * self.item.embedding_dim**0.5 + self.place.weight[LENGTH - n :]
+        """float32[b, LENGTH, dim] of item rows int64[b, LENGTH], padded in front."""
+        mask = nn.Transformer.generate_square_subsequent_mask(LENGTH)
+        x = self.item(sequences) * self.item.embedding_dim**0.5 + self.place.weight
         return self.norm(self.encoder(x, mask=mask, is_causal=True))
-
-
-def _of_like_length(lengths: torch.Tensor, size: int = 256, pool: int = 16) -> list[torch.Tensor]:
-    """Batches in random order, each of sequences of like length out of a random pool: three of four places of a padded
-    batch are empty otherwise, and cost what the others cost.
-    """
-    batches: list[torch.Tensor] = []
-    for drawn in torch.randperm(len(lengths)).split(size * pool):
-        batches += drawn[torch.argsort(lengths[drawn], stable=True)].split(size)
-    return [batches[i] for i in torch.randperm(len(batches)).tolist()]
 
 
 @fitting.on_threads(fitting.half_of_the_cores())
@@ -203,9 +192,8 @@ def sasrec(world: World, epochs: int, dim: int = 64, negatives: int = 1024, seed
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     model.train()
     for _ in range(epochs):
-        for batch in _of_like_length((padded < n).sum(1)):
-            longest = int((padded[batch] < n).sum(1).max())
-            given, wanted = padded[batch, -longest:-1], padded[batch, 1 - longest :]
+        for batch in torch.randperm(len(padded)).split(256):
+            given, wanted = padded[batch, :-1], padded[batch, 1:]
             there = (wanted < n) & (given < n)
             states, targets = model(given)[there], wanted[there]
             drawn = torch.multinomial(share, negatives, replacement=True)
