@@ -156,7 +156,8 @@ def grpc_server(port: int) -> None:
         async def Recommend(self, request: pb.RecommendRequest, context: Any) -> pb.RecommendResponse:
             asked = RecommendRequest(user_id=request.user_id, k=request.k)
             answer = await asyncio.get_running_loop().run_in_executor(pool, core.recommend, asked)
-            items = [pb.RecommendedItem(**item.model_dump(exclude_none=True)) for item in answer.items]
+            fields = [item.model_dump(exclude_none=True) for item in answer.items]
+            items = [pb.RecommendedItem(**{**told, "item_id": str(told["item_id"])}) for told in fields]
             return pb.RecommendResponse(**answer.model_dump(exclude={"items"}), items=items)
 
     async def serve() -> None:
