@@ -17,7 +17,7 @@ from recsys.features import catalog, sweep
 from recsys.features.log import ItemColumns, Items, items_from_table
 from recsys.retrieval import engagements, two_tower_training
 from recsys.retrieval.text import MAX_WORDS, with_words, words_of
-from recsys.retrieval.two_tower import QUERY_FEATURES, QueryTower, TowerConfig, TowerError
+from recsys.retrieval.two_tower import QueryTower, TowerConfig, TowerError
 from recsys.retrieval.two_tower_training import TrainingConfig, TrainingError, TrainingReport, fit, refit
 from tests.retrieval import taste
 
@@ -106,15 +106,19 @@ def test_a_new_item_of_unknown_creator_and_category_is_known_by_its_words(world:
     for name in ("category", "creator_id"):
         silent = silent.append_column(name, pa.nulls(world.table.num_rows, pa.string()))
     told = silent.set_column(silent.column_names.index("title"), "title", pa.array(titles))
+    ids = [f"unseen item of category {c}" for c in range(taste.CATEGORIES)]
+    unseen = told.slice(0, taste.CATEGORIES).drop_columns(["item_id", "item_key", "published_at"])
+    for name, values in (("item_id", ids), ("item_key", taste.key64(ids)), ("published_at", [taste.BEGIN] * len(ids))):
+        unseen = unseen.append_column(name, pa.array(values))
     found = {}
     for text in (True, False):
-        config = replace(CONFIG, max_epochs=6, tower=replace(CONFIG.tower, text=text))
+        config = replace(CONFIG, max_epochs=8, patience=8, tower=replace(CONFIG.tower, text=text))
         items = with_words(items_from_table(told), told)
         tower = train(replace(world, items=items), tmp_path / str(text), config)[0]
-        vector = tower.embed_items(items)[items.item_key == taste.key64([taste.NEW])][0]
-        scores = user_vectors(tower, world) @ vector
-        found[text] = metrics.auc(world.taste == 0, scores)
-    assert found[True] > 0.85
+        scores = user_vectors(tower, world) @ tower.embed_items(with_words(items_from_table(unseen), unseen)).T
+        category = np.argsort(taste.key64(ids))  # items lie in the order of their keys
+        found[text] = np.mean([metrics.auc(world.taste == c, scores[:, i]) for i, c in enumerate(category)])
+    assert found[True] > 0.6  # of one category alone it is anything from .2 to 1, by the seed
     assert found[True] > found[False] + 0.1  # type, age and duration are the same for all: they tell no category
 
 
@@ -168,9 +172,37 @@ def test_the_recorded_query_tower_gives_the_bytes_of_the_network(tower: QueryTow
             assert ours.tobytes() == tower.network.embed_queries(batch, identities)[0].numpy().tobytes()
 
 
-def test_the_query_reads_nothing_of_the_item_or_the_slot() -> None:
-    assert QUERY_FEATURES
-    assert not [n for n in QUERY_FEATURES if n.startswith(("item_", "user_item", "user_cat", "user_creator", "slot"))]
+def test_of_the_feature_row_the_query_reads_the_context_alone(tower: QueryTower) -> None:
+    keys = tower.network.catalogue_keys.numpy()[:5]
+    history = keys, np.full(5, 2, np.int8), taste.BEGIN - np.arange(5)[::-1] * HOUR_MS
+    rng = np.random.default_rng(1)
+    row, other = rng.random((2, len(catalog.FEATURES)), dtype=np.float32)
+    context = [catalog.FEATURES.index(name) for name in ("shelf_bucket", "device_bucket", "hour_of_day")]
+    row[context] = other[context] = 3.0
+    ours = tower.embed_user(*history, taste.BEGIN, row)
+    assert tower.embed_user(*history, taste.BEGIN, other).tobytes() == ours.tobytes()
+    other[context[-1]] = 4.0
+    assert tower.embed_user(*history, taste.BEGIN, other).tobytes() != ours.tobytes()
+
+
+def test_an_epoch_ends_with_the_examples_of_the_log(world: taste.World) -> None:
+    rows = engagements.from_impressions(world.impressions_of(0), world.log)
+    imported = np.arange(len(rows.item_key)) % 3 > 0
+    rows = rows._replace(shelf=np.where(imported, 0, 1), device=np.where(imported, 0, 1))
+    made = two_tower_training.prepare(rows, world.log, world.items, CONFIG)
+    batches = two_tower_training.Batches(made.examples, 256, 7)
+    seen = [batch.logged for batch in batches]
+    assert all(len(part.unique()) == 1 for part in seen)
+    logged = torch.cat(seen)
+    assert len(logged) == len(imported)
+    assert not logged[: imported.sum()].any()
+    assert logged[imported.sum() :].all()
+
+    task = two_tower_training.TwoTowerTask(
+        made.network, CONFIG, batches, made.catalogue, (made.examples.query, []), print
+    )
+    target = made.examples.target[made.examples.logged]
+    assert torch.equal(task.share[1], torch.bincount(target, minlength=len(task.share[1])) / len(target))
 
 
 def test_saved_towers_load_as_the_same_and_damage_is_named(
