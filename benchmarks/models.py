@@ -195,6 +195,9 @@ def main(names: list[str]) -> int:
     if not (lake.models / "ranker" / "ranker.json").exists():
         print(f"{settings.home} holds no trained ranker: `make run` first", file=sys.stderr)
         return 2
+    if not (lake.reports / "evaluation.json").exists():
+        print(f"{settings.home} holds no finished run: `make run` first", file=sys.stderr)
+        return 2
     source = json.loads((lake.reports / "evaluation.json").read_text())["source"]
     if source != settings.source:
         said = f"{settings.home} was made of {source}, not of {settings.source}: set RECSYS_SOURCE (and RECSYS_DATA)"
