@@ -25,7 +25,7 @@ from recsys.training_sets import fitting
 
 ENGAGED = [KINDS[kind] for kind in ("click", "long_view", "exposure_long_view")]
 SHOWN = [KINDS[kind] for kind in ("impression", "exposure")]
-LENGTH = 50  # of a history, as in the catalogue
+LENGTH = 50  # engaged events of a history, as ENGAGED_LENGTH in the catalogue
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,11 @@ from recsys.features.definition import (
     fingerprint,
 )
 
-HISTORY_LENGTH: Final = 50
-ENGAGED: Final = ("click", "long_view", "like", "exposure_long_view")  # kinds of event that a history holds
+SHOWN: Final = ("impression", "exposure")
+ENGAGED: Final = ("click", "long_view", "like", "exposure_long_view")
+HISTORY_KINDS: Final = (*SHOWN, *ENGAGED)  # what is not engaged with says as much of a user as what is
+HISTORY_LENGTH: Final = 128  # some 50 exposures with what came of them, and more
+ENGAGED_LENGTH: Final = 50  # engaged events among them that the query tower and the sources look at
 
 IMPRESSIONS = Measure("impressions", ("impression",))
 CLICKS = Measure("clicks", ("click",))
@@ -36,7 +39,7 @@ LIKES = Measure("likes", ("like",))
 SKIPS = Measure("skips", ("skip",))
 WATCH = Measure("watch_ms", ("play",), "sum")
 # With the imported history, of which only long views are known.
-SEEN = Measure("seen", ("impression", "exposure"))
+SEEN = Measure("seen", SHOWN)
 ALL_LONG_VIEWS = Measure("all_long_views", ("long_view", "exposure_long_view"))
 EVENT_AT = Measure(
     "event_at", ("impression", "click", "play", "long_view", "like", "skip", "share", "follow"), "latest"
@@ -74,7 +77,7 @@ VIEWS: Final = (
             Aggregation((AFFINITY,), (WEEK,)),
         ),
         session=Session(EVENT_AT.kinds, SESSION_GAP),
-        recent=Recent(ENGAGED, HISTORY_LENGTH),
+        recent=Recent(HISTORY_KINDS, HISTORY_LENGTH),
     ),
     FeatureView(
         ITEM,

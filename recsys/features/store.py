@@ -24,6 +24,7 @@ from recsys.events import DAY_MS, EVENT_SCHEMA, ITEM_SCHEMA, first_position, key
 from recsys.features import kernel, sweep
 from recsys.features.blocked import MOST, Blocked, TooManyBlocked
 from recsys.features.catalog import AGGREGATES, FINGERPRINT, USER, VIEWS
+from recsys.features.history import History
 from recsys.features.hot import Hot
 from recsys.features.intake import entry_of
 from recsys.features.journal import (
@@ -86,6 +87,11 @@ class Read(NamedTuple):
     history_item_keys: np.ndarray  # int64[<= HISTORY_LENGTH], in log order
     history_kinds: np.ndarray  # int8
     history_occurred_at: np.ndarray  # int64
+
+    @property
+    def history(self) -> History:
+        """The user's, as one row."""
+        return History.of_one(self.history_item_keys, self.history_kinds, self.history_occurred_at)
 
 
 class OnlineStore:
@@ -437,8 +443,7 @@ class OnlineStore:
         users, positions, instants = np.full(n, user_key), np.full(n, position), np.full(n, as_of)
         keys = np.ascontiguousarray(item_keys)
         aggregates = sweep.point_in_time(log, items, users, keys, positions, instants, np.full(n, shelf_key))
-        history = sweep.histories(log, users[:1], positions[:1], instants[:1])
-        chosen = slice(int(history.start[0]), int(history.stop[0])) if n else slice(0, 0)
+        history = sweep.histories(log, users[:1], positions[:1], instants[:1]) if n else History.none(1)
         return Read(
             position,
             as_of,
@@ -447,9 +452,7 @@ class OnlineStore:
             aggregates,
             items.lookup(keys),
             items.known(keys),
-            history.item_key[chosen],
-            history.kind[chosen],
-            history.occurred_at[chosen],
+            *history.row(0),
         )
 
 

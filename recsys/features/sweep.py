@@ -13,7 +13,8 @@ from numba import njit
 
 from recsys.events import KINDS
 from recsys.features import kernel, prefix
-from recsys.features.catalog import ENGAGED, HISTORY_LENGTH, VIEWS
+from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH, VIEWS
+from recsys.features.history import History
 from recsys.features.layout import (
     V_FIRST_OUT,
     V_LAST_OUT,
@@ -28,16 +29,6 @@ from recsys.features.log import EventLog, Items
 
 PROGRAM: Final[Program] = compile_program(VIEWS)
 BATCH: Final = 1 << 14  # events and rows that are swept at once: what they need stays in the cache of a core
-
-
-class History(NamedTuple):
-    """Engaged events user by user in log order; row r holds `[start[r]:stop[r]]`, at most HISTORY_LENGTH of them."""
-
-    item_key: np.ndarray  # int64[m]
-    kind: np.ndarray  # int8[m]
-    occurred_at: np.ndarray  # int64[m]
-    start: np.ndarray  # int64[n]
-    stop: np.ndarray  # int64[n]
 
 
 def read_positions(log: EventLog, instants: np.ndarray) -> np.ndarray:
@@ -176,12 +167,12 @@ def batches(work: np.ndarray) -> list[int]:
 
 
 def histories(log: EventLog, user_keys: np.ndarray, positions: np.ndarray, as_of: np.ndarray) -> History:
-    """The last HISTORY_LENGTH engaged events of each row's user up to its position, in log order.
+    """The last HISTORY_LENGTH events of HISTORY_KINDS of each row's user up to its position, in log order.
 
     `as_of` takes no part: a history is defined by the log's order alone, and is here so that all reads look alike.
     """
-    engaged = np.flatnonzero(np.isin(log.kind, [KINDS[kind] for kind in ENGAGED]) & (log.user_key != 0))
-    by_user = engaged[np.argsort(log.user_key[engaged], kind="stable")]
+    kept = np.flatnonzero(np.isin(log.kind, [KINDS[kind] for kind in HISTORY_KINDS]) & (log.user_key != 0))
+    by_user = kept[np.argsort(log.user_key[kept], kind="stable")]
     user, position = log.user_key[by_user], log.position[by_user]
     first = np.searchsorted(user, user_keys, side="left")
     last = np.searchsorted(user, user_keys, side="right")

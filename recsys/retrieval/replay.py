@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from recsys.events import KINDS, first_position
 from recsys.features import sweep
+from recsys.features.catalog import SHOWN
 from recsys.features.log import EventLog
 from recsys.retrieval.embeddings import embed, indexed
 from recsys.retrieval.engagements import read_rows, requests
@@ -19,7 +20,6 @@ from recsys.retrieval.item_index import ExactMirror
 from recsys.retrieval.sources import DEPTH, Ask, Fusion, Retriever, fit_fusion, learn, mean_recall
 from recsys.retrieval.two_tower import QueryTower
 
-SHOWN: Final = ("impression", "exposure")
 FUSED: Final = "fused"
 FITTING_USERS: Final = 2_000  # validation users that the fusion is fitted on; recall then has a standard error of 0.01
 
@@ -32,7 +32,7 @@ def asks(first: pa.Table, log: EventLog) -> Iterator[Ask]:
         log: events up to them; each request sees what was received strictly before its instant.
     """
     rows = requests(first, log)
-    history = sweep.histories(log, rows.user_key, rows.position, rows.as_of)
+    engaged = sweep.histories(log, rows.user_key, rows.position, rows.as_of).engaged()
     features = read_rows(log, rows)
     shown = np.flatnonzero(np.isin(log.kind, [KINDS[kind] for kind in SHOWN]))
     shown = shown[np.argsort(log.user_key[shown], kind="stable")]
@@ -40,14 +40,14 @@ def asks(first: pa.Table, log: EventLog) -> Iterator[Ask]:
     starts, ends = np.searchsorted(user, rows.user_key, "left"), np.searchsorted(user, rows.user_key, "right")
     shelves = first["shelf"].to_pylist()
     for r in range(first.num_rows):
-        known = slice(history.start[r], history.stop[r])
+        item_keys, kinds, occurred_at = engaged.row(r)
         stop = starts[r] + np.searchsorted(position[starts[r] : ends[r]], rows.position[r], side="right")
         yield Ask(
             at=int(rows.as_of[r]),
             shelf=shelves[r] or "",
-            item_keys=history.item_key[known],
-            kinds=history.kind[known],
-            occurred_at=history.occurred_at[known],
+            item_keys=item_keys,
+            kinds=kinds,
+            occurred_at=occurred_at,
             features=features[r],
             seen=np.unique(item[starts[r] : stop]),
         )

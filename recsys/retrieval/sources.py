@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.events import DAY_MS, KINDS
+from recsys.features.catalog import ENGAGED
 from recsys.features.log import EventLog
 from recsys.lake import replacing
 from recsys.retrieval.item_index import ItemIndex, top_k
@@ -28,7 +29,6 @@ RECENT_ITEMS: Final = 20  # of the history that ask for their neighbours
 RECENCY: Final = 0.9  # weight of the item before, against the one after it
 SHRINKAGE: Final = 10.0  # users; keeps two items that one user shared from being twins
 HALF_LIFE_MS: Final = DAY_MS  # of a click in trending; 0.25 to 3 days made no difference on KuaiRand's validation days
-ENGAGED: Final = ("click", "long_view", "like", "exposure_long_view")
 SATISFIED: Final = ("long_view", "exposure_long_view", "like")
 _IS_SATISFIED: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in SATISFIED])  # by kind
 EVERYWHERE: Final = "feed"  # name of the list for a shelf without one of its own

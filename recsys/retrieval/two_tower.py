@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from recsys.events import DAY_MS, MINUTE_MS
 from recsys.features import catalog
+from recsys.features.history import History
 from recsys.features.log import ItemColumns, Items
-from recsys.features.sweep import History
 from recsys.lake import replacing
 from recsys.retrieval.text import MAX_WORDS
 
@@ -57,11 +57,11 @@ class TowerConfig:
 
 
 class QueryBatch(NamedTuple):
-    """Rows of the query tower: history newest first, padded with row 0."""
+    """Rows of the query tower: engaged events newest first, padded with row 0."""
 
-    items: torch.Tensor  # int32[n, HISTORY_LENGTH], catalogue row + 1; 0 = nothing there
-    kinds: torch.Tensor  # int8[n, HISTORY_LENGTH]
-    ages: torch.Tensor  # int8[n, HISTORY_LENGTH], bucket of the age at the read
+    items: torch.Tensor  # int32[n, ENGAGED_LENGTH], catalogue row + 1; 0 = nothing there
+    kinds: torch.Tensor  # int8[n, ENGAGED_LENGTH]
+    ages: torch.Tensor  # int8[n, ENGAGED_LENGTH], bucket of the age at the read
     context: torch.Tensor  # int64[n, 3]: row of shelf, row of device, hour
 
     def take(self, rows: torch.Tensor) -> QueryBatch:
@@ -194,8 +194,8 @@ class TwoTower(nn.Module):
 
     def queries(self, history: History, as_of: np.ndarray, features: np.ndarray) -> QueryBatch:
         """Tensors of read rows: `history` and `as_of` as the sweep gives them, features float32[n, FEATURES]."""
-        length = catalog.HISTORY_LENGTH
-        at = history.stop[:, None] - 1 - np.arange(length)
+        history = history.engaged()
+        at = history.stop[:, None] - 1 - np.arange(catalog.ENGAGED_LENGTH)
         there = at >= history.start[:, None]
         at = np.where(there, at, 0)
         if not len(history.item_key):
@@ -261,11 +261,11 @@ class QueryTower:
         Always a batch of one, in evaluation too: a matrix product rounds by its shape.
 
         Args:
-            item_keys, kinds, occurred_at: engaged events in log order (oldest first), int64, int8, int64 [m]
+            item_keys, kinds, occurred_at: a history in log order (oldest first), int64, int8, int64 [m]
             as_of: instant of the request, UTC ms
             features: float32[len(catalog.FEATURES)], any candidate's row: only what all candidates share is read
         """
-        history = History(item_keys, kinds, occurred_at, np.zeros(1, np.int64), np.array([len(item_keys)], np.int64))
+        history = History.of_one(item_keys, kinds, occurred_at)
         with torch.inference_mode():
             batch = self.network.queries(history, np.array([as_of], np.int64), features.reshape(1, -1))
             vector: np.ndarray = self._one_query(*batch, self._identities)[0].numpy()
@@ -274,7 +274,7 @@ class QueryTower:
     @cached_property
     def _one_query(self) -> Callable[..., torch.Tensor]:
         """`embed_queries` of one row, recorded: the same operations and bits in 0.4 of the time, without Python."""
-        rows = torch.zeros(1, catalog.HISTORY_LENGTH, dtype=torch.int32)
+        rows = torch.zeros(1, catalog.ENGAGED_LENGTH, dtype=torch.int32)
         codes = rows.to(torch.int8)
         example = QueryBatch(rows, codes, codes, torch.zeros(1, 3, dtype=torch.int64))
         with torch.no_grad(), warnings.catch_warnings():

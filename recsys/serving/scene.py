@@ -115,12 +115,13 @@ class Scene:
         """What the candidate sources are asked, from the read that brought the history."""
         every = len(self.shelf.item_types) == len(ITEM_TYPES)
         seen = seen_items(read.history_item_keys, read.history_kinds)
+        item_keys, kinds, occurred_at = read.history.engaged().row(0)
         return Ask(
             at=self.at,
             shelf=self.shelf_name,
-            item_keys=read.history_item_keys,
-            kinds=read.history_kinds,
-            occurred_at=read.history_occurred_at,
+            item_keys=item_keys,
+            kinds=kinds,
+            occurred_at=occurred_at,
             features=self.features(read)[0],
             seen=seen[:0] if self.shelf.again else seen,
             item_types=() if every else self.shelf.item_types,

@@ -208,6 +208,6 @@ def _named(reason: str, category: str | None) -> str:
 
 
 def _same_history(left: Read, right: Read) -> bool:
-    return np.array_equal(left.history_item_keys, right.history_item_keys) and np.array_equal(
-        left.history_kinds, right.history_kinds
-    )
+    """Whether both ask for the same candidates: what was shown meanwhile, by another request say, takes no part."""
+    ours, theirs = left.history.engaged().row(0), right.history.engaged().row(0)
+    return np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])

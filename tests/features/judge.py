@@ -38,8 +38,7 @@ def aggregates(log: Any, items: Any, rows: Any) -> None:
         assert np.array_equal(sweep.point_in_time(log, items, *rows, threads=threads), truth), "sweep"
     found = sweep.histories(log, rows[0], rows[2], rows[3])
     for r in range(len(rows[0])):
-        chosen = slice(int(found.start[r]), int(found.stop[r]))
-        got = list(zip(found.item_key[chosen], found.kind[chosen], found.occurred_at[chosen], strict=True))
+        got = list(zip(*found.row(r), strict=True))
         assert got == history_by_hand(log, int(rows[0][r]), int(rows[2][r])), "history"
 
 
@@ -95,18 +94,22 @@ def store(folder: Path, log: Any, table: Any, zero: Any) -> None:
         whole, items = held.export()
         rows = np.repeat(key64(["u0"]), 3), key64(names), np.full(3, read.position), np.full(3, as_of)
         assert np.array_equal(read.aggregates, by_hand(whole, items, *rows)), "store"
-        recent = list(zip(read.history_item_keys, read.history_kinds, read.history_occurred_at, strict=True))
+        recent = list(zip(*read.history.row(0), strict=True))
         assert recent == history_by_hand(whole, int(rows[0][0]), read.position), "store's history"
         return read
 
     held = module.OnlineStore(LmdbJournal(folder, create=True), create=True)
     held.bootstrap(log, table, log.head, event_ids=["old"], utc_offset_ms=8 * HOUR_MS)
     check(held, now)
-    batch = [event(i) for i in range(80)] + [event(81, occurred_at=now + 60_000), event(3), event(82, event_id="old")]
+    batch = [event(i) for i in range(160)] + [
+        event(161, occurred_at=now + 60_000),
+        event(3),
+        event(162, event_id="old"),
+    ]
     taken = held.append(batch, now)
-    assert taken[:2] == (81, 2), "idempotent within a batch"
+    assert taken[:2] == (161, 2), "idempotent within a batch"
     assert taken.position >> 32 == first_position((now + 8 * HOUR_MS) // DAY_MS) >> 32, "local day"
-    assert held.append(batch, now)[:2] == (0, 83), "idempotent"
+    assert held.append(batch, now)[:2] == (0, 163), "idempotent"
     assert max(held.export()[0].occurred_at) == now, "clamped"
     before = check(held, now)
     check(held, now + HOUR_MS)
@@ -122,7 +125,7 @@ def store(folder: Path, log: Any, table: Any, zero: Any) -> None:
     held = module.OnlineStore(LmdbJournal(folder))
     assert len(held.export()[0].position) == live, "after a restart"
     assert np.array_equal(check(held, now).aggregates, later.aggregates), "after a restart"
-    held.append([event(90)], now)
+    held.append([event(170)], now)
     check(held, now)
     held.bootstrap(log, table, log.head, event_ids=["old"], utc_offset_ms=8 * HOUR_MS)
     assert len(held.export()[0].position) == live + 1, "after another bootstrap"

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.events import KINDS
-from recsys.features.catalog import ENGAGED, HISTORY_LENGTH, VIEWS
+from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH, VIEWS
 from recsys.features.definition import FeatureView, Measure, Window
 from recsys.features.log import EventLog, Items
 
@@ -108,7 +108,7 @@ def history_by_hand(log: EventLog, user_key: int, position: int) -> list[tuple[i
     return [
         (e["item_key"], KINDS[e["kind"]], e["occurred_at"])
         for e in events_of(log)
-        if e["position"] <= position and e["user_key"] == user_key and e["kind"] in ENGAGED
+        if e["position"] <= position and e["user_key"] == user_key and e["kind"] in HISTORY_KINDS
     ][-HISTORY_LENGTH:]
 
 

@@ -139,11 +139,11 @@ def test_openmldb_3749_no_row_of_the_future_is_in_the_window(store: OnlineStore)
 
 
 def test_openmldb_1780_ties_are_in_the_order_of_position() -> None:
-    log, items = one_user(*(("click", START, START) for _ in range(60)))
-    log = log._replace(item_key=np.arange(1, 61))
-    read = sweep.histories(log, np.array([USER]), np.array([55]), np.array([START]))
-    assert read.item_key[read.start[0] : read.stop[0]].tolist() == list(range(6, 56))
-    assert value("user_clicks_count_1h", log, items, 55, START) == 55
+    log, items = one_user(*(("click", START, START) for _ in range(140)))
+    log = log._replace(item_key=np.arange(1, 141))
+    read = sweep.histories(log, np.array([USER]), np.array([135]), np.array([START]))
+    assert read.row(0)[0].tolist() == list(range(8, 136))
+    assert value("user_clicks_count_1h", log, items, 135, START) == 135
 
 
 def test_openmldb_1629_threads_do_not_change_the_result() -> None:

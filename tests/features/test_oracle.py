@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from recsys.features import sweep
-from recsys.features.catalog import AGGREGATES
+from recsys.features.catalog import AGGREGATES, HISTORY_LENGTH
 from recsys.features.impressions import replayed
 from recsys.features.log import empty
 from recsys.features.parity import compare_arrays
@@ -60,18 +60,17 @@ def test_an_empty_log_reads_as_zeros() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_histories_are_the_last_engaged_events_in_log_order(seed: int) -> None:
+def test_histories_are_the_last_events_shown_and_engaged_with_in_log_order(seed: int) -> None:
     log, _, _ = random_log(seed, 900, users=3, backwards=0.1)
     users, _, positions, as_of, _ = random_rows(seed, 60, log, users=4)
     found = sweep.histories(log, users, positions, as_of)
     lengths = []
     for r in range(60):
-        chosen = slice(int(found.start[r]), int(found.stop[r]))
-        got = zip(found.item_key[chosen], found.kind[chosen], found.occurred_at[chosen], strict=True)
+        got = zip(*found.row(r), strict=True)
         truth = history_by_hand(log, int(users[r]), int(positions[r]))
         assert [tuple(map(int, entry)) for entry in got] == truth
         lengths.append(len(truth))
-    assert max(lengths) == 50 and min(lengths) == 0
+    assert max(lengths) == HISTORY_LENGTH and min(lengths) == 0
 
 
 def test_the_order_in_which_rows_are_asked_changes_nothing() -> None:

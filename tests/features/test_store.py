@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.events import DAY_MS, EVENT_SCHEMA, first_position, key64
+from recsys.events import DAY_MS, EVENT_SCHEMA, KINDS, first_position, key64
 from recsys.features import sweep
+from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH
 from recsys.features.derive import Context, derive
 from recsys.features.journal import Journal, key_of
 from recsys.features.log import ItemColumns
@@ -82,6 +83,22 @@ def test_a_bootstrapped_store_reads_what_the_sweep_reads(opener: Opener) -> None
     assert read.aggregates.tobytes() == swept.tobytes()
     assert read.position == log.head
     assert swept.any()
+
+
+def test_the_ring_holds_what_was_shown_and_engaged_with_as_the_sweep_gives_it(opener: Opener) -> None:
+    store, _ = filled(opener)
+    reads = []
+    for fresh in (0, 60, 2 * HISTORY_LENGTH):  # nothing live in the ring, a part of it, all of it
+        store.append([event(fresh + i, user_id="u1") for i in range(fresh)], NOW + DAY_MS)
+        reads.append(store.read("u1", ["i1"], NOW + DAY_MS))
+    assert set(reads[0].history_kinds) == {KINDS[kind] for kind in HISTORY_KINDS}
+    assert len(reads[-1].history_kinds) == HISTORY_LENGTH
+    for read in reads:
+        past = store.read("u1", ["i1"], read.as_of, position=read.position).history
+        log, at = store.export()[0], np.array([read.position])
+        swept = sweep.histories(log, key64(["u1"]), at, np.array([read.as_of]))
+        for ours, *others in zip(read.history.row(0), past.row(0), swept.row(0), strict=True):
+            assert all(ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes() for theirs in others)
 
 
 def test_an_accepted_event_is_seen_by_the_next_read_of_every_process_holding_the_store(opener: Opener) -> None:

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from recsys.evaluation import metrics
-from recsys.events import HOUR_MS
+from recsys.events import HOUR_MS, KINDS
 from recsys.features import catalog, sweep
+from recsys.features.history import History
 from recsys.features.log import ItemColumns, Items, items_from_table
 from recsys.retrieval import engagements, two_tower_training
 from recsys.retrieval.text import MAX_WORDS, with_words, words_of
@@ -58,13 +59,7 @@ def user_vectors(tower: QueryTower, world: taste.World, users: int = taste.USERS
     rows = engagements.Engagements(world.user_keys[:users], none, position, at, none, none)
     history = sweep.histories(world.log, rows.user_key, rows.position, rows.as_of)
     features = engagements.read_rows(world.log, rows)
-    spans = [slice(a, b) for a, b in zip(history.start, history.stop, strict=True)]
-    return np.stack(
-        [
-            tower.embed_user(history.item_key[s], history.kind[s], history.occurred_at[s], int(at[i]), features[i])
-            for i, s in enumerate(spans)
-        ]
-    )
+    return np.stack([tower.embed_user(*history.row(i), int(at[i]), features[i]) for i in range(users)])
 
 
 def test_training_lowers_the_loss_and_finds_what_popularity_cannot(
@@ -161,11 +156,11 @@ def test_a_user_without_history_and_one_with_unknown_items_get_a_vector(tower: Q
 def test_the_recorded_query_tower_gives_the_bytes_of_the_network(tower: QueryTower) -> None:
     rng = np.random.default_rng(1)
     keys, codes = tower.network.catalogue_keys.numpy(), np.arange(1, 6, dtype=np.int8)
-    for length in (*range(0, catalog.HISTORY_LENGTH + 1, 7), catalog.HISTORY_LENGTH):
+    for length in (*range(0, catalog.ENGAGED_LENGTH, 7), catalog.ENGAGED_LENGTH, catalog.HISTORY_LENGTH):
         history = rng.choice(keys, length), rng.choice(codes, length), taste.BEGIN - np.arange(length)[::-1] * HOUR_MS
         features = rng.random(len(catalog.FEATURES), dtype=np.float32)
         ours = tower.embed_user(*history, taste.BEGIN, features)
-        span = sweep.History(*history, np.zeros(1, np.int64), np.array([length]))
+        span = History.of_one(*history)
         with torch.inference_mode():
             batch = tower.network.queries(span, np.array([taste.BEGIN]), features.reshape(1, -1))
             identities = tower.network.identity(tower.network.catalogue_codes)
@@ -183,6 +178,17 @@ def test_of_the_feature_row_the_query_reads_the_context_alone(tower: QueryTower)
     assert tower.embed_user(*history, taste.BEGIN, other).tobytes() == ours.tobytes()
     other[context[-1]] = 4.0
     assert tower.embed_user(*history, taste.BEGIN, other).tobytes() != ours.tobytes()
+
+
+def test_what_was_shown_and_not_engaged_with_moves_no_vector(tower: QueryTower) -> None:
+    rng = np.random.default_rng(1)
+    keys, row = tower.network.catalogue_keys.numpy(), rng.random(len(catalog.FEATURES), dtype=np.float32)
+    kinds = rng.choice([KINDS[kind] for kind in catalog.HISTORY_KINDS], catalog.HISTORY_LENGTH).astype(np.int8)
+    at = taste.BEGIN - np.arange(len(kinds))[::-1] * HOUR_MS
+    history = History.of_one(rng.choice(keys, len(kinds)), kinds, at)
+    every, engaged = (tower.embed_user(*h.row(0), taste.BEGIN, row) for h in (history, history.engaged()))
+    assert len(history.engaged().row(0)[0]) == catalog.ENGAGED_LENGTH
+    assert every.tobytes() == engaged.tobytes()
 
 
 def test_an_epoch_ends_with_the_examples_of_the_log(world: taste.World) -> None:

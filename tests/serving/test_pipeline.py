@@ -17,7 +17,7 @@ from recsys.features import catalog, sweep
 from recsys.features.derive import Context, derive
 from recsys.features.parity import audit_served
 from recsys.features.privacy import Border, Forgotten
-from recsys.features.store import OnlineStore, StoreError, StoreFull, open_store
+from recsys.features.store import OnlineStore, Read, StoreError, StoreFull, open_store
 from recsys.policy.shelves import SHELVES
 from recsys.policy.value import value
 from recsys.retrieval.item_index import ItemIndexUnavailable
@@ -27,10 +27,11 @@ from recsys.serving.bundle import ServingBundle
 from recsys.serving.bundles import Fixed
 from recsys.serving.course import Course
 from recsys.serving.pipeline import Recommender, Unavailable
+from recsys.serving.scene import Scene
 from recsys.serving.schema import BadRequest, EventsRequest, FeaturesRequest, RecommendRequest
 from recsys.serving.schema import Context as Where
 from recsys.serving.served_log import ServedLog
-from recsys.serving.steps import PARTS
+from recsys.serving.steps import PARTS, READS, Steps
 from tests.serving.world import World
 
 
@@ -151,6 +152,29 @@ def test_an_event_is_in_the_next_read_and_a_finished_item_leaves_the_feed(
     assert recommender.features(FeaturesRequest(user_id=user, item_ids=[item], at=after.at)).rows.tobytes() == (
         after.rows.tobytes()
     )
+
+
+@pytest.mark.parametrize(("kind", "reads"), [("impression", 2), ("click", READS + 1)])
+def test_candidates_are_sought_again_where_something_was_engaged_with_meanwhile_and_not_where_it_was_shown(
+    store: OnlineStore, bundle: ServingBundle, world: World, kind: str, reads: int
+) -> None:
+    """Another request's events come in after each read of this one's."""
+    user, item = world.user_ids[6], world.item_ids[0]
+    found = []
+
+    class Busy:
+        def read(self, *arguments: Any, **named: Any) -> Read:
+            found.append(store.read(*arguments, **named))
+            event = {"event_id": f"busy-{kind}-{len(found)}", "kind": kind, "user_id": user, "item_id": item}
+            now = world.simulator_end + len(found)
+            assert store.append([event | {"occurred_at": now}], now).accepted
+            return found[-1]
+
+    busy: Any = Busy()
+    scene = Scene.at_shelf(bundle, user, world.simulator_end)
+    pool, read, _, sought_at = Steps(busy, Breakers(PARTS)).retrieved(bundle, scene, Course("busy"))
+    assert len(found) == reads and read.position > found[-2].position == sought_at
+    assert len(read.history_kinds) > 1 and len(pool)
 
 
 def test_events_are_rejected_one_by_one_by_schema_and_by_store(recommender: Recommender, world: World) -> None:

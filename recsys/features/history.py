@@ -1,0 +1,55 @@
+"""What users were shown and did last, as flat arrays of which each row holds a piece."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from recsys.events import KINDS
+from recsys.features.catalog import ENGAGED, ENGAGED_LENGTH
+
+_IS_ENGAGED: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in ENGAGED])  # by kind
+
+
+class History(NamedTuple):
+    """Events of HISTORY_KINDS user by user in log order; row r holds `[start[r]:stop[r]]`, HISTORY_LENGTH at most."""
+
+    item_key: np.ndarray  # int64[m]
+    kind: np.ndarray  # int8[m]
+    occurred_at: np.ndarray  # int64[m]
+    start: np.ndarray  # int64[n]
+    stop: np.ndarray  # int64[n]
+
+    @staticmethod
+    def of_one(item_key: np.ndarray, kind: np.ndarray, occurred_at: np.ndarray, rows: int = 1) -> History:
+        """One user's history, the same for every row."""
+        return History(item_key, kind, occurred_at, np.zeros(rows, np.int64), np.full(rows, len(item_key)))
+
+    @staticmethod
+    def none(rows: int) -> History:
+        """Rows of users of whom nothing is known."""
+        nothing = np.empty(0, np.int64)
+        return History.of_one(nothing, nothing.astype(np.int8), nothing, rows)
+
+    def take(self, rows: np.ndarray) -> History:
+        """Those rows, over the same events."""
+        return self._replace(start=self.start[rows], stop=self.stop[rows])
+
+    def row(self, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """item_key, kind and occurred_at of one row."""
+        held = slice(int(self.start[r]), int(self.stop[r]))
+        return self.item_key[held], self.kind[held], self.occurred_at[held]
+
+    def engaged(self) -> History:
+        """The engaged events alone, the last ENGAGED_LENGTH of each row."""
+        chosen = _IS_ENGAGED[self.kind]
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen)])  # engaged events ahead of each place
+        start, stop = before[self.start], before[self.stop]
+        return History(
+            self.item_key[chosen],
+            self.kind[chosen],
+            self.occurred_at[chosen],
+            start=np.maximum(start, stop - ENGAGED_LENGTH),
+            stop=stop,
+        )
