@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+from numba import njit
 
 from recsys.events import KINDS
 from recsys.features.catalog import ENGAGED, ENGAGED_LENGTH
 
+HISTORY_COLUMNS: Final = ("history_item_key", "history_kind")  # of tables: a list a row, oldest first
 _IS_ENGAGED: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in ENGAGED])  # by kind
 
 
@@ -53,3 +56,24 @@ class History(NamedTuple):
             start=np.maximum(start, stop - ENGAGED_LENGTH),
             stop=stop,
         )
+
+    def lists(self) -> tuple[pa.ListArray, pa.ListArray]:
+        """HISTORY_COLUMNS, list<int64> and list<int8>."""
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.stop - self.start)])
+        offsets = pa.array(ends, pa.int32())
+        columns = []
+        for values in (self.item_key, self.kind):
+            out = np.empty(ends[-1], values.dtype)
+            gather(values, self.start, self.stop, out)
+            columns.append(pa.ListArray.from_arrays(offsets, pa.array(out)))
+        return columns[0], columns[1]
+
+
+@njit(cache=True, nogil=True)
+def gather(values, start, stop, out):  # type: ignore[no-untyped-def]
+    """The pieces [start:stop] one after the other, into `out`; an index of every place would be as large again."""
+    at = 0
+    for r in range(len(start)):
+        for i in range(start[r], stop[r]):
+            out[at] = values[i]
+            at += 1

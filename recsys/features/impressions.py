@@ -1,4 +1,6 @@
-"""Features of imported impressions: each read at the position and instant at which it could have been served."""
+"""Features and history of imported impressions: each read at the position and instant at which it could have been
+served.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import pyarrow.compute as pc
 from recsys.features import kernel, sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
+from recsys.features.history import HISTORY_COLUMNS
 from recsys.features.log import EventLog, Items, names_to_keys
 
 IMPRESSION_COLUMNS: Final = (
@@ -23,6 +26,7 @@ FEATURE_SCHEMA: Final = pa.schema(
         ("position", pa.int64()),
         ("as_of", pa.int64()),
         *((name, pa.float32()) for name in FEATURES),
+        *zip(HISTORY_COLUMNS, (pa.list_(pa.int64()), pa.list_(pa.int8())), strict=True),
     ]
 )
 Runner = Callable[[EventLog, Items, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -36,7 +40,7 @@ def impression_features(
     Args:
         log: cleaned events of every day up to the impressions' own, and no gap before it
         impressions: IMPRESSION_COLUMNS
-        runner: what reads the log; the sweep, or the replay that audits it
+        runner: what reads aggregates from the log; the sweep, Spark, or the replay that audits them
     """
     as_of = impressions["occurred_at"].to_numpy()
     users, keys = impressions["user_key"].to_numpy(), impressions["item_key"].to_numpy()
@@ -53,8 +57,9 @@ def impression_features(
         ),
     )
     columns = np.ascontiguousarray(features.T)
+    history = sweep.histories(log, users, positions, as_of).lists()
     return pa.table(
-        [impressions["impression_id"], pa.array(positions), pa.array(as_of), *map(pa.array, columns)],
+        [impressions["impression_id"], pa.array(positions), pa.array(as_of), *map(pa.array, columns), *history],
         schema=FEATURE_SCHEMA,
     )
 

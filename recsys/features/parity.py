@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -167,6 +168,10 @@ def _bits(column: pa.ChunkedArray) -> np.ndarray:
     if column.null_count:
         raise ParityError(f"{column.null_count} nulls: features are never null")
     chunk = column.combine_chunks()
+    if pa.types.is_list(chunk.type):
+        values = chunk.values.to_numpy()
+        rows = [values[start:stop].tobytes() for start, stop in pairwise(chunk.offsets.to_pylist())]
+        return np.array(rows, object)
     if pa.types.is_string(chunk.type):
         return np.asarray(pc.cast(chunk, pa.large_string()).to_numpy(zero_copy_only=False))
     values = np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False))

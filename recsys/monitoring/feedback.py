@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from recsys.events import DAY_MS
+from recsys.features import sweep
 from recsys.features.catalog import FEATURES, FINGERPRINT
+from recsys.features.history import HISTORY_COLUMNS
+from recsys.features.log import EventLog, names_to_keys
 
 SHOWN_RUNGS: Final = ("full", "no_ranker", "cached", "trending")  # "features" rows were asked for, not shown
 OUTCOMES: Final = ("impression_id", "click", "long_view", "watch_ms", "slot", "occurred_at")
@@ -44,20 +47,26 @@ def joined(served: pl.DataFrame, impressions: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def as_features(feedback: pl.DataFrame, names: Sequence[str] = FEATURES) -> pl.DataFrame:
+def as_features(feedback: pl.DataFrame, log: EventLog | None = None) -> pl.DataFrame:
     """impression_id and the features as they were logged, float32; the slot is the one that was seen.
 
-    Rows of other features (another fingerprint), or served without any, are left out.
+    Rows of other features (another fingerprint), or served without any, are left out. With a `log` HISTORY_COLUMNS
+    follow: as the ranker read them, so without what came in between the answer and the moment it was seen.
     """
     mine = feedback.filter((pl.col("fingerprint") == FINGERPRINT) & pl.col("features").is_not_null())
     width = len(FEATURES)
     matrix = (
         np.stack(mine["features"].to_list()).astype(np.float32) if mine.height else np.zeros((0, width), np.float32)
     )
-    columns = {name: matrix[:, FEATURES.index(name)] for name in names}
-    if "slot" in columns:
-        columns["slot"] = mine["slot_seen"].fill_null(-1).cast(pl.Float32).to_numpy()
-    return pl.DataFrame({"impression_id": mine["impression_id"], **columns})
+    columns = {name: matrix[:, FEATURES.index(name)] for name in FEATURES}
+    columns["slot"] = mine["slot_seen"].fill_null(-1).cast(pl.Float32).to_numpy()
+    found = pl.DataFrame({"impression_id": mine["impression_id"], **columns})
+    if log is None:
+        return found
+    users = names_to_keys(mine.select("user_id").to_arrow()["user_id"])
+    history = sweep.histories(log, users, mine["position"].to_numpy(), mine["as_of"].to_numpy())
+    lists = pa.table(list(history.lists()), names=list(HISTORY_COLUMNS))
+    return found.hstack(pl.DataFrame(lists))
 
 
 def of_events(events: pl.DataFrame) -> pl.DataFrame:

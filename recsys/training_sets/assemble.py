@@ -1,4 +1,4 @@
-"""Cleaned impressions and their point-in-time features, joined into the rows that models learn from."""
+"""Cleaned impressions, their point-in-time features and histories, joined into the rows that models learn from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 import polars as pl
 
+from recsys.features.history import HISTORY_COLUMNS
 from recsys.training_sets.split import Part, Split
 
 # label -> the cleaned column that says when it was known
@@ -32,6 +33,7 @@ KEYS: Final = (
     "shelf",
     "device",
 )  # the slot is a feature
+HISTORY: Final = HISTORY_COLUMNS
 
 
 class AssembleError(ValueError):
@@ -54,14 +56,14 @@ def assemble(
     part: Part,
     utc_offset_ms: int,
 ) -> Assembled:
-    """Rows of one part in the order of the log, columns KEYS + LABELS + `names` (float32).
+    """Rows of one part in the order of the log, columns KEYS + LABELS + `names` (float32) + HISTORY.
 
     A label counts only what the log had received when the part ended: an impression of the last training evening
     that was clicked, and whose click came in after midnight, is one without a click, as it was on that night.
 
     Args:
         impressions: cleaned impressions, one row an `impression_id`.
-        features: one row an `impression_id`, with the columns `names`.
+        features: one row an `impression_id`, with the columns `names` and HISTORY.
 
     Raises:
         AssembleError: when an impression of the part has no feature row, or several.
@@ -79,7 +81,9 @@ def assemble(
     joined = (
         shown.lazy()
         .join(
-            features.select("impression_id", *(pl.col(name).cast(pl.Float32) for name in names), has_features=True),
+            features.select(
+                "impression_id", *(pl.col(name).cast(pl.Float32) for name in names), *HISTORY, has_features=True
+            ),
             on="impression_id",
             how="left",
         )
@@ -98,7 +102,7 @@ def assemble(
             f"{missing.height} impressions of {part} have no features (first day {days[0]}): "
             "materialize impression_features for those days"
         )
-    return Assembled(joined.select(*KEYS, *LABELS, *names), int(joined["is_hidden"].sum()))
+    return Assembled(joined.select(*KEYS, *LABELS, *names, *HISTORY), int(joined["is_hidden"].sum()))
 
 
 def _within(split: Split, part: Part, utc_offset_ms: int) -> pl.Expr:

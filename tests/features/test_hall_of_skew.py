@@ -15,6 +15,7 @@ from recsys.features import store as store_module
 from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
+from recsys.features.history import HISTORY_COLUMNS
 from recsys.features.impressions import FEATURE_SCHEMA, impression_features, replayed
 from recsys.features.log import EventLog, ItemColumns, Items, items_from_table
 from recsys.features.store import OnlineStore, StoreMissing
@@ -81,7 +82,7 @@ def test_feast_5163_an_event_out_of_order_neither_wins_nor_is_lost() -> None:
 def test_feast_4479_online_and_offline_have_one_set_of_columns(store: OnlineStore) -> None:
     read = store.read("u1", ["i1", "i2"], NOW)
     assert read.aggregates.shape == (2, len(AGGREGATES))
-    assert tuple(FEATURE_SCHEMA.names[3:]) == FEATURES
+    assert tuple(FEATURE_SCHEMA.names[3:]) == (*FEATURES, *HISTORY_COLUMNS)
 
 
 @pytest.mark.redis
@@ -183,3 +184,5 @@ def test_merlin_systems_243_serving_has_the_dtype_and_bytes_of_training(store: O
     served = derive(aggregates, Context(zero + as_of, shelf, zero, zero, item))
     assert served.dtype == np.float32
     assert np.stack([trained[name].to_numpy() for name in FEATURES], axis=1).tobytes() == served.tobytes()
+    held = dict(zip(HISTORY_COLUMNS, reads[0].history.row(0), strict=False))
+    assert all(trained[name].to_pylist() == [column.tolist()] * 3 for name, column in held.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from recsys.events import KINDS
@@ -30,6 +31,17 @@ def test_the_engaged_part_is_the_last_engaged_events_of_each_row(seed: int) -> N
         assert list(zip(*(column.tolist() for column in engaged.row(r)), strict=True)) == naive(history, r)
     again = engaged.engaged()
     assert all(np.array_equal(a, b) for a, b in zip(engaged, again, strict=True))
+
+
+def test_as_lists_each_row_holds_its_own_events() -> None:
+    log, _, _ = random_log(2, 900, users=3)
+    users, _, positions, as_of, _ = random_rows(2, 40, log, users=4)
+    history = sweep.histories(log, users, positions, as_of)
+    for rows in (history, history.take(np.array([5, 2])), History.none(3)):
+        keys, kinds = rows.lists()
+        assert (keys.type, kinds.type) == (pa.list_(pa.int64()), pa.list_(pa.int8()))
+        expected = [[column.tolist() for column in rows.row(r)[:2]] for r in range(len(rows.start))]
+        assert [list(pair) for pair in zip(keys.to_pylist(), kinds.to_pylist(), strict=True)] == expected
 
 
 def test_rows_are_taken_over_the_same_events() -> None:

@@ -45,6 +45,12 @@ def test_one_bit_is_a_mismatch_and_so_is_the_sign_of_zero() -> None:
     assert compare(table([0.0]), table([-0.0])).mismatches == 1
 
 
+def test_one_event_of_a_history_is_a_mismatch() -> None:
+    one, other = (table([1, 2]).append_column("h", pa.array(lists)) for lists in ([[7, 8], []], [[7, 9], []]))
+    assert compare(one, one).holds
+    assert compare(one.take(pa.array([1, 0])), other.slice(0)).worst == {"h": 1}
+
+
 def test_missing_and_extra_rows_are_counted() -> None:
     found = compare(table([1, 2], ["a", "b"]), table([2, 3, 4], ["b", "c", "d"]))
     assert (found.values, found.mismatches, found.missing, found.extra) == (1, 0, 1, 2)

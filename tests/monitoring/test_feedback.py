@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.events import DAY_MS, HOUR_MS
+from recsys.events import DAY_MS, HOUR_MS, KINDS, key64
 from recsys.features.catalog import FEATURES, FINGERPRINT
+from recsys.features.history import HISTORY_COLUMNS
+from recsys.features.log import EventLog
 from recsys.monitoring.feedback import as_features, by_bundle, compare, joined, of_events
 
 NOW = 20_000 * DAY_MS
@@ -57,6 +59,31 @@ def test_features_are_those_that_were_logged_but_for_the_slot_that_was_seen() ->
     expected = np.arange(len(FEATURES), 2 * len(FEATURES), dtype=np.float32)
     expected[FEATURES.index("slot")] = 7
     assert row.tobytes() == expected.tobytes()
+
+
+def test_the_history_is_that_of_the_logged_read_and_not_of_the_moment_in_which_the_row_was_seen() -> None:
+    keys = key64(["a", "b", "c"])
+    events = [("click", 0, 1), ("impression", 1, 2), ("click", 2, 4)]  # the last between the read and its impression
+    one = np.ones(3, np.int64)
+    log = EventLog(
+        position=np.array([position for *_, position in events]),
+        kind=np.array([KINDS[kind] for kind, *_ in events], np.int8),
+        user_key=one * key64(["u"])[0],
+        item_key=keys[[item for _, item, _ in events]],
+        occurred_at=one * NOW,
+        received_at=one * NOW,
+        **dict.fromkeys(("category_key", "creator_key", "shelf_key", "watch_ms"), 0 * one),
+    )
+    reads = served("r1", ["b"]).with_columns(position=pl.lit(3), as_of=pl.lit(NOW))
+    seen = pl.DataFrame([impression("r1", "b", 0, 1)])
+    found = as_features(joined(reads, seen), log)
+    assert found.columns == ["impression_id", *FEATURES, *HISTORY_COLUMNS]
+    assert found[HISTORY_COLUMNS[0]].to_list() == [keys[:2].tolist()]
+    assert found[HISTORY_COLUMNS[1]].to_list() == [[KINDS["click"], KINDS["impression"]]]
+    nobody = as_features(joined(reads.with_columns(user_id=pl.lit("")), seen), log)
+    assert nobody[HISTORY_COLUMNS[0]].to_list() == [[]]
+    none = as_features(joined(reads, pl.DataFrame([impression("r9", "b", 0, 1)])), log)
+    assert none.schema == found.schema and none.height == 0
 
 
 def test_without_any_row_there_is_an_empty_table_of_the_same_columns() -> None:

@@ -1,5 +1,7 @@
 """A check at each border a table crosses: its suite (expectations/), and that no row went missing on the way."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -43,9 +45,9 @@ def impression_features_meet_expectations(
     context: dg.AssetCheckExecutionContext, workspace: Workspace
 ) -> dg.AssetCheckResult:
     """Every feature lies within the range that the catalogue states."""
-    from expectations.impression_features import IMPRESSION_FEATURES
+    from expectations.impression_features import COLUMNS, IMPRESSION_FEATURES
 
-    return _validated(context, workspace.lake, IMPRESSION_FEATURES, "features", "impressions")
+    return _validated(context, workspace.lake, IMPRESSION_FEATURES, "features", "impressions", columns=COLUMNS)
 
 
 @dg.asset_check(asset="items", blocking=True)
@@ -117,9 +119,15 @@ def no_day_is_empty(context: dg.AssetCheckExecutionContext, workspace: Workspace
     )
 
 
-def _validated(context: dg.AssetCheckExecutionContext, lake: Lake, suite: Suite, *table: str) -> dg.AssetCheckResult:
+def _validated(
+    context: dg.AssetCheckExecutionContext,
+    lake: Lake,
+    suite: Suite,
+    *table: str,
+    columns: Sequence[str] | None = None,
+) -> dg.AssetCheckResult:
     days = days_of_run(context, lake, *table)
-    rows = lake.read_days(days, *table) if days else None
+    rows = lake.read_days(days, *table, columns=columns) if days else None
     if rows is None or not rows.num_rows:  # no_day_is_empty says so
         return dg.AssetCheckResult(passed=True, description="no rows to validate")
     return from_great_expectations(validate(rows, suite, ".".join(table)))

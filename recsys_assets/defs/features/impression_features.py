@@ -1,4 +1,4 @@
-"""Features of every impression as it was served, or could have been; and the proof that a replay gives the same."""
+"""Every impression's features and history as it was served, or could have been; the proof that a replay agrees."""
 
 import os
 from functools import partial
@@ -18,7 +18,7 @@ from recsys_assets.defs.automation.conditions import MISSED_DAY
 from recsys_assets.partitions import days
 from recsys_assets.resources import Workspace
 
-BATCH = 250_000  # impressions swept at once: 240 MB of aggregates
+BATCH = 250_000  # impressions swept at once: 290 MB of aggregates, and at most as much of histories
 SAMPLE = 5_000  # impressions that the check replays: 0.5 million values
 
 
@@ -34,7 +34,7 @@ SAMPLE = 5_000  # impressions that the check replays: 0.5 million values
 def features_of_impressions(
     context: dg.AssetExecutionContext, workspace: Workspace, spark: LazyPySparkResource
 ) -> dg.MaterializeResult:
-    """Point-in-time features, one float32 row per impression, from all events received before it."""
+    """Point-in-time features and the user's last events, one row per impression, from all events received before it."""
     lake, asked = workspace.lake, sorted(context.partition_keys)
     log, items = events_until(lake, asked[-1]), catalogue(lake)
     if workspace.settings.engine == "spark":

@@ -25,14 +25,15 @@ def drift_reference(workspace: Workspace) -> dg.MaterializeResult:
 
     from recsys.features.catalog import FEATURES
     from recsys.monitoring.day import predicted
-    from recsys.monitoring.reference import Reference, reference
+    from recsys.monitoring.reference import KEYS, Reference, reference
     from recsys.ranking.ranker import load_ranker
     from recsys.training_sets.assemble import LABELS
     from recsys.training_sets.split import PARTS
 
     lake = workspace.lake
-    rows = pl.concat([pl.DataFrame(lake.read(lake.table("training_sets", part))) for part in PARTS])
-    made = Reference(predicted(reference(rows, [*LABELS, *FEATURES]).rows, load_ranker(lake.models / "ranker")))
+    columns = [*LABELS, *FEATURES]
+    rows = pl.concat([pl.DataFrame(lake.read(lake.table("training_sets", part), [*KEYS, *columns])) for part in PARTS])
+    made = Reference(predicted(reference(rows, columns).rows, load_ranker(lake.models / "ranker")))
     made.save(lake.models)
     return dg.MaterializeResult(
         metadata={"dagster/row_count": made.rows.height, "first_day": made.days[0], "last_day": made.days[-1]}

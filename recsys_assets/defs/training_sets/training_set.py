@@ -1,4 +1,4 @@
-"""Impressions, features and labels, split by time: what every model of this run learns from and is judged on."""
+"""Impressions, features, histories and labels, split by time: what every model learns from and is judged on."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.lake import Lake
 from recsys.sources.source import open_source
-from recsys.training_sets.assemble import assemble
+from recsys.training_sets.assemble import HISTORY, assemble
 from recsys.training_sets.split import PARTS, split_by_date, split_by_hours
 from recsys_assets.resources import Workspace
 
@@ -25,7 +25,7 @@ def training_set(config: HeldOut, workspace: Workspace) -> dg.MaterializeResult:
     """Train, validation and test rows: the last days are test, the days before them validation, the rest train."""
     settings, lake = workspace.settings, workspace.lake
     offset = open_source(settings).utc_offset_ms
-    impressions, features = _scan(lake, "cleaned"), with_logged(_scan(lake, "features"), lake)
+    impressions, features = _scan(lake, "cleaned"), with_logged(_scan(lake, "features"), lake, history=True)
     dates = impressions.select(pl.col("date").unique()).collect()["date"].to_list()
     if config.hours is None:
         split = split_by_date(dates, settings.validation_days, settings.test_days)
@@ -54,17 +54,27 @@ def every_impression_is_in_one_part(workspace: Workspace) -> dg.AssetCheckResult
     )
 
 
-def with_logged(recomputed: pl.LazyFrame, lake: Lake, days: Sequence[str] | None = None) -> pl.LazyFrame:
-    """Features of every impression: as logged where the service showed it, else as it could have been served."""
-    from recsys.monitoring.feedback import as_features
+def with_logged(
+    recomputed: pl.LazyFrame, lake: Lake, days: Sequence[str] | None = None, *, history: bool = False
+) -> pl.LazyFrame:
+    """Features of every impression: as logged where the service showed it, else as it could have been served.
 
+    Args:
+        recomputed: rows of impression_features
+        days: of feedback; None: all
+        history: the user's at the same read too, HISTORY
+    """
+    from recsys.monitoring.feedback import as_features
+    from recsys_assets.defs.features.impression_features import events_until
+
+    columns = ["impression_id", *FEATURES, *(HISTORY if history else ())]
     days = [day for day in lake.days("feedback", "slates") if days is None or day in days]
     if not days:
-        return recomputed
-    logged = as_features(pl.concat([pl.read_parquet(lake.day(day, "feedback", "slates")) for day in days]))
-    columns = ["impression_id", *FEATURES]
-    others = recomputed.join(logged.lazy().select("impression_id"), on="impression_id", how="anti")
-    return pl.concat([others.select(columns), logged.lazy().select(columns)])
+        return recomputed.select(columns)
+    slates = pl.concat([pl.read_parquet(lake.day(day, "feedback", "slates")) for day in days])
+    logged = as_features(slates, events_until(lake, days[-1]) if history else None).lazy()
+    others = recomputed.join(logged.select("impression_id"), on="impression_id", how="anti")
+    return pl.concat([others.select(columns), logged.select(columns)])
 
 
 def _scan(lake: Lake, stage: str) -> pl.LazyFrame:
