@@ -32,7 +32,8 @@ from recsys.sources.simulator import Simulator
 from recsys.sources.source import day_name
 from recsys.sources.world import BEGIN_MS, FIRST_DAY
 from recsys.training_sets.assemble import LABELS
-from recsys.training_sets.examples import examples, matrix
+from recsys.training_sets.examples import examples
+from recsys.training_sets.inputs import matrix
 
 USERS = 600
 LEARNED = 14  # days of a reference

@@ -32,7 +32,8 @@ from recsys.lake import Lake, replacing
 from recsys.ranking.ranker import Predictions, load_ranker
 from recsys.settings import Settings, from_environment
 from recsys.sources.source import open_source
-from recsys.training_sets.examples import examples, matrix
+from recsys.training_sets.examples import examples
+from recsys.training_sets.inputs import Inputs
 from recsys_assets.defs.evaluation.contenders import candidates, log_and_items, tables
 
 OURS = "champion"
@@ -50,14 +51,14 @@ def ranking(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
     parts = tables(lake, ("train", "validation", "test"))
     train, validation = (examples(parts[part], FEATURES) for part in ("train", "validation"))
     test = parts["test"]
-    rows, features = Rows.of(test), matrix(test, FEATURES)
+    rows, inputs = Rows.of(test), Inputs.of(test, FEATURES)
     chosen = load_ranker(lake.models / "ranker")
-    predicted: dict[str, Predictions] = {OURS: chosen.predict(features)}
+    predicted: dict[str, Predictions] = {OURS: chosen.predict(inputs)}
     for folder in sorted((lake.models / "rankers").iterdir()):
         if folder.name != chosen.name:
-            predicted[folder.name] = load_ranker(folder).predict(features)
+            predicted[folder.name] = load_ranker(folder).predict(inputs)
     say(f"champion is {chosen.name}; training LightGBM")
-    predicted["LightGBM"] = train_lightgbm(train, validation).predict(features)
+    predicted["LightGBM"] = train_lightgbm(train, validation).predict(inputs)
     predicted |= {name: Heuristic.fit(name, parts["validation"]).score(test) for name in SIGNALS}
     figures = {name: report.ranking(rows, found) for name, found in predicted.items()}
     intervals = report.paired_intervals(rows, predicted, OURS)

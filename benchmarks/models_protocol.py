@@ -52,12 +52,12 @@ def run(lake: Lake, utc_offset_ms: int, threads: int, seed: int) -> dict[str, An
     given: dict[str, Any] = {"threads": threads, "seed": seed}
     fitted = xgboost_ranker.train(train, validation, FEATURES, FINGERPRINT, **given)
     champion = xgboost_ranker.refit(fitted, concat(train, validation), **given)
-    told = champion.predict(rows.features)
+    told = champion.predict(rows.inputs)
     scores = {
         "oracle": rows.long_view.astype(np.float64),
         "champion": told.score,
         "champion, P(long view) alone": told.p_long_view,
-        "LightGBM": train_lightgbm(train, validation).predict(rows.features).score,
+        "LightGBM": train_lightgbm(train, validation).predict(rows.inputs).score,
         "smoothed item rate": test["item_long_view_rate_all"].to_numpy(),
         "random": np.random.default_rng(seed).random(len(rows)),
         **{f"control: {name}": signal(test, "long_view") for name, signal in CONTROLS.items()},

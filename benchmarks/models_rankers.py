@@ -12,6 +12,7 @@ from recsys.ranking import calibration
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.ranker import Predictions
 from recsys.training_sets.examples import Examples, concat
+from recsys.training_sets.inputs import Inputs
 
 ROUNDS: Final = 500
 SHARED: Final[dict[str, Any]] = {
@@ -41,8 +42,8 @@ class LightGBM:
     boosters: dict[str, lgb.Booster]
     calibrations: dict[str, Calibration]
 
-    def predict(self, features: np.ndarray) -> Predictions:
-        raw = {name: booster.predict(features, raw_score=True) for name, booster in self.boosters.items()}
+    def predict(self, inputs: Inputs) -> Predictions:
+        raw = {name: booster.predict(inputs.features, raw_score=True) for name, booster in self.boosters.items()}
         return Predictions(
             p_click=self.calibrations["click"](raw["click"]),
             p_long_view=self.calibrations["long_view"](raw["long_view"]),

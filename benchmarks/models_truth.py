@@ -6,6 +6,7 @@ probability of a click there: NDCG with it as gain, and the share of the attaina
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -96,7 +97,7 @@ def _ranked(
 def _blind(rows: Examples) -> Examples:
     features = rows.features.copy()
     features[:, SLOT] = 0.0
-    return Examples(features, rows.click, rows.long_view, rows.watch_ms, rows.user, rows.slate)
+    return replace(rows, inputs=rows.inputs.with_features(features))
 
 
 def _score(booster: xgb.Booster, rows: Examples) -> np.ndarray:

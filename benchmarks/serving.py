@@ -49,6 +49,7 @@ from recsys.serving.opening import open_recommender
 from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import RecommendRequest
 from recsys.settings import Settings, from_environment
+from recsys.training_sets.inputs import Inputs
 
 CLIENTS, SECONDS = 4, 20.0
 PAUSE = 0.02  # before a request that is scored bare
@@ -74,10 +75,10 @@ class Recording:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.ranker, name)
 
-    def predict_only(self, features: np.ndarray, names: Any) -> Mapping[str, np.ndarray]:
+    def predict_only(self, inputs: Inputs, names: Any) -> Mapping[str, np.ndarray]:
         if set(names) == set(VALUE):
-            self.rows.append(features)
-        return self.ranker.predict_only(features, names)
+            self.rows.append(inputs.features)
+        return self.ranker.predict_only(inputs, names)
 
 
 def rows_of(settings: Settings, users: list[str]) -> tuple[XGBoostRanker, list[np.ndarray], dict[str, float]]:

@@ -17,7 +17,7 @@ from recsys.evaluation.position import position_curve
 from recsys.evaluation.report import IdType, Rows
 from recsys.features.log import EventLog, Items
 from recsys.ranking.ranker import Predictions, Ranker
-from recsys.training_sets.examples import matrix
+from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.split import PARTS, Split
 
 CHAMPION: Final = "champion"
@@ -119,7 +119,7 @@ def retrieve_with_heuristics(
 
 
 def _predict(ranker: Ranker, rows: pl.DataFrame) -> Predictions:
-    return ranker.predict(matrix(rows, ranker.feature_names))
+    return ranker.predict(Inputs.of(rows, ranker.feature_names))
 
 
 def _served_scores(subject: Subject, predicted: Mapping[str, Predictions]) -> dict[str, np.ndarray]:

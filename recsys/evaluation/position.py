@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from recsys.ranking.ranker import Ranker
-from recsys.training_sets.examples import matrix
+from recsys.training_sets.inputs import Inputs
 
 SLOT: Final = "slot"
 ROWS: Final = 2_000  # a mean log odds over so many rows has a standard error of 0.02
@@ -26,11 +26,12 @@ def position_curve(ranker: Ranker, rows: pl.DataFrame) -> dict[str, float]:
     places = places[places >= 0][:MAX_SLOTS]
     if len(places) < 2:
         return {}
-    features = matrix(rows[:: max(1, rows.height // ROWS)], ranker.feature_names).copy()
+    shown = Inputs.of(rows[:: max(1, rows.height // ROWS)], ranker.feature_names)
+    features = shown.features.copy()
     column = ranker.feature_names.index(SLOT)
     odds = []
     for place in places:
         features[:, column] = place
-        p = ranker.predict_only(features, ["p_click"])["p_click"]
+        p = ranker.predict_only(shown.with_features(features), ["p_click"])["p_click"]
         odds.append(float(np.mean(np.log(p) - np.log1p(-p))))
     return {str(int(place)): value - odds[0] for place, value in zip(places, odds, strict=True)}

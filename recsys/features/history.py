@@ -35,14 +35,38 @@ class History(NamedTuple):
         nothing = np.empty(0, np.int64)
         return History.of_one(nothing, nothing.astype(np.int8), nothing, rows)
 
-    def take(self, rows: np.ndarray) -> History:
+    def take(self, rows: np.ndarray | slice) -> History:
         """Those rows, over the same events."""
         return self._replace(start=self.start[rows], stop=self.stop[rows])
+
+    @staticmethod
+    def of_lists(item_key: pa.LargeListArray, kind: pa.LargeListArray) -> History:
+        """Rows of a table's HISTORY_COLUMNS; the instants, which tables do not keep, are 0."""
+        ends = item_key.offsets.to_numpy()
+        keys = item_key.values.to_numpy()
+        return History(keys, kind.values.to_numpy(), np.zeros(len(keys), np.int64), ends[:-1], ends[1:])
+
+    @staticmethod
+    def below(*parts: History) -> History:
+        """The rows of several histories, one below the other."""
+        ahead = np.cumsum([0, *(len(part.item_key) for part in parts[:-1])])
+        return History(
+            np.concatenate([part.item_key for part in parts]),
+            np.concatenate([part.kind for part in parts]),
+            np.concatenate([part.occurred_at for part in parts]),
+            np.concatenate([part.start + n for part, n in zip(parts, ahead, strict=True)]),
+            np.concatenate([part.stop + n for part, n in zip(parts, ahead, strict=True)]),
+        )
 
     def row(self, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """item_key, kind and occurred_at of one row."""
         held = slice(int(self.start[r]), int(self.stop[r]))
         return self.item_key[held], self.kind[held], self.occurred_at[held]
+
+    def filled(self, n: int) -> History:
+        """n rows: these, and below them users of whom nothing is known."""
+        more = n - len(self.start)
+        return self._replace(start=np.pad(self.start, (0, more)), stop=np.pad(self.stop, (0, more)))
 
     def engaged(self) -> History:
         """The engaged events alone, the last ENGAGED_LENGTH of each row."""

@@ -21,7 +21,7 @@ from recsys.features.catalog import DEFAULTS, FEATURE_DEFINITIONS
 from recsys.monitoring.drift import DISTANCES, FALSE_ALARMS, Drift, DriftError, both, drift
 from recsys.monitoring.reference import KEYS, Reference, known_shares, stationary, watched
 from recsys.ranking.ranker import PREDICTIONS, Ranker
-from recsys.training_sets.examples import matrix
+from recsys.training_sets.inputs import Inputs
 
 CTR_BOUND: Final = 0.10  # of the mean predicted CTR, either way
 OFF: Final = 0.20  # of the predicted rate: what happens less or more often than predicted by this much is looked at
@@ -76,7 +76,7 @@ class Day:
 
 def predicted(rows: pl.DataFrame, ranker: Ranker) -> pl.DataFrame:
     """Rows (features and labels) with what the ranker predicts for them, and how far it was off, beside them."""
-    scored = rows.with_columns(**ranker.predict(matrix(rows, ranker.feature_names)).columns())
+    scored = rows.with_columns(**ranker.predict(Inputs.of(rows, ranker.feature_names)).columns())
     return scored.with_columns(
         click_error=pl.col("click") - pl.col("p_click"),
         long_view_error=pl.col("long_view") - pl.col("p_long_view"),

@@ -19,6 +19,7 @@ from recsys.ranking import calibration
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.ranker import FILE, PREDICTIONS, Predictions, Ranker, RankerError, load_ranker, read_header
 from recsys.training_sets.examples import Examples
+from recsys.training_sets.inputs import Inputs
 
 LABELS: Final = {"p_click": "click", "p_long_view": "long_view"}
 
@@ -42,7 +43,7 @@ class BlendRanker:
         if len({(member.fingerprint, member.feature_names) for member in members}) != 1:
             raise RankerError("rankers of different features cannot be blended: materialize them again")
         blend = BlendRanker(tuple(members), {}, {"members": [member.name for member in members]})
-        odds = blend._means(validation.features, LABELS)
+        odds = blend._means(validation.inputs, LABELS)
         fitted = {name: calibration.fit(odds[name], getattr(validation, label)) for name, label in LABELS.items()}
         return BlendRanker(blend.members, fitted, blend.facts)
 
@@ -58,22 +59,22 @@ class BlendRanker:
     def fingerprint(self) -> str:
         return self.members[0].fingerprint
 
-    def predict(self, features: np.ndarray) -> Predictions:
-        """Predictions of rows float32 [n, F]; bit for bit the same alone or among others."""
-        return Predictions(**self.predict_only(features, PREDICTIONS))
+    def predict(self, inputs: Inputs) -> Predictions:
+        """Predictions of impressions; bit for bit the same alone or among others."""
+        return Predictions(**self.predict_only(inputs, PREDICTIONS))
 
-    def predict_only(self, features: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
+    def predict_only(self, inputs: Inputs, names: Collection[str]) -> dict[str, np.ndarray]:
         """Those of PREDICTIONS by name; a head that none of them needs is not run."""
         joint = [name for name in names if name != "score"]
-        means = self._means(features, joint) if joint else {}
+        means = self._means(inputs, joint) if joint else {}
         found = {name: self.calibrations[name](means[name]) if name in LABELS else means[name] for name in joint}
         if "score" in names:
-            found |= self.members[0].predict_only(features, ["score"])
+            found |= self.members[0].predict_only(inputs, ["score"])
         return found
 
-    def explain(self, features: np.ndarray) -> list[str]:
+    def explain(self, inputs: Inputs) -> list[str]:
         """One short reason a row, by the first member."""
-        return self.members[0].explain(features)
+        return self.members[0].explain(inputs)
 
     def importances(self) -> Mapping[str, float]:
         """Of the first member that tells them, largest first; empty when none does."""
@@ -108,12 +109,12 @@ class BlendRanker:
             name=header["name"],
         )
 
-    def _means(self, features: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
+    def _means(self, inputs: Inputs, names: Collection[str]) -> dict[str, np.ndarray]:
         """Mean over the members of each prediction, of a probability its log odds."""
-        told = [member.predict_only(features, names) for member in self.members]
+        told = [member.predict_only(inputs, names) for member in self.members]
         found = {}
         for name in names:
-            total = np.zeros(len(features))
+            total = np.zeros(len(inputs))
             for member in told:
                 total = total + (_logit(member[name]) if name in LABELS else member[name])
             found[name] = total / len(told)

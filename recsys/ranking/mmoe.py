@@ -1,8 +1,8 @@
 """The neural ranker: experts shared by all objectives, and for each objective a gate that mixes them.
 
-Multi-gate mixture-of-experts (Ma et al., KDD 2018) over the same rows as the boosted trees: numbers are standardised,
-hashed names get an embedding each. It predicts in blocks of one shape, because a matrix product rounds by its shape
-and a row must not depend on the rows it is predicted with.
+Multi-gate mixture-of-experts (Ma et al., KDD 2018) over the same rows as the boosted trees, and over what each user was
+shown before (taste.py): numbers are standardised, hashed names get an embedding each. It predicts in blocks of one
+shape, because a matrix product rounds by its shape and a row must not depend on the rows it is predicted with.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from recsys.lake import replacing
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
 from recsys.ranking.ranker import FILE, PREDICTIONS, Predictions, RankerError, read_header
+from recsys.ranking.taste import Bags, Taste, bags
+from recsys.training_sets.inputs import Inputs
 
 WEIGHTS: Final = "mmoe.pt"
 BLOCK: Final = 32  # rows of one forward pass: a slate fits, and is not paid for as if it were five
@@ -41,8 +43,20 @@ class MMoEConfig:
     width: int = 64
     tower: int = 32
     embedding: int = 8
+    taste: int = 48  # width of an item's vector
     dropout: float = 0.3
     min_rows: int = 20  # a hashed name on fewer training rows has no embedding of its own
+
+
+class Narrow(nn.Linear):
+    """A layer of few outputs, whose product with one row rounds by the row's place in the block unless it is summed
+    row by row (1 of 4 rows differed in the last bit; layers of 16 outputs and more did not).
+    """
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        if self.training:  # where it would cost a copy of the inputs for each output, and nobody compares bits
+            return super().forward(rows)
+        return (rows[:, None, :] * self.weight).sum(dim=-1) + self.bias
 
 
 class MMoE(nn.Module):
@@ -55,9 +69,21 @@ class MMoE(nn.Module):
     watch_mean: torch.Tensor  # seconds
 
     def __init__(
-        self, config: MMoEConfig, named: Sequence[int], vocabularies: Sequence[np.ndarray], width: int
+        self,
+        config: MMoEConfig,
+        named: Sequence[int],
+        vocabularies: Sequence[np.ndarray],
+        width: int,
+        item_keys: np.ndarray,
     ) -> None:
-        """`named`: columns of hashed names, and for each the values known by name (sorted float32); width: columns."""
+        """An untrained network.
+
+        Args:
+            named: columns of hashed names
+            vocabularies: for each of them the values known by name, sorted float32
+            width: columns of features
+            item_keys: the items that have a vector of their own, sorted int64
+        """
         super().__init__()
         self.config = config
         numeric = [column for column in range(width) if column not in set(named)]
@@ -69,7 +95,8 @@ class MMoE(nn.Module):
         for place, values in enumerate(vocabularies):
             self.register_buffer(f"vocabulary_{place}", torch.from_numpy(np.asarray(values, np.float32)))
         self.embeddings = nn.ModuleList(nn.Embedding(len(values) + 1, config.embedding) for values in vocabularies)
-        inputs = len(numeric) + config.embedding * len(vocabularies)
+        self.taste = Taste(item_keys, config.taste, config.dropout)
+        inputs = len(numeric) + config.embedding * len(vocabularies) + self.taste.width
         self.experts = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(inputs, config.width),
@@ -80,10 +107,10 @@ class MMoE(nn.Module):
             )
             for _ in range(config.experts)
         )
-        self.gates = nn.ModuleDict({task: nn.Linear(inputs, config.experts) for task in TASKS})
+        self.gates = nn.ModuleDict({task: Narrow(inputs, config.experts) for task in TASKS})
         self.towers = nn.ModuleDict(
             {
-                task: nn.Sequential(nn.Linear(config.width, config.tower), nn.ReLU(), nn.Linear(config.tower, 1))
+                task: nn.Sequential(nn.Linear(config.width, config.tower), nn.ReLU(), Narrow(config.tower, 1))
                 for task in TASKS
             }
         )
@@ -91,7 +118,7 @@ class MMoE(nn.Module):
             nn.init.normal_(table.weight, std=0.05)  # type: ignore[arg-type]
 
     def encode(self, rows: torch.Tensor) -> torch.Tensor:
-        """Inputs float32[n, inputs] of feature rows float32[n, F]; a missing number counts as the mean."""
+        """Encoded feature rows float32[n, F]; a missing number counts as the mean."""
         numbers = (rows[:, self.numeric] - self.mean) / self.scale
         parts = [torch.nan_to_num(numbers, nan=0.0).clamp(-CLIP, CLIP)]
         for place, table in enumerate(self.embeddings):
@@ -112,8 +139,12 @@ class MMoE(nn.Module):
         found["watch"] = found["watch"].clamp(max=MAX_LOG_WATCH)
         return found
 
-    def forward(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self.decide(self.encode(rows))
+    def forward(self, rows: torch.Tensor, met: Bags) -> dict[str, torch.Tensor]:
+        return self.decide(torch.cat([self.encode(rows), self.taste(met)], dim=1))
+
+    def bags(self, inputs: Inputs) -> Bags:
+        """Items and histories of impressions, as `forward` takes them."""
+        return bags(self.taste.item_keys.numpy(), inputs.item_key, inputs.history)
 
 
 class _Block(nn.Module):
@@ -123,8 +154,8 @@ class _Block(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        found = self.network(rows)
+    def forward(self, rows: torch.Tensor, *met: torch.Tensor) -> torch.Tensor:
+        found = self.network(rows, Bags(*met))
         return torch.stack([found[task] for task in TASKS])
 
 
@@ -140,13 +171,13 @@ class MMoERanker:
     facts: Mapping[str, Any]
     name: str = "mmoe"
 
-    def predict(self, features: np.ndarray) -> Predictions:
-        """Predictions of rows float32 [n, F]; bit for bit the same alone or among others."""
-        return Predictions(**self.predict_only(features, PREDICTIONS))
+    def predict(self, inputs: Inputs) -> Predictions:
+        """Predictions of impressions; bit for bit the same alone or among others."""
+        return Predictions(**self.predict_only(inputs, PREDICTIONS))
 
-    def predict_only(self, features: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
+    def predict_only(self, inputs: Inputs, names: Collection[str]) -> dict[str, np.ndarray]:
         """Those of PREDICTIONS by name; the network gives all of them at once."""
-        raw = self.outputs(features)
+        raw = self.outputs(inputs)
         made = {
             "p_click": lambda: self.calibrations["click"](raw["click"]),
             "p_long_view": lambda: self.calibrations["long_view"](raw["long_view"]),
@@ -155,46 +186,49 @@ class MMoERanker:
         }
         return {name: made[name]() for name in names}
 
-    def outputs(self, features: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Output of every task before link and calibration, float64[n] each."""
-        rows = self._checked(features)
-        n = len(rows)
+        n = len(self._checked(inputs.features))
         found = np.empty((len(TASKS), n))
         with torch.inference_mode():
             for start in range(0, n, BLOCK):
-                block = np.zeros((BLOCK, rows.shape[1]), np.float32)
-                some = rows[start : start + BLOCK]
-                block[: len(some)] = some
-                found[:, start : start + BLOCK] = self._one_block(torch.from_numpy(block)).numpy()[:, : len(some)]
+                some = inputs.take(slice(start, start + BLOCK))
+                block = some.filled(BLOCK)
+                raw = self._one_block(torch.from_numpy(self._checked(block.features)), *self.network.bags(block))
+                found[:, start : start + BLOCK] = raw.numpy()[:, : len(some)]
         return dict(zip(TASKS, found, strict=True))
 
     @cached_property
-    def _one_block(self) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _one_block(self) -> Callable[..., torch.Tensor]:
         """The network over one block, recorded: the same operations and bits in 0.4 of the time, without Python."""
-        example = torch.zeros(BLOCK, len(self.feature_names))
+        strangers = Inputs.of_strangers(np.zeros((BLOCK, len(self.feature_names)), np.float32))
+        example = (torch.from_numpy(strangers.features), *self.network.bags(strangers))
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it compares the lengths of vocabularies, which are fixed
             recorded = torch.jit.freeze(torch.jit.trace(_Block(self.network).eval(), example))
         with torch.inference_mode():
             for _ in range(3):  # it is compiled in its first two calls, 10 ms each: before anybody waits
-                recorded(example)
+                recorded(*example)
         return recorded
 
-    def contributions(self, features: np.ndarray) -> np.ndarray:
+    def contributions(self, inputs: Inputs) -> np.ndarray:
         """Integrated gradients (Sundararajan et al. 2017) of the long-view logit from the median row, float32 [n, F].
 
-        A row's contributions add up to its logit less that of the median row, as closely as STEPS points allow.
+        A row's contributions add up to its logit less that of the median row for the same item and history, as closely
+        as STEPS points allow.
         """
-        rows = torch.from_numpy(self._checked(features))
+        rows = torch.from_numpy(self._checked(inputs.features))
         start = torch.from_numpy(np.nan_to_num(self.medians)).expand_as(rows)
         rows = torch.where(torch.isnan(rows), start, rows)
         self.network.eval()
         n, width = len(rows), len(self.feature_names)
-        begin, end = self.network.encode(start).detach(), self.network.encode(rows).detach()
+        with torch.no_grad():
+            begin, end = self.network.encode(start), self.network.encode(rows)
+            taste = self.network.taste(self.network.bags(inputs))
         total = torch.zeros_like(end)
         for step in range(STEPS):
             point = (begin + (end - begin) * ((step + 0.5) / STEPS)).requires_grad_(True)
-            out = self.network.decide(point)[EXPLAINED].sum()
+            out = self.network.decide(torch.cat([point, taste], dim=1))[EXPLAINED].sum()
             total += torch.autograd.grad(out, point)[0]
         by_input = ((end - begin) * total / STEPS).numpy()
         found = np.zeros((n, width), np.float32)
@@ -205,10 +239,9 @@ class MMoERanker:
             found[:, column] = by_input[:, first : first + self.network.config.embedding].sum(axis=1)
         return found
 
-    def explain(self, features: np.ndarray) -> list[str]:
+    def explain(self, inputs: Inputs) -> list[str]:
         """For each row the phrase of its largest positive contribution that is true of it."""
-        rows = self._checked(features)
-        return self._reasons.of(self.contributions(rows), rows)
+        return self._reasons.of(self.contributions(inputs), self._checked(inputs.features))
 
     def save(self, folder: Path) -> None:
         """Write `ranker.json` and the weights."""
@@ -240,7 +273,8 @@ class MMoERanker:
             state = torch.load(folder / WEIGHTS, weights_only=True, map_location="cpu")
             vocabularies = [state[f"vocabulary_{place}"].numpy() for place in range(len(state["named"]))]
             width = len(header["feature_names"])
-            network = MMoE(MMoEConfig(**header["config"]), state["named"].tolist(), vocabularies, width)
+            items = state["taste.item_keys"].numpy()
+            network = MMoE(MMoEConfig(**header["config"]), state["named"].tolist(), vocabularies, width, items)
             network.load_state_dict(state)
         except Exception as error:  # torch raises a dozen kinds for a torn file
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -1,4 +1,6 @@
-"""Train the neural ranker on the rows of the boosted trees: whole users a batch, early stopping on validation."""
+"""Train the neural ranker on the rows of the boosted trees and on imported exposures: whole users a batch, early
+stopping on validation.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +16,35 @@ from typing import Final, NamedTuple
 import numpy as np
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
 from recsys.features.catalog import FEATURE_DEFINITIONS
 from recsys.ranking import calibration
 from recsys.ranking.mmoe import TASKS, MMoE, MMoEConfig, MMoERanker
+from recsys.ranking.taste import Bags, bags
 from recsys.ranking.training import require_both_outcomes
 from recsys.training_sets import fitting
 from recsys.training_sets.examples import Examples, concat
+from recsys.training_sets.imported import Imported
 
 MONITOR: Final = "validation_loss"
 NAMES: Final = frozenset(feature.name for feature in FEATURE_DEFINITIONS if feature.op == "bucket")
 # Watch time is a mean over a long tail: its likelihood would outweigh the two logits three to one.
 LOSS_WEIGHTS: Final[Mapping[str, float]] = {"click": 1.0, "long_view": 1.0, "watch": 0.3, "order": 0.3}
+IMPORTED_WEIGHT: Final = 0.5  # of an imported exposure: it is older, and knows of no click
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """How to train. Chosen on validation days of KuaiRand."""
 
-    max_epochs: int = 15
+    max_epochs: int = 8
     patience: int = 2  # epochs without a better validation loss
-    batch_rows: int = 1024
-    learning_rate: float = 5e-4
+    batch_rows: int = 4096  # imported exposures among them
+    learning_rate: float = 1e-3
+    rate_kept: float = 0.7  # of the learning rate, from epoch to epoch
     weight_decay: float = 1e-4
     seed: int = 7
     network: MMoEConfig = field(default_factory=MMoEConfig)
@@ -69,16 +76,29 @@ class Rows(NamedTuple):
         return Rows(*(column[chosen] for column in self))
 
 
-class Batches(IterableDataset):
-    """Whole batches by index into tensors: users in an order given by seed and epoch, a user's rows together."""
+class Batch(NamedTuple):
+    """Impressions with what they are met with, and imported exposures beside them."""
 
-    def __init__(self, rows: Rows, batch_rows: int, seed: int) -> None:
-        self.rows, self.batch_rows, self.seed, self.epoch = rows, batch_rows, seed, 0
-        self._order = torch.argsort(rows.user, stable=True)
-        _, self._sizes = torch.unique_consecutive(rows.user[self._order], return_counts=True)
+    rows: Rows
+    met: Bags
+    imported: Bags
+    imported_long_view: torch.Tensor  # float32[m]
+
+
+class Batches(IterableDataset):
+    """Whole batches by index: users in an order given by seed and epoch, a user's rows together, and in each batch its
+    share of the imported exposures.
+    """
+
+    def __init__(self, rows: Examples, imported: Imported, item_keys: np.ndarray, batch_rows: int, seed: int) -> None:
+        self.rows, self.inputs, self.imported = Rows.of(rows), rows.inputs, imported
+        self.item_keys, self.seed, self.epoch = item_keys, seed, 0
+        self.batches = min(len(rows), max(1, round((len(rows) + len(imported.item_key)) / batch_rows)))
+        self._order = torch.argsort(self.rows.user, stable=True)
+        _, self._sizes = torch.unique_consecutive(self.rows.user[self._order], return_counts=True)
         self._starts = torch.cumsum(self._sizes, 0) - self._sizes
 
-    def __iter__(self) -> Iterator[Rows]:
+    def __iter__(self) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(self.seed * 1_000 + self.epoch)
         users = torch.randperm(len(self._sizes), generator=generator)
         sizes = self._sizes[users]
@@ -86,15 +106,26 @@ class Batches(IterableDataset):
         # a row of the shuffled order: where its user begins in the sorted rows, plus its place among the user's
         shift = torch.repeat_interleave(self._starts[users] - (ends - sizes), sizes)
         order = self._order[torch.arange(len(shift)) + shift]
-        for chosen in order.split(self.batch_rows):
-            yield self.rows.take(chosen)
+        exposures = torch.randperm(len(self.imported.item_key), generator=generator)
+        for chosen, also in zip(order.tensor_split(self.batches), exposures.tensor_split(self.batches), strict=True):
+            yield self.batch(chosen, also)
+
+    def batch(self, chosen: torch.Tensor, also: torch.Tensor) -> Batch:
+        """Those rows, and those imported exposures."""
+        inputs, imported = self.inputs.take(chosen.numpy()), self.imported.take(also.numpy())
+        return Batch(
+            self.rows.take(chosen),
+            bags(self.item_keys, inputs.item_key, inputs.history),
+            bags(self.item_keys, imported.item_key, imported.history),
+            torch.from_numpy(imported.long_view.astype(np.float32)),
+        )
 
 
 class MMoETask(lightning.LightningModule):
     """The objective: two logits, a Poisson likelihood of watch time, and the order inside users."""
 
     def __init__(
-        self, network: MMoE, config: TrainingConfig, batches: Batches, validation: Rows, say: Callable[[str], None]
+        self, network: MMoE, config: TrainingConfig, batches: Batches, validation: Batch, say: Callable[[str], None]
     ) -> None:
         super().__init__()
         self.network, self.config, self.batches, self.validation, self.say = network, config, batches, validation, say
@@ -110,13 +141,21 @@ class MMoETask(lightning.LightningModule):
         """Dropout depends on seed and epoch alone: a resumed run ends in the bytes of an uninterrupted one."""
         torch.manual_seed(self.config.seed * 1_000 + 500 + self.current_epoch)
 
-    def training_step(self, batch: Rows, _: int) -> torch.Tensor:
-        losses = self.losses(batch)
-        return torch.stack([LOSS_WEIGHTS[task] * losses[task] for task in TASKS]).sum()
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        losses = self.losses(batch.rows, batch.met)
+        total = torch.stack([LOSS_WEIGHTS[task] * losses[task] for task in TASKS]).sum()
+        seen = batch.imported_long_view
+        if not len(seen):
+            return total
+        # an imported exposure is an impression without features
+        unknown = torch.full((len(seen), batch.rows.features.shape[1]), torch.nan, device=seen.device)
+        told = self.network(unknown, batch.imported)["long_view"]
+        loss = functional.binary_cross_entropy_with_logits(told, seen, reduction="sum")
+        return total + IMPORTED_WEIGHT * loss / len(batch.rows.click)
 
-    def losses(self, rows: Rows) -> dict[str, torch.Tensor]:
+    def losses(self, rows: Rows, met: Bags) -> dict[str, torch.Tensor]:
         """Mean loss of each task."""
-        out = self.network(rows.features)
+        out = self.network(rows.features, met)
         watch = rows.watch / self.network.watch_mean
         return {
             "click": functional.binary_cross_entropy_with_logits(out["click"], rows.click),
@@ -131,8 +170,9 @@ class MMoETask(lightning.LightningModule):
         """Loss of the two probabilities on the validation days, and a line that says it."""
         self.network.eval()
         with torch.inference_mode():
-            rows = Rows(*(column.to(self.device) for column in self.validation))
-            found = {task: float(loss) for task, loss in self.losses(rows).items()}
+            rows = Rows(*(column.to(self.device) for column in self.validation.rows))
+            met = Bags(*(column.to(self.device) for column in self.validation.met))
+            found = {task: float(loss) for task, loss in self.losses(rows, met).items()}
         self.network.train()
         loss = found["click"] + found["long_view"]
         self.log(MONITOR, loss)
@@ -142,9 +182,12 @@ class MMoETask(lightning.LightningModule):
             f"{found['long_view']:.4f} long_view on {self.device.type}"
         )
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         config = self.config
-        return torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, config.rate_kept)]
 
 
 def listwise(scores: torch.Tensor, relevance: torch.Tensor, user: torch.Tensor) -> torch.Tensor:
@@ -170,6 +213,7 @@ def train(
     fingerprint: str,
     folder: Path,
     *,
+    imported: Imported | None = None,
     config: TrainingConfig | None = None,
     threads: int = 1,
     say: Callable[[str], None] = _say,
@@ -177,6 +221,7 @@ def train(
     """Fit on the training rows, stop and calibrate on the validation rows.
 
     Args:
+        imported: exposures from before the log, from which tastes are learned too
         folder: where checkpoints lie while it runs; an interrupted run of the same rows and configuration goes on.
 
     Raises:
@@ -185,7 +230,10 @@ def train(
     config = config or TrainingConfig()
     require_both_outcomes(train_rows, validation_rows)
     began = time.monotonic()
-    network, task, best_epoch = _fitted(train_rows, validation_rows, feature_names, folder, config, threads, say)
+    imported = imported or Imported.none()
+    network, task, best_epoch = _fitted(
+        train_rows, validation_rows, imported, feature_names, folder, config, threads, say
+    )
     ranker = MMoERanker(
         feature_names=tuple(feature_names),
         fingerprint=fingerprint,
@@ -195,13 +243,14 @@ def train(
         facts={
             "train_rows": len(train_rows),
             "validation_rows": len(validation_rows),
+            "imported_rows": len(imported.item_key),
             "epochs": task.epochs,
             "best_epoch": best_epoch,
             "seconds": time.monotonic() - began,
             "device": task.device.type,
         },
     )
-    outputs = ranker.outputs(validation_rows.features)
+    outputs = ranker.outputs(validation_rows.inputs)
     calibrations = {
         label: calibration.fit(outputs[label], getattr(validation_rows, label)) for label in ("click", "long_view")
     }
@@ -214,6 +263,7 @@ def refit(
     validation_rows: Examples,
     folder: Path,
     *,
+    imported: Imported | None = None,
     config: TrainingConfig | None = None,
     threads: int = 1,
     say: Callable[[str], None] = _say,
@@ -229,7 +279,10 @@ def refit(
     def tell(line: str) -> None:
         say(line.replace("mmoe", "mmoe to the last validation day,").replace("validation", "learned"))
 
-    network, _, _ = _fitted(rows, validation_rows, chosen.feature_names, folder, config, threads, tell, keep_last=True)
+    imported = imported or Imported.none()
+    network, _, _ = _fitted(
+        rows, validation_rows, imported, chosen.feature_names, folder, config, threads, tell, keep_last=True
+    )
     medians = np.nanmedian(rows.features, axis=0).astype(np.float32)
     return replace(chosen, network=network, medians=medians, facts={**chosen.facts, "refit_rows": len(rows)})
 
@@ -237,6 +290,7 @@ def refit(
 def _fitted(
     rows: Examples,
     judged: Examples,
+    imported: Imported,
     feature_names: Sequence[str],
     folder: Path,
     config: TrainingConfig,
@@ -246,12 +300,15 @@ def _fitted(
 ) -> tuple[MMoE, MMoETask, int]:
     """The network of the best epoch (or of the last one), the task that trained it, and that epoch, 1 first."""
     lightning.seed_everything(config.seed, verbose=False)
-    network = build(rows, feature_names, config.network)
-    task = MMoETask(network, config, Batches(Rows.of(rows), config.batch_rows, config.seed), Rows.of(judged), say)
+    network = build(rows, imported, feature_names, config.network)
+    known = network.taste.item_keys.numpy()
+    batches = Batches(rows, imported, known, config.batch_rows, config.seed)
+    held_out = Batches(judged, Imported.none(), known, len(judged), config.seed)
+    task = MMoETask(network, config, batches, next(iter(held_out)), say)
     epoch, _ = fitting.fit(
         task,
         network,
-        folder / _key(config, feature_names, rows),
+        folder / _key(config, feature_names, rows, imported),
         fitting.Stopping(config.max_epochs, config.patience, MONITOR, "min"),
         gradient_clip=5.0,
         threads=threads,
@@ -260,14 +317,16 @@ def _fitted(
     return network, task, epoch
 
 
-def build(rows: Examples, feature_names: Sequence[str], config: MMoEConfig) -> MMoE:
+def build(rows: Examples, imported: Imported, feature_names: Sequence[str], config: MMoEConfig) -> MMoE:
     """An untrained network that knows the statistics and vocabularies of the training rows."""
     named = [column for column, name in enumerate(feature_names) if name in NAMES]
     vocabularies = []
     for column in named:
         values, counts = np.unique(rows.features[:, column], return_counts=True)
         vocabularies.append(values[(counts >= config.min_rows) & ~np.isnan(values)])
-    network = MMoE(config, named, vocabularies, len(feature_names))
+    shown, counts = np.unique(np.concatenate([rows.inputs.item_key, imported.item_key]), return_counts=True)
+    items = shown[(counts >= config.min_rows) & (shown != 0)]
+    network = MMoE(config, named, vocabularies, len(feature_names), items)
     numbers = rows.features[:, network.numeric.numpy()].astype(np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a column without any value has no mean
@@ -278,9 +337,10 @@ def build(rows: Examples, feature_names: Sequence[str], config: MMoEConfig) -> M
     return network
 
 
-def _key(config: TrainingConfig, feature_names: Sequence[str], rows: Examples) -> str:
+def _key(config: TrainingConfig, feature_names: Sequence[str], rows: Examples, imported: Imported) -> str:
     digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
     digest.update("|".join(feature_names).encode())
-    for column in (rows.features, rows.click, rows.long_view, rows.watch_ms, rows.user):
+    told = (rows.features, rows.click, rows.long_view, rows.watch_ms, rows.user, rows.inputs.item_key)
+    for column in (*told, *rows.inputs.history, *imported[:2], *imported.history):
         digest.update(np.ascontiguousarray(column).tobytes())
     return f"run_{digest.hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""What a ranker is, whatever computes it: features in, predictions out, and a reason in words."""
+"""What a ranker is, whatever computes it: impressions in, predictions out, and a reason in words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
+
+from recsys.training_sets.inputs import Inputs
 
 FILE: Final = "ranker.json"
 PREDICTIONS: Final = ("p_click", "p_long_view", "watch_seconds", "score")
@@ -46,15 +48,15 @@ class Ranker(Protocol):
         """Of the feature catalogue it was trained on."""
         ...
 
-    def predict(self, features: np.ndarray) -> Predictions:
-        """Predictions of rows float32 [n, F], columns in the order of `feature_names`."""
+    def predict(self, inputs: Inputs) -> Predictions:
+        """Predictions of impressions; their features are in the order of `feature_names`."""
         ...
 
-    def predict_only(self, features: np.ndarray, names: Collection[str]) -> Mapping[str, np.ndarray]:
+    def predict_only(self, inputs: Inputs, names: Collection[str]) -> Mapping[str, np.ndarray]:
         """Those of PREDICTIONS by name, the same bits as `predict` gives: what orders 500 rows is enough for them."""
         ...
 
-    def explain(self, features: np.ndarray) -> list[str]:
+    def explain(self, inputs: Inputs) -> list[str]:
         """One short reason a row, true of that row."""
         ...
 

@@ -24,6 +24,7 @@ from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, mon
 from recsys.ranking.ranker import FILE, PREDICTIONS, Predictions, RankerError, read_header
 from recsys.ranking.training import TrainingError, require_both_outcomes
 from recsys.training_sets.examples import Examples
+from recsys.training_sets.inputs import Inputs
 
 EXPLAINED: Final = "long_view"  # the head whose contributions become reasons: a long view is the aim
 STARTS_FROM: Final = "long_view"  # the order head learns what this head's order still lacks
@@ -41,13 +42,13 @@ class XGBoostRanker:
     facts: Mapping[str, Any]  # rows, rounds and validation metric of each head
     name: str = "xgboost"
 
-    def predict(self, features: np.ndarray) -> Predictions:
-        """Predictions of rows float32 [n, F]; bit for bit the same alone or among others."""
-        return Predictions(**self.predict_only(features, PREDICTIONS))
+    def predict(self, inputs: Inputs) -> Predictions:
+        """Predictions of impressions, of their features alone; bit for bit the same alone or among others."""
+        return Predictions(**self.predict_only(inputs, PREDICTIONS))
 
-    def predict_only(self, features: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
+    def predict_only(self, inputs: Inputs, names: Collection[str]) -> dict[str, np.ndarray]:
         """Those of PREDICTIONS by name; a head that none of them needs is not run."""
-        rows = self._checked(features)
+        rows = self._checked(inputs.features)
         margin = cache(lambda head: self.margin(head, rows))
         made = {
             "p_click": lambda: self.calibrations["click"](margin("click")),
@@ -66,9 +67,9 @@ class XGBoostRanker:
         matrix = xgb.DMatrix(self._checked(features), nthread=1)
         return self.boosters[head].predict(matrix, pred_contribs=True)
 
-    def explain(self, features: np.ndarray) -> list[str]:
+    def explain(self, inputs: Inputs) -> list[str]:
         """For each row the phrase of its largest positive contribution that is true of it."""
-        rows = self._checked(features)
+        rows = self._checked(inputs.features)
         return self._reasons.of(tree_shap.contributions(self._forest, rows), rows)
 
     def importances(self, head: str = EXPLAINED) -> dict[str, float]:

@@ -24,7 +24,8 @@ from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, mon
 from recsys.ranking.training import TrainingError
 from recsys.ranking.xgboost_ranker import STARTS_FROM, XGBoostRanker
 from recsys.training_sets.assemble import LABELS
-from recsys.training_sets.examples import examples, matrix, moment
+from recsys.training_sets.examples import examples, moment
+from recsys.training_sets.inputs import matrix
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -23,6 +23,7 @@ from recsys.retrieval.item_index import (
 )
 from recsys.retrieval.sources import Retriever, SourceData, SourceDataError
 from recsys.retrieval.two_tower import QueryTower, TowerError
+from recsys.training_sets.inputs import Inputs
 
 MIRROR_ROWS: Final = 200_000  # 100k x 64 are searched in 2-3 ms in memory; beyond this Milvus itself is faster
 log = logging.getLogger("recsys.serving")
@@ -106,7 +107,8 @@ def load(
         raise BundleRefused(f"bundle {bundle.bundle_id}: its tower is {tower.fingerprint}, not {bundle.facts.tower}")
     if ranker.fingerprint != bundle.facts.features:
         raise BundleRefused(f"bundle {bundle.bundle_id}: its ranker knows features {ranker.fingerprint}")
-    tried = ranker.predict(np.zeros((2, len(ranker.feature_names)), dtype=np.float32)).columns()
+    strangers = Inputs.of_strangers(np.zeros((2, len(ranker.feature_names)), dtype=np.float32))
+    tried = ranker.predict(strangers).columns()
     if not all(np.isfinite(values).all() for values in tried.values()):
         raise BundleRefused(f"bundle {bundle.bundle_id}: its ranker predicts values that are not finite")
     return ServingBundle(bundle.bundle_id, bundle.facts, retriever, ranker, catalogue_of(table), table)

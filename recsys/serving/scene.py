@@ -17,6 +17,7 @@ from recsys.policy.shelves import DEFAULT, SHELVES, Shelf
 from recsys.retrieval.sources import Ask
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.schema import BadRequest, RecommendRequest
+from recsys.training_sets.inputs import Inputs
 
 NOBODY = ""  # who is read and logged for a person who did not consent: no history, no name
 _NO_KEYS = np.empty(0, dtype=np.int64)
@@ -103,6 +104,11 @@ class Scene:
             item=read.item,
         )
         return derive(read.aggregates, context)
+
+    def inputs(self, read: Read) -> Inputs:
+        """What the ranker is asked about the k items of a read."""
+        one_user = np.zeros(len(read.item_keys), dtype=np.int64)
+        return Inputs(self.features(read), read.item_keys, read.history.take(one_user))
 
     def blocking(self, kept: Blocked) -> Scene:
         """The same, less what its user blocked."""

@@ -19,6 +19,7 @@ from recsys.serving.candidates import Pool, PoolCache, retrieve, trending
 from recsys.serving.course import Course
 from recsys.serving.scene import Scene
 from recsys.serving.schema import MAX_ITEMS, Rung
+from recsys.training_sets.inputs import Inputs
 
 # a full disk stops the journal, not the reads of the store; a challenger's ranker that fails says nothing of the other
 PARTS: Final = ("store", "blocks", "journal", "index", "ranker", "challenger")
@@ -35,7 +36,7 @@ class Ranked:
     position: int
     pool: Pool
     scores: np.ndarray  # float64[n]
-    features: np.ndarray | None = None  # float32[n, F]
+    inputs: Inputs | None = None  # of the n candidates, once they were read
     is_scored: bool = False  # the scores are the ranker's
     dropped: Mapping[str, int] | None = None  # filter -> candidates it dropped
     history_position: int | None = None  # of the read whose history the candidates were sought for
@@ -49,10 +50,15 @@ class Slate:
     position: int
     pool: Pool
     scores: np.ndarray
-    features: np.ndarray | None
+    inputs: Inputs | None
     predictions: Mapping[str, np.ndarray] | None  # TOLD
     reasons: list[str]
     history_position: int | None = None  # as of Ranked
+
+    @property
+    def features(self) -> np.ndarray | None:
+        """float32[n, F]."""
+        return None if self.inputs is None else self.inputs.features
 
 
 class Steps:
@@ -112,10 +118,10 @@ class Steps:
         if read is None or not len(pool):
             return ranked
         with course.stage("features"):
-            ranked.features = features = scene.features(read)
+            ranked.inputs = inputs = scene.inputs(read)
         try:
             scores = value(
-                self.attempt(course, _ranker(course), lambda: bundle.ranker.predict_only(features, VALUE), "ranker")
+                self.attempt(course, _ranker(course), lambda: bundle.ranker.predict_only(inputs, VALUE), "ranker")
             )
             if not np.isfinite(scores).all():
                 raise PartDown("ranker", "predicts values that are not finite")
@@ -166,7 +172,7 @@ class Steps:
             position=ranked.position,
             pool=ranked.pool.take(chosen),
             scores=ranked.scores[chosen],
-            features=ranked.features[chosen] if ranked.features is not None else None,
+            inputs=ranked.inputs.take(chosen) if ranked.inputs is not None else None,
             predictions=None,
             reasons=[ranked.pool.reason(i) for i in chosen.tolist()],
             history_position=ranked.history_position,
@@ -179,7 +185,7 @@ class Steps:
 
     def _explain(self, bundle: ServingBundle, slate: Slate, course: Course) -> None:
         """Add each place's predictions, and a reason in words that is true of it."""
-        shown, part = slate.features, _ranker(course)
+        shown, part = slate.inputs, _ranker(course)
         assert shown is not None
         try:
             slate.predictions = self.attempt(course, part, lambda: bundle.ranker.predict_only(shown, TOLD), "shown")

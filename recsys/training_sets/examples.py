@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import polars as pl
+
+from recsys.training_sets.inputs import Inputs
+
+OUTCOMES: Final = ("click", "long_view", "watch_ms", "user", "slate")
 
 
 @dataclass(frozen=True)
 class Examples:
     """n impressions in log order; every array has n rows."""
 
-    features: np.ndarray  # float32 [n, F], C order
+    inputs: Inputs
     click: np.ndarray  # int8
     long_view: np.ndarray  # int8
     watch_ms: np.ndarray  # int64
@@ -25,7 +30,13 @@ class Examples:
 
     def take(self, rows: np.ndarray) -> Examples:
         """Those rows: an index or a mask."""
-        return Examples(*(getattr(self, column.name)[rows] for column in fields(self)))
+        taken = {name: getattr(self, name)[rows] for name in OUTCOMES}
+        return Examples(self.inputs.take(rows), **taken)
+
+    @property
+    def features(self) -> np.ndarray:
+        """float32 [n, F], C order."""
+        return self.inputs.features
 
     @property
     def relevance(self) -> np.ndarray:
@@ -39,28 +50,25 @@ def concat(*parts: Examples) -> Examples:
     for part in parts:
         slate.append(part.slate + start)
         start += int(part.slate.max(initial=-1)) + 1
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("features", "click", "long_view", "watch_ms", "user")
-    }
-    return Examples(**columns, slate=np.concatenate(slate))
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in OUTCOMES}
+    return Examples(Inputs.below(*(part.inputs for part in parts)), **{**columns, "slate": np.concatenate(slate)})
 
 
 def examples(frame: pl.DataFrame, names: Sequence[str]) -> Examples:
-    """Rows of a training-set table (`assemble.KEYS`, labels and the features `names`)."""
+    """Rows of a training-set table (`assemble.KEYS`, labels, the features `names` and histories)."""
+    return with_outcomes(Inputs.of(frame, names), frame)
+
+
+def with_outcomes(inputs: Inputs, frame: pl.DataFrame) -> Examples:
+    """Inputs and what came of them: the labels, users and slates of a training-set table."""
     return Examples(
-        features=matrix(frame, names),
+        inputs,
         click=frame["click"].to_numpy().astype(np.int8),
         long_view=frame["long_view"].to_numpy().astype(np.int8),
         watch_ms=frame["watch_ms"].to_numpy().astype(np.int64),
         user=frame["user_key"].to_numpy().astype(np.int64),
         slate=slates(frame),
     )
-
-
-def matrix(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """Columns `names` as float32 [n, F] in C order, the layout in which the service predicts."""
-    return np.ascontiguousarray(frame.select(pl.col(list(names)).cast(pl.Float32)).to_numpy().reshape(-1, len(names)))
 
 
 def slates(frame: pl.DataFrame) -> np.ndarray:

@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from recsys.training_sets.examples import Examples, concat, examples, matrix
+from recsys.training_sets.examples import Examples, concat, examples, with_outcomes
+from recsys.training_sets.inputs import Inputs, matrix
 
 BLOCK: Final = 65_536  # rows read or written at once: 32 MB of 123 features
 SHARE: Final = 8  # of the machine's memory: table, matrix and its bins are there at once, and other work is, too
@@ -50,7 +51,7 @@ def opened(
 def mapped(paths: Sequence[Path], names: Sequence[str], file: Path) -> Examples:
     """Rows of training-set files, one below the other, whose features are a read-only map of `file`, written here.
 
-    Never more than a block of the features is in memory.
+    Never more than a block of the features is in memory. They have no histories: what learns from disk are the trees.
     """
     sources = [pq.ParquetFile(path, pre_buffer=False) for path in paths]
     n = sum(source.metadata.num_rows for source in sources)
@@ -63,5 +64,6 @@ def mapped(paths: Sequence[Path], names: Sequence[str], file: Path) -> Examples:
         source.close()
     out.flush()
     columns = ["click", "long_view", "watch_ms", "user_key", "request_id", "occurred_at"]
-    known = concat(*(examples(pl.read_parquet(path, columns=columns), ["click"]) for path in paths))
-    return replace(known, features=np.memmap(file, np.float32, "r", shape=(n, len(names))))
+    parts = [pl.read_parquet(path, columns=columns) for path in paths]
+    known = concat(*(with_outcomes(Inputs.of_strangers(np.empty((len(p), 0), np.float32)), p) for p in parts))
+    return replace(known, inputs=Inputs.of_strangers(np.memmap(file, np.float32, "r", shape=(n, len(names)))))

@@ -12,13 +12,16 @@ from recsys.evaluation import metrics
 from recsys.evaluation.contest import choose
 from recsys.ranking.ranker import Predictions
 from recsys.training_sets.examples import Examples
+from recsys.training_sets.inputs import Inputs
 
 RNG = np.random.default_rng(1)
 N = 4000
 TRUTH = 1 / (1 + np.exp(-RNG.normal(size=N)))
 CLICK = (RNG.random(N) < TRUTH).astype(np.int8)
 USER = np.arange(N) % 200
-ROWS = Examples(np.zeros((N, 1), np.float32), CLICK, CLICK, np.zeros(N, np.int64), USER, np.arange(N))
+ROWS = Examples(
+    Inputs.of_strangers(np.zeros((N, 1), np.float32)), CLICK, CLICK, np.zeros(N, np.int64), USER, np.arange(N)
+)
 
 
 def told(p: np.ndarray, score: np.ndarray | None = None) -> Predictions:

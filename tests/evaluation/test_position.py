@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from recsys.evaluation.position import position_curve
+from recsys.training_sets.inputs import Inputs
+from tests.evaluation.world import nobody_known
 
 
 class Known:
@@ -17,15 +19,16 @@ class Known:
     name, fingerprint = "known", "f"
     feature_names = ("appeal", "slot")
 
-    def predict_only(self, features: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
-        odds = features[:, 0].astype(np.float64) - 0.5 * features[:, 1]
+    def predict_only(self, inputs: Inputs, names: Collection[str]) -> dict[str, np.ndarray]:
+        odds = inputs.features[:, 0].astype(np.float64) - 0.5 * inputs.features[:, 1]
         return dict.fromkeys(names, 1 / (1 + np.exp(-odds)))
 
 
 def rows(slots: list[float]) -> pl.DataFrame:
     # good items stand first: the raw rates of places would mistake their appeal for the place's
     slot = np.tile(slots, 50)
-    return pl.DataFrame({"appeal": (2.0 - slot).astype(np.float32), "slot": slot.astype(np.float32)})
+    features = {"appeal": (2.0 - slot).astype(np.float32), "slot": slot.astype(np.float32)}
+    return nobody_known(pl.DataFrame({**features, "item_key": np.arange(len(slot))}))
 
 
 def test_the_curve_is_that_of_the_place_alone() -> None:

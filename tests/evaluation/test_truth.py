@@ -10,6 +10,7 @@ from benchmarks import models_truth
 from recsys.evaluation import metrics
 from recsys.features.catalog import FEATURES
 from recsys.training_sets.examples import Examples
+from recsys.training_sets.inputs import Inputs
 
 PLACES, LOST = 4, np.array([0.0, -0.8, -1.4, -1.8])  # log odds of a click lost at each place
 
@@ -25,7 +26,9 @@ def slates(n: int, seed: int) -> tuple[Examples, np.ndarray]:
     click = (rng.random(n * PLACES) < 1 / (1 + np.exp(-(relevance.ravel() + LOST[slot])))).astype(np.int8)
     slate = np.repeat(np.arange(n), PLACES)
     watch = np.zeros(n * PLACES, np.int64)
-    rows = Examples(features=features, click=click, long_view=click, watch_ms=watch, user=slate, slate=slate)
+    rows = Examples(
+        Inputs.of_strangers(features), click=click, long_view=click, watch_ms=watch, user=slate, slate=slate
+    )
     return rows, relevance.ravel()
 
 
@@ -36,7 +39,7 @@ def test_the_curve_is_recovered_and_serving_sees_everything_in_the_first_place()
     np.testing.assert_allclose(curve, LOST, atol=0.35)  # regularised trees give less than the whole
     assert (np.diff(curve) < 0).all()
     scores = models_truth._score(booster, test)
-    elsewhere = replace(test, features=test.features.copy())
+    elsewhere = replace(test, inputs=test.inputs.with_features(test.features.copy()))
     elsewhere.features[:, models_truth.SLOT] = PLACES - 1
     assert models_truth._score(booster, elsewhere).tobytes() == scores.tobytes()
     assert metrics.gauc(test.slate, relevance > np.median(relevance), scores) > 0.9

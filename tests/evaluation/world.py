@@ -8,12 +8,13 @@ import polars as pl
 from recsys.evaluation.heuristics import CONTROLS, SIGNALS
 from recsys.events import DAY_MS, HOUR_MS, KINDS
 from recsys.features.catalog import FEATURES
+from recsys.features.history import HISTORY_COLUMNS
 from recsys.features.log import EventLog, ItemColumns, Items
 
 START = 20_000 * DAY_MS
 COLUMNS = [
     "user_id", "item_id", "user_key", "item_key", "impression_id", "position", "request_id", "occurred_at", "date",
-    "click", "long_view", "watch_ms",
+    "click", "long_view", "watch_ms", *HISTORY_COLUMNS,
 ]  # fmt: skip
 
 
@@ -53,7 +54,15 @@ def impressions(part_day: int, n: int = 900, seed: int = 0, users: int = 40) -> 
     }
     counts = {f"item_popularity_log_{window}": np.log1p(item).astype(np.float32) for window in ("1h", "24h", "all")}
     taste = {"user_category_affinity_log_7d": match}
-    return frame.with_columns(**{name: pl.Series(values) for name, values in {**rates, **counts, **taste}.items()})
+    return nobody_known(frame).with_columns(
+        **{name: pl.Series(values) for name, values in {**rates, **counts, **taste}.items()}
+    )
+
+
+def nobody_known(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows, of users without a history."""
+    types = dict(zip(HISTORY_COLUMNS, (pl.List(pl.Int64), pl.List(pl.Int8)), strict=True))
+    return frame.with_columns(pl.lit([], dtype).alias(name) for name, dtype in types.items())
 
 
 def log_of(rows: list[tuple[str, int, int, int]]) -> EventLog:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.training_sets.examples import Examples
+from recsys.training_sets.inputs import Inputs
 
 NAMES = ("item_long_view_rate_7d", "user_category_affinity_log_7d", "item_age_days", "noise", "slot")
 
@@ -24,7 +25,7 @@ def rows(n: int, seed: int, users: int = 80) -> Examples:
     long_view = click & (rng.random(n) < 0.7)
     slate = np.arange(n) // 4
     return Examples(
-        features=features,
+        Inputs.of_strangers(features),
         click=click.astype(np.int8),
         long_view=long_view.astype(np.int8),
         watch_ms=np.where(click, rng.gamma(2.0, 8000.0, n), 0).astype(np.int64),

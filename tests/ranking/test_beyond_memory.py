@@ -62,17 +62,17 @@ def test_external_memory_trains_the_ranker_of_memory(
             return xgboost_ranker.refit(fitted, both, **given)
 
     memory = trained(None)
-    expected = memory.predict(judged.features)
+    expected = memory.predict(judged.inputs)
     one = trained(0)
     one.save(tmp_path / "saved")
     for ranker in (one, load_ranker(tmp_path / "saved")):
-        for name, values in ranker.predict(judged.features).columns().items():
+        for name, values in ranker.predict(judged.inputs).columns().items():
             assert values.tobytes() == expected.columns()[name].tobytes(), name
     assert one.medians.tobytes() == memory.medians.tobytes()
 
     for module in (on_disk, xgboost_rows):
         monkeypatch.setattr(module, "BLOCK", BLOCK)
-    several = trained(0).predict(judged.features)
+    several = trained(0).predict(judged.inputs)
     for name in ("p_click", "p_long_view"):
         np.testing.assert_allclose(several.columns()[name], expected.columns()[name], atol=0.01)
     for found, label in ((several.p_click, judged.click), (several.p_long_view, judged.long_view)):

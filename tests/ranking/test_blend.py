@@ -36,23 +36,25 @@ def blend(members: list[Ranker]) -> BlendRanker:
 
 def test_the_blend_has_a_lower_log_loss_than_its_members_on_average(blend: BlendRanker, members: list[Ranker]) -> None:
     judged = rows(6000, 3)
-    losses = [metrics.log_loss(judged.click, ranker.predict(judged.features).p_click) for ranker in (blend, *members)]
+    losses = [metrics.log_loss(judged.click, ranker.predict(judged.inputs).p_click) for ranker in (blend, *members)]
     assert losses[0] < np.mean(losses[1:]) - 0.005
-    assert metrics.calibration_error(judged.click, blend.predict(judged.features).p_click) < 0.05
+    assert metrics.calibration_error(judged.click, blend.predict(judged.inputs).p_click) < 0.05
 
 
 def test_a_row_is_predicted_bit_for_bit_alike_alone_and_only_what_is_asked_for(blend: BlendRanker) -> None:
-    fresh = rows(50, 4).features
+    fresh = rows(50, 4).inputs
     together = blend.predict(fresh).columns()
     for name, values in together.items():
-        alone = np.concatenate([blend.predict_only(fresh[i : i + 1], [name])[name] for i in range(len(fresh))])
+        alone = np.concatenate(
+            [blend.predict_only(fresh.take(slice(i, i + 1)), [name])[name] for i in range(len(fresh))]
+        )
         assert alone.tobytes() == values.tobytes(), name
 
 
 def test_candidates_are_ordered_by_the_first_member_alone(
     blend: BlendRanker, members: list[Ranker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh = rows(40, 4).features
+    fresh = rows(40, 4).inputs
     monkeypatch.setattr(MMoERanker, "outputs", lambda *given: pytest.fail("the network was run"))
     assert blend.predict_only(fresh, ["score"])["score"].tobytes() == members[0].predict(fresh).score.tobytes()
 
@@ -67,13 +69,13 @@ def test_it_comes_back_from_disk_with_new_members(blend: BlendRanker, members: l
     again = blend.with_members([trees, network])
     again.save(tmp_path / "ranker")
     loaded = load_ranker(tmp_path / "ranker")
-    fresh = rows(80, 5).features
+    fresh = rows(80, 5).inputs
     assert loaded.name == "blend" and loaded.fingerprint == "f" and loaded.feature_names == NAMES
     for name, values in again.predict(fresh).columns().items():
         assert loaded.predict(fresh).columns()[name].tobytes() == values.tobytes(), name
     assert loaded.explain(fresh) == trees.explain(fresh)
     judged = rows(4000, 6)
-    assert metrics.auc(judged.click, loaded.predict(judged.features).p_click) > 0.75
+    assert metrics.auc(judged.click, loaded.predict(judged.inputs).p_click) > 0.75
 
 
 def test_rankers_of_different_catalogues_are_not_blended(members: list[Ranker]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,17 @@ import pytest
 import torch
 
 from recsys.evaluation import metrics
+from recsys.events import KINDS
+from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH
+from recsys.features.history import History
 from recsys.ranking import mmoe_training
 from recsys.ranking.mmoe import BLOCK, TASKS, WEIGHTS, MMoEConfig, MMoERanker
-from recsys.ranking.mmoe_training import Batches, Rows, TrainingConfig, listwise, train
+from recsys.ranking.mmoe_training import Batches, TrainingConfig, listwise, train
 from recsys.ranking.ranker import RankerError, load_ranker
 from recsys.ranking.training import TrainingError
 from recsys.training_sets.examples import Examples
+from recsys.training_sets.imported import Imported
+from recsys.training_sets.inputs import Inputs
 from tests.ranking.rows import NAMES, rows
 
 SMALL = TrainingConfig(max_epochs=8, batch_rows=256, learning_rate=5e-3, network=MMoEConfig(experts=2, width=16))
@@ -28,7 +34,31 @@ def named(n: int, seed: int) -> Examples:
     made.features[:, 3] = rng.choice([11.0, 222.0, 3333.0, 44444.0, 55555.0], n, p=[0.3, 0.3, 0.2, 0.199, 0.001])
     liked = (made.features[:, 3] == 222.0) & (rng.random(n) < 0.7)
     made.click[liked] = 1
-    return made
+    return replace(made, inputs=replace(made.inputs, item_key=rng.integers(0, 30, n), history=some_history(n, rng)))
+
+
+def some_history(n: int, rng: np.random.Generator) -> History:
+    """Rows with nothing, a little or all that a history can hold."""
+    length = rng.choice([0, 1, 7, HISTORY_LENGTH], n)
+    start = rng.integers(0, 2_000 - HISTORY_LENGTH, n)
+    kinds = rng.choice([KINDS[kind] for kind in HISTORY_KINDS], 2_000).astype(np.int8)
+    return History(rng.integers(0, 40, 2_000), kinds, np.zeros(2_000, np.int64), start, start + length)
+
+
+def tastes(n: int, seed: int) -> Inputs:
+    """Items of two sorts, 1-10 and 11-20, and users who were shown ten of one sort and passed over all of them."""
+    rng = np.random.default_rng(seed)
+    disliked = rng.integers(0, 2, n)
+    shown = (disliked[:, None] * 10 + rng.integers(1, 11, (n, 10))).ravel()
+    kinds = np.full(len(shown), KINDS["impression"], np.int8)
+    start = np.arange(n) * 10
+    history = History(shown, kinds, np.zeros(len(shown), np.int64), start, start + 10)
+    return Inputs(rows(n, seed).features, rng.integers(1, 21, n), history)
+
+
+def fits(inputs: Inputs) -> np.ndarray:
+    """bool [n]: the item is not of the sort that the user passed over."""
+    return (inputs.item_key > 10) != (inputs.history.item_key[inputs.history.start] > 10)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +68,13 @@ def ranker(tmp_path_factory: pytest.TempPathFactory) -> MMoERanker:
 
 
 @pytest.fixture(scope="module")
-def fresh() -> np.ndarray:
-    return named(300, 3).features
+def fresh() -> Inputs:
+    return named(300, 3).inputs
 
 
 def test_heads_find_what_moves_each_outcome_and_stay_calibrated(ranker: MMoERanker) -> None:
     judged = named(4000, 4)
-    found = ranker.predict(judged.features)
+    found = ranker.predict(judged.inputs)
     assert metrics.auc(judged.click, found.p_click) > 0.78
     assert metrics.auc(judged.long_view, found.p_long_view) > 0.72
     assert metrics.gauc(judged.slate, judged.relevance > 0, found.score) > 0.72
@@ -57,44 +87,47 @@ def test_a_name_is_known_by_name_and_a_rare_or_unseen_one_is_just_unknown(ranker
     assert ranker.network.vocabulary_0.tolist() == [11.0, 222.0, 3333.0, 44444.0]
     row = np.zeros((4, 5), np.float32)
     row[:, 3] = (222.0, 11.0, 55555.0, 1.0)
-    liked, plain, rare, unseen = ranker.predict(row).p_click
+    liked, plain, rare, unseen = ranker.predict(Inputs.of_strangers(row)).p_click
     assert liked > plain + 0.2 and rare == unseen
 
 
-def test_a_row_is_predicted_bit_for_bit_alike_alone_and_in_any_batch(ranker: MMoERanker, fresh: np.ndarray) -> None:
-    together, backwards = ranker.predict(fresh).columns(), ranker.predict(fresh[::-1]).columns()
+def test_a_row_is_predicted_bit_for_bit_alike_alone_and_in_any_batch(ranker: MMoERanker, fresh: Inputs) -> None:
+    together, backwards = ranker.predict(fresh).columns(), ranker.predict(fresh.take(slice(None, None, -1))).columns()
     for name, values in together.items():
-        alone = np.concatenate([ranker.predict(fresh[i : i + 1]).columns()[name] for i in range(60)])
+        alone = np.concatenate([ranker.predict(fresh.take(slice(i, i + 1))).columns()[name] for i in range(60)])
         assert alone.tobytes() == values[:60].tobytes(), name
         assert backwards[name][::-1].tobytes() == values.tobytes(), name
 
 
-def test_the_recorded_network_gives_the_bytes_of_the_network(ranker: MMoERanker, fresh: np.ndarray) -> None:
-    strange = fresh.copy()
-    strange[::3, 1], strange[::5, 3], strange[::7, 0] = np.nan, np.nan, 1e30
+def test_the_recorded_network_gives_the_bytes_of_the_network(ranker: MMoERanker, fresh: Inputs) -> None:
+    odd = fresh.features.copy()
+    odd[::3, 1], odd[::5, 3], odd[::7, 0] = np.nan, np.nan, 1e30
+    strange, first = fresh.with_features(odd), slice(0, BLOCK)
     with torch.inference_mode():
-        for block in (fresh[:BLOCK], strange[:BLOCK], fresh[BLOCK : 2 * BLOCK]):
-            ours, theirs = ranker.outputs(block), ranker.network(torch.from_numpy(block.copy()))
+        for block in (fresh.take(first), strange.take(first), Inputs.of_strangers(odd[first])):
+            features = torch.from_numpy(block.features.copy())
+            ours, theirs = ranker.outputs(block), ranker.network(features, ranker.network.bags(block))
             for task in TASKS:
                 assert ours[task].tobytes() == theirs[task].numpy().astype(np.float64).tobytes(), task
 
 
 def test_a_saved_ranker_predicts_the_same_bytes_and_gives_the_same_reasons(
-    ranker: MMoERanker, fresh: np.ndarray, tmp_path: Path
+    ranker: MMoERanker, fresh: Inputs, tmp_path: Path
 ) -> None:
     ranker.save(tmp_path)
     again = load_ranker(tmp_path)
     assert (again.name, again.fingerprint, again.feature_names) == ("mmoe", "f1", BUCKETS)
     for name, values in ranker.predict(fresh).columns().items():
         assert again.predict(fresh).columns()[name].tobytes() == values.tobytes(), name
-    assert again.explain(fresh[:20]) == ranker.explain(fresh[:20])
+    assert again.explain(fresh.take(slice(20))) == ranker.explain(fresh.take(slice(20)))
     (tmp_path / WEIGHTS).write_bytes(b"half")
     with pytest.raises(RankerError, match=r"mmoe\.pt is not readable"):
         load_ranker(tmp_path)
 
 
-def test_contributions_add_up_to_the_distance_from_the_median_row(ranker: MMoERanker, fresh: np.ndarray) -> None:
-    logit = ranker.outputs(fresh)["long_view"] - ranker.outputs(ranker.medians[None])["long_view"]
+def test_contributions_add_up_to_the_distance_from_the_median_row(ranker: MMoERanker, fresh: Inputs) -> None:
+    median = fresh.with_features(np.tile(ranker.medians, (len(fresh), 1)))
+    logit = ranker.outputs(fresh)["long_view"] - ranker.outputs(median)["long_view"]
     added = ranker.contributions(fresh).sum(axis=1)
     assert np.abs(added - logit).max() < 0.15 and np.corrcoef(added, logit)[0, 1] > 0.999
 
@@ -125,14 +158,45 @@ def test_an_interrupted_training_ends_in_the_bytes_of_one_that_was_not(
 
 
 def test_batches_hold_every_row_once_and_users_together() -> None:
-    made = Rows.of(rows(1000, 5))
-    batches = Batches(made._replace(watch=torch.arange(1000.0)), 128, 7)
+    made = rows(1000, 5)
+    made = replace(made, watch_ms=1000 * np.arange(1000), inputs=tastes(1000, 5))
+    imported = Imported(np.arange(3000), np.zeros(3000, np.int8), History.none(3000))
+    batches = Batches(made, imported, np.arange(3000), 500, 7)
     parts = list(batches)
-    assert sorted(torch.cat([part.watch for part in parts]).tolist()) == list(range(1000))
-    user = torch.cat([part.user for part in parts])
+    assert len(parts) == 8
+    assert sorted(torch.cat([part.rows.watch for part in parts]).tolist()) == list(range(1000))
+    assert sorted(torch.cat([part.imported.item for part in parts]).tolist()) == list(range(1, 3001))
+    for part in parts:
+        items = made.inputs.item_key[part.rows.watch.long().numpy()]
+        assert part.met.item.tolist() == (items + 1).tolist(), "each row is met with its own item"
+    user = torch.cat([part.rows.user for part in parts])
     assert len(torch.unique_consecutive(user)) == len(torch.unique(user))
     batches.epoch = 1
-    assert not torch.equal(user, torch.cat([part.user for part in batches]))
+    assert not torch.equal(user, torch.cat([part.rows.user for part in batches]))
+
+
+def test_what_was_passed_over_tells_what_will_be(tmp_path: Path) -> None:
+    def world(n: int, seed: int) -> Examples:
+        made, inputs = rows(n, seed), tastes(n, seed)
+        chance = np.where(fits(inputs), 0.7, 0.3)
+        click = (np.random.default_rng(seed).random(n) < chance).astype(np.int8)
+        return replace(made, inputs=inputs, click=click, long_view=click)
+
+    judged = world(3000, 3)
+    config = replace(SMALL, max_epochs=15, patience=15, rate_kept=0.9)
+    ranker = train(world(6000, 1), world(2000, 2), NAMES, "f", tmp_path, config=config)
+    assert metrics.auc(fits(judged.inputs), ranker.predict(judged.inputs).p_click) > 0.95
+    blank = replace(judged.inputs, history=History.none(len(judged)))
+    assert abs(metrics.auc(fits(judged.inputs), ranker.predict(blank).p_click) - 0.5) < 0.05
+
+
+def test_tastes_are_learned_from_imported_exposures_too(tmp_path: Path) -> None:
+    old = tastes(8000, 4)
+    viewed = (np.random.default_rng(4).random(8000) < np.where(fits(old), 0.7, 0.3)).astype(np.int8)
+    imported = Imported(old.item_key, viewed, old.history)
+    judged = tastes(2000, 5)
+    ranker = train(rows(600, 1), rows(600, 2), NAMES, "f", tmp_path, imported=imported, config=SMALL)
+    assert metrics.auc(fits(judged), ranker.predict(judged).p_long_view) > 0.7
 
 
 def test_the_order_loss_is_the_cross_entropy_of_each_user() -> None:

@@ -43,10 +43,10 @@ def test_two_workers_train_the_ranker_of_one_machine(spark: Any, tmp_path: Path)
     given = {"threads": 1, "seed": 7}
     alone = xgboost_ranker.train(TRAIN, VALIDATION, NAMES, "f", rounds=25, params=PARAMS, **given)
     local = xgboost_ranker.refit(alone, concat(TRAIN, VALIDATION), **given)
-    expected = local.predict(JUDGED.features)
+    expected = local.predict(JUDGED.inputs)
     ranker.save(tmp_path / "saved")
-    found = load_ranker(tmp_path / "saved").predict(JUDGED.features)
-    for name, values in ranker.predict(JUDGED.features).columns().items():
+    found = load_ranker(tmp_path / "saved").predict(JUDGED.inputs)
+    for name, values in ranker.predict(JUDGED.inputs).columns().items():
         assert found.columns()[name].tobytes() == values.tobytes(), name
         assert np.corrcoef(values, expected.columns()[name])[0, 1] > 0.98, name
     for label, ours, theirs in (

@@ -14,6 +14,7 @@ from recsys.ranking.objectives import SHARED, monotone
 from recsys.ranking.ranker import FILE, RankerError, load_ranker
 from recsys.ranking.training import TrainingError
 from recsys.ranking.xgboost_ranker import XGBoostRanker
+from recsys.training_sets.inputs import Inputs
 from tests.ranking.rows import NAMES, rows
 
 
@@ -23,13 +24,13 @@ def ranker() -> XGBoostRanker:
 
 
 @pytest.fixture(scope="module")
-def fresh() -> np.ndarray:
-    return rows(500, 3).features
+def fresh() -> Inputs:
+    return rows(500, 3).inputs
 
 
 def test_heads_find_what_moves_each_outcome(ranker: XGBoostRanker) -> None:
     judged = rows(4000, 4)
-    found = ranker.predict(judged.features)
+    found = ranker.predict(judged.inputs)
     assert metrics.auc(judged.click, found.p_click) > 0.75
     assert metrics.auc(judged.long_view, found.p_long_view) > 0.75
     assert metrics.gauc(judged.slate, judged.relevance > 0, found.score) > 0.75
@@ -38,28 +39,28 @@ def test_heads_find_what_moves_each_outcome(ranker: XGBoostRanker) -> None:
     assert found.watch_seconds.mean() == pytest.approx(judged.watch_ms.mean() / 1000, rel=0.15)
 
 
-def test_some_predictions_are_those_of_all(ranker: XGBoostRanker, fresh: np.ndarray) -> None:
+def test_some_predictions_are_those_of_all(ranker: XGBoostRanker, fresh: Inputs) -> None:
     every = ranker.predict(fresh).columns()
     for name, values in every.items():
         assert ranker.predict_only(fresh, [name])[name].tobytes() == values.tobytes()
 
 
-def test_a_row_is_predicted_bit_for_bit_alike_alone_and_in_any_batch(ranker: XGBoostRanker, fresh: np.ndarray) -> None:
+def test_a_row_is_predicted_bit_for_bit_alike_alone_and_in_any_batch(ranker: XGBoostRanker, fresh: Inputs) -> None:
     together = ranker.predict(fresh).columns()
-    backwards = ranker.predict(fresh[::-1]).columns()
+    backwards = ranker.predict(fresh.take(slice(None, None, -1))).columns()
     for name, values in together.items():
-        alone = np.concatenate([ranker.predict(fresh[i : i + 1]).columns()[name] for i in range(len(fresh))])
+        alone = np.concatenate([ranker.predict(fresh.take(slice(i, i + 1))).columns()[name] for i in range(len(fresh))])
         assert alone.tobytes() == values.tobytes(), name
         assert backwards[name][::-1].tobytes() == values.tobytes(), name
 
 
-def test_contributions_add_up_to_the_margin(ranker: XGBoostRanker, fresh: np.ndarray) -> None:
+def test_contributions_add_up_to_the_margin(ranker: XGBoostRanker, fresh: Inputs) -> None:
     for head in ranker.boosters:
-        added = ranker.contributions(fresh, head).astype(np.float64).sum(axis=1)
-        np.testing.assert_allclose(added, ranker.margin(head, fresh), atol=1e-4)
+        added = ranker.contributions(fresh.features, head).astype(np.float64).sum(axis=1)
+        np.testing.assert_allclose(added, ranker.margin(head, fresh.features), atol=1e-4)
 
 
-def test_a_saved_ranker_predicts_the_same_bytes(ranker: XGBoostRanker, fresh: np.ndarray, tmp_path: Path) -> None:
+def test_a_saved_ranker_predicts_the_same_bytes(ranker: XGBoostRanker, fresh: Inputs, tmp_path: Path) -> None:
     ranker.save(tmp_path)
     again = load_ranker(tmp_path)
     assert (again.name, again.fingerprint, again.feature_names) == ("xgboost", "f1", NAMES)
@@ -74,7 +75,7 @@ def test_importances_name_features_and_sum_to_one(ranker: XGBoostRanker) -> None
     assert next(iter(shares)) in ("item_long_view_rate_7d", "user_category_affinity_log_7d")
 
 
-def test_training_twice_gives_the_same_predictions(fresh: np.ndarray) -> None:
+def test_training_twice_gives_the_same_predictions(fresh: Inputs) -> None:
     first, second = (
         xgboost_ranker.train(rows(800, 1), rows(800, 2), NAMES, "f", threads=1, seed=7, rounds=10) for _ in range(2)
     )
@@ -89,7 +90,7 @@ def test_a_label_of_one_kind_is_one_clear_line() -> None:
 
 def test_rows_of_another_width_are_refused(ranker: XGBoostRanker) -> None:
     with pytest.raises(RankerError, match="takes 5 features a row"):
-        ranker.predict(np.zeros((2, 4), np.float32))
+        ranker.predict(Inputs.of_strangers(np.zeros((2, 4), np.float32)))
 
 
 def test_a_folder_without_a_ranker_or_with_a_broken_one_is_one_clear_line(

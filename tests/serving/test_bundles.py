@@ -20,6 +20,7 @@ from recsys.serving.course import Course
 from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import Context, FeaturesRequest, RecommendRequest
 from recsys.serving.served_log import ServedLog, read, segments
+from recsys.training_sets.inputs import Inputs
 from tests.serving.world import World
 
 USERS = [f"user {n}" for n in range(4000)]
@@ -105,7 +106,9 @@ def test_canary_and_shadow_answer_with_their_own_scores(
         ids = [str(item.item_id) for item in answer.items]
         rows = recommender.features(FeaturesRequest(user_id=users[role], item_ids=ids, at=world.simulator_end)).rows
         ranker = watch.of(users[role]).bundle.ranker
-        assert value(ranker.predict(rows).columns()).tolist() == [item.score for item in answer.items]
+        assert value(ranker.predict(Inputs.of_strangers(rows)).columns()).tolist() == [
+            item.score for item in answer.items
+        ]
     assert shadowed.wait(20)
     (course, overlap), *more = told
     assert not more and (course.role, course.bundle) == ("shadow", world.other.bundle_id)

@@ -29,8 +29,8 @@ def test_xgboost_base_score_a_saved_ranker_keeps_every_bit_of_its_intercept(tmp_
         again = load_ranker(tmp_path / str(base_score))
         for head in ranker.boosters:
             assert again.margin(head, fresh.features).tobytes() == ranker.margin(head, fresh.features).tobytes()
-        for name, values in ranker.predict(fresh.features).columns().items():
-            assert again.predict(fresh.features).columns()[name].tobytes() == np.asarray(values).tobytes(), name
+        for name, values in ranker.predict(fresh.inputs).columns().items():
+            assert again.predict(fresh.inputs).columns()[name].tobytes() == np.asarray(values).tobytes(), name
     assert not list(tmp_path.rglob("*.model")) and list(tmp_path.rglob("*.ubj"))
 
 

@@ -32,6 +32,7 @@ from recsys.serving.schema import BadRequest, EventsRequest, FeaturesRequest, Re
 from recsys.serving.schema import Context as Where
 from recsys.serving.served_log import ServedLog
 from recsys.serving.steps import PARTS, READS, Steps
+from recsys.training_sets.inputs import Inputs
 from tests.serving.world import World
 
 
@@ -122,7 +123,7 @@ def test_a_score_is_that_of_the_item_alone(recommender: Recommender, bundle: Ser
     answer = recommender.recommend(RecommendRequest(user_id=world.user_ids[1], k=20, context=Where(at=at)))
     for item in answer.items:
         row = recommender.features(FeaturesRequest(user_id=world.user_ids[1], item_ids=[str(item.item_id)], at=at))
-        alone = bundle.ranker.predict(row.rows)
+        alone = bundle.ranker.predict(Inputs.of_strangers(row.rows))
         assert float(value(alone.columns())[0]) == item.score
         assert float(alone.p_click[0]) == item.p_click
         assert float(alone.watch_seconds[0]) == item.expected_watch_seconds
@@ -213,7 +214,8 @@ def test_what_was_served_replays_to_the_same_bytes(world: World, store: OnlineSt
     replayed = derive(aggregates, context)
     assert replayed.tobytes() == np.array([row["features"] for row in rows], dtype=np.float32).tobytes()
     assert {row["fingerprint"] for row in rows} == {catalog.FINGERPRINT, store.fingerprint}
-    assert value(bundle.ranker.predict(replayed).columns()).tolist() == [row["score"] for row in rows]
+    asked = Inputs(replayed, things, sweep.histories(log, users, positions, instants))
+    assert value(bundle.ranker.predict(asked).columns()).tolist() == [row["score"] for row in rows]
 
 
 def test_rows_of_features_calls_are_served_rows_and_replay_too(
@@ -262,8 +264,8 @@ def test_predictions_that_are_not_finite_never_reach_a_slate(
         def __init__(self, ranker: Any) -> None:
             self.ranker = ranker
 
-        def predict_only(self, features: np.ndarray, names: Any) -> Any:
-            return {name: np.full(len(features), np.nan) for name in names}
+        def predict_only(self, inputs: Inputs, names: Any) -> Any:
+            return {name: np.full(len(inputs), np.nan) for name in names}
 
     recommender = over(store, dataclasses.replace(bundle, ranker=Nan(bundle.ranker)), world, "nan")
     assert recommender.recommend(RecommendRequest(user_id=world.user_ids[8], k=5)).rung == "no_ranker"

@@ -24,6 +24,7 @@ from recsys.settings import Settings
 from recsys.sources.simulator import Simulator
 from recsys.sources.source import day_name, day_number
 from recsys.training_sets.examples import Examples
+from recsys.training_sets.inputs import Inputs
 
 DAYS = 4
 
@@ -114,7 +115,7 @@ def features_of(log: EventLog, items: Items, shown: pl.DataFrame) -> np.ndarray:
 def examples(shown: pl.DataFrame, features: np.ndarray, rows: slice) -> Examples:
     part = shown[rows]
     return Examples(
-        features=features[rows],
+        Inputs.of_strangers(features[rows]),
         click=part["click"].to_numpy().astype(np.int8),
         long_view=part["long_view"].to_numpy().astype(np.int8),
         watch_ms=part["watch_ms"].to_numpy().astype(np.int64),

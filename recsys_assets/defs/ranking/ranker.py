@@ -76,16 +76,21 @@ def xgboost_ranker(workspace: Workspace, spark: LazyPySparkResource) -> dg.Mater
     )
 
 
-@dg.asset(deps=["training_set"], kinds={"torch"}, owners=["team:recsys"])
+@dg.asset(deps=["training_set", "cleaned_events"], kinds={"torch"}, owners=["team:recsys"])
 def mmoe_ranker(workspace: Workspace) -> dg.MaterializeResult:
-    """The neural challenger on the same rows: shared experts, a gate for each of the same predictions."""
+    """The neural challenger on the same rows and on imported exposures: it reads what users were shown before."""
+    import polars as pl
+
     from recsys.ranking import mmoe_training
+    from recsys.training_sets.imported import Imported
+    from recsys_assets.defs.features.impression_features import events_until
 
     lake = workspace.lake
     train, validation = labelled(lake, "train"), labelled(lake, "validation")
+    last_day = pl.DataFrame(lake.read(lake.table("training_sets", "train"), ["date"]))["date"].max()
     config = mmoe_training.TrainingConfig(seed=workspace.settings.seed)
     folder = lake.models / "mmoe_checkpoints"
-    given = {"config": config, "threads": threads()}
+    given = {"imported": Imported.of(events_until(lake, str(last_day))), "config": config, "threads": threads()}
     fitted = mmoe_training.train(train, validation, FEATURES, FINGERPRINT, folder, **given)
     ranker = mmoe_training.refit(fitted, train, validation, folder, **given)
     _save(lake, fitted, ranker)
@@ -112,7 +117,7 @@ def chosen_ranker(workspace: Workspace) -> dg.MaterializeResult:
     validation = labelled(lake, "validation")
     fitted = {name: load_ranker(rankers / name / FITTED) for name in names}
     blend = BlendRanker.fit(list(fitted.values()), validation)
-    predicted = {name: ranker.predict(validation.features) for name, ranker in {**fitted, "blend": blend}.items()}
+    predicted = {name: ranker.predict(validation.inputs) for name, ranker in {**fitted, "blend": blend}.items()}
     contest = choose("xgboost", predicted, validation)
     blend.with_members([load_ranker(rankers / name) for name in names]).save(rankers / "blend")
     shutil.rmtree(lake.models / "ranker.new", ignore_errors=True)
