@@ -77,6 +77,7 @@ class Past:
         return shown.select(
             "impression_id",
             "user_key",
+            "item_key",
             "date",
             "occurred_at",
             "request_id",

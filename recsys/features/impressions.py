@@ -57,6 +57,7 @@ def impression_features(
         ),
     )
     columns = np.ascontiguousarray(features.T)
+    # here whatever runs the aggregates: the log is at hand, and a history needs its order alone
     history = sweep.histories(log, users, positions, as_of).lists()
     return pa.table(
         [impressions["impression_id"], pa.array(positions), pa.array(as_of), *map(pa.array, columns), *history],

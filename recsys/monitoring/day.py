@@ -19,7 +19,7 @@ from scipy import stats
 
 from recsys.features.catalog import DEFAULTS, FEATURE_DEFINITIONS
 from recsys.monitoring.drift import DISTANCES, FALSE_ALARMS, Drift, DriftError, both, drift
-from recsys.monitoring.reference import KEYS, Reference, known_shares, stationary, watched
+from recsys.monitoring.reference import ASKED, KEYS, Reference, known_shares, stationary, watched
 from recsys.ranking.ranker import PREDICTIONS, Ranker
 from recsys.training_sets.inputs import Inputs
 
@@ -75,8 +75,8 @@ class Day:
 
 
 def predicted(rows: pl.DataFrame, ranker: Ranker) -> pl.DataFrame:
-    """Rows (features and labels) with what the ranker predicts for them, and how far it was off, beside them."""
-    scored = rows.with_columns(**ranker.predict(Inputs.of(rows, ranker.feature_names)).columns())
+    """Rows (ASKED, features and labels) with what the ranker predicts for them, and how far it was off, less ASKED."""
+    scored = rows.drop(ASKED).with_columns(**ranker.predict(Inputs.of(rows, ranker.feature_names)).columns())
     return scored.with_columns(
         click_error=pl.col("click") - pl.col("p_click"),
         long_view_error=pl.col("long_view") - pl.col("p_long_view"),
@@ -89,7 +89,7 @@ def look(learned: Reference, rows: pl.DataFrame, ranker: Ranker, settled: pl.Dat
 
     Args:
         learned: rows of `predicted`.
-        rows: KEYS, LABELS and features.
+        rows: KEYS, ASKED, LABELS and features.
         settled: rows of the days in which the champion settled, as `rows`; None where it does not serve.
 
     Raises:

@@ -11,11 +11,13 @@ import numpy as np
 import polars as pl
 
 from recsys.features.definition import LIFETIME, Feature
+from recsys.features.history import HISTORY_COLUMNS
 from recsys.lake import replacing
 
 DAYS: Final = 14  # newest days of a reference: two weeks hold every weekday twice; of 7, 3 of 7 quiet days alarmed
 ROWS: Final = 60_000  # of a reference; 93 float32 columns of them are 22 MB
 KEYS: Final = ("user_key", "date")
+ASKED: Final = ("item_key", *HISTORY_COLUMNS)  # beside features, until the ranker has answered
 FILE: Final = "reference.parquet"
 OF_FEW: Final = ("item_", "creator_", "category_", "shelf_", "user_creator_")
 ATTRIBUTES: Final = ("item_duration_ms", "item_type")  # what an item is, whatever happens to it
@@ -66,8 +68,11 @@ def reference(rows: pl.DataFrame, columns: Sequence[str], days: int = DAYS, most
 
 
 def watched(rows: pl.DataFrame, columns: Sequence[str], most: int = ROWS) -> pl.DataFrame:
-    """KEYS and float32 `columns` of about `most` rows: a user's rows stay together, the same users on every day."""
-    kept = rows.select(*KEYS, pl.col(list(columns)).cast(pl.Float32))
+    """KEYS, float32 `columns` and ASKED (where they still are) of about `most` rows: a user's rows stay together, the
+    same users on every day.
+    """
+    asked = [name for name in ASKED if name in rows.columns]
+    kept = rows.select(*KEYS, pl.col(list(columns)).cast(pl.Float32), *asked)
     if kept.height <= most:
         return kept
     # user keys are hashes already: their low bits choose users evenly

@@ -33,7 +33,7 @@ KEYS: Final = (
     "shelf",
     "device",
 )  # the slot is a feature
-HISTORY: Final = HISTORY_COLUMNS
+HISTORY: Final = HISTORY_COLUMNS  # of the very read that gave the features
 
 
 class AssembleError(ValueError):

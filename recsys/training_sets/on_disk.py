@@ -22,6 +22,7 @@ from recsys.training_sets.examples import Examples, concat, examples, with_outco
 from recsys.training_sets.inputs import Inputs, matrix
 
 BLOCK: Final = 65_536  # rows read or written at once: 32 MB of 123 features
+KNOWN: Final = ["click", "long_view", "watch_ms", "user_key", "request_id", "occurred_at"]  # of a row, beside features
 SHARE: Final = 8  # of the machine's memory: table, matrix and its bins are there at once, and other work is, too
 
 
@@ -38,7 +39,9 @@ def opened(
     rows = sum(pq.read_metadata(path).num_rows for path in (train, validation))
     bound = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE if bound_bytes is None else bound_bytes
     if rows * len(names) * 4 <= bound:
-        learned, held_out = (examples(pl.read_parquet(path), names) for path in (train, validation))
+        learned, held_out = (
+            examples(pl.read_parquet(path, columns=[*KNOWN, *names]), names) for path in (train, validation)
+        )
         yield learned, held_out, concat(learned, held_out)
         return
     scratch.mkdir(parents=True, exist_ok=True)
@@ -63,7 +66,6 @@ def mapped(paths: Sequence[Path], names: Sequence[str], file: Path) -> Examples:
             start += len(batch)
         source.close()
     out.flush()
-    columns = ["click", "long_view", "watch_ms", "user_key", "request_id", "occurred_at"]
-    parts = [pl.read_parquet(path, columns=columns) for path in paths]
+    parts = [pl.read_parquet(path, columns=KNOWN) for path in paths]
     known = concat(*(with_outcomes(Inputs.of_strangers(np.empty((len(p), 0), np.float32)), p) for p in parts))
     return replace(known, inputs=Inputs.of_strangers(np.memmap(file, np.float32, "r", shape=(n, len(names)))))

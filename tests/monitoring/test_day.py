@@ -12,6 +12,8 @@ from recsys.monitoring.drift import DriftError
 from recsys.monitoring.reference import Reference, reference
 from recsys.ranking.ranker import Predictions
 from recsys.training_sets.assemble import LABELS
+from recsys.training_sets.inputs import Inputs
+from tests.evaluation.world import nobody_known
 
 
 class Rule:
@@ -19,8 +21,8 @@ class Rule:
 
     name, fingerprint, feature_names = "rule", "f", FEATURES
 
-    def predict(self, features: np.ndarray) -> Predictions:
-        p = np.clip(features[:, FEATURES.index("user_ctr_24h")].astype(np.float64), 0.01, 0.99)
+    def predict(self, inputs: Inputs) -> Predictions:
+        p = np.clip(inputs.features[:, FEATURES.index("user_ctr_24h")].astype(np.float64), 0.01, 0.99)
         return Predictions(p, p / 2, 10 * p, p)
 
 
@@ -33,7 +35,8 @@ def day(seed: int, date: str, ctr: float = 0.3, true_ctr: float | None = None) -
     clicked = rng.random(n) < (columns["user_ctr_24h"] if true_ctr is None else true_ctr)
     labels = {"click": clicked.astype(np.int8), "long_view": (clicked & (rng.random(n) < 0.5)).astype(np.int8)}
     labels["watch_ms"] = np.where(clicked, 10_000, 0)
-    return pl.DataFrame({"user_key": rng.integers(1, 1 << 40, n), "date": [date] * n, **labels, **columns})
+    keys = {"user_key": rng.integers(1, 1 << 40, n), "item_key": np.arange(n), "date": [date] * n}
+    return nobody_known(pl.DataFrame({**keys, **labels, **columns}))
 
 
 def learned(ctr: float = 0.3) -> Reference:

@@ -25,14 +25,15 @@ def drift_reference(workspace: Workspace) -> dg.MaterializeResult:
 
     from recsys.features.catalog import FEATURES
     from recsys.monitoring.day import predicted
-    from recsys.monitoring.reference import KEYS, Reference, reference
+    from recsys.monitoring.reference import ASKED, KEYS, Reference, reference
     from recsys.ranking.ranker import load_ranker
     from recsys.training_sets.assemble import LABELS
     from recsys.training_sets.split import PARTS
 
     lake = workspace.lake
     columns = [*LABELS, *FEATURES]
-    rows = pl.concat([pl.DataFrame(lake.read(lake.table("training_sets", part), [*KEYS, *columns])) for part in PARTS])
+    asked = [*KEYS, *ASKED, *columns]
+    rows = pl.concat([pl.DataFrame(lake.read(lake.table("training_sets", part), asked)) for part in PARTS])
     made = Reference(predicted(reference(rows, columns).rows, load_ranker(lake.models / "ranker")))
     made.save(lake.models)
     return dg.MaterializeResult(
@@ -127,7 +128,8 @@ def _rows(lake: Lake, day: str) -> "pl.DataFrame":
     from recsys_assets.defs.training_sets.training_set import with_logged
 
     shown = pl.read_parquet(lake.day(day, "cleaned", "impressions"))
-    features = with_logged(pl.scan_parquet(lake.day(day, "features", "impressions")), lake, [day]).collect()
+    recomputed = pl.scan_parquet(lake.day(day, "features", "impressions"))
+    features = with_logged(recomputed, lake, [day], history=True).collect()
     # a few came in after midnight: they are of this delivery, and no day of their own
-    delivered = shown.select("impression_id", "user_key", pl.lit(day).alias("date"), *LABELS)
+    delivered = shown.select("impression_id", "user_key", "item_key", pl.lit(day).alias("date"), *LABELS)
     return features.join(delivered, on="impression_id", how="inner")

@@ -20,7 +20,11 @@ class HeldOut(dg.Config):
     hours: int | None = None
 
 
-@dg.asset(deps=["impressions", "impression_features", "feedback"], kinds={"polars", "parquet"}, owners=["team:recsys"])
+@dg.asset(
+    deps=["cleaned_events", "impressions", "impression_features", "feedback"],
+    kinds={"polars", "parquet"},
+    owners=["team:recsys"],
+)
 def training_set(config: HeldOut, workspace: Workspace) -> dg.MaterializeResult:
     """Train, validation and test rows: the last days are test, the days before them validation, the rest train."""
     settings, lake = workspace.settings, workspace.lake
