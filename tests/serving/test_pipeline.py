@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.events import HOUR_MS, NOBODY, key64
+from recsys.events import HOUR_MS, KINDS, NOBODY, key64
 from recsys.features import catalog, sweep
 from recsys.features.derive import Context, derive
 from recsys.features.parity import audit_served
 from recsys.features.privacy import Border, Forgotten
 from recsys.features.store import OnlineStore, Read, StoreError, StoreFull, open_store
+from recsys.lake import Lake
 from recsys.policy.shelves import SHELVES
 from recsys.policy.value import value
+from recsys.registry import Registry
 from recsys.retrieval.item_index import ItemIndexUnavailable
 from recsys.serving import served_log
 from recsys.serving.breakers import Breakers
-from recsys.serving.bundle import ServingBundle
+from recsys.serving.bundle import ServingBundle, load
 from recsys.serving.bundles import Fixed
 from recsys.serving.course import Course
 from recsys.serving.pipeline import Recommender, Unavailable
@@ -216,6 +218,29 @@ def test_what_was_served_replays_to_the_same_bytes(world: World, store: OnlineSt
     assert {row["fingerprint"] for row in rows} == {catalog.FINGERPRINT, store.fingerprint}
     asked = Inputs(replayed, things, sweep.histories(log, users, positions, instants))
     assert value(bundle.ranker.predict(asked).columns()).tolist() == [row["score"] for row in rows]
+
+
+def test_what_a_network_made_of_a_history_replays_to_the_same_bits(world: World, store: OnlineStore) -> None:
+    bundle = load(world.other, None, catalog.FINGERPRINT, Registry(Lake(world.settings.home).registry))
+    recommender = over(store, bundle, world, "histories")
+    for user in world.user_ids[8:12]:
+        answer = recommender.recommend(RecommendRequest(user_id=user, k=6))
+        shown = {"kind": "impression", "user_id": user, "request_id": answer.request_id}
+        events = [{**shown, "item_id": item.item_id, "slot": slot} for slot, item in enumerate(answer.items)]
+        recommender.record_events(EventsRequest(events=events))  # shown, and nothing more: the next read knows of it
+        recommender.recommend(RecommendRequest(user_id=user, k=6))
+    recommender.close()
+    rows = served_log.read(served_log.segments(world.settings.home / "histories")).to_pylist()
+    log, _ = store.export()
+    users, things = (key64([row[name] for row in rows]) for name in ("user_id", "item_id"))
+    positions, instants = (np.array([row[name] for row in rows]) for name in ("position", "as_of"))
+    history = sweep.histories(log, users, positions, instants)
+    kinds = {"impression": KINDS["impression"], "long_view": KINDS["long_view"]}
+    assert all(np.isin(code, history.kind) for code in kinds.values())
+    features = np.array([row["features"] for row in rows], np.float32)
+    told, logged = bundle.ranker.predict(Inputs(features, things, history)), [row["p_click"] for row in rows]
+    assert told.p_click.tolist() == logged
+    assert bundle.ranker.predict(Inputs.of_strangers(features)).p_click.tolist() != logged
 
 
 def test_rows_of_features_calls_are_served_rows_and_replay_too(

@@ -19,6 +19,7 @@ from recsys.features.derive import Context, derive
 from recsys.features.log import EventLog, Items, from_table, items_from_table
 from recsys.features.store import open_store
 from recsys.lake import Lake
+from recsys.ranking.ranker import Ranker
 from recsys.registry import Bundle, Facts, Registry
 from recsys.settings import Settings
 from recsys.sources.simulator import Simulator
@@ -94,8 +95,8 @@ def impressions(events: pa.Table) -> pl.DataFrame:
     )
 
 
-def features_of(log: EventLog, items: Items, shown: pl.DataFrame) -> np.ndarray:
-    """float32[n, F] of the impressions, each as of itself."""
+def inputs_of(log: EventLog, items: Items, shown: pl.DataFrame) -> Inputs:
+    """The impressions as a ranker meets them, each as of itself."""
     as_of = shown["occurred_at"].to_numpy()
     user_keys, item_keys = shown["user_key"].to_numpy(), shown["item_key"].to_numpy()
     positions = sweep.read_positions(log, as_of)
@@ -109,13 +110,13 @@ def features_of(log: EventLog, items: Items, shown: pl.DataFrame) -> np.ndarray:
         slot=shown["slot"].to_numpy().astype(np.int64),
         item=items.lookup(item_keys),
     )
-    return derive(aggregates, context)
+    return Inputs(derive(aggregates, context), item_keys, sweep.histories(log, user_keys, positions, as_of))
 
 
-def examples(shown: pl.DataFrame, features: np.ndarray, rows: slice) -> Examples:
+def examples(shown: pl.DataFrame, inputs: Inputs, rows: slice) -> Examples:
     part = shown[rows]
     return Examples(
-        Inputs.of_strangers(features[rows]),
+        inputs.take(rows),
         click=part["click"].to_numpy().astype(np.int8),
         long_view=part["long_view"].to_numpy().astype(np.int8),
         watch_ms=part["watch_ms"].to_numpy().astype(np.int64),
@@ -126,7 +127,9 @@ def examples(shown: pl.DataFrame, features: np.ndarray, rows: slice) -> Examples
 
 def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     """Everything `serve` needs, below `home`."""
-    from recsys.ranking import xgboost_ranker
+    from recsys.ranking import mmoe_training, xgboost_ranker
+    from recsys.ranking.blend import BlendRanker
+    from recsys.ranking.mmoe import MMoEConfig
     from recsys.retrieval import sources
     from recsys.retrieval.item_index import IndexedItems, MilvusIndex
     from recsys.retrieval.milvus_server import ensure_milvus
@@ -139,7 +142,7 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     simulator = Simulator(days=DAYS, users=120, seed=3, slates_per_user_day=2.0)
     events, catalogue = cleaned(simulator), simulator.items()
     log, items, shown = from_table(events), items_from_table(catalogue), impressions(events)
-    features = features_of(log, items, shown)
+    inputs = inputs_of(log, items, shown)
     cut = len(shown) * 3 // 4
 
     store = open_store(settings, create=True)
@@ -148,7 +151,8 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
 
     names = (items.item_key, np.unique(items.columns.creator_key), np.unique(items.columns.category_key))
     buckets = [
-        np.unique(features[:, catalog.FEATURES.index(f"{n}_bucket")]).astype(np.int64) for n in ("shelf", "device")
+        np.unique(inputs.features[:, catalog.FEATURES.index(f"{n}_bucket")]).astype(np.int64)
+        for n in ("shelf", "device")
     ]
     network = TwoTower(TowerConfig(dim=16, hidden=32), Vocabulary(*names, np.zeros(0, np.int64), *buckets), items)
     tower = QueryTower(network, int(log.occurred_at.max()))
@@ -178,17 +182,15 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     )
     users = shown["user_id"].unique().sort().to_list()
     registry, bundles = Registry(lake.registry), []
-    for rounds in (10, 20):
+    train, validation = examples(shown, inputs, slice(0, cut)), examples(shown, inputs, slice(cut, None))
+    given = (train, validation, catalog.FEATURES, catalog.FINGERPRINT)
+    config = mmoe_training.TrainingConfig(max_epochs=2, batch_rows=256, network=MMoEConfig(width=16, min_rows=1))
+    for rounds in (10, 20):  # trees alone, and with a network that reads histories
         folder = home / "staging" / str(rounds)
-        ranker = xgboost_ranker.train(
-            examples(shown, features, slice(0, cut)),
-            examples(shown, features, slice(cut, None)),
-            catalog.FEATURES,
-            catalog.FINGERPRINT,
-            threads=1,
-            seed=1,
-            rounds=rounds,
-        )
+        ranker: Ranker = xgboost_ranker.train(*given, threads=1, seed=1, rounds=rounds)
+        if rounds == 20:
+            reader = mmoe_training.train(*given, home / "checkpoints", config=config, say=lambda line: None)
+            ranker = BlendRanker.fit([ranker, reader], validation)
         ranker.save(home / "rankers" / str(rounds))
         assemble(
             folder,
