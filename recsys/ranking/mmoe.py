@@ -45,7 +45,8 @@ class MMoEConfig:
     embedding: int = 8
     taste: int = 48  # width of an item's vector
     dropout: float = 0.3
-    min_rows: int = 20  # a hashed name on fewer training rows has no embedding of its own
+    min_rows: int = 1_000  # a hashed name on fewer training rows has no embedding of its own: its item may have
+    min_shown: int = 20  # an item that was shown less often has no vector of its own
 
 
 class Narrow(nn.Linear):

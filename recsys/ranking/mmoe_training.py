@@ -42,9 +42,9 @@ class TrainingConfig:
 
     max_epochs: int = 8
     patience: int = 2  # epochs without a better validation loss
-    batch_rows: int = 4096  # imported exposures among them
+    batch_rows: int = 256  # beside their share of the imported exposures
     learning_rate: float = 1e-3
-    rate_kept: float = 0.7  # of the learning rate, from epoch to epoch
+    rate_kept: float = 0.6  # of the learning rate, from epoch to epoch
     weight_decay: float = 1e-4
     seed: int = 7
     network: MMoEConfig = field(default_factory=MMoEConfig)
@@ -93,7 +93,7 @@ class Batches(IterableDataset):
     def __init__(self, rows: Examples, imported: Imported, item_keys: np.ndarray, batch_rows: int, seed: int) -> None:
         self.rows, self.inputs, self.imported = Rows.of(rows), rows.inputs, imported
         self.item_keys, self.seed, self.epoch = item_keys, seed, 0
-        self.batches = min(len(rows), max(1, round((len(rows) + len(imported.item_key)) / batch_rows)))
+        self.batches = max(1, round(len(rows) / batch_rows))
         self._order = torch.argsort(self.rows.user, stable=True)
         _, self._sizes = torch.unique_consecutive(self.rows.user[self._order], return_counts=True)
         self._starts = torch.cumsum(self._sizes, 0) - self._sizes
@@ -325,7 +325,7 @@ def build(rows: Examples, imported: Imported, feature_names: Sequence[str], conf
         values, counts = np.unique(rows.features[:, column], return_counts=True)
         vocabularies.append(values[(counts >= config.min_rows) & ~np.isnan(values)])
     shown, counts = np.unique(np.concatenate([rows.inputs.item_key, imported.item_key]), return_counts=True)
-    items = shown[(counts >= config.min_rows) & (shown != 0)]
+    items = shown[(counts >= config.min_shown) & (shown != 0)]
     network = MMoE(config, named, vocabularies, len(feature_names), items)
     numbers = rows.features[:, network.numeric.numpy()].astype(np.float64)
     with warnings.catch_warnings():

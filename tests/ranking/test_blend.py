@@ -17,7 +17,7 @@ from recsys.training_sets.examples import concat
 from tests.ranking.rows import NAMES, rows
 
 CONFIG = mmoe_training.TrainingConfig(
-    max_epochs=6, batch_rows=256, learning_rate=5e-3, network=MMoEConfig(experts=2, width=16)
+    max_epochs=6, batch_rows=256, learning_rate=5e-3, network=MMoEConfig(experts=2, width=16, min_rows=20)
 )
 TRAIN, VALIDATION = rows(1500, 1), rows(1500, 2)
 

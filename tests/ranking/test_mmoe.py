@@ -23,7 +23,9 @@ from recsys.training_sets.imported import Imported
 from recsys.training_sets.inputs import Inputs
 from tests.ranking.rows import NAMES, rows
 
-SMALL = TrainingConfig(max_epochs=8, batch_rows=256, learning_rate=5e-3, network=MMoEConfig(experts=2, width=16))
+SMALL = TrainingConfig(
+    max_epochs=8, batch_rows=256, learning_rate=5e-3, network=MMoEConfig(experts=2, width=16, min_rows=20)
+)
 BUCKETS = (*NAMES[:3], "creator_bucket", NAMES[4])  # the noise column holds a hashed name here
 
 
@@ -161,7 +163,7 @@ def test_batches_hold_every_row_once_and_users_together() -> None:
     made = rows(1000, 5)
     made = replace(made, watch_ms=1000 * np.arange(1000), inputs=tastes(1000, 5))
     imported = Imported(np.arange(3000), np.zeros(3000, np.int8), History.none(3000))
-    batches = Batches(made, imported, np.arange(3000), 500, 7)
+    batches = Batches(made, imported, np.arange(3000), 125, 7)
     parts = list(batches)
     assert len(parts) == 8
     assert sorted(torch.cat([part.rows.watch for part in parts]).tolist()) == list(range(1000))

@@ -120,7 +120,7 @@ def examples(shown: pl.DataFrame, inputs: Inputs, rows: slice) -> Examples:
         click=part["click"].to_numpy().astype(np.int8),
         long_view=part["long_view"].to_numpy().astype(np.int8),
         watch_ms=part["watch_ms"].to_numpy().astype(np.int64),
-        user=part["user_key"].to_numpy(),
+        user=part["user_key"].to_numpy().astype(np.int64),
         slate=key64(part["request_id"].to_list()),
     )
 
@@ -184,7 +184,7 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     registry, bundles = Registry(lake.registry), []
     train, validation = examples(shown, inputs, slice(0, cut)), examples(shown, inputs, slice(cut, None))
     given = (train, validation, catalog.FEATURES, catalog.FINGERPRINT)
-    config = mmoe_training.TrainingConfig(max_epochs=2, batch_rows=256, network=MMoEConfig(width=16, min_rows=1))
+    config = mmoe_training.TrainingConfig(max_epochs=2, batch_rows=256, network=MMoEConfig(width=16, min_shown=1))
     for rounds in (10, 20):  # trees alone, and with a network that reads histories
         folder = home / "staging" / str(rounds)
         ranker: Ranker = xgboost_ranker.train(*given, threads=1, seed=1, rounds=rounds)
