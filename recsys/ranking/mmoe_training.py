@@ -41,7 +41,7 @@ class TrainingConfig:
     """How to train. Chosen on validation days of KuaiRand."""
 
     max_epochs: int = 8
-    patience: int = 2  # epochs without a better validation loss
+    patience: int = 3  # epochs without a better validation loss
     batch_rows: int = 256  # beside their share of the imported exposures
     learning_rate: float = 1e-3
     rate_kept: float = 0.6  # of the learning rate, from epoch to epoch

@@ -24,8 +24,8 @@ from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, mon
 from recsys.ranking.training import TrainingError
 from recsys.ranking.xgboost_ranker import STARTS_FROM, XGBoostRanker
 from recsys.training_sets.assemble import LABELS
-from recsys.training_sets.examples import examples, moment
-from recsys.training_sets.inputs import matrix
+from recsys.training_sets.examples import moment, with_outcomes
+from recsys.training_sets.inputs import Inputs, matrix
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -103,7 +103,7 @@ def _prepared(spark: SparkSession, path: Path, names: Sequence[str], is_validati
 def _targets(names: tuple[str, ...], batches: Batches) -> Batches:
     for batch in batches:
         frame = pl.DataFrame(batch)
-        rows = examples(frame, names)
+        rows = with_outcomes(Inputs.of_strangers(matrix(frame, names)), frame)
         columns = {name: rows.features[:, i] for i, name in enumerate(names)}
         columns |= {f"target_{name}": head.target(rows).astype(np.float64) for name, head in HEADS.items()}
         keys = frame.select(

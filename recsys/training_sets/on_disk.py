@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from recsys.training_sets.examples import Examples, concat, examples, with_outcomes
+from recsys.training_sets.examples import Examples, concat, with_outcomes
 from recsys.training_sets.inputs import Inputs, matrix
 
 BLOCK: Final = 65_536  # rows read or written at once: 32 MB of 123 features
@@ -30,7 +30,7 @@ SHARE: Final = 8  # of the machine's memory: table, matrix and its bins are ther
 def opened(
     train: Path, validation: Path, names: Sequence[str], scratch: Path, bound_bytes: int | None = None
 ) -> Iterator[tuple[Examples, Examples, Examples]]:
-    """Train rows, validation rows, and both one below the other.
+    """Train rows, validation rows, and both one below the other, without histories: what asks for them are the trees.
 
     Args:
         scratch: folder for the mapped files, which are gone afterwards: as large as the matrix of all rows, twice.
@@ -39,9 +39,8 @@ def opened(
     rows = sum(pq.read_metadata(path).num_rows for path in (train, validation))
     bound = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE if bound_bytes is None else bound_bytes
     if rows * len(names) * 4 <= bound:
-        learned, held_out = (
-            examples(pl.read_parquet(path, columns=[*KNOWN, *names]), names) for path in (train, validation)
-        )
+        tables = (pl.read_parquet(path, columns=[*KNOWN, *names]) for path in (train, validation))
+        learned, held_out = (with_outcomes(Inputs.of_strangers(matrix(rows, names)), rows) for rows in tables)
         yield learned, held_out, concat(learned, held_out)
         return
     scratch.mkdir(parents=True, exist_ok=True)
@@ -54,7 +53,7 @@ def opened(
 def mapped(paths: Sequence[Path], names: Sequence[str], file: Path) -> Examples:
     """Rows of training-set files, one below the other, whose features are a read-only map of `file`, written here.
 
-    Never more than a block of the features is in memory. They have no histories: what learns from disk are the trees.
+    Never more than a block of the features is in memory.
     """
     sources = [pq.ParquetFile(path, pre_buffer=False) for path in paths]
     n = sum(source.metadata.num_rows for source in sources)

@@ -196,8 +196,8 @@ def test_tastes_are_learned_from_imported_exposures_too(tmp_path: Path) -> None:
     old = tastes(8000, 4)
     viewed = (np.random.default_rng(4).random(8000) < np.where(fits(old), 0.7, 0.3)).astype(np.int8)
     imported = Imported(old.item_key, viewed, old.history)
-    judged = tastes(2000, 5)
-    ranker = train(rows(600, 1), rows(600, 2), NAMES, "f", tmp_path, imported=imported, config=SMALL)
+    judged, config = tastes(2000, 5), replace(SMALL, max_epochs=15, patience=15, batch_rows=64, rate_kept=0.9)
+    ranker = train(rows(600, 1), rows(600, 2), NAMES, "f", tmp_path, imported=imported, config=config)
     assert metrics.auc(fits(judged), ranker.predict(judged).p_long_view) > 0.7
 
 
