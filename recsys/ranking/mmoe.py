@@ -130,18 +130,26 @@ class MMoE(nn.Module):
             parts.append(table(torch.where(is_known, at + 1, 0)))
         return torch.cat(parts, dim=1)
 
-    def decide(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Output [n] of each task: logits, log of watch time over its mean, and the order's score."""
+    def decide(self, inputs: torch.Tensor, tasks: Sequence[str] = TASKS) -> dict[str, torch.Tensor]:
+        """Output [n] of those tasks: logits, log of watch time over its mean, and the order's score."""
         experts = torch.stack([expert(inputs) for expert in self.experts], dim=1)
         found = {}
-        for task in TASKS:
+        for task in tasks:
             mixture = torch.softmax(self.gates[task](inputs), dim=1)
             found[task] = self.towers[task]((mixture[:, :, None] * experts).sum(dim=1)).squeeze(1)
-        found["watch"] = found["watch"].clamp(max=MAX_LOG_WATCH)
+        if "watch" in found:
+            found["watch"] = found["watch"].clamp(max=MAX_LOG_WATCH)
         return found
 
     def forward(self, rows: torch.Tensor, met: Bags) -> dict[str, torch.Tensor]:
         return self.decide(torch.cat([self.encode(rows), self.taste(met)], dim=1))
+
+    def long_view(self, met: Bags) -> torch.Tensor:
+        """Logit [n] of a long view of items of which nothing but the histories that met them is known."""
+        width = len(self.numeric) + len(self.named)
+        unknown = self.encode(torch.full((1, width), torch.nan, device=met.item.device))
+        inputs = torch.cat([unknown.expand(len(met.item), -1), self.taste(met)], dim=1)
+        return self.decide(inputs, ["long_view"])["long_view"]
 
     def bags(self, inputs: Inputs) -> Bags:
         """Items and histories of impressions, as `forward` takes them."""
