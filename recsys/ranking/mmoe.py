@@ -44,6 +44,7 @@ class MMoEConfig:
     tower: int = 32
     embedding: int = 8
     taste: int = 48  # width of an item's vector
+    own_vectors: bool = False  # whether an item's vector also speaks for the item alone
     dropout: float = 0.3
     min_rows: int = 1_000  # a hashed name on fewer training rows has no embedding of its own: its item may have
     min_shown: int = 20  # an item that was shown less often has no vector of its own
@@ -96,7 +97,7 @@ class MMoE(nn.Module):
         for place, values in enumerate(vocabularies):
             self.register_buffer(f"vocabulary_{place}", torch.from_numpy(np.asarray(values, np.float32)))
         self.embeddings = nn.ModuleList(nn.Embedding(len(values) + 1, config.embedding) for values in vocabularies)
-        self.taste = Taste(item_keys, config.taste, config.dropout)
+        self.taste = Taste(item_keys, config.taste, config.dropout, config.own_vectors)
         inputs = len(numeric) + config.embedding * len(vocabularies) + self.taste.width
         self.experts = nn.ModuleList(
             nn.Sequential(

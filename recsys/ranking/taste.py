@@ -42,7 +42,8 @@ class Taste(nn.Module):
 
     item_keys: torch.Tensor  # int64[items], sorted: what is known; every other item shares row 0
 
-    def __init__(self, item_keys: np.ndarray, width: int, dropout: float) -> None:
+    def __init__(self, item_keys: np.ndarray, width: int, dropout: float, own: bool) -> None:
+        """`own`: the output begins with the item's vector itself."""
         super().__init__()
         self.register_buffer("item_keys", torch.from_numpy(np.asarray(item_keys, np.int64)))
         self.items = nn.Embedding(len(item_keys) + 1, width)
@@ -51,14 +52,15 @@ class Taste(nn.Module):
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.shift, std=0.02)
         self.dropout = nn.Dropout(dropout)
+        self.own = own
 
     @property
     def width(self) -> int:
         """Columns of its output."""
-        return 3 * self.items.embedding_dim
+        return (2 + self.own) * self.items.embedding_dim
 
     def forward(self, bags: Bags) -> torch.Tensor:
-        """The item, the user, and where both agree: float32[n, width]."""
+        """The user, and where item and user agree: float32[n, width]."""
         item = self.items(bags.item)
         sums = functional.embedding_bag(
             bags.rows, self.items.weight, bags.starts, mode="sum", per_sample_weights=bags.weights
@@ -66,7 +68,7 @@ class Taste(nn.Module):
         # elementwise: a matrix product rounds by its shape, which is the number of histories
         user = (sums * self.turn + bags.mass[:, :, None] * self.shift).sum(dim=1)[bags.whose]
         item, user = self.dropout(item), self.dropout(user)
-        return torch.cat([item, user, item * user], dim=1)
+        return torch.cat([*([item] if self.own else []), user, item * user], dim=1)
 
 
 def bags(item_keys: np.ndarray, item_key: np.ndarray, history: History) -> Bags:

@@ -28,7 +28,7 @@ def some() -> tuple[np.ndarray, History]:
 
 def test_the_user_is_the_weighted_sum_of_what_was_shown() -> None:
     torch.manual_seed(1)
-    taste = Taste(KNOWN, 4, dropout=0.5).eval()
+    taste = Taste(KNOWN, 4, dropout=0.5, own=True).eval()
     items, history = some()
     with torch.no_grad():
         found = taste(bags(KNOWN, items, history))
@@ -42,6 +42,8 @@ def test_the_user_is_the_weighted_sum_of_what_was_shown() -> None:
                 user, total = user + weight * (vector * taste.turn[bag] + taste.shift[bag]), total + weight
             user, item = user / (total + 1), taste.items.weight[of.get(int(key), 0)]
             torch.testing.assert_close(found[r], torch.cat([item, user, item * user]))
+        taste.own = False
+        assert torch.equal(taste(bags(KNOWN, items, history)), found[:, 4:])
 
 
 def test_a_history_that_several_items_meet_is_read_once() -> None:
