@@ -52,7 +52,7 @@ class MMoEConfig:
 
 class Narrow(nn.Linear):
     """A layer of few outputs, whose product with one row rounds by the row's place in the block unless it is summed
-    row by row (1 of 4 rows differed in the last bit; layers of 16 outputs and more did not).
+    row by row (in a third of the rows the last bit differed; layers of 32 outputs and more did not do that).
     """
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
