@@ -44,6 +44,7 @@ def prepare(settings: Settings) -> Path:
         DBT_SEND_ANONYMOUS_USAGE_STATS="false",
         BENTOML_DO_NOT_TRACK="true",
         DO_NOT_TRACK="1",
+        GRPC_ENABLE_FORK_SUPPORT="0",  # else 4 of 150 children of a process that talks to Milvus died before they began
     )
     return home
 

@@ -1,7 +1,8 @@
 """Two rankers as one: trees and network err differently, and the mean of their log odds errs less than either.
 
-On the validation days of KuaiRand each adds 0.001 AUC to the other. The order (`score`) and the explanations are those
-of the first member: the trees have a head that learned the order, and five hundred candidates are scored by it alone.
+On the validation days of KuaiRand the network, which reads histories, adds 0.004 AUC to the trees, and they 0.0004 to
+it. The order (`score`) and the explanations are those of the first member: the trees have a head that learned the
+order, and five hundred candidates are scored by it alone.
 """
 
 from __future__ import annotations
