@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from recsys.events import DAY_MS, HOUR_MS, KINDS
+from recsys.features.catalog import SHOWN
 from recsys.features.log import EventLog, Items
 from recsys.ranking import calibration
 from recsys.ranking.calibration import Calibration
@@ -175,7 +176,6 @@ RETRIEVERS: Final[Mapping[str, Retrieve]] = {
     "like_last_item": retrieve_like_last,
 }
 ENGAGED: Final = ("click", "long_view", "exposure_long_view")
-SHOWN: Final = ("impression", "exposure")  # does not come back, as in every candidate source
 
 
 def _most_engaged(

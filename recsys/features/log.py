@@ -174,6 +174,14 @@ def fill(table, keys, out):  # type: ignore[no-untyped-def]
                 out[c, i] = table[slot, 1 + c]
 
 
+def rows_in(known: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """int64[n]: 1 + the place of each key in `known` (sorted), 0 for one that is not there; rows of embeddings."""
+    if not len(known):
+        return np.zeros(len(keys), np.int64)
+    at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[at] == keys, at + 1, 0)
+
+
 def no_items() -> Items:
     """A catalogue without items."""
     return Items(np.zeros(0, np.int64), ItemColumns(*(np.zeros(0, np.int64) for _ in ItemColumns._fields)))

@@ -18,6 +18,7 @@ from torch.nn import functional
 from recsys.events import KINDS
 from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH
 from recsys.features.history import History
+from recsys.features.log import rows_in
 
 HALF_LIFE: Final = 30.0  # events
 BAGS: Final = len(HISTORY_KINDS)
@@ -85,18 +86,10 @@ def bags(item_keys: np.ndarray, item_key: np.ndarray, history: History) -> Bags:
     order = np.argsort(bag, kind="stable")
     sizes = np.bincount(bag, minlength=n * BAGS)
     return Bags(
-        torch.from_numpy(_rows(item_keys, item_key)),
+        torch.from_numpy(rows_in(item_keys, item_key)),
         torch.from_numpy(whose),
-        torch.from_numpy(_rows(item_keys, history.item_key[at[order]])),
+        torch.from_numpy(rows_in(item_keys, history.item_key[at[order]])),
         torch.from_numpy(np.cumsum(sizes) - sizes),
         torch.from_numpy(weight[order]),
         torch.from_numpy(np.bincount(bag, weight, minlength=n * BAGS).astype(np.float32).reshape(n, BAGS)),
     )
-
-
-def _rows(known: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Rows of the item table, int64: 1 + the place in `known`, 0 for what is not in it."""
-    if not len(known):
-        return np.zeros(len(keys), np.int64)
-    at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    return np.where(known[at] == keys, at + 1, 0)

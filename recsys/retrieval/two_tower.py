@@ -23,7 +23,7 @@ from torch.nn import functional
 from recsys.events import DAY_MS, MINUTE_MS
 from recsys.features import catalog
 from recsys.features.history import History
-from recsys.features.log import ItemColumns, Items
+from recsys.features.log import ItemColumns, Items, rows_in
 from recsys.lake import replacing
 from recsys.retrieval.text import MAX_WORDS
 
@@ -78,14 +78,6 @@ class Vocabulary(NamedTuple):
     words: np.ndarray  # that at least two items share: a word of one item would be a second id of it
     shelves: np.ndarray  # values of shelf_bucket
     devices: np.ndarray
-
-    @staticmethod
-    def rows(vocabulary: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """int64[n], 0 for an unknown key."""
-        if not len(vocabulary):
-            return np.zeros(len(keys), np.int64)
-        at = np.minimum(np.searchsorted(vocabulary, keys), len(vocabulary) - 1)
-        return np.where(vocabulary[at] == keys, at + 1, 0)
 
 
 def age_bucket(ms: np.ndarray) -> np.ndarray:
@@ -145,13 +137,13 @@ class TwoTower(nn.Module):
         """Rows in the tables of each item, int64[n, CODES]: id, creator, category, type, then the words."""
         words = np.zeros((len(items.item_key), MAX_WORDS), np.int64)
         if items.words is not None:
-            words = Vocabulary.rows(vocabulary.words, items.words.ravel()).reshape(words.shape)
+            words = rows_in(vocabulary.words, items.words.ravel()).reshape(words.shape)
         columns = items.columns
         return np.column_stack(
             [
-                Vocabulary.rows(vocabulary.items, items.item_key),
-                Vocabulary.rows(vocabulary.creators, columns.creator_key),
-                Vocabulary.rows(vocabulary.categories, columns.category_key),
+                rows_in(vocabulary.items, items.item_key),
+                rows_in(vocabulary.creators, columns.creator_key),
+                rows_in(vocabulary.categories, columns.category_key),
                 np.clip(columns.item_type, 0, KIND_CODES - 1),
                 words,
             ]
@@ -202,12 +194,12 @@ class TwoTower(nn.Module):
             history = history._replace(
                 item_key=np.zeros(1, np.int64), kind=np.zeros(1, np.int8), occurred_at=np.zeros(1, np.int64)
             )
-        rows = Vocabulary.rows(self.catalogue_keys.cpu().numpy(), history.item_key).astype(np.int32)
+        rows = rows_in(self.catalogue_keys.cpu().numpy(), history.item_key).astype(np.int32)
         ages = age_bucket(as_of[:, None] - history.occurred_at[at])
         vocabulary = self.vocabulary
         context = features[:, CONTEXT_COLUMNS].astype(np.int64)
-        context[:, 0] = Vocabulary.rows(vocabulary.shelves, context[:, 0])
-        context[:, 1] = Vocabulary.rows(vocabulary.devices, context[:, 1])
+        context[:, 0] = rows_in(vocabulary.shelves, context[:, 0])
+        context[:, 1] = rows_in(vocabulary.devices, context[:, 1])
         return QueryBatch(
             torch.from_numpy(np.where(there, rows[at], 0).astype(np.int32)),
             torch.from_numpy(np.where(there, history.kind[at], 0).astype(np.int8)),

@@ -33,7 +33,6 @@ KEYS: Final = (
     "shelf",
     "device",
 )  # the slot is a feature
-HISTORY: Final = HISTORY_COLUMNS  # of the very read that gave the features
 
 
 class AssembleError(ValueError):
@@ -56,14 +55,14 @@ def assemble(
     part: Part,
     utc_offset_ms: int,
 ) -> Assembled:
-    """Rows of one part in the order of the log, columns KEYS + LABELS + `names` (float32) + HISTORY.
+    """Rows of one part in the order of the log, columns KEYS + LABELS + `names` (float32) + HISTORY_COLUMNS.
 
     A label counts only what the log had received when the part ended: an impression of the last training evening
     that was clicked, and whose click came in after midnight, is one without a click, as it was on that night.
 
     Args:
         impressions: cleaned impressions, one row an `impression_id`.
-        features: one row an `impression_id`, with the columns `names` and HISTORY.
+        features: one row an `impression_id`, with the columns `names` and HISTORY_COLUMNS.
 
     Raises:
         AssembleError: when an impression of the part has no feature row, or several.
@@ -82,7 +81,7 @@ def assemble(
         shown.lazy()
         .join(
             features.select(
-                "impression_id", *(pl.col(name).cast(pl.Float32) for name in names), *HISTORY, has_features=True
+                "impression_id", *(pl.col(name).cast(pl.Float32) for name in names), *HISTORY_COLUMNS, has_features=True
             ),
             on="impression_id",
             how="left",
@@ -102,7 +101,7 @@ def assemble(
             f"{missing.height} impressions of {part} have no features (first day {days[0]}): "
             "materialize impression_features for those days"
         )
-    return Assembled(joined.select(*KEYS, *LABELS, *names, *HISTORY), int(joined["is_hidden"].sum()))
+    return Assembled(joined.select(*KEYS, *LABELS, *names, *HISTORY_COLUMNS), int(joined["is_hidden"].sum()))
 
 
 def _within(split: Split, part: Part, utc_offset_ms: int) -> pl.Expr:

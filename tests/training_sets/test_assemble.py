@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.training_sets.assemble import HISTORY, KEYS, LABELS, Assembled, AssembleError, assemble
+from recsys.features.history import HISTORY_COLUMNS
+from recsys.training_sets.assemble import KEYS, LABELS, Assembled, AssembleError, assemble
 from recsys.training_sets.examples import examples, slates
 from recsys.training_sets.split import PARTS, Part, split_by_date, split_by_hours
 
@@ -47,8 +48,8 @@ def features_of(rows: list[dict[str, object]]) -> pl.LazyFrame:
     ids = [row["impression_id"] for row in rows]
     return pl.LazyFrame(
         {"impression_id": ids, "first": np.arange(len(ids)) / 3, "second": np.arange(len(ids)) * 1.0}
-        | {name: [list(range(place)) for place in range(len(ids))] for name in HISTORY},
-        schema_overrides={"first": pl.Float32, "second": pl.Float32, **dict(zip(HISTORY, LISTS, strict=True))},
+        | {name: [list(range(place)) for place in range(len(ids))] for name in HISTORY_COLUMNS},
+        schema_overrides={"first": pl.Float32, "second": pl.Float32, **dict(zip(HISTORY_COLUMNS, LISTS, strict=True))},
     )
 
 
@@ -61,9 +62,9 @@ def test_rows_of_a_part_are_those_of_its_days_in_log_order_with_their_own_featur
     rows = [shown("i3"), shown("i1"), shown("i2", date=DATES[1])]
     found = made(rows).frame
     assert found["impression_id"].to_list() == ["i1", "i3"]
-    assert found.columns == [*KEYS, *LABELS, *NAMES, *HISTORY]
+    assert found.columns == [*KEYS, *LABELS, *NAMES, *HISTORY_COLUMNS]
     assert found["second"].to_list() == [1.0, 0.0]
-    for name, dtype in zip(HISTORY, LISTS, strict=True):
+    for name, dtype in zip(HISTORY_COLUMNS, LISTS, strict=True):
         assert found[name].to_list() == [[0], []] and found.schema[name] == dtype
     assert found.schema["first"] == pl.Float32
     assert made(rows, "validation").frame["impression_id"].to_list() == ["i2"]

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from recsys.events import DAY_MS, KINDS, key64
 from recsys.features.catalog import FEATURES, FINGERPRINT
+from recsys.features.history import HISTORY_COLUMNS
 from recsys.features.impressions import impression_features
 from recsys.features.log import EventLog, no_items
 from recsys.lake import Lake
-from recsys.training_sets.assemble import HISTORY
 from recsys_assets.defs.features.impression_features import events_until
 from recsys_assets.defs.training_sets.training_set import with_logged
 
@@ -63,7 +63,7 @@ def found(lake: Lake, history: bool = True) -> pl.DataFrame:
 def test_an_event_between_the_logged_read_and_the_impression_is_not_in_its_history(tmp_path: Path) -> None:
     lake, (a, b, c) = lake_of(tmp_path), key64(["a", "b", "c"]).tolist()
     before = found(lake)
-    assert before.columns == ["impression_id", *FEATURES, *HISTORY]
+    assert before.columns == ["impression_id", *FEATURES, *HISTORY_COLUMNS]
     assert before["history_item_key"].to_list() == [[a], [a, b, c]]
     serve(lake)
     after = found(lake)
@@ -71,4 +71,4 @@ def test_an_event_between_the_logged_read_and_the_impression_is_not_in_its_histo
     assert after["history_item_key"].to_list() == [[a], [a, b]]
     assert after["history_kind"].to_list() == [[KINDS["click"]], [KINDS["click"], KINDS["impression"]]]
     assert after["slot"].to_list() == [0, 7] and after["user_ctr_24h"][1] == 0.5
-    assert found(lake, history=False).equals(after.drop(HISTORY))
+    assert found(lake, history=False).equals(after.drop(HISTORY_COLUMNS))

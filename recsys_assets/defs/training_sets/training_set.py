@@ -7,9 +7,10 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from recsys.features.catalog import FEATURES, FINGERPRINT
+from recsys.features.history import HISTORY_COLUMNS
 from recsys.lake import Lake
 from recsys.sources.source import open_source
-from recsys.training_sets.assemble import HISTORY, assemble
+from recsys.training_sets.assemble import assemble
 from recsys.training_sets.split import PARTS, split_by_date, split_by_hours
 from recsys_assets.resources import Workspace
 
@@ -66,12 +67,12 @@ def with_logged(
     Args:
         recomputed: rows of impression_features
         days: of feedback; None: all
-        history: the user's at the same read too, HISTORY
+        history: the user's at the same read too, HISTORY_COLUMNS
     """
     from recsys.monitoring.feedback import as_features
     from recsys_assets.defs.features.impression_features import events_until
 
-    columns = ["impression_id", *FEATURES, *(HISTORY if history else ())]
+    columns = ["impression_id", *FEATURES, *(HISTORY_COLUMNS if history else ())]
     days = [day for day in lake.days("feedback", "slates") if days is None or day in days]
     if not days:
         return recomputed.select(columns)
