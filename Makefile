@@ -20,7 +20,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export BENTOML_DO_NOT_TRACK := true
 
-.PHONY: help setup run serve rollback forget backfill try dev test lint bench bench-models bench-serving load faults fuzz docs parity lock clean
+.PHONY: help setup check run serve stream dev-stream promote rollback forget upgrade rotate backup restore backfill try experiment plan diff dev test lint bench bench-models bench-serving load faults fuzz docs parity lock clean
 
 # As in pyproject's extra `peers`: exact, because no lock holds them.
 PEERS := implicit==0.7.3 lightgbm==4.7.0
@@ -43,18 +43,51 @@ $(READY): requirements.lock
 run: $(READY) ## raw events to a gated, servable bundle (RECSYS_SOURCE=simulator|kuairand|files, RECSYS_DATA=folder)
 	@$(BIN)/python -m recsys_assets.run
 
+check: $(READY) ## what the source holds, what will be learned and what to mend, in seconds (RECSYS_DATA=folder)
+	@$(BIN)/python -m recsys_assets.check
+
 serve: $(READY) ## answer over HTTP (RECSYS_HTTP_PORT, 3000) and gRPC (RECSYS_GRPC_PORT, 3001)
 	@$(BIN)/python -m bentos.recommender.serve
 
+stream: $(READY) ## read events from Kafka, and send served slates to it (RECSYS_KAFKA, docs/stream.md); as often as there are partitions
+	@$(BIN)/python -m bentos.recommender.stream
+
+dev-stream: $(READY) ## a broker in memory, with topics, and `make stream` on it: for development alone
+	@$(BIN)/python -m bentos.recommender.dev_stream
+
 rollback: $(READY) ## the champion is again the bundle it was before; running services follow by themselves
 	@$(BIN)/python -m recsys_assets.rollback
+
+promote: $(READY) ## a bundle becomes the champion by hand: make promote BUNDLE=<id> REASON="..."
+	@$(BIN)/python -m recsys_assets.promote "$${BUNDLE:-}" "$${REASON:-}"
 
 forget: $(READY) ## no byte of a user stays: make forget USER=<user_id>; the items keep their counts
 	@$(if $(findstring command line,$(origin USER)),,$(error say whom: make forget USER=<user_id>))
 	@$(BIN)/python -m recsys_assets.forget "$$USER"
 
+upgrade: $(READY) ## the state of this code's features beside the one in service; DROP=<fingerprint> drops one
+	@$(BIN)/python -m recsys_assets.upgrade "$(DROP)"
+
+rotate: $(READY) ## journal and served log encrypted with the newest of RECSYS_ENCRYPTION_KEYS; NEW=<id> adds a key first
+	@$(BIN)/python -m recsys_assets.rotate "$(NEW)"
+
+backup: $(READY) ## all that is kept, while services run: TO=folder or address (s3://...); KEEP=n: how many stay
+	@$(BIN)/python -m recsys_assets.backup backup "$(TO)" $(if $(KEEP),--keep "$(KEEP)")
+
+restore: $(READY) ## a backup into an empty RECSYS_HOME: FROM=folder or address; AT=its name, else the newest
+	@$(BIN)/python -m recsys_assets.backup restore "$(FROM)" $(if $(AT),--at "$(AT)")
+
 try: $(READY) ## a challenger on shares of the users: BUNDLE=id CANARY=0.05 SHADOW=0.2; shares of 0 end the trial
 	@$(BIN)/python -m recsys_assets.trial $(BUNDLE) --canary $(or $(CANARY),0) --shadow $(or $(SHADOW),0)
+
+experiment: $(READY) ## an experiment on a share of the users: ARGS="start NAME --bundle ID", "stop NAME WHY" or "list"
+	@$(BIN)/python -m recsys_assets.experiment $(ARGS)
+
+plan: $(READY) ## machines, memory, shards, disk, network of a size: USERS= and EVENTS= a day, ITEMS=, QPS= of the busiest hour
+	@$(BIN)/python -m recsys_assets.plan "$(USERS)" "$(ITEMS)" "$(EVENTS)" "$(QPS)"
+
+diff: $(READY) ## the last requests on two bundles, without a write: BUNDLE=id OTHER=id; how slates, scores and time differ
+	@$(BIN)/python -m recsys_assets.diff "$(BUNDLE)" "$(OTHER)" $(if $(LATEST),--latest $(LATEST))
 
 backfill: $(READY) ## take days in again, raw to features: FROM=2026-01-05 TO=2026-02-03; goes on where it was stopped
 	@$(BIN)/python -m recsys_assets.backfill "$(FROM)" "$(TO)"
@@ -62,8 +95,8 @@ backfill: $(READY) ## take days in again, raw to features: FROM=2026-01-05 TO=20
 dev: $(READY) ## the Dagster UI on the real graph
 	@$(BIN)/python -m recsys_assets.dev
 
-test: $(READY) ## all tests; those that need Redis or Java say so when it is missing
-	@$(BIN)/python -m pytest
+test: $(READY) ## all tests, in two processes; those that need Redis or Java say so when it is missing
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## style, types and who may import whom
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -83,8 +116,10 @@ faults: $(READY) ## Milvus, ranker, disk, a worker and the store broken under lo
 fuzz: $(READY) ## 24,000 bad requests over HTTP and gRPC
 	@$(BIN)/python -m benchmarks.serving_fuzz
 
-docs: $(READY) ## write docs/features.md from the catalogue; a test fails while it is stale
+docs: $(READY) ## write docs/features.md, settings.md and capacity.md from the code; a test fails while they are stale
 	@$(BIN)/python -m recsys.features.page > docs/.features.md && mv docs/.features.md docs/features.md
+	@$(BIN)/python -m recsys.settings_page
+	@$(BIN)/python -m recsys.capacity.page docs/capacity.md
 
 bench-models: $(READY) ## our models beside LightGBM, implicit, EASE and SASRec on the rows of the last `make run`
 	@$(BIN)/python -m pip install --quiet --only-binary :all: $(PEERS) 2>&1 | { grep -v '^WARNING: Location' || true; }

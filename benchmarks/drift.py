@@ -17,17 +17,18 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from recsys.cleaned.keyed import CLEANED_EVENT_SCHEMA, keyed_events, keyed_items
+from recsys.cleaned.log import COLUMNS
 from recsys.events import DAY_MS, KINDS
 from recsys.features.catalog import DEFAULTS, FEATURES, FINGERPRINT
 from recsys.features.impressions import IMPRESSION_COLUMNS, impression_features
-from recsys.features.log import EventLog, from_table, items_from_table
+from recsys.features.log import from_table, items_from_table
 from recsys.monitoring import deliveries
-from recsys.monitoring.day import OUTCOMES, look, predicted
+from recsys.monitoring.day import MEASURED, look, predicted
 from recsys.monitoring.drift import FALSE_ALARMS
 from recsys.monitoring.reference import Reference, reference
 from recsys.ranking import xgboost_ranker
 from recsys.ranking.ranker import Ranker
-from recsys.sources.keyed import CLEANED_EVENT_SCHEMA, ItemKeys, keyed_events, keyed_items
 from recsys.sources.simulator import Simulator
 from recsys.sources.source import day_name
 from recsys.sources.world import BEGIN_MS, FIRST_DAY
@@ -61,9 +62,8 @@ class Past:
             last = day == days.stop - 1
             events = pl.concat([events.filter(~last), change(events.filter(last))]).sort("position")
         items = keyed_items(self.simulator.items())
-        keyed = keyed_events(events.to_arrow(), ItemKeys.of(items), CLEANED_EVENT_SCHEMA)
-        columns = [*(name for name in EventLog._fields if name != "kind"), "kind_code"]
-        log = from_table(keyed.select(columns))
+        keyed = keyed_events(events.to_arrow(), items_from_table(items), CLEANED_EVENT_SCHEMA)
+        log = from_table(keyed.select(COLUMNS))
         table = pl.DataFrame(keyed)
         shown = table.filter(pl.col("kind") == "impression", day.is_in(list(days))).with_columns(
             impression_id="event_id"
@@ -130,15 +130,15 @@ class Delivered:
 
     @staticmethod
     def of(events: pl.DataFrame, days: range) -> Delivered:
-        found = Delivered([], [], [])
+        delivered = Delivered([], [], [])
         by_day = events.with_columns(day=(pl.col("received_at") - BEGIN_MS) // DAY_MS)
         for number in days:
             day = by_day.filter(pl.col("day") == number)
-            found.rows.append(day.height)
+            delivered.rows.append(day.height)
             when, who = day["received_at"].to_numpy(), day["user_id"].rank("dense").cast(pl.Int64).to_numpy()
-            found.arrived.append(deliveries.Arrivals.of(when, who, BEGIN_MS + number * DAY_MS))
-            found.share.append(day["user_id"].value_counts()["count"].max() / day.height)
-        return found
+            delivered.arrived.append(deliveries.Arrivals.of(when, who, BEGIN_MS + number * DAY_MS))
+            delivered.share.append(day["user_id"].value_counts()["count"].max() / day.height)
+        return delivered
 
     def before(self, n: int) -> Delivered:
         return Delivered(self.rows[:n], self.arrived[:n], self.share[:n])
@@ -146,17 +146,17 @@ class Delivered:
     def strange(self, today: pl.DataFrame, number: int) -> bool:
         """Whether a check on the delivery of a day alarms; these are the days before it."""
         new = Delivered.of(today, range(number, number + 1))
-        found = (
+        anomalies = (
             deliveries.volume(new.rows[0], self.rows),
             deliveries.freshness(new.arrived[0], self.arrived),
             deliveries.dominance(new.share[0], self.share),
         )
-        return not all(anomaly.holds for anomaly in found)
+        return not all(anomaly.holds for anomaly in anomalies)
 
 
 def alarms(learned: Reference, rows: pl.DataFrame, ranker: Ranker) -> list[bool]:
-    found = look(learned, rows, ranker)
-    return [not found.holds, not found.ctr.holds, not found.complete.holds]
+    judged = look(learned, rows, ranker)
+    return [not judged.holds, not judged.ctr.holds, not judged.complete.holds]
 
 
 def other_bytes(rows: pl.DataFrame, recomputed: pl.DataFrame) -> bool:
@@ -265,15 +265,15 @@ def main() -> int:
     print(f"\n{judged} stationary days, {USERS} users, {seeds}; stated rate {FALSE_ALARMS:.1%} (drift)\n")
     print("| | " + " | ".join(CHECKS) + " | any |\n| --- |" + " --- |" * (len(CHECKS) + 1))
     print("| false alarms | " + " | ".join(f"{n} ({n / judged:.2%})" for n in false) + " | |")
-    for name, found in caught.items():
-        hits = np.array(found)
+    for name, raised in caught.items():
+        hits = np.array(raised)
         cells = " | ".join(f"{n} of {len(hits)}" for n in (*hits.sum(axis=0), hits.any(axis=1).sum()))
         print(f"| {name} | {cells} |")
     return 0
 
 
 def watched_columns() -> list[str]:
-    return [*LABELS, *FEATURES, *OUTCOMES]
+    return [*LABELS, *FEATURES, *MEASURED]
 
 
 if __name__ == "__main__":

@@ -27,14 +27,14 @@ def python() -> Path:
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "recsys-assets" / "feast"
-    found, ready, wanted = folder / "bin" / "python", folder / ".ready", "\n".join(PACKAGES)
+    interpreter, ready, wanted = folder / "bin" / "python", folder / ".ready", "\n".join(PACKAGES)
     if ready.exists() and ready.read_text() == wanted:
-        return found
+        return interpreter
     print(f"installing {', '.join(PACKAGES)} into {folder}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     for command in (
         [sys.executable, "-m", "venv", str(folder)],
-        [str(found), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *PACKAGES],
+        [str(interpreter), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *PACKAGES],
     ):
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
@@ -44,7 +44,7 @@ def python() -> Path:
             last = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:] or ["no word"]
             raise NoFeast(f"its environment cannot be made ({last[0]:.200})")
     ready.write_text(wanted)
-    return found
+    return interpreter
 
 
 def ask(command: str, folder: Path, extra: str, seconds: float) -> dict[str, Any]:

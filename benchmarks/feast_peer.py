@@ -54,16 +54,16 @@ def historical(folder, offline):
     store.apply([key, rows])
     asked = pd.read_parquet(folder / "asked.parquet")
     began, wall = time.process_time(), time.perf_counter()
-    found = store.get_historical_features(asked, features=[f"rows:{c}" for c in columns]).to_df()
+    joined = store.get_historical_features(asked, features=[f"rows:{c}" for c in columns]).to_df()
     took = time.process_time() - began
-    found = found.sort_values("r")
+    joined = joined.sort_values("r")
     known = pd.read_parquet(folder / "rows.parquet").sort_values("at", kind="stable")
     wanted = asked.sort_values("event_timestamp", kind="stable")
     truth = pd.merge_asof(wanted, known, left_on="event_timestamp", right_on="at", by="key").sort_values("r")
-    truth = truth.set_index("r").loc[found["r"]]
-    same = all((found[c].fillna(-1).to_numpy() == truth[c].fillna(-1).to_numpy()).all() for c in columns)
+    truth = truth.set_index("r").loc[joined["r"]]
+    same = all((joined[c].fillna(-1).to_numpy() == truth[c].fillna(-1).to_numpy()).all() for c in columns)
     wall = time.perf_counter() - wall
-    return {"cpu_s": took, "wall_s": wall, "asked": len(asked), "returned": len(found), "same": bool(same)}
+    return {"cpu_s": took, "wall_s": wall, "asked": len(asked), "returned": len(joined), "same": bool(same)}
 
 
 def online(folder, redis):

@@ -27,6 +27,7 @@ from benchmarks.features_world import ZipfWorld, zipf_world
 from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, ITEM, USER, VIEWS
 from recsys.features.definition import FeatureView
+from recsys.features.log import Rows
 from recsys.features.parity import compare_arrays
 from recsys.features.spark import ROW_COLUMNS, point_in_time
 from recsys.settings import Settings
@@ -48,13 +49,13 @@ def by_spark(session: Any, folder: Path, world: ZipfWorld, rows: int, views: tup
     columns = (np.arange(rows), users, items, item.category_key, item.creator_key, shelves, positions, as_of)
     pq.write_table(pa.table(dict(zip(ROW_COLUMNS, columns, strict=True))), folder / "rows.parquet")
     read = session.read
-    found = point_in_time(
+    joined = point_in_time(
         read.parquet(str(folder / "events.parquet")),
         read.parquet(str(folder / "rows.parquet")),
         views=views,
         partitions=PARTITIONS,
     )
-    table = found.toArrow().sort_by("row")
+    table = joined.toArrow().sort_by("row")
     return np.stack([table[name].to_numpy() for each in views for name in each.columns], axis=1)
 
 
@@ -85,7 +86,7 @@ def main(events: int = 1_000_000) -> int:
             table.add_row(f"{entity.name} key", *cells, f"{np.sum(here != there):,}")
         console.print(table)
         rows = min(rows, CATALOGUE_ROWS)
-        local = sweep.point_in_time(world.log, world.items, *(column[:rows] for column in world.rows))
+        local = sweep.point_in_time(world.log, world.items, Rows(*(column[:rows] for column in world.rows)))
         began = time.perf_counter()
         parity = compare_arrays(by_spark(session, Path(place), world, rows, VIEWS), local, AGGREGATES)
         wall = time.perf_counter() - began

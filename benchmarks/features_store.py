@@ -25,12 +25,12 @@ from benchmarks import feast_environment
 from benchmarks.features_sweep import view
 from benchmarks.features_world import ZipfWorld, zipf_world
 from recsys.events import key64
-from recsys.features import kernel, sweep
+from recsys.features import fold, kernel, sweep
 from recsys.features.catalog import AGGREGATES, ITEM, USER
-from recsys.features.journal import Journal
 from recsys.features.layout import compile_program
-from recsys.features.store import OnlineStore
-from recsys.features.store_lmdb import LmdbJournal
+from recsys.store.journal import Journal
+from recsys.store.lmdb_journal import LmdbJournal
+from recsys.store.online import OnlineStore
 from tests.features.redis_server import RedisServer
 
 PAIRS = ("user_item", "user_category", "user_creator", "user_shelf")
@@ -42,7 +42,7 @@ FEAST_USERS, FEAST_ITEMS, FEAST_SECONDS = 200, 1500, 420
 def journals(folder: Path, server: RedisServer | None) -> Iterator[tuple[str, Callable[[], Journal]]]:
     yield "lmdb", lambda: LmdbJournal(folder / "lmdb", create=True)
     if server is not None:
-        from recsys.features.store_redis import RedisJournal
+        from recsys.store.redis_journal import RedisJournal
 
         yield "redis", lambda: RedisJournal(server.url, timeout=60)
 
@@ -70,7 +70,7 @@ def by_feast(folder: Path, server: RedisServer | None) -> dict[str, dict[str, tu
 def in_process(world: ZipfWorld, users: int, items: int, now: int) -> list[float]:
     """Median seconds of the kernel's read of one user and k items, for each k, in the columns of features_sweep."""
     program = compile_program((view(USER), view(ITEM)))
-    state = kernel.applied(program, kernel.new_state(), world.log)
+    state = fold.applied(program, fold.new_state(), world.log)
     rng, item_keys, medians = np.random.default_rng(6), key64(f"i{i}" for i in range(items)), []
     for k in SIZES:
         out, none, at, took = np.empty((k, 40), np.int64), np.zeros(k, np.int64), np.full(k, now), []
@@ -100,11 +100,11 @@ def main(users: int = 24_000, items: int = 6_000, events: int = 1_000_000) -> No
         f"durable appends/s, by {BATCH:,}",
     ):
         table.add_column(name, justify="right")
-    state = kernel.new_state()
-    kernel.applied(sweep.PROGRAM, state, world.log.until(int(world.log.position[1000])))  # compile
-    room = kernel.new_state(1 << 21, 1 << 26)  # of a state that has grown to its size, as a service's has
+    state = fold.new_state()
+    fold.applied(sweep.PROGRAM, state, world.log.until(int(world.log.position[1000])))  # compile
+    room = fold.new_state(1 << 21, 1 << 26)  # of a state that has grown to its size, as a service's has
     began = time.process_time()
-    kernel.applied(sweep.PROGRAM, room, world.log)
+    fold.applied(sweep.PROGRAM, room, world.log)
     rate = events / (time.process_time() - began)
     now = int(world.log.received_at.max()) + 1000
     rng = np.random.default_rng(5)

@@ -33,7 +33,7 @@ from recsys.features import sweep
 from recsys.features.catalog import CLICKS, IMPRESSIONS, ITEM, LIKES, LONG_VIEWS, PLAYS, SEEN, SKIPS, USER, WATCH
 from recsys.features.definition import DAY, HOUR, MONTH, WEEK, Aggregation, Entity, FeatureView, Window
 from recsys.features.layout import compile_program
-from recsys.features.log import EventLog
+from recsys.features.log import EventLog, Rows
 
 MEASURES, WINDOWS = (IMPRESSIONS, CLICKS, LONG_VIEWS, SKIPS, WATCH), (HOUR, DAY, WEEK, MONTH)
 
@@ -44,7 +44,7 @@ def view(entity: Entity) -> FeatureView:
 
 def ours(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
     columns = (column[:rows] for column in world.rows[:4])
-    return sweep.point_in_time(world.log, world.items, *columns, program=compile_program((view(entity),)))
+    return sweep.point_in_time(world.log, world.items, Rows(*columns), program=compile_program((view(entity),)))
 
 
 def values(world: ZipfWorld) -> dict[str, np.ndarray]:
@@ -80,8 +80,8 @@ def by_pandas(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
             asked = pd.DataFrame({"key": row_key, column: wanted, "r": np.arange(rows)}).sort_values(
                 column, kind="stable"
             )
-            found = pd.merge_asof(asked, known[["key", column, *names]], on=column, by="key")
-            out[found["r"], w * 5 : w * 5 + 5] += sign * found[names].fillna(0).to_numpy().astype(np.int64)
+            joined = pd.merge_asof(asked, known[["key", column, *names]], on=column, by="key")
+            out[joined["r"], w * 5 : w * 5 + 5] += sign * joined[names].fillna(0).to_numpy().astype(np.int64)
     return out
 
 
@@ -100,8 +100,8 @@ def by_polars(world: ZipfWorld, entity: Entity, rows: int) -> np.ndarray:
         for column, wanted, sign in (("position", position, 1), ("at", cut - 1, -1)):
             known = frame.sort(column).with_columns(pl.col(n).cum_sum().over("key") for n in names)
             asked = pl.DataFrame({"key": row_key, column: wanted, "r": np.arange(rows)}).sort(column)
-            found = asked.join_asof(known, on=column, by="key", check_sortedness=False).sort("r")
-            out[:, w * 5 : w * 5 + 5] += sign * found.select(pl.col(names).fill_null(0)).to_numpy()
+            joined = asked.join_asof(known, on=column, by="key", check_sortedness=False).sort("r")
+            out[:, w * 5 : w * 5 + 5] += sign * joined.select(pl.col(names).fill_null(0)).to_numpy()
     return out
 
 
@@ -225,7 +225,7 @@ def wide(console: Console, world: ZipfWorld, rows: int) -> None:
             sweep._sweep_batch = timed(kept)
             for _ in range(3):
                 spent[0], began = 0.0, time.process_time()
-                sweep.point_in_time(world.log, world.items, *world.rows[:4], program=program)
+                sweep.point_in_time(world.log, world.items, Rows(*world.rows[:4]), program=program)
                 rates.append((rows / (time.process_time() - began) / 1e6, rows / spent[0] / 1e6))
         finally:
             sweep._sweep_batch = kept
@@ -241,11 +241,11 @@ def with_parquet(folder: Path, world: ZipfWorld) -> float:
         began = time.process_time()
         table = pq.read_table(folder / "events.parquet")
         log = EventLog(*(column.to_numpy() for column in table.columns))
-        found = sweep.point_in_time(log, world.items, *world.rows[:4], program=program)
-        columns = np.ascontiguousarray(found.T)
+        aggregates = sweep.point_in_time(log, world.items, Rows(*world.rows[:4]), program=program)
+        columns = np.ascontiguousarray(aggregates.T)
         features = pa.table(dict(zip(view(USER).columns, columns, strict=True)))
         pq.write_table(features, folder / "features.parquet", compression="zstd", compression_level=1)
-        best = max(best, len(found) / (time.process_time() - began))
+        best = max(best, len(aggregates) / (time.process_time() - began))
     return best
 
 
@@ -266,11 +266,11 @@ def main(events: int = 1_000_000) -> None:
         for entity in (USER, ITEM):
             given = punctual if method is by_duckdb_range else world
             began = time.process_time()
-            found = method(given, entity, n)
+            counted = method(given, entity, n)
             rates.append(n / (time.process_time() - began) / 1000)
             due = truth[entity][:n] if given is world else ours(given, entity, n)
-            if not np.array_equal(found, due):
-                raise SystemExit(f"{name} differs from the sweep on {np.sum(found != due)} values")
+            if not np.array_equal(counted, due):
+                raise SystemExit(f"{name} differs from the sweep on {np.sum(counted != due)} values")
         first = first or rates
         slower = " / ".join(f"{a / b:,.0f}" for a, b in zip(first, rates, strict=True))
         table.add_row(name, *(f"{rate:,.0f}" for rate in rates), f"{n:,}", slower)

@@ -12,7 +12,7 @@ from recsys.features.log import EventLog, Items, items_from_table
 
 START = 1_700_000_000_000
 SLATE = 10
-SHELVES = ("feed", "podcasts", "playlists")
+LOG_SHELVES = ("feed", "podcasts", "playlists")
 
 
 class ZipfWorld(NamedTuple):
@@ -37,6 +37,7 @@ def zipf_world(users: int, items: int, events: int, *, days: int = 30, late: flo
             "duration_ms": rng.integers(5_000, 600_000, items),
             "published_at": START - rng.integers(0, 100 * DAY_MS, items),
             "is_available": [True] * items,
+            "id_is_integer": [False] * items,
         }
     ).cast(ITEM_SCHEMA)
     catalogue = items_from_table(table)
@@ -44,7 +45,7 @@ def zipf_world(users: int, items: int, events: int, *, days: int = 30, late: flo
     shown = np.repeat(np.sort(rng.integers(START, START + days * DAY_MS, slates)), SLATE)
     user = np.repeat(key64(f"u{i}" for i in range(users))[rng.integers(0, users, slates)], SLATE)
     item = key64(f"i{i}" for i in range(items))[(rng.zipf(1.2, len(shown)) - 1) % items]
-    shelf = np.repeat(key64(SHELVES)[rng.integers(0, len(SHELVES), slates)], SLATE)
+    shelf = np.repeat(key64(LOG_SHELVES)[rng.integers(0, len(LOG_SHELVES), slates)], SLATE)
     kinds = rng.choice([KINDS[k] for k in ("click", "play", "long_view", "skip", "like")], len(shown))
     occurred = np.concatenate([shown, shown + rng.integers(1_000, 60_000, len(shown))])
     lateness = np.where(rng.random(len(occurred)) < late, rng.integers(0, 3 * DAY_MS, len(occurred)), 0)

@@ -23,18 +23,19 @@ from rich.console import Console
 
 from recsys.evaluation import report
 from recsys.evaluation.bootstrap import Resamples, interval
-from recsys.evaluation.heuristics import SIGNALS, Heuristic
 from recsys.evaluation.metrics import hits
 from recsys.evaluation.report import Rows
 from recsys.features.catalog import FEATURES
-from recsys.features.privacy import Border
 from recsys.lake import Lake, replacing
-from recsys.ranking.ranker import Predictions, load_ranker
+from recsys.privacy.border import Border
+from recsys.ranking.heuristics import RULES, HeuristicRanker
+from recsys.ranking.ranker import Predictions
+from recsys.ranking.saved import load_ranker
 from recsys.settings import Settings, from_environment
-from recsys.sources.source import open_source
+from recsys.sources.opening import open_source
 from recsys.training_sets.examples import examples
 from recsys.training_sets.inputs import Inputs
-from recsys_assets.defs.evaluation.contenders import candidates, log_and_items, tables
+from recsys_assets.defs.evaluation.contenders import candidates, come_back, log_and_items, tables
 
 OURS = "champion"
 Table = tuple[Sequence[str], list[list[str]]]
@@ -59,8 +60,10 @@ def ranking(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
             predicted[folder.name] = load_ranker(folder).predict(inputs)
     say(f"champion is {chosen.name}; training LightGBM")
     predicted["LightGBM"] = train_lightgbm(train, validation).predict(inputs)
-    predicted |= {name: Heuristic.fit(name, parts["validation"]).score(test) for name in SIGNALS}
-    figures = {name: report.ranking(rows, found) for name, found in predicted.items()}
+    predicted |= {
+        name: HeuristicRanker.fit(name, validation, FEATURES, chosen.fingerprint).predict(inputs) for name in RULES
+    }
+    figures = {name: report.ranking(rows, predictions) for name, predictions in predicted.items()}
     intervals = report.paired_intervals(rows, predicted, OURS)
     shown = (("click", "auc"), ("click", "log_loss"), ("long_view", "auc"), ("long_view", "log_loss"))
     shown += (("long_view", "gauc"), ("long_view", "ndcg@5"), ("long_view", "calibration_error"))
@@ -81,10 +84,10 @@ def retrieval(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
     log, items = log_and_items(lake)
     tasks = {part: report.retrieval_task(parts[part]) for part in ("validation", "test")}
     first = {part: int(parts[part]["occurred_at"].to_numpy().min()) for part in tasks}
-    judged, asked = (World.of(log, items, tasks[part], first[part]) for part in ("validation", "test"))
+    judged, asked = (World.of(log, items, tasks[part], first[part], come_back(lake)) for part in ("validation", "test"))
     lists = dict(candidates(lake, tasks["test"], log, items))
     peers = compare(judged, asked, say)
-    lists |= {name: found for name, (found, _) in peers.items()}
+    lists |= {name: listed for name, (listed, _) in peers.items()}
     figures = report.evaluate_retrieval(lists, tasks["test"])
     targets = np.bincount(tasks["test"].target_query, minlength=len(tasks["test"].user_id))
     has = targets > 0
@@ -113,8 +116,8 @@ def protocol(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
     """The public within-user protocol, where the lake holds its days."""
     from benchmarks import models_protocol
 
-    found = models_protocol.run(lake, open_source(settings).utc_offset_ms, threads=1, seed=settings.seed)
-    if found is None:
+    figures = models_protocol.run(lake, open_source(settings).utc_offset_ms, threads=1, seed=settings.seed)
+    if figures is None:
         return {}, (["the lake does not hold the days of the public protocol (KuaiRand, 25 April 2022 on)"], [])
     header = ["model", "gauc", "ndcg@5", "primary", "95 %", "gap closed"]
     lines = [
@@ -124,36 +127,36 @@ def protocol(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
             f"{told['interval'][0]:.4f} to {told['interval'][1]:.4f}",
             f"{told['gap_closed']:.1%}",
         ]
-        for name, told in found["models"].items()
+        for name, told in figures["models"].items()
     ]
-    return found, (header, lines)
+    return figures, (header, lines)
 
 
 def towers(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
     """Lightning beside a plain loop."""
     from benchmarks import models_towers
 
-    found = models_towers.run(lake, settings.seed)
-    speeds = found["examples_a_second"]
+    figures = models_towers.run(lake, settings.seed)
+    speeds = figures["examples_a_second"]
     lines = [[name, f"{speed:,.0f}"] for name, speed in speeds.items()]
-    return found, (["two-tower training", "examples a second"], [*lines, ["time ratio", f"{found['ratio']:.2f}"]])
+    return figures, (["two-tower training", "examples a second"], [*lines, ["time ratio", f"{figures['ratio']:.2f}"]])
 
 
 def cold(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
     """Items before their first impression, with and without their text."""
     from benchmarks import models_cold
 
-    found = models_cold.run(lake, settings.seed, say)
+    figures = models_cold.run(lake, settings.seed, say)
     header = ["items never seen, recall", "engagements", "with text @50", "without @50", "with minus without, 95 %"]
     header += ["with text @200", "without @200", "with minus without, 95 %"]
     lines = []
-    for part, told in found["days"].items():
+    for part, told in figures["days"].items():
         shown = [part, f"{told['engagements']:,}"]
         for k in ("50", "200") if told["engagements"] else ():
             low, high = told["text_minus_none"][k]
             shown += [*(f"{told['recall'][name][k]:.4f}" for name in told["recall"]), f"{low:+.4f} to {high:+.4f}"]
         lines.append(shown)
-    return found, (header, lines)
+    return figures, (header, lines)
 
 
 def truth(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
@@ -164,13 +167,13 @@ def truth(settings: Settings, lake: Lake) -> tuple[dict[str, Any], Table]:
     source = open_source(settings)
     if not isinstance(source, Simulator):
         return {}, (["the truth is known on the simulator only (RECSYS_SOURCE=simulator)"], [])
-    found = models_truth.run(lake, source, Border.of(settings), settings.seed)
-    lines = [[name, *(f"{value:.4f}" for value in told.values())] for name, told in found["methods"].items()]
+    figures = models_truth.run(lake, source, Border.of(settings), settings.seed)
+    lines = [[name, *(f"{value:.4f}" for value in told.values())] for name, told in figures["methods"].items()]
     curve = [
         "place: recovered / true",
-        *(f"{c['recovered']:+.2f} / {c['true']:+.2f}" for c in found["position_curve"].values()),
+        *(f"{c['recovered']:+.2f} / {c['true']:+.2f}" for c in figures["position_curve"].values()),
     ]
-    return found, (
+    return figures, (
         ["click model", "NDCG@5 of true relevance", "regret@5"],
         [*lines, [": ".join([curve[0], ", ".join(curve[1:])]), "", ""]],
     )
@@ -213,21 +216,21 @@ def main(names: list[str]) -> int:
     warnings.simplefilter("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    path, found = lake.reports / "bench_models.json", dict[str, Any]()
+    path, sections = lake.reports / "bench_models.json", dict[str, Any]()
     if path.exists():
-        found = json.loads(path.read_text())
+        sections = json.loads(path.read_text())
     for name in names or SECTIONS:
         print(f"\n== {name}", flush=True)
         began = time.monotonic()
         figures, (header, lines) = SECTIONS[name](settings, lake)
         text = _markdown(header, lines)
         facts = {"source": settings.source, "machine": machine, "seconds": time.monotonic() - began}
-        found[name] = {**facts, **figures, "table": text}
+        sections[name] = {**facts, **figures, "table": text}
         Console(soft_wrap=True).print(text, highlight=False, markup=False)
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(report.plain(found), indent=1, allow_nan=False))
+            temporary.write_text(json.dumps(report.plain(sections), indent=1, allow_nan=False))
     with replacing(lake.reports / "bench_models.md") as temporary:
-        temporary.write_text("\n".join(f"## {name}\n\n{told['table']}\n" for name, told in found.items()))
+        temporary.write_text("\n".join(f"## {name}\n\n{told['table']}\n" for name, told in sections.items()))
     print(f"\nwritten to {path}")
     return 0
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from recsys.cleaned.log import read_log
 from recsys.evaluation.bootstrap import Resamples, interval
 from recsys.features.log import EventLog, Items, items_from_table
 from recsys.lake import Lake
@@ -23,7 +24,7 @@ from recsys.retrieval.engagements import Engagements
 from recsys.retrieval.text import with_words
 from recsys.retrieval.two_tower import QueryTower
 from recsys.retrieval.two_tower_training import TrainingConfig, fit, judged_queries
-from recsys_assets.defs.retrieval.tables import events_before, split_tables
+from recsys_assets.defs.retrieval.tables import split_tables
 
 DEPTHS = (50, 200)
 
@@ -33,8 +34,8 @@ def run(lake: Lake, seed: int, say: Any) -> dict[str, Any]:
     train, validation, test = split_tables(lake)
     table = lake.read(lake.table("cleaned", "items"))
     items = with_words(items_from_table(table), table)
-    log = events_before(lake)
-    seen = events_before(lake, min(validation["date"].to_pylist()))
+    log = read_log(lake)
+    seen = read_log(lake, before=min(validation["date"].to_pylist()))
     learned = engagements.concat(engagements.from_history(seen), engagements.from_impressions(train, seen))
     chosen = engagements.from_impressions(validation, log)
     config = TrainingConfig(seed=seed)
@@ -58,16 +59,16 @@ def _compared(
     cold = wanted.take(np.flatnonzero(~np.isin(wanted.item_key, seen.item_key)))
     if not len(cold.item_key):
         return {"engagements": 0}
-    found = {name: _recall(tower, cold, log, items, config) for name, tower in towers.items()}
-    users = np.arange(len(next(iter(found.values()))))
+    recalls = {name: _recall(tower, cold, log, items, config) for name, tower in towers.items()}
+    users = np.arange(len(next(iter(recalls.values()))))
     drawn = Resamples.draw(users)
-    gain = found["with text"] - found["without text"]
+    gain = recalls["with text"] - recalls["without text"]
     return {
         "engagements": len(cold.item_key),
         "items": len(np.unique(cold.item_key)),
         "users": len(users),
         "recall": {
-            name: dict(zip(map(str, DEPTHS), hit.mean(axis=0).tolist(), strict=True)) for name, hit in found.items()
+            name: dict(zip(map(str, DEPTHS), hit.mean(axis=0).tolist(), strict=True)) for name, hit in recalls.items()
         },
         "text_minus_none": {str(k): list(interval(drawn.mean(gain[:, i]))) for i, k in enumerate(DEPTHS)},
     }

@@ -17,10 +17,10 @@ import polars as pl
 from benchmarks.models_rankers import train as train_lightgbm
 from recsys.evaluation import metrics
 from recsys.evaluation.bootstrap import Resamples, interval
-from recsys.evaluation.heuristics import CONTROLS
 from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.lake import Lake
 from recsys.ranking import xgboost_ranker
+from recsys.ranking.heuristics import CONTROLS
 from recsys.training_sets.assemble import assemble
 from recsys.training_sets.examples import concat, examples
 from recsys.training_sets.split import PARTS, Split
@@ -60,7 +60,10 @@ def run(lake: Lake, utc_offset_ms: int, threads: int, seed: int) -> dict[str, An
         "LightGBM": train_lightgbm(train, validation).predict(rows.inputs).score,
         "smoothed item rate": test["item_long_view_rate_all"].to_numpy(),
         "random": np.random.default_rng(seed).random(len(rows)),
-        **{f"control: {name}": signal(test, "long_view") for name, signal in CONTROLS.items()},
+        **{
+            f"control: {name}": rule.signal({c: test[c].to_numpy() for c in rule.reads("long_view")}, "long_view")
+            for name, rule in CONTROLS.items()
+        },
     }
     return {
         "days": {part: [split.days(part)[0], split.days(part)[-1]] for part in PARTS},
@@ -72,12 +75,12 @@ def run(lake: Lake, utc_offset_ms: int, threads: int, seed: int) -> dict[str, An
 def judge(users: np.ndarray, labels: np.ndarray, scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """gauc, ndcg@5, their mean with its interval, and the share of the gap from item rate to oracle that is closed."""
     drawn = Resamples.draw(users)
-    found: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, Any]] = {}
     for name, score in scores.items():
         gauc, ndcg = metrics.gauc(users, labels, score), metrics.ndcg_at_k(users, labels, score, 5)
         spread = interval((drawn.gauc(labels, score) + drawn.ndcg(labels, score, 5)) / 2)
-        found[name] = {"gauc": gauc, "ndcg@5": ndcg, "primary": (gauc + ndcg) / 2, "interval": list(spread)}
-    low, high = found["smoothed item rate"]["primary"], found["oracle"]["primary"]
-    for told in found.values():
+        figures[name] = {"gauc": gauc, "ndcg@5": ndcg, "primary": (gauc + ndcg) / 2, "interval": list(spread)}
+    low, high = figures["smoothed item rate"]["primary"], figures["oracle"]["primary"]
+    for told in figures.values():
         told["gap_closed"] = (told["primary"] - low) / (high - low)
-    return found
+    return figures

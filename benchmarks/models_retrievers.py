@@ -21,10 +21,10 @@ from recsys.evaluation import metrics
 from recsys.evaluation.report import CANDIDATES, RetrievalTask
 from recsys.events import KINDS
 from recsys.features.log import EventLog, Items
+from recsys.policy.filters import left_out
 from recsys.training_sets import fitting
 
-ENGAGED = [KINDS[kind] for kind in ("click", "long_view", "exposure_long_view")]
-SHOWN = [KINDS[kind] for kind in ("impression", "exposure")]
+OPENED = [KINDS[kind] for kind in ("click", "long_view", "exposure_long_view")]
 LENGTH = 50  # engaged events of a history, as ENGAGED_LENGTH in the catalogue
 
 
@@ -42,38 +42,38 @@ class World:
     task: RetrievalTask
 
     @staticmethod
-    def of(log: EventLog, items: Items, task: RetrievalTask, before: int) -> World:
-        """`before`: first instant (ms) of the judged days."""
+    def of(log: EventLog, items: Items, task: RetrievalTask, before: int, come_back: bool) -> World:
+        """`before`: first instant (ms) of the judged days; `come_back`: of Repeats."""
         n = len(items.item_key)
-        by_user = _ByUser(log, items, ENGAGED)
-        shown = _ByUser(log, items, SHOWN)
+        by_user = _ByUser(log, items, OPENED)
+        seen = left_out(log, task.user_key, task.shelf, task.as_of, come_back)
         users = by_user.users
         sequences = [by_user.until(user, before) for user in users]
         histories = [by_user.until(user, at) for user, at in zip(task.user_key, task.as_of, strict=True)]
         at = np.minimum(np.searchsorted(users, task.user_key), len(users) - 1)
         return World(
-            learned=_matrix(sequences, n),
+            learned=matrix(sequences, n),
             sequences=sequences,
-            asked=_matrix(histories, n),
+            asked=matrix(histories, n),
             histories=[history[-LENGTH:] for history in histories],
             known=np.where(users[at] == task.user_key, at, -1),
-            seen=[shown.until(user, t) for user, t in zip(task.user_key, task.as_of, strict=True)],
+            seen=[np.searchsorted(items.item_key, keys[items.known(keys)]) for keys in seen],
             items=items,
             task=task,
         )
 
     def lists(self, scores: Callable[[slice], np.ndarray], step: int = 500) -> np.ndarray:
         """The best CANDIDATES of each query, int64[q, CANDIDATES] item keys, of scores float[queries of a slice, n]."""
-        found = np.zeros((len(self.histories), CANDIDATES), np.int64)
-        for start in range(0, len(found), step):
-            part = slice(start, min(start + step, len(found)))
+        listed = np.zeros((len(self.histories), CANDIDATES), np.int64)
+        for start in range(0, len(listed), step):
+            part = slice(start, min(start + step, len(listed)))
             told = np.array(scores(part), dtype=np.float32)
             for row, query in enumerate(range(part.start, part.stop)):
                 told[row, self.seen[query]] = -np.inf
             best = np.argpartition(-told, CANDIDATES, axis=1)[:, :CANDIDATES]
             order = np.argsort(-np.take_along_axis(told, best, axis=1), axis=1, kind="stable")
-            found[part] = self.items.item_key[np.take_along_axis(best, order, axis=1)]
-        return found
+            listed[part] = self.items.item_key[np.take_along_axis(best, order, axis=1)]
+        return listed
 
     def quality(self, lists: np.ndarray) -> float:
         """Mean of recall@50, @100 and @200: what our own fusion is fitted on, too."""
@@ -104,7 +104,8 @@ class _ByUser:
         return items[::-1][np.sort(newest)][::-1].copy()  # one item alone would keep its negative stride
 
 
-def _matrix(lists: Sequence[np.ndarray], n: int) -> csr_matrix:
+def matrix(lists: Sequence[np.ndarray], n: int) -> csr_matrix:
+    """Ones at the items of each list: lists x n."""
     rows = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
     columns = np.concatenate(lists) if lists else np.empty(0, np.int64)
     return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(lists), n))
@@ -234,10 +235,10 @@ def compare(
     validation: World, test: World, say: Callable[[str], None]
 ) -> dict[str, tuple[np.ndarray, Mapping[str, Any]]]:
     """Lists of every peer for the test queries, and the parameters that served the validation queries best."""
-    found = {}
+    listed = {}
     for name, (retrieve, grid) in PEERS.items():
         judged = [validation.quality(retrieve(validation, **params)) for params in grid]
         best = grid[int(np.argmax(judged))]
         say(f"{name}: {best} of {len(grid)}, mean validation recall {max(judged):.4f}")
-        found[name] = (retrieve(test, **best), best)
-    return found
+        listed[name] = (retrieve(test, **best), best)
+    return listed

@@ -10,13 +10,14 @@ import numpy as np
 import pytorch_lightning as lightning
 import torch
 
+from recsys.cleaned.log import read_log
 from recsys.features.log import items_from_table
 from recsys.lake import Lake
 from recsys.retrieval import engagements
 from recsys.retrieval.text import with_words
 from recsys.retrieval.two_tower_training import Batches, TrainingConfig, TwoTowerTask, prepare
 from recsys.training_sets import fitting
-from recsys_assets.defs.retrieval.tables import events_before, split_tables
+from recsys_assets.defs.retrieval.tables import split_tables
 
 EXAMPLES = 100_000
 ROUNDS = 3  # taken in turn, so that a neighbour's load meets both alike
@@ -27,7 +28,7 @@ def run(lake: Lake, seed: int) -> dict[str, Any]:
     train, _, test = split_tables(lake)
     table = lake.read(lake.table("cleaned", "items"))
     items = with_words(items_from_table(table), table)
-    log = events_before(lake, min(test["date"].to_pylist()))
+    log = read_log(lake, before=min(test["date"].to_pylist()))
     learned = engagements.concat(engagements.from_history(log), engagements.from_impressions(train, log))
     config = replace(TrainingConfig(seed=seed), max_examples=EXAMPLES)
     seconds: dict[str, list[float]] = {"Lightning": [], "plain loop": []}

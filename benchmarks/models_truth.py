@@ -15,8 +15,8 @@ import xgboost as xgb
 from recsys.evaluation import report
 from recsys.evaluation.report import Rows
 from recsys.features.catalog import FEATURES
-from recsys.features.privacy import Border
 from recsys.lake import Lake
+from recsys.privacy.border import Border
 from recsys.ranking.objectives import PATIENCE, ROUNDS, SHARED
 from recsys.sources.simulator import Simulator
 from recsys.sources.world import SLOT_BIAS
@@ -107,11 +107,11 @@ def _score(booster: xgb.Booster, rows: Examples) -> np.ndarray:
 def _curve(booster: xgb.Booster, rows: Examples) -> np.ndarray:
     """Mean log odds at each place less that at the first, all else equal."""
     features = rows.features[:: max(1, len(rows) // 5_000)].copy()
-    found = []
+    margins = []
     for place in range(int(rows.features[:, SLOT].max()) + 1):
         features[:, SLOT] = place
-        found.append(float(booster.inplace_predict(features, predict_type="margin").mean()))
-    return np.asarray(found) - found[0]
+        margins.append(float(booster.inplace_predict(features, predict_type="margin").mean()))
+    return np.asarray(margins) - margins[0]
 
 
 def _propensities(curve: np.ndarray, rows: Examples) -> np.ndarray:

@@ -4,6 +4,7 @@
    events and ties; against Spark where Java is there; and a sample against the plain Python oracle.
 2. Each online store served by several processes that read and write at once and are killed with SIGKILL at random:
    every feature row they had logged is replayed from the log afterwards and compared byte by byte.
+3. Items that change daily, by file and live: lake, fold, service and replay against a stranger's oracle (metadata.py).
 
 Ends with `mismatches / values`, and exits with 1 unless there are none.
 """
@@ -18,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,17 +30,19 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.features_world import SHELVES, ZipfWorld, zipf_world
+from benchmarks.features_world import LOG_SHELVES, ZipfWorld, zipf_world
+from benchmarks.metadata import changing
 from recsys.events import DAY_MS, HOUR_MS, key64
 from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
 from recsys.features.impressions import replayed
-from recsys.features.journal import Journal
+from recsys.features.log import Rows
 from recsys.features.parity import Parity, compare_arrays, replay
-from recsys.features.store import OnlineStore
-from recsys.features.store_lmdb import LmdbJournal
+from recsys.store.online import OnlineStore
+from tests.features.crowd import opened
 
+CLUSTER = "Redis Cluster, served"
 USERS, ITEMS, SLATE = 3_000, 800, 40
 HEADER = np.dtype([("user", "i4"), ("position", "i8"), ("as_of", "i8"), ("shelf", "i4")])
 FRAME = HEADER.itemsize + SLATE * 4 + SLATE * len(FEATURES) * 4
@@ -48,17 +51,17 @@ FRAME = HEADER.itemsize + SLATE * 4 + SLATE * len(FEATURES) * 4
 def offline(world: ZipfWorld, rows: int) -> Iterator[tuple[str, int, Parity]]:
     """Each runner of the past against the replay."""
     users, items, _, as_of, shelves = asked = tuple(column[:rows] for column in world.rows)
-    truth = replayed(world.log, world.items, *asked)
+    truth = replayed(world.log, world.items, Rows(*asked))
     zero = np.zeros(len(users), np.int64)
     context = Context(as_of, shelves, zero, zero, world.items.lookup(items))
     floats = derive(truth, context)
     for threads in (1, 3):
-        found = sweep.point_in_time(world.log, world.items, *asked, threads=threads)
-        yield f"sweep, {threads} threads: aggregates", len(users), compare_arrays(found, truth, AGGREGATES)
+        aggregates = sweep.point_in_time(world.log, world.items, Rows(*asked), threads=threads)
+        yield f"sweep, {threads} threads: aggregates", len(users), compare_arrays(aggregates, truth, AGGREGATES)
         yield (
             f"sweep, {threads} threads: features",
             len(users),
-            compare_arrays(derive(found, context), floats, FEATURES),
+            compare_arrays(derive(aggregates, context), floats, FEATURES),
         )
     from tests.features.oracle import by_hand
 
@@ -93,28 +96,20 @@ def by_spark(world: ZipfWorld, rows: tuple[np.ndarray, ...], truth: np.ndarray) 
             pq.write_table(pa.table(dict(zip(world.log._fields, world.log, strict=True))), f"{folder}/events.parquet")
             pq.write_table(pa.table(dict(zip(ROW_COLUMNS, columns, strict=True))), f"{folder}/rows.parquet")
             read = session.read
-            found = point_in_time(
+            joined = point_in_time(
                 read.parquet(f"{folder}/events.parquet"), read.parquet(f"{folder}/rows.parquet"), partitions=4
             )
-            table = found.toArrow().sort_by("row")
+            table = joined.toArrow().sort_by("row")
         return compare_arrays(np.stack([table[name].to_numpy() for name in AGGREGATES], axis=1), truth, AGGREGATES)
     finally:
         session.stop()
 
 
-def open_journal(place: str) -> Journal:
-    if place.startswith("redis://"):
-        from recsys.features.store_redis import RedisJournal
-
-        return RedisJournal(place, timeout=60)
-    return LmdbJournal(Path(place), create=True)
-
-
 def serve(place: str, output: str, worker: int, seed: int, begin: int, item_table: pa.Table) -> None:
     """One service process: appends, changes items, and reads; every row it reads goes to its own file at once."""
     rng = np.random.default_rng(seed)
-    store = OnlineStore(open_journal(place))
-    number, shelf_keys = 0, key64(SHELVES)
+    store = OnlineStore(opened(place))
+    number, shelf_keys = 0, key64(LOG_SHELVES)
     with open(output, "ab", buffering=0) as log:
         while True:
             clock = begin + int(time.time() * 1000) % DAY_MS * 20 + worker * 700  # clocks of workers differ
@@ -130,7 +125,7 @@ def serve(place: str, output: str, worker: int, seed: int, begin: int, item_tabl
                             "kind": kind,
                             "user_id": f"u{rng.zipf(1.2) % USERS}",
                             "item_id": f"i{rng.zipf(1.2) % ITEMS}",
-                            "shelf": SHELVES[rng.integers(len(SHELVES))],
+                            "shelf": LOG_SHELVES[rng.integers(len(LOG_SHELVES))],
                             "occurred_at": clock - late - int(rng.integers(0, 60_000)),
                             "watch_ms": int(rng.integers(0, 100_000)) if kind == "play" else None,
                         }
@@ -143,7 +138,7 @@ def serve(place: str, output: str, worker: int, seed: int, begin: int, item_tabl
             user, chosen = int(rng.zipf(1.2) % USERS), (rng.zipf(1.2, SLATE) - 1) % ITEMS
             # mostly now; sometimes an instant behind the log, for which tiles are gone
             as_of = clock - int(rng.choice([0, 0, 0, 0, 0, 0, 0, 20 * DAY_MS])) * int(rng.random() < 0.05)
-            shelf = int(rng.integers(len(SHELVES)))
+            shelf = int(rng.integers(len(LOG_SHELVES)))
             read = store.read(f"u{user}", [f"i{i}" for i in chosen], as_of, shelf_key=int(shelf_keys[shelf]))
             zero = np.zeros(SLATE, np.int64)
             context = Context(zero + as_of, zero + shelf_keys[shelf], zero, zero, read.item)
@@ -152,9 +147,15 @@ def serve(place: str, output: str, worker: int, seed: int, begin: int, item_tabl
             log.write(header.tobytes() + chosen.astype("i4").tobytes() + features.tobytes())
 
 
-def online(place: str, folder: Path, world: ZipfWorld, rows: int, kills: int) -> tuple[int, Parity, str]:
-    """Serve at least `rows` rows by three processes, killed again and again; then replay every row logged."""
-    store = OnlineStore(open_journal(place), create=True)
+def online(
+    place: str, folder: Path, world: ZipfWorld, rows: int, kills: int, amid: Sequence[Callable[[], object]] = ()
+) -> tuple[int, Parity, str]:
+    """Serve at least `rows` rows by three processes, killed again and again; then replay every row logged.
+
+    Args:
+        amid: what befalls the store meanwhile, one at each third kill
+    """
+    store = OnlineStore(opened(place, create=True), create=True)
     store.bootstrap(world.log, world.item_table, world.log.head)
     begin = int(world.log.received_at.max()) + DAY_MS
     context = multiprocessing.get_context("spawn")
@@ -172,7 +173,7 @@ def online(place: str, folder: Path, world: ZipfWorld, rows: int, kills: int) ->
 
     for worker in range(3):
         start(worker)
-    killed = bootstraps = 0
+    killed = bootstraps = befell = 0
     files: list[Path] = []
     while True:
         time.sleep(float(rng.uniform(1.0, 4.0)))
@@ -188,6 +189,10 @@ def online(place: str, folder: Path, world: ZipfWorld, rows: int, kills: int) ->
             workers[worker].join()
             killed += 1
             start(worker)
+            store.checkpoint(0)
+            if killed == 3 * (befell + 1) and befell < len(amid):
+                amid[befell]()
+                befell += 1
         if killed == kills // 2 and not bootstraps:  # the daily bootstrap, while they serve
             store.bootstrap(world.log, world.item_table, world.log.head)
             bootstraps += 1
@@ -195,7 +200,7 @@ def online(place: str, folder: Path, world: ZipfWorld, rows: int, kills: int) ->
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     log, _ = store.export()
-    found = []
+    parities = []
     for file in files:
         frames = np.fromfile(file, np.uint8)
         frames = frames[: len(frames) // FRAME * FRAME].reshape(-1, FRAME)  # the one being written when it was killed
@@ -212,19 +217,20 @@ def online(place: str, folder: Path, world: ZipfWorld, rows: int, kills: int) ->
                 "item_id": [f"i{i}" for i in chosen],
                 "position": np.repeat(heads["position"], SLATE),
                 "as_of": np.repeat(heads["as_of"], SLATE),
-                "log_shelf": np.repeat(np.array(SHELVES)[heads["shelf"]], SLATE),
+                "log_shelf": np.repeat(np.array(LOG_SHELVES)[heads["shelf"]], SLATE),
                 "device": nothing,
             }
         )
-        found.append(compare_arrays(told, replay(log, store.items_at, served_rows), FEATURES))
+        parities.append(compare_arrays(told, replay(log, store.items_at, served_rows), FEATURES))
     total = Parity(
-        sum(p.values for p in found),
-        sum(p.mismatches for p in found),
+        sum(p.values for p in parities),
+        sum(p.mismatches for p in parities),
         0,
         0,
-        {name: n for p in found for name, n in p.worst.items()},
+        {name: n for p in parities for name, n in p.worst.items()},
     )
     story = f"{killed} kills, {len(log.position) - len(world.log.position):,} live events, {bootstraps} bootstrap"
+    story += f", {befell} of failover and reshard" if amid else ""
     store.close()
     return total.values // len(FEATURES), total, story
 
@@ -233,37 +239,46 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=60_000, help="rows of the offline runners (120 columns each)")
     parser.add_argument("--served", type=int, default=120_000, help="rows served by each store")
+    parser.add_argument("--changing", type=int, default=1_200, help="rows over items that change daily, as many served")
     parser.add_argument("--kills", type=int, default=10, help="processes killed while a store serves")
     given = parser.parse_args()
     console = Console(width=130)
     table = Table("compared", "rows", "values", "mismatches", "seconds", "")
     values = mismatches = 0
 
-    def add(name: str, rows: int, found: Parity, seconds: float, story: str = "") -> None:
+    def add(name: str, rows: int, parity: Parity, seconds: float, story: str = "") -> None:
         nonlocal values, mismatches
-        values, mismatches = values + found.values, mismatches + found.mismatches + found.missing + found.extra
+        values, mismatches = values + parity.values, mismatches + parity.mismatches + parity.missing + parity.extra
         table.add_row(
-            name, f"{rows:,}", f"{found.values:,}", f"{found.mismatches:,}", f"{seconds:.0f}", story or str(found)
+            name, f"{rows:,}", f"{parity.values:,}", f"{parity.mismatches:,}", f"{seconds:.0f}", story or str(parity)
         )
-        console.print(f"{name}: {found} {story}")
+        console.print(f"{name}: {parity} {story}")
 
     world = zipf_world(USERS, ITEMS, 2 * given.rows, late=0.05)
     began = time.monotonic()
-    for name, rows, found in offline(world, given.rows):
-        add(name, rows, found, time.monotonic() - began)
+    for name, rows, parity in offline(world, given.rows):
+        add(name, rows, parity, time.monotonic() - began)
         began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         places = {"LMDB, served": str(Path(folder) / "store")}
         if shutil.which("redis-server"):
+            from tests.features.redis_cluster import LOG, RedisCluster
             from tests.features.redis_server import RedisServer
 
             places["Redis, served"] = stack.enter_context(RedisServer(Path(folder))).url
+            cluster = stack.enter_context(RedisCluster(Path(folder) / "cluster"))
+            places[CLUSTER] = cluster.url
         for name, place in places.items():
             began = time.monotonic()
             logs = Path(folder) / name.split(",")[0]
             logs.mkdir()
-            rows, found, story = online(place, logs, world, given.served, given.kills)
-            add(name, rows, found, time.monotonic() - began, story)
+            amid = (lambda: cluster.fail_over(LOG), lambda: cluster.move(LOG)) if name == CLUSTER else ()
+            rows, parity, story = online(place, logs, world, given.served, given.kills, amid)
+            add(name, rows, parity, time.monotonic() - began, story)
+        began = time.monotonic()
+        for name, rows, parity in changing(Path(folder) / "changing", given.changing):
+            add(f"changing items, {name}", rows, parity, time.monotonic() - began)
+            began = time.monotonic()
     console.print(table)
     console.print(f"[bold]{mismatches:,} mismatches / {values:,} values[/] ({os.cpu_count()} cores)")
     return int(mismatches > 0 or values == 0)

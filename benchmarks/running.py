@@ -39,14 +39,14 @@ class Running:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that answer."""
-        found = []
+        started = []
         for process in self.launcher.children(recursive=True):
             try:
                 if "_bentoml_impl.worker.service" in " ".join(process.cmdline()):
-                    found.append(process)
+                    started.append(process)
             except psutil.Error:  # it ended meanwhile
                 continue
-        return found
+        return started
 
 
 def free_port() -> int:

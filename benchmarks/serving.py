@@ -242,19 +242,19 @@ def main(rounds: int = 9, requests: int = 60) -> None:
                 "the core behind bare Starlette": (starlette, http_asker(theirs)),
                 "the core behind bare grpc.aio": (aio, grpc_asker(f"127.0.0.1:{grpc_port}")),
             }
-            found: dict[str, list[float]] = {name: [] for name in [*servers, *bare]}
+            taken: dict[str, list[float]] = {name: [] for name in [*servers, *bare]}
             for number in range(-1, rounds):  # the first warms all of them
                 for name, (process, ask) in servers.items():
                     began = cpu_seconds(process)
                     for i in range(requests):
                         ask(users[(number * requests + i) % len(users)])
                     if number >= 0:
-                        found[name].append((cpu_seconds(process) - began) / requests * 1e3)
+                        taken[name].append((cpu_seconds(process) - began) / requests * 1e3)
                 for name, scoring in bare.items():
                     took = scoring.cost(ranker, [rows[(number * requests + i) % len(rows)] for i in range(requests)])
                     if number >= 0:
-                        found[name].append(took)
-            tell(console, found, ranker, rows)
+                        taken[name].append(took)
+            tell(console, taken, ranker, rows)
             console.print(f"in process, ms: {', '.join(f'{name} {ms:.2f}' for name, ms in stages.items())}")
             half = asyncio.run(capacity(service.url, users, 10.0, CLIENTS)) / 2
             for arrivals in ("evenly spaced", "Poisson"):
@@ -275,16 +275,16 @@ def main(rounds: int = 9, requests: int = 60) -> None:
     console.print(machine())
 
 
-def tell(console: Console, found: Mapping[str, list[float]], ranker: XGBoostRanker, rows: list[np.ndarray]) -> None:
+def tell(console: Console, taken: Mapping[str, list[float]], ranker: XGBoostRanker, rows: list[np.ndarray]) -> None:
     """The table of CPU a request; ratios are of the same round."""
     of = {"of every head": EVERY, "without a pause": LOOP, "of the two heads": TWO}
     count = np.mean([len(r) for r in rows])
     table = Table(title=f"CPU of a recommend: {count:.0f} candidates, {len(ranker.feature_names)} features, k = 10")
     for name in ("", "ms, median", *of, "least of every head", "most"):
         table.add_column(name, justify="right" if name else "left")
-    for name, values in found.items():
-        ratios = [np.median(np.array(values) / np.array(found[other])) for other in of.values()]
-        each = np.array(values) / np.array(found[EVERY])
+    for name, values in taken.items():
+        ratios = [np.median(np.array(values) / np.array(taken[other])) for other in of.values()]
+        each = np.array(values) / np.array(taken[EVERY])
         table.add_row(name, f"{np.median(values):.2f}", *(f"{x:.2f}" for x in (*ratios, each.min(), each.max())))
     console.print(table)
 

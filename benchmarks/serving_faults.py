@@ -22,19 +22,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import pyarrow as pa
 
 from benchmarks.running import Running, free_port, items_of, machine, running, users_of
 from benchmarks.serving_load import copy_of, variant
 from benchmarks.traffic import Traffic
+from recsys.cleaned.log import read_keyed_log
 from recsys.events import ITEM_SCHEMA
-from recsys.features.log import EventLog, from_table
-from recsys.features.store import OnlineStore, open_store
 from recsys.lake import Lake
 from recsys.registry import Registry
 from recsys.retrieval.item_index import MilvusIndex
 from recsys.retrieval.milvus_server import ensure_milvus, running_milvus, stop_milvus
 from recsys.settings import Settings, from_environment
+from recsys.store.online import OnlineStore
+from recsys.store.opening import open_store
 
 RATE, EVENTS = 12.0, 20.0  # a second: well below what one worker holds, since one of two will be missing
 BUDGET_MS = 1000
@@ -66,11 +66,11 @@ class Scene:
 
     def states(self) -> list[dict[str, str]]:
         """Breakers as some answers of the readiness check tell them: workers take turns."""
-        found = []
+        breakers = []
         for _ in range(20):
             with suppress(httpx.TransportError):
-                found.append(httpx.get(f"{self.service.url}/readyz", timeout=5).json().get("breakers", {}))
-        return found
+                breakers.append(httpx.get(f"{self.service.url}/readyz", timeout=5).json().get("breakers", {}))
+        return breakers
 
     async def fault(
         self,
@@ -155,11 +155,11 @@ async def of_lmdb(scene: Scene, home: Path, settings: Settings, disk: Path | Non
     milvus = Lake(home).milvus
 
     def kill_milvus() -> None:
-        found = running_milvus(milvus)
-        assert found is not None and found.pid is not None
-        os.kill(found.pid, signal.SIGKILL)
+        process = running_milvus(milvus)
+        assert process is not None and process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
 
-    await scene.fault("Milvus killed", kill_milvus, lambda: void(ensure_milvus(settings)), seconds, "index")
+    await scene.fault("Milvus killed", kill_milvus, lambda: void(ensure_milvus(settings)), seconds, "two_tower")
 
     with tempfile.TemporaryDirectory() as folder:
         other = variant(registry, Path(folder) / "corrupt")
@@ -225,13 +225,13 @@ def first_service(source: Path, folder: Path, seconds: float, verdicts: Verdicts
 
                 traffic = asyncio.run(under_traffic(service, home, faults, verdicts))
             store = open_store(settings)
-            found = kept(store, traffic.acknowledged)
+            still_there = kept(store, traffic.acknowledged)
             store.close()
         finally:
             stop_milvus(settings)
         of = len(traffic.acknowledged)
-        words = f"{found:,} of {of:,} in the log, {traffic.refused_events} were refused"
-        verdicts.say("acknowledged events", found == of > 0, words)
+        words = f"{still_there:,} of {of:,} in the log, {traffic.refused_events} were refused"
+        verdicts.say("acknowledged events", still_there == of > 0, words)
 
 
 @contextmanager
@@ -252,12 +252,10 @@ def redis_server(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 def fill_redis(home: Path, url: str) -> None:
     """The store's state of the cleaned log, in Redis."""
     lake = Lake(home)
-    columns = ["event_id", *(name for name in EventLog._fields if name != "kind"), "kind_code"]
-    table: pa.Table = lake.read_days(lake.days("cleaned", "events"), "cleaned", "events", columns=columns)
-    log = from_table(table)
+    log, event_keys = read_keyed_log(lake)
     store = open_store(Settings(home=home, store=url), create=True)
     items = lake.read(lake.table("cleaned", "items"), ITEM_SCHEMA.names)
-    store.bootstrap(log, items, log.head, event_ids=table["event_id"].to_pylist())
+    store.bootstrap(log, items, log.head, event_keys=event_keys)
     store.close()
 
 
@@ -282,10 +280,12 @@ def second_service(source: Path, folder: Path, seconds: float, verdicts: Verdict
 
             traffic = asyncio.run(under_traffic(service, home, faults, verdicts))
         store = open_store(Settings(home=home, store=url))
-        found, of = kept(store, traffic.acknowledged), len(traffic.acknowledged)
+        still_there, of = kept(store, traffic.acknowledged), len(traffic.acknowledged)
         store.close()
     verdicts.say(
-        "acknowledged events in Redis", found == of > 0, f"{found:,} of {of:,}, {traffic.refused_events} refused"
+        "acknowledged events in Redis",
+        still_there == of > 0,
+        f"{still_there:,} of {of:,}, {traffic.refused_events} refused",
     )
 
 

@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import aiohttp
 import grpc
@@ -17,6 +17,7 @@ import numpy as np
 
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from bentos.recommender.recsys_v1 import recommender_pb2_grpc as pb_grpc
+from recsys.serving.schema import Rung
 
 TRANSPORT = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError)
 GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
@@ -143,7 +144,7 @@ class Traffic:
     @staticmethod
     def failed(answers: Sequence[Answer]) -> list[Answer]:
         """Those that are no slate."""
-        return [answer for answer in answers if answer.rung not in ("full", "no_ranker", "cached", "trending")]
+        return [answer for answer in answers if answer.rung not in get_args(Rung)]
 
     @staticmethod
     def quantiles(answers: Sequence[Answer], *of: float) -> list[float]:

@@ -1,7 +1,7 @@
 """What impressions with their outcomes must be."""
 
+from recsys.cleaned.keyed import IMPRESSION_SCHEMA
 from recsys.events import DAY_MS
-from recsys.sources.keyed import IMPRESSION_SCHEMA
 
 IMPRESSIONS = [
     ("expect_table_columns_to_match_ordered_list", {"column_list": IMPRESSION_SCHEMA.names}),

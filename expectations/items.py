@@ -1,7 +1,7 @@
 """What the cleaned items must be."""
 
+from recsys.cleaned.keyed import CLEANED_ITEM_SCHEMA
 from recsys.events import ITEM_TYPES
-from recsys.sources.keyed import CLEANED_ITEM_SCHEMA
 
 ITEMS = [
     ("expect_table_columns_to_match_ordered_list", {"column_list": CLEANED_ITEM_SCHEMA.names}),

@@ -1,0 +1,3 @@
+"""The core of the recommender."""
+
+__version__ = "0.1.0"

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import xxhash
 
@@ -19,6 +20,8 @@ DAY_MS: Final = 24 * HOUR_MS
 LABEL_WINDOW_MS: Final = DAY_MS  # an outcome counts for an impression up to 24 h after it
 CLOCK_SKEW_MS: Final = 5 * MINUTE_MS  # occurred_at further ahead of received_at than this is quarantined
 SESSION_GAP_MS: Final = 30 * MINUTE_MS
+MAX_ID_BYTES: Final = 256  # of an id in UTF-8: the item index keeps no longer one
+MAX_INTEGER_DIGITS: Final = 15  # of an id that is answered as a JSON integer: a double still tells all of those apart
 
 # kind -> code kept in integer columns and in the online state. Append only: codes are written to disk.
 KINDS: Final[dict[str, int]] = {
@@ -33,17 +36,19 @@ KINDS: Final[dict[str, int]] = {
     "follow": 9,
     "exposure": 10,  # an imported impression of which only the long view is known
     "exposure_long_view": 11,
+    "search": 12,  # what a user asked for in words, of no item: kept as lake/cleaned/searches, and no feature counts it
 }
+SEARCH: Final = "search"
 OUTCOMES: Final = ("click", "play", "long_view", "like", "dislike", "skip", "share", "follow")
 LONG_VIEW_MS: Final = 18_000  # long view = watched to the end, or at least 18 s (KuaiRand's rule, docs of the dataset)
 SKIP_MS: Final = 3_000
 
 ITEM_TYPES: Final[dict[str, int]] = {"video": 1, "podcast": 2, "playlist": 3, "album": 4}
 
-# Raw and cleaned events share these columns; cleaned adds `position`, `category_key`, `creator_key`, `date`.
+# Raw and cleaned events share these columns, but for `query`, which the searches have; cleaned adds keys and a session.
 EVENT_SCHEMA: Final = pa.schema(
     [
-        ("event_id", pa.string()),  # idempotency key
+        ("event_id", pa.string()),  # as the source gave it; sources reuse theirs: see event_key
         ("kind", pa.string()),
         ("user_id", pa.string()),
         ("item_id", pa.string()),
@@ -55,11 +60,17 @@ EVENT_SCHEMA: Final = pa.schema(
         ("device", pa.string()),
         ("slot", pa.int32()),  # place in the slate, 0 first; null when unknown
         ("watch_ms", pa.int64()),  # plays only
+        ("query", pa.string()),  # searches only: the words
         ("date", pa.string()),  # local calendar day of the source, YYYY-MM-DD: the split's unit
         ("consent", pa.bool_()),  # false: never used for training or features
         ("position", pa.int64()),  # null until cleaned; live events arrive with theirs
+        ("event_key", pa.string()),  # what the event is (event_key below); null until it has passed the border
     ]
 )
+
+# What a live event counted for in the online store, as it comes back beside its position; null for any other event.
+COUNTED_AS: Final = ("category_key", "creator_key")
+RAW_EVENT_SCHEMA: Final = pa.schema([*EVENT_SCHEMA, *((name, pa.int64()) for name in COUNTED_AS)])
 
 ITEM_SCHEMA: Final = pa.schema(
     [
@@ -72,8 +83,12 @@ ITEM_SCHEMA: Final = pa.schema(
         ("duration_ms", pa.int64()),  # 0 when unknown
         ("published_at", pa.int64()),  # 0 when unknown
         ("is_available", pa.bool_()),
+        ("id_is_integer", pa.bool_()),  # the JSON type in which the id first came, and so is answered
     ]
 )
+
+# What a source may say of items: several rows of one, each from its `valid_from` on (UTC ms; null where it says none).
+VALID_ITEM_SCHEMA: Final = pa.schema([*ITEM_SCHEMA, ("valid_from", pa.int64())])
 
 USER_SCHEMA: Final = pa.schema(
     [
@@ -82,9 +97,63 @@ USER_SCHEMA: Final = pa.schema(
     ]
 )
 
+# What a source says of users beside that: several rows of one, each from its `valid_from` on (UTC ms; null: not said).
+ATTRIBUTE_SCHEMA: Final = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("attributes", pa.list_(pa.string())),  # words of the form name=value, sorted (recsys/sources/attributes.py)
+        ("valid_from", pa.int64()),
+    ]
+)
+
 
 # The user_id of what a forgotten user did: it counts for the items, no state is kept for it, no row is about it.
 NOBODY: Final = "(forgotten)"
+
+
+def is_integer_id(item_id: str) -> bool:
+    """Whether an id that came without a type, as in a CSV, is an integer: written as one, in at most 15 digits."""
+    digits = item_id.removeprefix("-")
+    return len(digits) <= MAX_INTEGER_DIGITS and digits.isascii() and digits.isdigit() and str(int(item_id)) == item_id
+
+
+def event_key(
+    event_id: str | None, user_id: str | None, kind: str | None, item_id: str | None, occurred_at: int | None
+) -> str:
+    """What an event is: of two deliveries with one key, the second is a duplicate (docs/adr/0004). 32 hex digits.
+
+    Args:
+        user_id: as the user is known inside
+        occurred_at: as it was said, before any clamp to received_at; None where nothing was said
+    """
+    said = orjson.dumps([event_id, user_id, kind, item_id, occurred_at])
+    return xxhash.xxh3_128_hexdigest(said)
+
+
+IDENTITY: Final = ("event_id", "user_id", "kind", "item_id", "occurred_at")  # arguments of event_key
+
+
+# What a row says; of one without an event_id they make its id, in files and over HTTP and gRPC alike.
+ROW: Final = (
+    "occurred_at", "slot", "watch_ms", "kind", "user_id", "item_id", "request_id", "impression_id", "shelf", "device",
+)  # fmt: skip
+ROW_SEPARATOR: Final = "\x1f"
+
+
+def row_id(words: str) -> str:
+    """The event_id of a row that has none, 32 hex digits: the same row, told again, is the same event.
+
+    Args:
+        words: the values of ROW, joined by ROW_SEPARATOR, then the query; a missing value is no text.
+    """
+    return xxhash.xxh3_128_hexdigest(words.encode())
+
+
+def with_event_keys(table: pa.Table) -> pa.Table:
+    """The same events (EVENT_SCHEMA), each with its event_key."""
+    rows = zip(*(table[name].to_pylist() for name in IDENTITY), strict=True)
+    keys = pa.array([event_key(*row) for row in rows], pa.string())
+    return table.set_column(table.column_names.index("event_key"), EVENT_SCHEMA.field("event_key"), keys)
 
 
 def key64(ids: Iterable[str]) -> np.ndarray:
@@ -103,6 +172,6 @@ def first_position(day: int) -> int:
     """The first position of a local day (days since the epoch): position = day << 32 | rank within the day.
 
     So a day's events are numbered without reading the days before it, and the log stays totally ordered by
-    (received_at, event_id).
+    (received_at, event_id, event_key).
     """
     return day << 32

@@ -4,6 +4,8 @@
     registry/aliases/<alias>.json    the alias: its bundle and the ones it named before
     registry/traffic.json            the share of the users on whom the challenger is tried
     registry/history.jsonl           every change of an alias, oldest first
+    registry/experiments/            every experiment: its record, its state, how it was decided and why
+    registry/secret                  by which exploring places are drawn, and drawn again
 
 A bundle is everything that one answer is made of. Its id is the hash of its files and of the facts that decide what
 they mean (fingerprints, collection, id type), so equal content has one id and a changed byte is noticed.
@@ -15,20 +17,23 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-from recsys.lake import replacing
+from recsys.experiments.book import Book
+from recsys.experiments.record import Experiment
+from recsys.lake import append_line, content_hash, replacing, sync
 
 Alias = Literal["champion", "challenger"]
 PARTS: Final = ("query_tower", "sources", "ranker", "items.parquet")
 KEPT: Final = 50  # bundles an alias remembers to roll back to
-SCHEMA: Final = 1
+FORMAT: Final = 1
 
 
 class RegistryError(RuntimeError):
@@ -44,7 +49,6 @@ class Facts:
     tower: str  # fingerprint of the query tower
     index_tower: str  # fingerprint of the tower that embedded the items: must equal `tower`
     collection: str  # the Milvus collection that holds those embeddings, by its own name
-    id_type: str  # "int" or "str": how ids are written back
     utc_offset_ms: int  # local day of the source
 
 
@@ -71,10 +75,11 @@ class Traffic:
 
 
 class Registry:
-    """The bundles and aliases below one folder; several processes may hold it."""
+    """The bundles, aliases and experiments below one folder; several processes may hold it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.experiments = Book(root / "experiments")
 
     # -- bundles ------------------------------------------------------------------------------------------------------
 
@@ -99,7 +104,7 @@ class Registry:
         try:
             shutil.copytree(folder, staging)
             manifest = {
-                "schema": SCHEMA,
+                "schema": FORMAT,
                 "bundle_id": bundle_id,
                 "created_at": time.time_ns() // 1_000_000,
                 "facts": asdict(facts),
@@ -111,13 +116,13 @@ class Registry:
             for path in staging.rglob("*"):
                 if path.is_file():
                     path.chmod(0o444)
-                    _sync(path)
+                    sync(path)
             try:
                 os.rename(staging, target)
             except OSError:
                 if not target.exists():  # another process registered the same content first: that one stands
                     raise
-            _sync(target.parent)
+            sync(target.parent)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return self.get(bundle_id)
@@ -127,6 +132,11 @@ class Registry:
         path = self._path(bundle_id)
         try:
             manifest = json.loads((path / "manifest.json").read_text())
+            if set(manifest["facts"]) != {fact.name for fact in fields(Facts)}:
+                raise RegistryError(
+                    f"bundle {bundle_id} is of another version of this project: "
+                    "run `make run` again in a new RECSYS_HOME"
+                )
             return Bundle(
                 bundle_id=manifest["bundle_id"],
                 path=path,
@@ -159,13 +169,13 @@ class Registry:
         """
         _require_parts(bundle.path)
         _require_fit(bundle.facts)
-        found = _hashes(bundle.path)
-        for name in sorted(bundle.files.keys() | found.keys()):
-            if name not in found:
+        hashes = _hashes(bundle.path)
+        for name in sorted(bundle.files.keys() | hashes.keys()):
+            if name not in hashes:
                 raise RegistryError(f"bundle {bundle.bundle_id} is incomplete: {name} is missing; register it again")
-            if found[name] != bundle.files.get(name):
+            if hashes[name] != bundle.files.get(name):
                 raise RegistryError(f"bundle {bundle.bundle_id} was altered: {name} is not what was registered")
-        if _content_id(found, bundle.facts) != bundle.bundle_id or bundle.path.name != bundle.bundle_id:
+        if _content_id(hashes, bundle.facts) != bundle.bundle_id or bundle.path.name != bundle.bundle_id:
             raise RegistryError(f"bundle {bundle.bundle_id} was altered: its manifest is not what was registered")
         if held is not None and held != bundle.facts.features:
             raise RegistryError(
@@ -213,11 +223,27 @@ class Registry:
         """
         if not (0 <= canary <= 1 and 0 <= shadow <= 1 and canary + shadow <= 1):
             raise RegistryError(f"shares of {canary:g} and {shadow:g}: each is from 0 to 1, and so is their sum")
+        running = [e.name for e in self.experiments.running()[0]] if canary else []
+        if running:
+            raise RegistryError(f"experiment {running[0]} shares out the users: stop it first, or give a shadow alone")
         bundle = self.promote(bundle_id, alias="challenger", held=held, reason=reason)
         with self._writing(), replacing(self.root / "traffic.json") as temporary:
             temporary.write_text(json.dumps({"bundle_id": bundle_id, "canary": canary, "shadow": shadow}))
-            _sync(temporary)
+            sync(temporary)
         return bundle
+
+    def run_experiment(self, experiment: Experiment, *, held: str | None = None) -> None:
+        """Start an experiment whose arms can serve.
+
+        Raises:
+            RegistryError: a bundle of it is not there or must not serve, or a canary has some of the users.
+            ExperimentError: it meets another one.
+        """
+        if self.traffic().canary:
+            raise RegistryError("a canary has some of the users: end that trial first (`make try` with shares of 0)")
+        for bundle_id in experiment.arms.values():
+            self.verify(self.get(bundle_id), held)
+        self.experiments.start(experiment)
 
     def traffic(self) -> Traffic:
         """The trial that runs; a bundle id of None when none does. One small read: cheap to poll."""
@@ -236,6 +262,37 @@ class Registry:
         """The bundle an alias names, None before the first promotion."""
         bundle_id = self.alias_id(alias)
         return self.get(bundle_id) if bundle_id else None
+
+    def in_use(self, rollbacks: int) -> set[str]:
+        """Ids of the bundles that serve or soon may: those that the aliases name, and the `rollbacks` that the champion
+        was last. However often the other aliases move.
+        """
+        before = self._alias("champion")["before"]
+        named = [self.alias_id(alias) for alias in get_args(Alias)]
+        named += [arm for experiment in self.experiments.running()[0] for arm in experiment.arms.values()]
+        return {bundle_id for bundle_id in (*named, *before[max(0, len(before) - rollbacks) :]) if bundle_id}
+
+    def secret(self) -> bytes:
+        """What exploring draws are keyed by (policy/exploration.py), made at the first call: a replay needs the same.
+
+        Raises:
+            RegistryError: it is not what was written.
+        """
+        path = self.root / "secret"
+        if not path.exists():
+            with self._writing():
+                if not path.exists():
+                    with replacing(path) as temporary:
+                        temporary.touch(0o600)
+                        temporary.write_text(secrets.token_hex(32))
+                        sync(temporary)
+        try:
+            made = bytes.fromhex(path.read_text())
+        except ValueError:
+            made = b""
+        if len(made) != 32:
+            raise RegistryError(f"{path} is not the secret that was made: restore it, or remove it and draw anew")
+        return made
 
     def history(self) -> list[dict[str, Any]]:
         """Every change of an alias, oldest first: change, at, alias, action, bundle_id, from, reason."""
@@ -286,17 +343,12 @@ class Registry:
         }
         with replacing(self.root / "aliases" / f"{alias}.json") as temporary:
             temporary.write_text(json.dumps({"bundle_id": bundle_id, "before": before, "last": change}))
-            _sync(temporary)
-        _sync(self.root / "aliases")
+            sync(temporary)
+        sync(self.root / "aliases")
         self._note(change)
 
     def _note(self, change: Mapping[str, Any]) -> None:
-        path = self.root / "history.jsonl"
-        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        with path.open("a") as file:
-            file.write(("\n" if torn else "") + json.dumps(change) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.root / "history.jsonl", change)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -338,29 +390,14 @@ def _require_fit(facts: Facts) -> None:
             f"the item index was embedded by tower {facts.index_tower}, the query tower is {facts.tower}: "
             "materialize item_embeddings and item_index again"
         )
-    if facts.id_type not in ("int", "str"):
-        raise RegistryError(f"id_type is {facts.id_type!r}, it must be int or str")
 
 
 def _hashes(folder: Path) -> dict[str, str]:
     """sha256 of every file but the manifest, by its path relative to the folder."""
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / "manifest.json")
-    return {p.relative_to(folder).as_posix(): _sha256(p) for p in paths}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {p.relative_to(folder).as_posix(): content_hash(p) for p in paths}
 
 
 def _content_id(files: Mapping[str, str], facts: Facts) -> str:
     content = json.dumps([sorted(files.items()), asdict(facts)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,13 +12,16 @@ import os
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 from recsys.settings import Settings, SettingsError, from_environment
-from recsys.sources.source import SourceError, open_source
-from recsys_assets.home import HomeError, bury_killed_runs, one_run_at_a_time, prepare
+from recsys.sources.source import SourceError
+from recsys.store.errors import StoreError
+from recsys_assets.home import HomeError, bury_killed_runs, headless, one_run_at_a_time, prepare
+from recsys_assets.stock import take_stock
 
 CHUNK = 10  # days a run: dbt starts (2.5 CPU s) and the log before is read once a chunk
 
@@ -27,24 +30,26 @@ class BackfillError(RuntimeError):
     """The days cannot be taken in; the message says which, why and what to do."""
 
 
-def days_between(first: str, last: str, settings: Settings) -> list[str]:
-    """Calendar days of the range.
+def days_between(first: str, last: str, offered: Sequence[str]) -> list[str]:
+    """The days on offer from first to last: those of which the source or the service has rows.
 
     Raises:
-        BackfillError: no days, or days that the source does not have.
+        BackfillError: no days, or a range that reaches beyond them.
     """
     try:
-        begin, end = date.fromisoformat(first), date.fromisoformat(last)
+        date.fromisoformat(first), date.fromisoformat(last)
     except ValueError:
         raise BackfillError(f"{first} to {last} is no range of days: write FROM=2026-01-05 TO=2026-02-03") from None
-    source = open_source(settings)
-    if begin > end:
+    if first > last:
         raise BackfillError(f"{first} is after {last}: swap FROM and TO")
-    if first < source.first_day() or last > source.last_day():
+    if first < offered[0] or last > offered[-1]:
         raise BackfillError(
-            f"{first} to {last} reaches beyond the source, which has {source.first_day()} to {source.last_day()}"
+            f"{first} to {last} reaches beyond what source and service have, {offered[0]} to {offered[-1]}"
         )
-    return [(begin + timedelta(days=n)).isoformat() for n in range((end - begin).days + 1)]
+    days = [day for day in offered if first <= day <= last]
+    if not days:
+        raise BackfillError(f"neither source nor service has a row from {first} to {last}")
+    return days
 
 
 def left(days: Sequence[str], journal: Path) -> Iterator[list[str]]:
@@ -65,8 +70,9 @@ def backfill(settings: Settings, first: str, last: str, *, again: bool = False) 
 
     Raises:
         BackfillError: when a chunk fails; what was done before it stays done.
+        SourceError: the source cannot be read, or the home belongs to another.
     """
-    days = days_between(first, last, settings)
+    days = days_between(first, last, list(take_stock(settings).days))
     journal = settings.home / "backfill" / f"{first}_{last}.jsonl"
     journal.parent.mkdir(parents=True, exist_ok=True)
     if again:
@@ -75,12 +81,11 @@ def backfill(settings: Settings, first: str, last: str, *, again: bool = False) 
     if not chunks:
         print(f"{first} to {last} was taken in already ({journal}); AGAIN=1 does it once more")
         return 0
-    import dagster as dg
 
     from recsys_assets.definitions import defs
 
     job = defs().resolve_job_def("take_in")
-    with dg.DagsterInstance.get() as instance:
+    with headless() as instance:
         bury_killed_runs(instance)
         for number, chunk in enumerate(chunks, 1):
             began = time.monotonic()
@@ -126,9 +131,10 @@ def main() -> int:
         settings = from_environment()
         prepare(settings)
         logging.disable(logging.INFO)
+        warnings.simplefilter("ignore")  # libraries' advice to us: seven lines of it for two days
         with one_run_at_a_time(settings):
             backfill(settings, sys.argv[1], sys.argv[2], again=os.environ.get("AGAIN") == "1")
-    except (SettingsError, HomeError, SourceError, BackfillError) as error:
+    except (SettingsError, HomeError, SourceError, StoreError, BackfillError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 
-from recsys.features.privacy import Border, PrivacyError
-from recsys.features.store import StoreError, StoreMissing, open_store
 from recsys.lake import Lake
+from recsys.privacy.border import Border, PrivacyError
 from recsys.serving.forget import forget
 from recsys.settings import Settings, SettingsError, from_environment
+from recsys.store.errors import StoreError, StoreMissing
+from recsys.store.opening import open_store
 from recsys_assets.home import HomeError, one_run_at_a_time
 
 
@@ -17,13 +18,13 @@ def forgotten(settings: Settings, user_id: str) -> str:
     """Forget a user, and say in one line what went.
 
     Raises:
-        PrivacyError, StoreError, HomeError: it was not done, or not to the end; the message says what to do.
+        PrivacyError, StoreError, HomeError: it was not done, or not to the end; what to do is said.
     """
     with one_run_at_a_time(settings):
         try:
             store = open_store(settings)
         except StoreMissing:
-            if settings.store != "lmdb" or Lake(settings.home).store.exists():
+            if not settings.has_embedded_store or Lake(settings.home).store.exists():
                 raise  # a log of other features may hold the user: it has to be opened first
             store = None
         try:

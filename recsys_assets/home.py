@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recsys.beside import alone
 from recsys.lake import replacing
 from recsys.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
+
+
+HEADLESS = "headless.yaml"  # beside dagster.yaml
 
 
 class HomeError(RuntimeError):
@@ -31,8 +35,9 @@ def prepare(settings: Settings) -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
         configuration = Path(__file__).with_name("dagster.yaml").read_text()
-        with replacing(home / "dagster.yaml") as temporary:
-            temporary.write_text(configuration + _storage(settings))
+        for name, storage in (("dagster.yaml", _storage(settings)), (HEADLESS, _batched(settings, home))):
+            with replacing(home / name) as temporary:
+                temporary.write_text(configuration + storage)
     except OSError as error:
         raise HomeError(
             f"cannot write {settings.home}: {error.strerror}. Free space or set RECSYS_HOME to another folder"
@@ -44,6 +49,10 @@ def prepare(settings: Settings) -> Path:
         DBT_SEND_ANONYMOUS_USAGE_STATS="false",
         BENTOML_DO_NOT_TRACK="true",
         DO_NOT_TRACK="1",
+        # One event an asset says which days a run means to make, not one a day: a run of 215 days wrote 2,400 of them,
+        # each to two databases, before its first step began.
+        DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS="1",
+        DAGSTER_EVENT_BATCH_SIZE="1000",  # days of an asset written at once (recsys_assets/event_log.py)
         GRPC_ENABLE_FORK_SUPPORT="0",  # else 4 of 150 children of a process that talks to Milvus died before they began
     )
     return home
@@ -60,6 +69,26 @@ def _storage(settings: Settings) -> str:
     return "\nstorage:\n  postgres:\n    postgres_url:\n      env: RECSYS_DAGSTER_STORAGE\n"
 
 
+def _batched(settings: Settings, home: Path) -> str:
+    """The same, for a process that has our modules: SQLite takes the days of a run at once."""
+    if settings.dagster_storage is not None:
+        return _storage(settings)
+    folder = json.dumps(str(home / "history" / "runs"))  # where Dagster keeps them by itself
+    log = "\nevent_log_storage:\n  module: recsys_assets.event_log\n  class: EventLog\n"
+    return f"{log}  config:\n    base_dir: {folder}\n"
+
+
+def headless() -> dg.DagsterInstance:
+    """The instance of a home that was prepared, for runs in this process.
+
+    By a file of its own: whatever else reads DAGSTER_HOME, as the UI, has our modules on its path only while it loads
+    the definitions.
+    """
+    import dagster as dg
+
+    return dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"], HEADLESS)
+
+
 @contextmanager
 def one_run_at_a_time(settings: Settings) -> Iterator[None]:
     """Hold RECSYS_HOME for one headless run; freed by the kernel however the process ends.
@@ -69,13 +98,9 @@ def one_run_at_a_time(settings: Settings) -> Iterator[None]:
     """
     path = settings.home / "run.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise HomeError(
-                f"another run is using {settings.home}: wait for it, or set RECSYS_HOME to another folder"
-            ) from None
+    with alone(path) as mine:
+        if not mine:
+            raise HomeError(f"another run is using {settings.home}: wait for it, or set RECSYS_HOME to another folder")
         yield
 
 

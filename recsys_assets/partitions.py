@@ -1,19 +1,48 @@
-"""The day, as a partition: from the source's first day on."""
+"""The day, as a partition.
+
+Assets carry CALENDAR, any day there may be. Which of them a home offers, those of which source or service has rows, is
+in its manifest and known when the definitions are built: static partitions. Tried in their place (Dagster 1.13.27):
+daily partitions look at the clock, and know a gap only as an excluded instant, of which plays of 1997 beside a service
+of today make 10,000 in every asset's snapshot; dynamic ones are ordered as they were added, not by day.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import Any
 
 import dagster as dg
 
-from recsys.settings import from_environment
-from recsys.sources.source import open_source
+from recsys.settings import Settings
+from recsys_assets.stock import current
+
+CALENDAR = dg.DailyPartitionsDefinition("1970-01-01", end_offset=2)
 
 
 @cache
-def days() -> dg.DailyPartitionsDefinition:
-    """Local calendar days of the source: from its first day to yesterday, or to its last day where that is later."""
-    source = open_source(from_environment())
-    beyond = (date.fromisoformat(source.last_day()) - datetime.now(UTC).date()).days + 1
-    return dg.DailyPartitionsDefinition(start_date=source.first_day(), end_offset=max(beyond, 0))
+def days(settings: Settings) -> tuple[str, ...]:
+    """The days on offer, in order; read once a process, so that a run whose steps take stock keeps its own.
+
+    Raises:
+        SourceError: none was written down yet, and the source cannot be read.
+    """
+    return tuple(current(settings).days)
+
+
+def days_asked(settings: Settings, tags: Mapping[str, str]) -> list[str]:
+    """The days on offer that a run's tags name, in order; none where they name none."""
+    one = tags.get("dagster/partition")
+    first = tags.get("dagster/asset_partition_range_start", one)
+    last = tags.get("dagster/asset_partition_range_end", one)
+    return [day for day in days(settings) if first <= day <= last] if first and last else []
+
+
+def offering(assets: Iterable[Any], offered: tuple[str, ...]) -> list[Any]:
+    """Those assets, with these days where they have days."""
+    partitions = dg.StaticPartitionsDefinition(list(offered))
+
+    def narrowed(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec if spec.partitions_def is None else spec.replace_attributes(partitions_def=partitions)
+
+    return list(dg.map_asset_specs(narrowed, assets))

@@ -9,91 +9,33 @@ import atexit
 import logging
 import os
 import resource
+import signal
 import sys
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
+from rich.spinner import Spinner
 
 from recsys.lake import Lake
 from recsys.registry import Registry
 from recsys.settings import Settings, SettingsError, from_environment
-from recsys_assets.home import HomeError, bury_killed_runs, one_run_at_a_time, prepare
+from recsys_assets.home import HomeError, bury_killed_runs, headless, one_run_at_a_time, prepare
+from recsys_assets.progress import STOPPED, Progress, clock, story
 
 if TYPE_CHECKING:
-    import dagster as dg
-
-story = logging.getLogger("recsys.run")  # goes to RECSYS_HOME/run.log, not to the screen
-
-
-@dataclass
-class Progress:
-    """Turns Dagster events into one line a step: stage, asset, rows, seconds; and keeps verdicts and the failure."""
-
-    console: Console
-    groups: dict[str, str]  # asset key -> group
-    started: dict[str, float] = field(default_factory=dict)
-    materialized: dict[str, dict[str, int | None]] = field(default_factory=dict)  # step -> asset key -> rows
-    checks: list[tuple[str, str, bool, str, str]] = field(default_factory=list)  # asset, check, passed, severity, words
-    failure: str | None = None
-
-    def __call__(self, entry: dg.EventLogEntry) -> None:
-        event = entry.dagster_event
-        story.info("%s", entry.user_message if event is None else f"{event.event_type_value} {event.message or ''}")
-        if event is None or event.step_key is None:
-            return
-        kind, step = event.event_type_value, event.step_key
-        if kind == "STEP_START":
-            self.started[step] = time.monotonic()
-        elif kind == "ASSET_MATERIALIZATION":
-            materialization = event.step_materialization_data.materialization
-            key = materialization.asset_key.to_user_string()
-            count = materialization.metadata.get("dagster/row_count")
-            rows = self.materialized.setdefault(step, {})
-            if count is not None:
-                rows[key] = (rows.get(key) or 0) + int(str(count.value))  # one event a day, each with its own rows
-            else:
-                rows.setdefault(key, None)
-        elif kind == "ASSET_CHECK_EVALUATION":
-            self._check(event.asset_check_evaluation_data)
-        elif kind == "STEP_SUCCESS":
-            self._finished(step)
-        elif kind == "STEP_FAILURE":
-            self._failed(step, event.step_failure_data)
-
-    def _finished(self, step: str) -> None:
-        seconds = time.monotonic() - self.started.get(step, time.monotonic())
-        for key, rows in self.materialized.get(step, {}).items():
-            group = self.groups.get(key, "")
-            shown = f"{rows:>12,} rows" if rows is not None else " " * 17
-            self.console.print(f"[cyan]{group:<14}[/] {escape(key):<22} {shown} {seconds:>7.1f} s", highlight=False)
-
-    def _check(self, evaluation: Any) -> None:
-        words = evaluation.description or ""
-        asset, name = evaluation.asset_key.to_user_string(), evaluation.check_name
-        self.checks.append((asset, name, evaluation.passed, evaluation.severity.value, words))
-        if not evaluation.passed:
-            colour = "red" if evaluation.severity.value == "ERROR" else "yellow"
-            self.console.print(f"[{colour}]  check {escape(name)} on {escape(asset)} failed: {escape(words)}[/]")
-
-    def _failed(self, step: str, data: Any) -> None:
-        error = data.error
-        story.error("%s", error.to_string() if error is not None else step)
-        while error is not None and error.cause is not None:
-            error = error.cause
-        message = error.message.strip().splitlines()[0] if error is not None and error.message.strip() else "failed"
-        if self.failure is None:
-            self.failure = f"{step}: {message.split(': ', 1)[-1]}"
-        self.console.print(f"[red]  {escape(step)} failed: {escape(message)}[/]")
+    from recsys.sources.manifest import Manifest
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end a run in the same words
     screen = os.fdopen(os.dup(1), "w", buffering=1)
     console = Console(file=screen, soft_wrap=True, width=None if screen.isatty() else 160)
     try:
@@ -104,6 +46,9 @@ def main() -> int:
     except (SettingsError, HomeError) as error:
         console.print(f"[red]{escape(str(error))}[/]", highlight=False)
         return 2
+    except KeyboardInterrupt:  # before the first step, or after the last
+        console.print(f"\n[red bold]{STOPPED}[/]", highlight=False)
+        return 130
 
 
 @contextmanager
@@ -128,16 +73,24 @@ def _noise_to(path: Path) -> Iterator[None]:
 def _run(settings: Settings, console: Console) -> int:
     began = time.monotonic()
     with console.status("loading the asset graph"):
-        import dagster as dg
-
         from recsys.retrieval.milvus_server import running_milvus, stop_milvus
-        from recsys.sources.source import SourceError, open_source
+        from recsys.sources.check import lacks
+        from recsys.sources.opening import open_source
+        from recsys.sources.source import SourceError
+        from recsys.store.errors import StoreError
+        from recsys_assets.check import survey_of
+        from recsys_assets.stock import take_stock
 
         try:
             source = open_source(settings)
-            first, last = source.first_day(), source.last_day()
-        except SourceError as error:
+            stock = take_stock(settings, source)
+            surveyed = None if settings.source == "simulator" else survey_of(source)
+        except (SourceError, StoreError) as error:
             console.print(f"[red]{escape(str(error))}[/]", highlight=False)
+            return 2
+        if surveyed and surveyed.mend:
+            for line in surveyed.mend:
+                console.print(f"[red]{escape(line)}[/]", highlight=False)
             return 2
         from recsys_assets.definitions import defs
 
@@ -145,11 +98,18 @@ def _run(settings: Settings, console: Console) -> int:
         job = definitions.resolve_implicit_global_asset_job_def()
         graph = definitions.resolve_asset_graph()
     groups = {key.to_user_string(): graph.get(key).group_name or "" for key in graph.get_all_asset_keys()}
-    console.print(f"source [bold]{settings.source}[/], days {first} to {last}, written to {escape(str(settings.home))}")
-    progress = Progress(console, groups)
+    console.print(f"source [bold]{settings.source}[/], {_days(stock)}, written to {escape(str(settings.home))}")
+    for line in lacks(surveyed) if surveyed else []:
+        console.print(f"[yellow]  {escape(line)}[/]", highlight=False)
+    progress = Progress(console, groups, settings.home / "run_seconds.json", len(job.graph.nodes))
     was_running = running_milvus(Lake(settings.home).milvus) is not None  # a service may be using it
     try:
-        with dg.DagsterInstance.get() as instance, console.status("materializing"):
+        with (
+            headless() as instance,
+            Live(
+                Spinner("dots", progress), console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+            ),
+        ):  # what steps print goes to the log
             bury_killed_runs(instance)
             run_id = str(uuid.uuid4())
             instance.add_event_listener(run_id, progress)
@@ -158,16 +118,27 @@ def _run(settings: Settings, console: Console) -> int:
                 run_id=run_id,
                 raise_on_error=False,
                 tags={
-                    "dagster/asset_partition_range_start": first,
-                    "dagster/asset_partition_range_end": last,
+                    "dagster/asset_partition_range_start": stock.first_day,
+                    "dagster/asset_partition_range_end": stock.last_day,
                     "recsys/cause": "by hand",
                 },
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
+            if result.success:
+                progress.keep()
         return _ending(settings, console, progress, result.success, time.monotonic() - began)
     finally:
         if not was_running:
             stop_milvus(settings)
+
+
+def _days(stock: Manifest) -> str:
+    """`days 2026-01-05 to 2026-01-18`, and what is unusual about them."""
+    live = sum(rows == stock.days[day] for day, rows in stock.live_days.items())
+    gaps = (date.fromisoformat(stock.last_day) - date.fromisoformat(stock.first_day)).days + 1 - len(stock.days)
+    unusual = {"told to the service alone": live, "without a row": gaps, "strays, in quarantine": len(stock.stray_days)}
+    told = ", ".join(f"{n} {words}" for words, n in unusual.items() if n)
+    return f"days {stock.first_day} to {stock.last_day}{f' ({told})' if told else ''}"
 
 
 def _ending(settings: Settings, console: Console, progress: Progress, success: bool, seconds: float) -> int:
@@ -186,13 +157,26 @@ def _ending(settings: Settings, console: Console, progress: Progress, success: b
         story.exception("summary failed")
         console.print(f"[red]everything is materialized, but the summary could not be shown: {escape(str(error))}[/]")
         return 1
-    champion = Registry(Lake(settings.home).registry).champion()
-    command = "make serve" if champion else "make dev, and look at why the gate refused"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # KiB on Linux
-    console.print(
-        f"\ndone in [bold]{seconds:.0f} s[/], {peak:.1f} GiB at most. Next: [bold]{command}[/]", highlight=False
-    )
+    _next(settings, console, progress, seconds)
     return 0
+
+
+def _next(settings: Settings, console: Console, progress: Progress, seconds: float) -> None:
+    """What to look at last: one screen of what came out, and the command that serves it."""
+    registry = Registry(Lake(settings.home).registry)
+    champion, newest = registry.champion(), registry.bundles()[-1].bundle_id
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # KiB on Linux
+    reports = settings.home / "reports"
+    rows = {
+        f"done in {clock(seconds)}": f"{peak:.1f} GiB at most; {progress.told_checks()}",
+        "champion": champion.bundle_id if champion else "none: the gate refused",
+        "reports": f"{reports / 'evaluation.html'} and {len(list(reports.iterdir())) - 1} more beside it",
+        "next": "make serve" if champion else f'make promote BUNDLE={newest} REASON="...", then make serve',
+        "the page": f"http://{settings.host}:{settings.http_port}/ (when it serves)" if settings.page else "off",
+    }
+    console.print()
+    for name, words in rows.items():
+        console.print(f"[bold]{name:<15}[/]{escape(words)}", highlight=False)
 
 
 if __name__ == "__main__":

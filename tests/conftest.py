@@ -15,6 +15,7 @@ os.environ.update(
     DAGSTER_DISABLE_TELEMETRY="yes",
     DBT_SEND_ANONYMOUS_USAGE_STATS="false",
     BENTOML_DO_NOT_TRACK="true",
+    RECSYS_EXPLORE="false",  # what ranking says is what most tests ask for; those of exploration turn it on
     GRPC_ENABLE_FORK_SUPPORT="0",  # else Spark's Java may die at its fork, once a channel to Milvus was open
 )
 

@@ -17,50 +17,21 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import yaml
 
 ROOT: Final = Path(__file__).parents[2]
-SERVICE: Final = "bentos.recommender.service:RecommenderService"
-INCLUDE: Final = ("recsys/**", "bentos/**")
-EXCLUDE: Final = ("**/__pycache__/**", "*.pyc")
-# What the service imports itself; what those need is found in the environment this was installed with.
-PACKAGES: Final = (
-    "bentoml",
-    "grpcio",
-    "grpcio-health-checking",
-    "grpcio-reflection",
-    "httptools",
-    "lmdb",
-    "milvus-lite",
-    "numba",
-    "numpy",
-    "nvidia-ml-py",
-    "opentelemetry-api",
-    "opentelemetry-exporter-otlp-proto-http",
-    "opentelemetry-sdk",
-    "polars",
-    "prometheus-client",
-    "protobuf",
-    "purgatory",
-    "pyarrow",
-    "pydantic",
-    "pymilvus",
-    "pyrate-limiter",
-    "python-json-logger",
-    "redis",
-    "torch",
-    "uvloop",
-    "xgboost",
-    "xxhash",
-)
+# The packages stand there: what the service imports itself; what those need is found in the environment.
+BENTOFILE: Final[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("bentofile.yaml").read_text())
 
 
 def requirements() -> list[str]:
-    """PACKAGES and everything they need, at the installed versions, as sorted lines of a requirements file."""
+    """The bentofile's packages and all they need, at the installed versions: sorted lines of a requirements file."""
     from packaging.requirements import Requirement
 
     pinned: dict[str, str] = {}
-    waiting: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in PACKAGES]
+    waiting: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in BENTOFILE["python"]["packages"]]
     done = set()
     while waiting:
         name, extras = waiting.pop()
@@ -69,11 +40,11 @@ def requirements() -> list[str]:
             continue
         done.add((key, extras))
         try:
-            found = metadata.distribution(name)
+            distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue  # left out of the lock on purpose (the CUDA packages that xgboost asks for)
-        pinned[key] = found.version.split("+")[0]  # torch's +cpu is a choice of the index, not of the lock
-        for line in found.requires or []:
+        pinned[key] = distribution.version.split("+")[0]  # torch's +cpu is a choice of the index, not of the lock
+        for line in distribution.requires or []:
             need = Requirement(line)
             if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in (extras or {""})):
                 waiting.append((need.name, frozenset(need.extras)))
@@ -83,7 +54,7 @@ def requirements() -> list[str]:
 def code_version(packages: list[str], bundle: str) -> str:
     """Version of a build: hash of what goes into it."""
     digest = hashlib.sha256("\n".join([*packages, bundle]).encode())
-    files = [path for pattern in INCLUDE for path in ROOT.glob(f"{pattern}/*")]
+    files = [path for pattern in BENTOFILE["include"] for path in ROOT.glob(f"{pattern}/*")]
     for path in sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -103,12 +74,12 @@ def build(bundle: str) -> dict[str, object]:
     except NotFound:
         pass
     made = bentoml.bentos.build(
-        service=SERVICE,
-        name="recommender",
+        service=BENTOFILE["service"],
+        name=BENTOFILE["name"],
         version=version,
         labels={"bundle": bundle},
-        include=list(INCLUDE),
-        exclude=list(EXCLUDE),
+        include=BENTOFILE["include"],
+        exclude=BENTOFILE["exclude"],
         python={"packages": packages, "lock_packages": False},
         build_ctx=str(ROOT),
     )

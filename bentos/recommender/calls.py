@@ -1,24 +1,26 @@
-"""The three calls as both fronts make them: off the event loop, inside their time, no more at once than fits in it.
+"""The calls as both fronts make them: off the event loop, inside their time, no more at once than fits in it.
 
 A recommend that is not done when most of its time is gone is answered from memory instead (the core's `fallback`); the
 thread that still works on it is left behind and its place given to another, up to STUCK of them. What would have to
 wait for its turn until then is answered from memory at once, and what memory cannot keep up with is refused, so that
-an overloaded worker goes on answering.
+an overloaded worker goes on answering. What its caller waits for no longer is not begun.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from recsys.serving.course import Course
 from recsys.serving.pipeline import FeatureRows, Recommender
 from recsys.serving.schema import (
     BlockRequest,
     BlockResponse,
+    BlocksRequest,
+    BlocksResponse,
     EventsRequest,
     EventsResponse,
     FeaturesRequest,
@@ -34,6 +36,7 @@ IN_FLIGHT: Final = 256  # however fast they are answered
 SECONDS: Final = 10.0  # for a call without a fallback
 FALLBACKS: Final = 16  # answers from memory under way; beyond this refuse
 FALL_BACK_AT: Final = 0.8  # of a recommend's time; the fallback takes a few milliseconds
+PAST: Final = 4  # requests about the past at hand, one of them under way: the log itself may have to be read
 T = TypeVar("T")
 
 
@@ -61,6 +64,8 @@ class Calls:
         self._pool = ThreadPoolExecutor(max_workers=2 * THREADS + STUCK, thread_name_prefix="recommend")
         self._reserve = ThreadPoolExecutor(max_workers=2, thread_name_prefix="fallback")
         self._permits = asyncio.Semaphore(THREADS)
+        self._looking_back = asyncio.Semaphore(1)
+        self._of_the_past = 0
         self._writing = asyncio.Semaphore(THREADS)  # of its own: a disk that hangs takes no thread from the slates
         self._recommender: Recommender | None = None
         self.in_flight = 0
@@ -90,7 +95,7 @@ class Calls:
         """
         recommender = self.recommender
         if request.context.at is not None:
-            return await self._run(lambda: recommender.recommend(request, course), SECONDS)
+            return await self._look_back(lambda: recommender.recommend(request, course), course)
         course.seconds = self._budget
         try:
             return await self._run(lambda: recommender.recommend(request, course), FALL_BACK_AT * self._budget)
@@ -101,6 +106,31 @@ class Calls:
             if self._falling_back >= FALLBACKS:
                 raise
             return await self._from_memory(request, course, "queue")
+
+    async def batch(
+        self,
+        requests: Sequence[RecommendRequest],
+        course: Course,
+        tell: Callable[[RecommendResponse, Course], None],
+    ) -> list[RecommendResponse]:
+        """Several slates, each with its own time, rung and request id; `tell` is told each with its course.
+
+        Raises:
+            As `recommend`, for the first that fails.
+        """
+
+        async def one(request: RecommendRequest) -> RecommendResponse:
+            own = Course(traceparent=course.traceparent, said_id=course.said_id, key_id=course.key_id)
+            response = await self.recommend(request, own)
+            tell(response, own)
+            return response
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(request)) for request in requests]
+        except* Exception as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     async def _from_memory(self, request: RecommendRequest, course: Course, why: str) -> RecommendResponse:
         again = Course(course.request_id, began=course.began, down=[why])
@@ -134,11 +164,31 @@ class Calls:
     async def features(self, request: FeaturesRequest, course: Course) -> FeatureRows:
         """See `Recommender.features`. Raises as `recommend`."""
         recommender = self.recommender
+        if request.at is not None:
+            return await self._look_back(lambda: recommender.features(request, course), course)
         try:
             return await self._run(lambda: recommender.features(request, course), SECONDS)
         except TooSlow:
             recommender.gave_up(course)
             raise
+
+    async def blocks(self, request: BlocksRequest, course: Course) -> BlocksResponse:
+        """See `Recommender.blocks`. Raises as `recommend`."""
+        recommender = self.recommender
+        return await self._write(lambda: recommender.blocks(request, course), course)
+
+    async def _look_back(self, call: Callable[[], T], course: Course) -> T:
+        """One at a time, beside the slates of now and never in their places."""
+        if self._of_the_past >= PAST:
+            raise Overloaded(f"{PAST} requests about the past are being answered already: try again in some seconds")
+        self._of_the_past += 1
+        try:
+            return await self._called(call, SECONDS, self._looking_back)
+        except TooSlow:
+            self.recommender.gave_up(course)
+            raise
+        finally:
+            self._of_the_past -= 1
 
     async def _run(self, call: Callable[[], T], seconds: float) -> T:
         """`call()`, unless what is ahead of it takes longer than it has."""
@@ -166,13 +216,23 @@ class Calls:
         if self.in_flight >= IN_FLIGHT:
             raise Overloaded(f"{self.in_flight} requests are being answered already: try again in a second")
         self.in_flight += 1
+        loop, begun = asyncio.get_running_loop(), None
         try:
-            async with asyncio.timeout(seconds), permits:
-                return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+            async with asyncio.timeout(seconds) as time_is_up:
+                await permits.acquire()
+                begun = loop.run_in_executor(self._pool, call)
+                return await asyncio.shield(begun)
         except TimeoutError:
             raise TooSlow(f"no answer within {seconds:g} s: try again") from None
+        except asyncio.CancelledError:  # the caller hung up: what was begun keeps its place while it lasts
+            if begun is not None and not begun.done():
+                _release_after(begun, permits, time_is_up.when() or loop.time())
+                begun = None
+            raise
         finally:
             self.in_flight -= 1
+            if begun is not None:
+                permits.release()
 
     def _keep_pace(self) -> None:
         """Smooth the time between two answers, while it says something: when others waited meanwhile."""
@@ -188,3 +248,17 @@ class Calls:
         if self._recommender is not None:
             self._recommender.close()
             self._recommender = None
+
+
+def _release_after(begun: asyncio.Future[Any], permits: asyncio.Semaphore, at: float) -> None:
+    """Give the place back when the work ends, or at that time of the loop's clock at the latest."""
+    held = [permits]
+
+    def release(done: asyncio.Future[Any] | None = None) -> None:
+        if done is not None and not done.cancelled():
+            done.exception()  # nobody else asks for it
+        if held:
+            held.pop().release()
+
+    begun.add_done_callback(release)
+    asyncio.get_running_loop().call_at(at, release)

@@ -6,32 +6,45 @@ BentoML serves no gRPC, so a grpc.aio server runs beside it in the worker's even
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import itertools
 import logging
+import math
 import traceback
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 import grpc
+from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
-from bentos.recommender.gate import Gate, TooOften, Unauthorized
+from bentos.recommender.front_door import said_id
+from bentos.recommender.gate import LARGE, Caller, Gate, TooOften, Unauthorized
+from bentos.recommender.inside import Inside
 from bentos.recommender.observer import Observer
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
+from bentos.recommender.roles import Forbidden
+from recsys.events import is_integer_id
 from recsys.serving.course import Course
+from recsys.serving.inspected import InspectRequest
 from recsys.serving.pipeline import Unavailable
 from recsys.serving.schema import (
+    MAX_EVENTS,
     BadRequest,
+    BatchRequest,
     BlockRequest,
+    BlocksRequest,
     EventsRequest,
     FeaturesRequest,
     ItemsRequest,
     RecommendRequest,
+    RecommendResponse,
     one_line,
 )
 
@@ -45,6 +58,8 @@ OPTIONS: Final = (
     ("grpc.max_concurrent_streams", 256),
 )
 GRACE_SECONDS: Final = 10.0
+T = TypeVar("T")
+Call = Callable[[Any, Course, Caller], Awaitable[Message]]
 log = logging.getLogger("recsys.grpc")
 
 
@@ -55,20 +70,26 @@ class Servicer:
     traceback in the log, before any interceptor.
     """
 
-    def __init__(self, calls: Calls, observer: Observer, gate: Gate) -> None:
+    def __init__(self, calls: Calls, observer: Observer, gate: Gate, inside: Inside) -> None:
         self._calls = calls
+        self._inside = inside
         self._gate = gate
         self._observer = observer
+        self._large = asyncio.Semaphore(1)  # messages that are read off the loop, one after the other
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server needs to route the methods here."""
-        methods: dict[str, tuple[str, type[Message], Callable[[Any, Course], Awaitable[Message]]]] = {
+        methods: dict[str, tuple[str, type[Message], Call]] = {
             "Recommend": ("recommend", pb.RecommendRequest, self._recommend),
+            "RecommendBatch": ("batch", pb.RecommendBatchRequest, self._batch),
             "RecordEvents": ("events", pb.RecordEventsRequest, self._events),
             "Features": ("features", pb.FeaturesRequest, self._features),
             "Block": ("block", pb.BlockRequest, self._block),
+            "Blocks": ("blocks", pb.BlocksRequest, self._blocks),
             "PutItems": ("items", pb.PutItemsRequest, self._items),
         }
+        if self._inside.is_on:
+            methods["Inspect"] = ("inspect", pb.InspectRequest, self._inspect)
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
@@ -79,24 +100,28 @@ class Servicer:
             },
         )
 
-    async def _recommend(self, message: pb.RecommendRequest, course: Course) -> pb.RecommendResponse:
+    async def _recommend(self, message: pb.RecommendRequest, course: Course, caller: Caller) -> pb.RecommendResponse:
         request = RecommendRequest.model_validate(_fields(message))
         answer = await self._calls.recommend(request, course)
         self._observer.slate(answer, course)
-        items = [
-            pb.RecommendedItem(**{**item.model_dump(exclude_none=True), "item_id": str(item.item_id)})
-            for item in answer.items
-        ]
-        return pb.RecommendResponse(**answer.model_dump(exclude={"items"}), items=items)
+        return _slate(answer)
 
-    async def _events(self, message: pb.RecordEventsRequest, course: Course) -> pb.RecordEventsResponse:
-        request = EventsRequest.model_validate({"events": [_fields(event) for event in message.events]})
+    async def _batch(
+        self, message: pb.RecommendBatchRequest, course: Course, caller: Caller
+    ) -> pb.RecommendBatchResponse:
+        request = BatchRequest.model_validate(_fields(message))
+        self._gate.count(caller, len(request.requests) - 1)
+        answers = await self._calls.batch(request.requests, course, self._observer.slate)
+        return pb.RecommendBatchResponse(responses=map(_slate, answers))
+
+    async def _events(self, message: pb.RecordEventsRequest, course: Course, caller: Caller) -> pb.RecordEventsResponse:
+        request = EventsRequest.model_validate({"events": [_fields(event) for event in _first(message.events)]})
         answer = await self._calls.events(request, course)
         self._observer.events(answer)
         rejected = [pb.Rejected(**row.model_dump()) for row in answer.rejected]
         return pb.RecordEventsResponse(**answer.model_dump(exclude={"rejected"}), rejected=rejected)
 
-    async def _features(self, message: pb.FeaturesRequest, course: Course) -> pb.FeaturesResponse:
+    async def _features(self, message: pb.FeaturesRequest, course: Course, caller: Caller) -> pb.FeaturesResponse:
         read = await self._calls.features(FeaturesRequest.model_validate(_fields(message)), course)
         return pb.FeaturesResponse(
             position=read.position,
@@ -106,32 +131,57 @@ class Servicer:
             rows=[pb.FeatureRow(values=row) for row in read.rows],
         )
 
-    async def _items(self, message: pb.PutItemsRequest, course: Course) -> pb.PutItemsResponse:
-        request = ItemsRequest.model_validate({"items": [_fields(item) for item in message.items]})
+    async def _items(self, message: pb.PutItemsRequest, course: Course, caller: Caller) -> pb.PutItemsResponse:
+        request = ItemsRequest.model_validate({"items": [_item(item) for item in _first(message.items)]})
         answer = await self._calls.items(request, course)
         self._observer.items(answer)
         return pb.PutItemsResponse(**answer.model_dump())
 
-    async def _block(self, message: pb.BlockRequest, course: Course) -> pb.BlockResponse:
+    async def _block(self, message: pb.BlockRequest, course: Course, caller: Caller) -> pb.BlockResponse:
         answer = await self._calls.block(BlockRequest.model_validate(_fields(message)), course)
         return pb.BlockResponse(**answer.model_dump())
+
+    async def _blocks(self, message: pb.BlocksRequest, course: Course, caller: Caller) -> pb.BlocksResponse:
+        answer = await self._calls.blocks(BlocksRequest.model_validate(_fields(message)), course)
+        return pb.BlocksResponse(**{**answer.model_dump(), "item_ids": map(str, answer.item_ids)})
+
+    async def _inspect(self, message: pb.InspectRequest, course: Course, caller: Caller) -> pb.InspectResponse:
+        answer = await self._inside.inspect(InspectRequest.model_validate(_fields(message)), course, caller)
+        return json_format.ParseDict(_plain(answer.model_dump()), pb.InspectResponse())
+
+    async def _read(self, kind: type[Message], request: bytes, caller: Caller) -> Message:
+        if len(request) <= LARGE:
+            return kind.FromString(request)
+        self._gate.admit_large(caller)
+        async with self._large:
+            return await asyncio.to_thread(kind.FromString, request)
 
     async def _answer(
         self,
         route: str,
         kind: type[Message],
-        call: Callable[[Any, Course], Awaitable[Message]],
+        call: Call,
         request: bytes,
         context: Any,
     ) -> Message:
         course = Course()
         status, words = grpc.StatusCode.OK, ""
         answer: Message | None = None
+        caller: Caller | None = None
+        metadata = dict(context.invocation_metadata() or ())
+        said, course.traceparent = metadata.get("authorization"), metadata.get("traceparent")
+        course.said_id = said_id(metadata.get("x-request-id", ""))
+        context.set_trailing_metadata((("x-request-id", course.said_id or course.request_id),))
         try:
-            metadata = dict(context.invocation_metadata() or ())
-            said, course.traceparent = metadata.get("authorization"), metadata.get("traceparent")
-            self._gate.admit(said if isinstance(said, str) else None, _address(context.peer()))
-            answer = await call(kind.FromString(request), course)
+            path = f"/{route}".replace("/batch", "/recommend/batch")
+            caller = self._gate.admit(said if isinstance(said, str) else None, _address(context.peer()), path)
+            course.key_id = caller.key_id
+            answer = await call(await self._read(kind, request, caller), course, caller)
+        except asyncio.CancelledError:
+            self._observer.answered("grpc", route, grpc.StatusCode.CANCELLED.name, course)
+            raise
+        except Forbidden as error:
+            status, words = grpc.StatusCode.PERMISSION_DENIED, str(error)
         except Unauthorized as error:
             status, words = grpc.StatusCode.UNAUTHENTICATED, str(error)
         except TooOften as error:
@@ -152,6 +202,8 @@ class Servicer:
             status, words = grpc.StatusCode.INTERNAL, f"something went wrong here; it was noted as {course.request_id}"
         self._observer.answered("grpc", route, status.name, course)
         if answer is None:
+            if status is grpc.StatusCode.INVALID_ARGUMENT and caller is not None and len(request) > LARGE:
+                await asyncio.sleep(self._gate.refused_large(caller))
             await context.abort(status, words)
             raise AssertionError("abort returned")
         return answer
@@ -160,6 +212,19 @@ class Servicer:
 def _address(peer: str) -> str:
     """Of `ipv4:127.0.0.1:5000` or `ipv6:%5B::1%5D:5000` what stays when a client connects anew, as HTTP names it."""
     return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]") or peer
+
+
+def _slate(answer: RecommendResponse) -> pb.RecommendResponse:
+    items = [
+        pb.RecommendedItem(**{**item.model_dump(exclude_none=True), "item_id": str(item.item_id)})
+        for item in answer.items
+    ]
+    return pb.RecommendResponse(**answer.model_dump(exclude={"items"}), items=items)
+
+
+def _first(repeated: Iterable[T]) -> list[T]:
+    """No more than what is refused for its number: two megabytes hold a million empty messages."""
+    return list(itertools.islice(repeated, MAX_EVENTS + 1))
 
 
 def _serialized(message: Message) -> bytes:
@@ -171,19 +236,30 @@ def _fields(message: Message) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
         if descriptor.type == descriptor.TYPE_MESSAGE:
-            fields[descriptor.name] = _fields(value)
+            fields[descriptor.name] = [*map(_fields, _first(value))] if descriptor.is_repeated else _fields(value)
         else:
-            fields[descriptor.name] = list(value) if descriptor.is_repeated else value
+            fields[descriptor.name] = _first(value) if descriptor.is_repeated else value
     return fields
 
 
+def _plain(payload: Any, name: str = "") -> Any:
+    """An answer as protobuf's JSON has it: ids as text, NaN for a value that does not apply, nothing for null."""
+    if isinstance(payload, dict):
+        return {key: _plain(value, key) for key, value in payload.items() if value is not None}
+    if isinstance(payload, list):
+        return [math.nan if one is None else _plain(one) for one in payload]
+    return str(payload) if name == "item_id" else payload
+
+
+def _item(message: Message) -> dict[str, Any]:
+    """As `_fields`; gRPC has ids as text alone, so one that reads as an integer is one, as in a CSV."""
+    fields = _fields(message)
+    item_id = fields.get("item_id", "")
+    return {**fields, "item_id": int(item_id)} if is_integer_id(item_id) else fields
+
+
 async def start(
-    calls: Calls,
-    observer: Observer,
-    gate: Gate,
-    host: str,
-    port: int,
-    credentials: grpc.ServerCredentials | None = None,
+    servicer: Servicer, host: str, port: int, credentials: grpc.ServerCredentials | None = None
 ) -> tuple[grpc.aio.Server, health.HealthServicer]:
     """Bind and answer.
 
@@ -191,7 +267,7 @@ async def start(
         RuntimeError: the port is taken.
     """
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((Servicer(calls, observer, gate).handler(),))
+    server.add_generic_rpc_handlers((servicer.handler(),))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in (SERVICE, ""):
@@ -204,6 +280,11 @@ async def start(
         server.add_secure_port(f"{bracketed}:{port}", credentials)
     await server.start()
     return server, checks
+
+
+async def not_serving(checks: health.HealthServicer) -> None:
+    """Say so to health checks."""
+    await checks.enter_graceful_shutdown()
 
 
 async def stop(server: grpc.aio.Server, checks: health.HealthServicer) -> None:

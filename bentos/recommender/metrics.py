@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections import Counter as Count
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,11 +17,11 @@ from recsys.features.catalog import DEFAULTS, FEATURES
 from recsys.serving.course import Course
 from recsys.serving.schema import EventsResponse, RecommendResponse
 
-ROUTES: Final = ("recommend", "events", "features", "items", "block", "other")
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 CANDIDATES: Final = (0, 10, 50, 100, 200, 300, 400, 500)
 STATES: Final = {"closed": 0, "half-opened": 1, "opened": 2}
 BUNDLES: Final = 50  # names given to bundles in the life of a worker; later ones are "other"
+PARTS: Final = ("store", "milvus", "disk")  # asked by health.py
 FLUSH_SECONDS: Final = 5.0  # 119 counters of features are raised at most so often: each rise costs a microsecond
 
 
@@ -57,6 +60,7 @@ class Metrics:
         self._breakers = Gauge(
             "recsys_breaker", "0 closed, 1 half open, 2 open", ["part"], multiprocess_mode="livemax", **here
         )
+        self._parts = Gauge("recsys_part_down", "1: done without", ["part"], multiprocess_mode="livemax", **here)
         self._in_flight = Gauge("recsys_in_flight", "requests being answered", multiprocess_mode="livesum", **here)
         self._lost = Gauge("recsys_lost_served_rows", "rows not logged", multiprocess_mode="livesum", **here)
         self._late = Gauge("recsys_late_items", "items newer than the bundle", multiprocess_mode="livemax", **here)
@@ -97,6 +101,8 @@ class Metrics:
             self._of(self._stages, name).observe(total)
         if course.predictions is not None:
             for name, values in course.predictions.items():
+                if math.isnan(values[0]):  # never learned: the log of the training days does not know of it
+                    continue
                 self._of(self._predictions, bundle, course.role, name).observe(sum(values.tolist()) / len(values))
         if course.features is not None and course.role != "shadow":
             self._complete(course.features)
@@ -119,10 +125,12 @@ class Metrics:
         """Items recorded."""
         self._new_items.inc(recorded)
 
-    def state(self, state: dict[str, Any], in_flight: int) -> None:
+    def state(self, state: dict[str, Any], in_flight: int, down: Mapping[str, str]) -> None:
         """How the worker is; asked for now and then."""
         for part, name in state["breakers"].items():
             self._of(self._breakers, part).set(STATES.get(name, 2))
+        for part in PARTS:
+            self._of(self._parts, part).set(part in down)
         self._in_flight.set(in_flight)
         self._lost.set(state["lost_served_rows"])
         self._late.set(state["late_items"])
@@ -165,6 +173,20 @@ class Metrics:
             self._flush()
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
         return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Gauges say what a worker does now, so those of a worker that is gone go; its counters stay."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    for pid in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            mark_process_dead(int(pid))
+        except (PermissionError, ValueError):
+            continue

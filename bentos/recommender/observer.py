@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections.abc import Mapping
 
 from bentos.recommender.calls import Calls
 from bentos.recommender.metrics import Metrics
@@ -13,7 +15,8 @@ from recsys.serving.schema import EventsResponse, ItemsResponse, RecommendRespon
 from recsys.settings import Settings
 
 log = logging.getLogger("recsys.requests")
-STATE_SECONDS = 1.0  # the gauges are set at most so often
+SCRAPE_SECONDS = 1.0  # an exposition is given out again for so long: adding up all workers' counters takes a while
+HUNG_UP = "499"
 
 
 class Observer:
@@ -27,13 +30,14 @@ class Observer:
         self._calls = calls
         self._every = every
         self._traces = traces
-        self._told_at = 0.0
+        self._scraping = asyncio.Lock()
+        self._scraped: tuple[float, tuple[bytes, str]] | None = None
         self.metrics = Metrics()
 
     @classmethod
     def of(cls, settings: Settings, calls: Calls) -> Observer:
         """The observer that the settings ask for."""
-        traces = Traces(settings.traces, settings.trace_share) if settings.traces else None
+        traces = Traces(settings.traces.get_secret_value(), settings.trace_share) if settings.traces else None
         return cls(calls, settings.log_requests == "all", traces)
 
     def slate(self, response: RecommendResponse, course: Course) -> None:
@@ -59,12 +63,12 @@ class Observer:
         if self._traces is not None and route != "other":
             self._traces.request(front, route, code, course)
         good = code in ("200", "OK") and course.rung in ("", "full")
-        if route != "other" and (self._every or not good):
+        if route != "other" and (self._every or not (good or code == HUNG_UP)):
             self._line(front, route, code, course, seconds)
-        now = time.monotonic()
-        if now - self._told_at > STATE_SECONDS and self._calls.is_open:
-            self._told_at = now
-            self.metrics.state(self._calls.recommender.state(), self._calls.in_flight)
+
+    def tick(self, down: Mapping[str, str]) -> None:
+        """Set the gauges; told every second, also when nobody calls."""
+        self.metrics.state(self._calls.recommender.state(), self._calls.in_flight, down)
 
     def _line(self, front: str, route: str, code: str, course: Course, seconds: float) -> None:
         told = {
@@ -73,6 +77,10 @@ class Observer:
             "code": code,
             "ms": round(seconds * 1e3, 1),
         }
+        if course.said_id:
+            told["caller_request_id"] = course.said_id
+        if course.key_id:
+            told["key"] = course.key_id
         if course.rung:
             told |= {
                 "rung": course.rung,
@@ -84,9 +92,12 @@ class Observer:
             }
         log.info(route, extra=told)
 
-    def exposition(self) -> tuple[bytes, str]:
-        """For Prometheus."""
-        return self.metrics.exposition()
+    async def exposition(self) -> tuple[bytes, str]:
+        """For Prometheus, put together off the event loop, once a second at most however many ask."""
+        async with self._scraping:
+            if self._scraped is None or time.monotonic() - self._scraped[0] > SCRAPE_SECONDS:
+                self._scraped = time.monotonic(), await asyncio.to_thread(self.metrics.exposition)
+            return self._scraped[1]
 
     def close(self) -> None:
         """Send what waits to be sent."""

@@ -5,17 +5,27 @@ from __future__ import annotations
 import ipaddress
 import socket
 
+from recsys.settings import SettingsError
+
 
 class PortTaken(RuntimeError):
     """Something else listens on a port; the message says which setting moves ours."""
 
 
 def address(host: str) -> str:
-    """The IP address of a host name (BentoML binds addresses only)."""
+    """The IP address of a host name (BentoML binds addresses only).
+
+    Raises:
+        SettingsError: no name service knows it.
+    """
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
+        pass
+    try:
         return socket.gethostbyname(host)
+    except OSError as error:
+        raise SettingsError(f"RECSYS_HOST={host:.80}: {error.strerror}") from None
 
 
 def require_free(host: str, port: int, setting: str) -> None:

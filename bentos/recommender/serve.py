@@ -1,26 +1,34 @@
 """`make serve`: check what the service needs, say how to ask it, then be BentoML's supervisor.
 
-python -m bentos.recommender.serve
+python -m bentos.recommender.serve [--check]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import os
+import runpy
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from bentos.recommender import ports, tls
-from bentos.recommender.gate import Gate
+from bentos.recommender import faults, logs, ports, tls
+from bentos.recommender.ending import SUPERVISOR
+from bentos.recommender.scratch import scratch
 from recsys.lake import Lake
-from recsys.registry import Bundle, Registry, RegistryError
+from recsys.registry import Bundle, Registry
 from recsys.retrieval.milvus_server import MilvusServerError, ensure_milvus, running_milvus, stop_milvus
-from recsys.serving.schema import written
-from recsys.settings import Settings, SettingsError, from_environment
+from recsys.settings import Settings, from_environment, variable
 
 ROOT = Path(__file__).parents[2]
 DRAIN_SECONDS = 10  # a worker that is told to end answers what it has begun
+MILVUS_SECONDS = 2.0  # between two looks whether the embedded server lives
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+log = logging.getLogger("recsys.service")
 
 
 class NoBundle(RuntimeError):
@@ -29,43 +37,103 @@ class NoBundle(RuntimeError):
 
 def main() -> None:
     """Everything wrong ends here as one line on stderr and status 2."""
+    parser = argparse.ArgumentParser(prog="serve", description="answer over HTTP and gRPC")
+    parser.add_argument("--check", action="store_true", help="open everything once, say whether it can serve, and end")
+    only_check = parser.parse_args().check
     try:
         settings = from_environment()
-        Gate.of(settings)
         tls.require_whole(settings)
         bundle = champion(settings)
+        if only_check:
+            print(check(settings, bundle), flush=True)
+            return
         ports.require_free(settings.host, settings.http_port, "RECSYS_HTTP_PORT")
         ports.require_free(settings.host, settings.grpc_port, "RECSYS_GRPC_PORT")
         was_running = running_milvus(Lake(settings.home).milvus) is not None
         uri = ensure_milvus(settings).uri
-    except (SettingsError, NoBundle, RegistryError, ports.PortTaken, MilvusServerError, OSError) as error:
+    except (NoBundle, *faults.SPEAKING) as error:
         sys.exit(_say(str(error)))
     try:
         print(greeting(settings, bundle), flush=True)
-        serve(settings, uri)
+        with scratch() as folder, keeping_milvus(settings):
+            serve(settings, uri, folder)
+            fault = faults.told(folder)
     finally:
-        if not was_running and not settings.milvus_uri:
+        if not was_running and settings.milvus_uri is None:
             stop_milvus(settings)
+    if fault is not None:
+        sys.exit(_say(fault))
 
 
-def serve(settings: Settings, milvus_uri: str) -> None:
-    """BentoML's supervisor with its workers, in this process, until SIGTERM or Ctrl-C."""
-    home = settings.home / "serving" / str(settings.http_port)  # servers on one BENTOML_HOME wipe each other's metrics
-    home.mkdir(parents=True, exist_ok=True)
+def check(settings: Settings, bundle: Bundle) -> str:
+    """Open store, bundle and index as a worker does, once.
+
+    Raises:
+        SystemExit: with status 2, after one line that says what keeps them from it.
+    """
+    from recsys.privacy.border import Border
+    from recsys.serving.opening import open_recommender
+    from recsys.stream.kafka import Kafka
+
+    try:
+        open_recommender(settings, follow=False, logged=False, border=Border.of(settings)).close()
+    except Exception as error:
+        sys.exit(_say(faults.line_of(error)))
+    stream = f", and stream with Kafka at {kafka.look()}" if (kafka := Kafka.of(settings)) is not None else ""
+    return f"can serve bundle {bundle.bundle_id} from {settings.home} with the store {settings.store}{stream}"
+
+
+def serve(settings: Settings, milvus_uri: str, folder: Path) -> None:
+    """BentoML's supervisor with its workers, in this process, until SIGTERM or Ctrl-C.
+
+    Args:
+        folder: the launch's scratch, where BentoML keeps its own and workers add up their counters
+    """
+    paths = {name: value for name, value in settings if isinstance(value, Path)}
+    os.environ.update({variable(name): str(path.resolve()) for name, path in paths.items()})  # the folder changes below
     os.environ.update(
-        RECSYS_HOME=str(settings.home),
+        {SUPERVISOR: str(os.getpid()), faults.FOLDER: str(folder)},
         RECSYS_MILVUS_URI=milvus_uri,
-        BENTOML_HOME=str(home),
+        BENTOML_HOME=str(folder),
         BENTOML_DO_NOT_TRACK="true",  # the word: 1 does not count
         DO_NOT_TRACK="1",
+        # uvicorn's own default believes whoever calls from this machine, who could then name a new caller each time
+        FORWARDED_ALLOW_IPS=settings.trusted_proxies,
     )
     os.chdir(ROOT)
-    from bentoml_cli.cli import cli  # after the environment, which it reads when imported
+    sys.argv = ["bentoml", "serve", "bentos.recommender.service:RecommenderService", "--working-dir", str(ROOT)]
+    sys.argv += ["--host", ports.address(settings.host), "--port", str(settings.http_port), *tls.arguments(settings)]
+    sys.argv += ["--timeout-graceful-shutdown", str(DRAIN_SECONDS), "--timeout-keep-alive", str(settings.keep_alive)]
+    try:
+        runpy.run_module("bentoml", run_name="__main__", alter_sys=True)  # as `python -m bentoml serve ...`
+    except SystemExit as ended:
+        if ended.code:
+            raise
 
-    command = ["serve", "bentos.recommender.service:RecommenderService", "--working-dir", str(ROOT)]
-    command += ["--host", ports.address(settings.host), "--port", str(settings.http_port), *tls.arguments(settings)]
-    command += ["--timeout-graceful-shutdown", str(DRAIN_SECONDS)]
-    cli(command, standalone_mode=False)
+
+@contextmanager
+def keeping_milvus(settings: Settings) -> Iterator[None]:
+    """Start the embedded Milvus of this home again whenever it is gone; it comes back at its address."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(MILVUS_SECONDS):
+            try:
+                if running_milvus(Lake(settings.home).milvus) is None:
+                    log.warning("the embedded Milvus is gone: starting it again")
+                    ensure_milvus(settings)
+            except (MilvusServerError, OSError) as error:
+                log.error("the embedded Milvus cannot be started again: %s", " ".join(str(error).split()))
+
+    watcher = threading.Thread(target=watch, name="milvus", daemon=True)
+    if settings.milvus_uri is None:
+        watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if watcher.is_alive():
+            watcher.join(timeout=90)
 
 
 def champion(settings: Settings) -> Bundle:
@@ -77,8 +145,11 @@ def champion(settings: Settings) -> Bundle:
     registry = Registry(Lake(settings.home).registry)
     bundle = registry.champion()
     if bundle is None:
-        passed_over = "a bundle was built but its gates failed (reports/verdict.json says why)"
-        raise NoBundle(f"{passed_over if registry.bundles() else 'no bundle yet'}: run `make run` first")
+        built = registry.bundles()
+        if not built:
+            raise NoBundle("no bundle yet: run `make run` first")
+        by_hand = f'make promote BUNDLE={built[-1].bundle_id} REASON="..."'
+        raise NoBundle(f"no bundle is the champion yet: `make run` makes one, or by hand `{by_hand}` takes the newest")
     return bundle
 
 
@@ -87,8 +158,7 @@ def greeting(settings: Settings, bundle: Bundle) -> str:
     trending = json.loads((bundle.path / "sources" / "sources.json").read_text())["lists"]["trending"]
     items = [item for listed in trending.values() for item in listed] or ["1"]
     users = bundle.lineage.get("example_users") or ["1"]
-    user = written(str(users[0]), bundle.facts.id_type)
-    item = written(str(items[0]), bundle.facts.id_type)
+    user, item = str(users[0]), str(items[0])  # an integer may be sent as text
     url = f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.http_port}"
     bodies = {
         "recommend": {"user_id": user, "k": 5},
@@ -100,10 +170,12 @@ def greeting(settings: Settings, bundle: Bundle) -> str:
         f"serving bundle {bundle.bundle_id} with {settings.workers} worker(s), ready in some seconds; Ctrl-C ends it",
         f"  HTTP {url}   gRPC {settings.host}:{settings.grpc_port} recsys.v1.Recommender (health, reflection)",
         *(
-            f"  curl -s {url}/{path} {key}-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+            f"  curl -s {url}/v1/{path} {key}-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
             for path, body in bodies.items()
         ),
     ]
+    if settings.page:
+        lines.insert(2, f"  the page: {url}/ (see why, ask what if)")
     if not settings.api_keys and settings.host not in LOOPBACK:
         lines.append(f"  anybody who reaches {settings.host} may call: set RECSYS_API_KEYS to keep others out")
     return "\n".join(lines)
@@ -115,4 +187,5 @@ def _say(words: str) -> int:
 
 
 if __name__ == "__main__":
+    logs.to_stderr()
     main()

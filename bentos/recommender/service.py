@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import sys
 from typing import Any
 
 import bentoml
-from _bentoml_sdk.service import Service
 
-from bentos.recommender import logs, ports, tls
+from bentos.recommender import faults, logs, ports, tls
 from bentos.recommender.calls import Calls
+from bentos.recommender.ending import Ending
 from bentos.recommender.front_door import ASGI, FrontDoor
 from bentos.recommender.gate import Gate
+from bentos.recommender.health import Health
+from bentos.recommender.inside import Inside
 from bentos.recommender.observer import Observer
-from recsys.settings import from_environment
+from recsys.settings import SettingsError, from_environment
 
-SETTINGS = from_environment()
+logs.to_stderr()
+log = logging.getLogger("recsys.service")
+try:
+    SETTINGS = from_environment()
+except SettingsError as wrong:  # without the launcher, which would have said so
+    print(wrong, file=sys.stderr)
+    raise SystemExit(2) from None
+CERTIFICATES = tls.Certificates(SETTINGS)  # before uvicorn makes its context: the worker comes with the first call
 
-
-class FrontDoorService(Service[Any]):
-    """BentoML's service with our own outermost ASGI application; made anew in each worker."""
-
-    def to_asgi(self, is_main: bool = True) -> ASGI:
-        worker = Worker.current()
-        return FrontDoor(super().to_asgi(is_main=is_main), worker.calls, worker.observer, worker.gate)
+TICK_SECONDS = 1.0  # gauges are set, and keys looked at, at such times
+RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)  # between two tries to open
 
 
 class Worker:
@@ -33,10 +39,14 @@ class Worker:
     _current: Worker | None = None
 
     def __init__(self) -> None:
+        self.ending = Ending()
         self.calls = Calls(SETTINGS.budget_ms / 1000)
-        self.observer = Observer.of(SETTINGS, self.calls)
         self.gate = Gate.of(SETTINGS)
+        self.inside = Inside(SETTINGS)
+        self.health = Health(SETTINGS, self.calls, self.ending)
+        self.observer = Observer.of(SETTINGS, self.calls)
         self.grpc: Any = None
+        self.ticking: asyncio.Task[None] | None = None
 
     @classmethod
     def current(cls) -> Worker:
@@ -44,10 +54,74 @@ class Worker:
             cls._current = cls()
         return cls._current
 
+    async def open(self) -> None:
+        """Open store, bundle and gRPC, again and again until it works; nobody is let in before.
+
+        The first worker of a launch that cannot open ends the launch, in one line (see faults.py).
+        """
+        for tries in range(sys.maxsize):
+            try:
+                await self._open()
+                faults.opened()
+                return
+            except Exception as error:
+                line = faults.line_of(error)
+                if faults.end_launch(line):
+                    log.error("cannot start: %s", line)
+                    return
+                log.error("cannot start yet: %s", line)
+            for _ in range(round(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)] / 0.1)):
+                if self.ending.begun:
+                    return
+                await asyncio.sleep(0.1)
+
+    async def _open(self) -> None:
+        from bentos.recommender import grpc_server
+        from recsys.privacy.border import Border
+        from recsys.serving.opening import open_both
+
+        if not self.calls.is_open:
+            recommender, inspector = await asyncio.to_thread(open_both, SETTINGS, border=Border.of(SETTINGS))
+            self.calls.open(recommender)
+            self.inside.open(recommender, inspector)
+        gc.collect()
+        # Half a million objects that stay: a walk over them holds every request up for 0.35 s. The first bundle's
+        # recorded networks are in cycles and stay with them, a few MiB once.
+        gc.freeze()
+        self.calls.recommender.on_shadow = self.observer.shadowed
+        servicer = grpc_server.Servicer(self.calls, self.observer, self.gate, self.inside)
+        host, secret = ports.address(SETTINGS.host), CERTIFICATES.credentials()
+        self.grpc = await grpc_server.start(servicer, host, SETTINGS.grpc_port, secret)
+
+    def begin_to_end(self) -> None:
+        """Tell gRPC's health checks."""
+        from bentos.recommender import grpc_server
+
+        if self.grpc is not None:
+            self._telling = asyncio.ensure_future(grpc_server.not_serving(self.grpc[1]))
+
+    async def tick(self) -> None:
+        """Keep gauges, keys and certificates as they are, as long as the worker lives."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            try:
+                self.observer.tick(self.health.down())
+                CERTIFICATES.renew()
+                await asyncio.to_thread(self.gate.renew)
+            except Exception as error:
+                log.error("a tick failed with %s", type(error).__name__)
+
+
+class Door(FrontDoor):
+    """The front door of this worker, as the outermost of the middlewares that BentoML lets a service add."""
+
+    def __init__(self, app: ASGI) -> None:
+        worker = Worker.current()
+        super().__init__(app, worker.calls, worker.observer, worker.gate, worker.health, worker.inside)
+
 
 @bentoml.service(
     name="recommender",
-    service_class=FrontDoorService,
     workers=SETTINGS.workers,
     traffic={"timeout": 30},
     tracing={"excluded_urls": ".*"},  # 60 % of BentoML's overhead, even unsampled
@@ -65,30 +139,26 @@ class RecommenderService:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        from bentos.recommender import grpc_server
-        from recsys.features.privacy import Border
-        from recsys.serving.opening import open_recommender
-
-        logs.to_stderr()
         worker = Worker.current()
-        worker.calls.open(await asyncio.to_thread(open_recommender, SETTINGS, border=Border.of(SETTINGS)))
-        gc.collect()
-        # Half a million objects that stay: a walk over them holds every request up for 0.35 s. The first bundle's
-        # recorded networks are in cycles and stay with them, a few MiB once.
-        gc.freeze()
-        host = ports.address(SETTINGS.host)
-        worker.calls.recommender.on_shadow = worker.observer.shadowed
-        secret = tls.credentials(SETTINGS)
-        worker.grpc = await grpc_server.start(
-            worker.calls, worker.observer, worker.gate, host, SETTINGS.grpc_port, secret
-        )
+        worker.ending.watch(worker.begin_to_end)
+        await worker.open()
+        if worker.grpc is not None:  # else it ends
+            worker.health.start()
+            worker.ticking = asyncio.create_task(worker.tick())
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         from bentos.recommender import grpc_server
 
         worker = Worker.current()
+        if worker.ticking is not None:
+            worker.ticking.cancel()
+        worker.health.stop()
         if worker.grpc is not None:
             await grpc_server.stop(*worker.grpc)
+        worker.inside.close()
         await asyncio.to_thread(worker.calls.close)
         await asyncio.to_thread(worker.observer.close)
+
+
+RecommenderService.add_asgi_middleware(Door)

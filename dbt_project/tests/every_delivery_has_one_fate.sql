@@ -1,5 +1,5 @@
 {{ config(meta={"dagster": {"ref": {"name": "cleaned_events"}}}) }}
--- For each asked day: deliveries = cleaned + quarantined + duplicates.
+-- For each asked day: deliveries = cleaned + quarantined + duplicates + searches.
 with counted as (
     select received_day, count(*) as deliveries, 0 as fates
     from {{ ref('stg_events') }}
@@ -10,6 +10,8 @@ with counted as (
     select received_day, 0, count(*) from {{ ref('quarantine') }} group by received_day
     union all
     select received_day, 0, count(*) from {{ ref('duplicates') }} group by received_day
+    union all
+    select received_day, 0, count(*) from {{ ref('searches') }} group by received_day
 )
 
 select

@@ -9,9 +9,9 @@ import numpy as np
 
 from recsys.events import KINDS
 from recsys.features.log import EventLog, Items
+from recsys.retrieval.engagements import met_by
 
 LIST_K: Final = 10  # what a person sees of a list
-SHOWN: Final = ("impression", "exposure")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,10 @@ class Catalogue:
 
     @staticmethod
     def of(items: Items, log: EventLog, before: int) -> Catalogue:
-        """Impressions counted are those received before an instant (ms): the first of the test days."""
-        counted = np.isin(log.kind, [KINDS[kind] for kind in SHOWN]) & (log.received_at < before)
+        """Counted are the impressions, of a log without any the engagements, received before an instant (ms): the first
+        of the test days.
+        """
+        counted = np.isin(log.kind, [KINDS[kind] for kind in met_by(log)]) & (log.received_at < before)
         keys = log.item_key[counted & items.known(log.item_key)]
         shown = np.bincount(np.searchsorted(items.item_key, keys), minlength=len(items.item_key)).astype(np.float64)
         return Catalogue(items.item_key, items.columns.category_key, shown)

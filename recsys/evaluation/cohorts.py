@@ -26,23 +26,23 @@ def cohorts(rows: pl.DataFrame, categories: Mapping[int, str] | None = None) -> 
         rows: training-set rows; a cohort whose columns are missing is left out.
         categories: names by category_key; a key without one goes by its number.
     """
-    found: dict[str, dict[str, np.ndarray]] = {}
+    masks: dict[str, dict[str, np.ndarray]] = {}
     if {"user_seen_log_all", "user_impressions_log_all"} <= set(rows.columns):
         seen = np.expm1(np.maximum(rows["user_seen_log_all"].to_numpy(), rows["user_impressions_log_all"].to_numpy()))
-        found["user"] = {
+        masks["user"] = {
             "new": seen < 0.5,
             "light": (seen >= 0.5) & (seen < LIGHT_IMPRESSIONS),
             "heavy": seen >= LIGHT_IMPRESSIONS,
         }
     if "item_age_days" in rows.columns:
         days = np.expm1(rows["item_age_days"].to_numpy())  # -1 when unknown, so below 0 here
-        found["item"] = {"new": (days >= 0) & (days < NEW_ITEM_DAYS), "old": days >= NEW_ITEM_DAYS, "undated": days < 0}
+        masks["item"] = {"new": (days >= 0) & (days < NEW_ITEM_DAYS), "old": days >= NEW_ITEM_DAYS, "undated": days < 0}
     if "device" in rows.columns:
         device = rows["device"].fill_null("unknown").to_numpy()
-        found["device"] = {str(name): device == name for name in np.unique(device)}
+        masks["device"] = {str(name): device == name for name in np.unique(device)}
     if "category_key" in rows.columns:
-        found["category"] = _largest(rows["category_key"].to_numpy(), categories or {})
-    return {cohort: {name: mask for name, mask in values.items() if mask.any()} for cohort, values in found.items()}
+        masks["category"] = _largest(rows["category_key"].to_numpy(), categories or {})
+    return {cohort: {name: mask for name, mask in values.items() if mask.any()} for cohort, values in masks.items()}
 
 
 def windows(rows: pl.DataFrame) -> Masks:
@@ -56,9 +56,9 @@ def by_cohort(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Figures of each cohort with at least MIN_ROWS rows; the others only say how many they have."""
     probability = {"click": predictions.p_click, "long_view": predictions.p_long_view}
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    figures: dict[str, dict[str, dict[str, Any]]] = {}
     for cohort, values in masks.items():
-        found[cohort] = {}
+        figures[cohort] = {}
         for name, mask in values.items():
             told: dict[str, Any] = {"rows": int(mask.sum())}
             if told["rows"] >= MIN_ROWS:
@@ -72,8 +72,8 @@ def by_cohort(
                         "mean_prediction": float(p.mean()),
                         "mean_label": float(y.mean()),
                     }
-            found[cohort][name] = told
-    return found
+            figures[cohort][name] = told
+    return figures
 
 
 def _largest(keys: np.ndarray, names: Mapping[int, str]) -> dict[str, np.ndarray]:

@@ -1,110 +1,29 @@
-"""Baselines that implement the recommender protocol: what every model has to beat, on the same rows.
+"""Heuristics that retrieve: from the whole catalogue, by counts of the log as it stood at the query's instant.
 
-A heuristic orders impressions by one signal a label, read from the same point-in-time columns as the models, and
-retrieves from the whole catalogue by counts of the log as it stood at the query's instant. Its signal becomes a
-probability by the same isotonic calibration on validation as a model's, so log loss compares like with like.
+Those that rank are rankers like any other (recsys/ranking/heuristics.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import polars as pl
 
 from recsys.events import DAY_MS, HOUR_MS, KINDS
-from recsys.features.catalog import SHOWN
 from recsys.features.log import EventLog, Items
-from recsys.ranking import calibration
-from recsys.ranking.calibration import Calibration
-from recsys.ranking.ranker import Predictions
+from recsys.policy.filters import left_out
+from recsys.retrieval.item_index import top_k
 from recsys.retrieval.sources import co_visitation
-
-Label = Literal["click", "long_view"]
-Signal = Callable[[pl.DataFrame, Label], np.ndarray]
-
-
-class HeuristicError(ValueError):
-    """A heuristic needs a feature column that the rows do not have; the message names it."""
-
-
-def _column(rows: pl.DataFrame, name: str) -> np.ndarray:
-    if name not in rows.columns:
-        raise HeuristicError(f"the rows have no column {name}: materialize training_set with the present catalogue")
-    return rows[name].to_numpy().astype(np.float64)
-
-
-def _rate(entity: str, label: Label) -> str:
-    return f"{entity}_{'ctr' if label == 'click' else 'long_view_rate'}_all"
-
-
-def _logit(p: np.ndarray) -> np.ndarray:
-    kept = np.clip(p, 1e-4, 1 - 1e-4)
-    return np.log(kept / (1 - kept))
-
-
-def _random(rows: pl.DataFrame, label: Label) -> np.ndarray:
-    # Of the impression's own id: the same draw whatever the order or number of rows.
-    return (rows["impression_id"].hash(seed=7).to_numpy() >> np.uint64(11)).astype(np.float64) / 2.0**53
-
-
-SIGNALS: Final[dict[str, Signal]] = {
-    "random": _random,
-    "popular": lambda rows, label: _column(rows, "item_popularity_log_all"),
-    "trending_1h": lambda rows, label: _column(rows, "item_popularity_log_1h"),
-    "trending_24h": lambda rows, label: _column(rows, "item_popularity_log_24h"),
-    "item_rate": lambda rows, label: _column(rows, _rate("item", label)),
-    "category_popular": lambda rows, label: _column(rows, _rate("category", label)),
-    "user_category_rate": lambda rows, label: _column(rows, _rate("user_category", label)),
-    "user_times_item_rate": lambda rows, label: (
-        _logit(_column(rows, _rate("user", label))) + _logit(_column(rows, _rate("item", label)))
-    ),
-}
-
-# Not recommenders but controls of the metrics: they know nothing of the items. This one puts a user's impressions after
-# many long views last. `gauc` by user rewards that, because an early positive raises the rate of every later row of its
-# user and only users with both classes count: on the test days of KuaiRand it scores 0.82, above any model.
-# `gauc@slate` compares rows of one moment, gives it 0.5, and is what a served slate's order is worth.
-CONTROLS: Final[dict[str, Signal]] = {
-    "fewest_past_outcomes": lambda rows, label: -_column(rows, _rate("user", label).replace("_all", "_7d")),
-}
-
-
-@dataclass(frozen=True)
-class Heuristic:
-    """One signal, calibrated for both labels."""
-
-    name: str
-    signal: Signal
-    calibrations: Mapping[Label, Calibration]
-    mean_watch_seconds: float
-
-    @staticmethod
-    def fit(name: str, validation: pl.DataFrame) -> Heuristic:
-        """Calibrate on validation rows (features and labels, one row an impression)."""
-        signal = (SIGNALS | CONTROLS)[name]
-        labels: tuple[Label, ...] = ("click", "long_view")
-        fitted = {label: calibration.fit(signal(validation, label), validation[label].to_numpy()) for label in labels}
-        return Heuristic(name, signal, fitted, float(validation["watch_ms"].to_numpy().mean()) / 1000.0)
-
-    def score(self, rows: pl.DataFrame) -> Predictions:
-        """Predictions of impressions; `score` is the signal for a long view."""
-        signal = self.signal(rows, "long_view")
-        return Predictions(
-            p_click=self.calibrations["click"](self.signal(rows, "click")),
-            p_long_view=self.calibrations["long_view"](signal),
-            watch_seconds=np.full(rows.height, self.mean_watch_seconds),
-            score=signal,
-        )
 
 
 class Queries(NamedTuple):
-    """Who asks for candidates and when, [q] int64 each."""
+    """Who asks for candidates, when and on which shelf, [q] each."""
 
-    user_key: np.ndarray
-    as_of: np.ndarray
+    user_key: np.ndarray  # int64
+    as_of: np.ndarray  # int64, UTC ms
+    shelf: Sequence[str | None]
+    come_back: bool  # of Repeats: whether what was engaged with may be proposed
 
 
 Retrieve = Callable[[EventLog, Items, Queries, int], np.ndarray]
@@ -115,10 +34,10 @@ def retrieve_random(log: EventLog, items: Items, queries: Queries, k: int) -> np
     rng = np.random.default_rng(7)
     n, width = len(items.item_key), min(k, len(items.item_key))
     chosen = np.stack([rng.choice(n, width, replace=False) for _ in range(len(queries.as_of))]) if width else None
-    found = np.zeros((len(queries.as_of), k), dtype=np.int64)
+    lists = np.zeros((len(queries.as_of), k), dtype=np.int64)
     if chosen is not None:
-        found[:, :width] = items.item_key[chosen]
-    return found
+        lists[:, :width] = items.item_key[chosen]
+    return lists
 
 
 def retrieve_popular(log: EventLog, items: Items, queries: Queries, k: int) -> np.ndarray:
@@ -153,16 +72,16 @@ def retrieve_resumed(log: EventLog, items: Items, queries: Queries, k: int) -> n
 
 def retrieve_like_last(log: EventLog, items: Items, queries: Queries, k: int) -> np.ndarray:
     """What others engaged with who engaged with the user's last item, as known before the first query; then the
-    popular ones. What the user was shown before does not come back.
+    popular ones. What the shelf leaves out for the user does not come back.
     """
-    engaged, seen = _OfUsers.of(log, items, ENGAGED), _OfUsers.of(log, items, SHOWN)
+    engaged, seen = _OfUsers.of(log, items, OPENED), left_out_rows(log, items, queries)
     known = engaged.received < queries.as_of.min(initial=np.iinfo(np.int64).max)
     near, _ = co_visitation(engaged.user[known], engaged.item[known], len(items.item_key))
     first = []
-    for user, at in zip(queries.user_key.tolist(), queries.as_of.tolist(), strict=True):
+    for query, (user, at) in enumerate(zip(queries.user_key.tolist(), queries.as_of.tolist(), strict=True)):
         past = engaged.before(user, at)
         like = near[past[-1]] if len(past) else np.empty(0, np.int64)
-        first.append(like[(like >= 0) & ~np.isin(like, seen.before(user, at))])
+        first.append(like[(like >= 0) & ~np.isin(like, seen[query])])
     return _in_front(first, items, retrieve_popular(log, items, queries, k))
 
 
@@ -175,7 +94,7 @@ RETRIEVERS: Final[Mapping[str, Retrieve]] = {
     "resume_last": retrieve_resumed,
     "like_last_item": retrieve_like_last,
 }
-ENGAGED: Final = ("click", "long_view", "exposure_long_view")
+OPENED: Final = ("click", "long_view", "exposure_long_view")
 
 
 def _most_engaged(
@@ -183,10 +102,10 @@ def _most_engaged(
 ) -> np.ndarray:
     """Counts are kept while the log is walked from query to query: each sees what was received strictly before it."""
     n_items, n_queries = len(items.item_key), len(queries.as_of)
-    found = np.zeros((n_queries, k), dtype=np.int64)
+    lists = np.zeros((n_queries, k), dtype=np.int64)
     if not n_items:
-        return found
-    counted = np.isin(log.kind, [KINDS[kind] for kind in ENGAGED]) & items.known(log.item_key)
+        return lists
+    counted = np.isin(log.kind, [KINDS[kind] for kind in OPENED]) & items.known(log.item_key)
     received = log.received_at[counted]
     by_time = np.argsort(received, kind="stable")
     received = received[by_time]
@@ -197,7 +116,7 @@ def _most_engaged(
     ever, recent = np.zeros(n_items), np.zeros(n_items)
     entered = left = 0
     width = min(k, n_items)
-    seen = _OfUsers.of(log, items, SHOWN)
+    seen = left_out_rows(log, items, queries)
     for query in np.argsort(queries.as_of, kind="stable"):
         until = int(np.searchsorted(received, queries.as_of[query], side="left"))
         if until > entered:
@@ -211,12 +130,11 @@ def _most_engaged(
             left = start
             score = recent + ever / (ever.max() + 1.0)  # equal in the window: the more popular one first
         score = score.copy()
-        score[seen.before(int(queries.user_key[query]), int(queries.as_of[query]))] = -1.0
-        best = np.argpartition(-score, width - 1)[:width]
-        best = best[np.lexsort((best, -score[best]))]
+        score[seen[query]] = -1.0
+        best = top_k(score, width)  # equal scores by item key, also at the cut
         best = best[score[best] >= 0]
-        found[query, : len(best)] = items.item_key[best]
-    return found
+        lists[query, : len(best)] = items.item_key[best]
+    return lists
 
 
 class _OfUsers(NamedTuple):
@@ -241,6 +159,12 @@ class _OfUsers(NamedTuple):
         return self.item[first:until]
 
 
+def left_out_rows(log: EventLog, items: Items, queries: Queries) -> list[np.ndarray]:
+    """Catalogue rows that each query's shelf leaves out for its user."""
+    keys = left_out(log, queries.user_key, queries.shelf, queries.as_of, queries.come_back)
+    return [np.searchsorted(items.item_key, of_one[items.known(of_one)]) for of_one in keys]
+
+
 def _newest(rows: np.ndarray) -> np.ndarray:
     """Distinct rows, the last first."""
     _, first = np.unique(rows[::-1], return_index=True)
@@ -249,9 +173,9 @@ def _newest(rows: np.ndarray) -> np.ndarray:
 
 def _in_front(first: Sequence[np.ndarray], items: Items, lists: np.ndarray) -> np.ndarray:
     """Lists int64[q, k] of item keys with some catalogue rows of each query put in front of them."""
-    found = np.zeros_like(lists)
+    in_front = np.zeros_like(lists)
     for query, rows in enumerate(first):
         front = items.item_key[rows]
         whole = np.concatenate([front, lists[query][~np.isin(lists[query], front)]])[: lists.shape[1]]
-        found[query, : len(whole)] = whole
-    return found
+        in_front[query, : len(whole)] = whole
+    return in_front

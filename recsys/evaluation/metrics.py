@@ -9,6 +9,7 @@ Conventions (tests/evaluation/test_metrics.py holds each against a hand-made cas
 - A group without a positive counts 0 in `ndcg_at_k` (`empty="zero"`: the public KuaiRand protocol, and comparable
   between models on the same rows) or is left out (`empty="skip"`: 1.0 is then the perfect ranking).
 - A metric that is not defined on its rows (one class only, no row) is NaN, never 0 or 0.5.
+- Arrays of unequal rows are refused with ValueError: taken in the order of the shorter one they would give a number.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ import numpy as np
 Empty = Literal["zero", "skip"]
 CALIBRATION_BINS: Final = 15  # equal-width bins, as in Guo et al., ICML 2017
 LOG_LOSS_FLOOR: Final = 1e-15
+
+
+def _one_row_each(*arrays: np.ndarray) -> None:
+    lengths = [len(array) for array in arrays]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"one value a row is needed, not {' and '.join(map(str, lengths))} rows")
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -37,6 +44,7 @@ class AucPlan(NamedTuple):
 
 
 def auc_plan(labels: np.ndarray, scores: np.ndarray) -> AucPlan:
+    _one_row_each(labels, scores)
     order = np.argsort(scores, kind="stable")
     ordered = np.asarray(scores)[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)])
@@ -45,6 +53,7 @@ def auc_plan(labels: np.ndarray, scores: np.ndarray) -> AucPlan:
 
 def weighted_auc(plan: AucPlan, weights: np.ndarray) -> np.ndarray:
     """AUC under each row of weights [b, n] -> float64[b]; NaN where a class has no weight."""
+    _one_row_each(plan.order, weights.T)
     out = np.full(len(weights), np.nan)
     if not len(plan.order):
         return out
@@ -59,6 +68,37 @@ def weighted_auc(plan: AucPlan, weights: np.ndarray) -> np.ndarray:
     return out
 
 
+def won_by_group(groups: np.ndarray, labels: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
+    """Pairs of a positive and a negative row that the AUC counts as won (a tie by half), for the group of each of the
+    two: float64 [count]. All arrays [n], groups as 0..count - 1.
+    """
+    plan = auc_plan(labels, scores)
+    if not len(plan.order):
+        return np.zeros(count)
+    negative = 1.0 - plan.positive
+    lost_to = _below(plan, negative)
+    won_by = plan.positive.sum() - _below(plan, plan.positive)
+    return np.bincount(groups[plan.order], plan.positive * lost_to + negative * won_by, count)
+
+
+def won_between_groups(groups: np.ndarray, labels: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
+    """As `won_by_group`, for each two groups: float64 [count, count], the group of the positive row first."""
+    plan, won = auc_plan(labels, scores), np.zeros((count, count))
+    if len(plan.order):
+        group = groups[plan.order]
+        up = plan.positive > 0
+        for g in range(count):
+            below = _below(plan, (1.0 - plan.positive) * (group == g))
+            won[:, g] = np.bincount(group[up], below[up], count)
+    return won
+
+
+def _below(plan: AucPlan, weights: np.ndarray) -> np.ndarray:
+    """Weight of the rows below each row, and half of that of its tie, [n] in the plan's order."""
+    of_tie = np.add.reduceat(weights, plan.starts)
+    return np.repeat(np.cumsum(of_tie) - of_tie / 2, np.diff(np.r_[plan.starts, len(weights)]))
+
+
 class GroupAuc(NamedTuple):
     """AUC of each group that has both classes, and how many rows it has."""
 
@@ -69,6 +109,7 @@ class GroupAuc(NamedTuple):
 
 def auc_by_group(groups: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> GroupAuc:
     """AUC within every group (a user, a slate) that has both classes; all arrays [n]."""
+    _one_row_each(groups, labels, scores)
     names, code = np.unique(groups, return_inverse=True)
     order = np.lexsort((scores, code))
     ranks = _average_ranks(code[order], np.asarray(scores)[order])
@@ -108,6 +149,7 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def row_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    _one_row_each(labels, probabilities)
     p = np.clip(np.asarray(probabilities, dtype=np.float64), LOG_LOSS_FLOOR, 1 - LOG_LOSS_FLOOR)
     return -np.where(np.asarray(labels) > 0, np.log(p), np.log1p(-p))
 
@@ -117,6 +159,7 @@ def row_tweedie_deviance(observed: np.ndarray, predicted: np.ndarray, power: flo
 
     Predictions under a millisecond count as one. Jorgensen, The Theory of Dispersion Models, 1997.
     """
+    _one_row_each(observed, predicted)
     y, mu = np.asarray(observed, np.float64), np.maximum(np.asarray(predicted, np.float64), 1e-3)
     up, down = 2 - power, power - 1
     return np.asarray(2 * (mu**up / up + y / (down * mu**down) - y**up / (down * up)))
@@ -131,6 +174,7 @@ class GroupMetric(NamedTuple):
 
 def ndcg_by_group(groups: np.ndarray, relevance: np.ndarray, scores: np.ndarray, k: int) -> GroupMetric:
     """NDCG@k of each group with linear gain; relevance >= 0 [n]. NaN for a group without relevance."""
+    _one_row_each(groups, relevance, scores)
     names, code = np.unique(groups, return_inverse=True)
     gain = np.asarray(relevance, dtype=np.float64)
     reached = _discounted(code, gain, np.asarray(scores, dtype=np.float64), k, len(names))
@@ -146,6 +190,7 @@ def ndcg_at_k(groups: np.ndarray, relevance: np.ndarray, scores: np.ndarray, k: 
 
 def precision_at_k(groups: np.ndarray, labels: np.ndarray, scores: np.ndarray, k: int, empty: Empty = "zero") -> float:
     """Mean over groups of positives among the first min(k, size) rows."""
+    _one_row_each(groups, labels, scores)
     names, code = np.unique(groups, return_inverse=True)
     positive = np.asarray(labels, dtype=np.float64)
     place, expected = _placed(code, positive, np.asarray(scores, dtype=np.float64))
@@ -159,15 +204,16 @@ def map_at_k(
     groups: np.ndarray, labels: np.ndarray, scores: np.ndarray, k: int, empty: Empty = "zero", seed: int = 0
 ) -> float:
     """Mean over groups of average precision among the first k rows, over min(k, positives). Ties: seeded shuffle."""
+    _one_row_each(groups, labels, scores)
     names, code = np.unique(groups, return_inverse=True)
     shuffle = np.random.default_rng(seed).permutation(len(code))
     order = np.lexsort((shuffle, -np.asarray(scores, dtype=np.float64), code))
     rank = _rank_in_group(code[order])
     positive = np.asarray(labels, dtype=np.float64)[order]
-    found = np.cumsum(positive)
-    before = found - positive
+    so_far = np.cumsum(positive)
+    before = so_far - positive
     at_start = before[np.arange(len(order)) - rank] if len(order) else before  # found in the groups before this one
-    precision = (found - at_start) / (rank + 1)
+    precision = (so_far - at_start) / (rank + 1)
     summed = np.bincount(code[order], np.where(rank < k, precision * positive, 0.0), len(names))
     positives = np.bincount(code[order], positive, len(names))
     with np.errstate(invalid="ignore"):
@@ -217,8 +263,14 @@ class ReliabilityBins(NamedTuple):
     rows: np.ndarray
 
 
+def calibration_bin(probabilities: np.ndarray, bins: int = CALIBRATION_BINS) -> np.ndarray:
+    """The equal-width bin of each probability, int64 [n]."""
+    return np.minimum((np.asarray(probabilities, dtype=np.float64) * bins).astype(np.int64), bins - 1)
+
+
 def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS) -> ReliabilityBins:
-    which = np.minimum((np.asarray(probabilities, dtype=np.float64) * bins).astype(np.int64), bins - 1)
+    _one_row_each(labels, probabilities)
+    which = calibration_bin(probabilities, bins)
     rows = np.bincount(which, minlength=bins).astype(np.float64)
     has = rows > 0
     predicted = np.bincount(which, probabilities, bins)[has] / rows[has]
@@ -230,11 +282,12 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
     """Expected calibration error: |predicted - observed| of each equal-width bin, weighted by its rows."""
     if not len(labels):
         return float("nan")
-    found = reliability(labels, probabilities, bins)
-    return float(np.average(np.abs(found.predicted - found.observed), weights=found.rows))
+    curve = reliability(labels, probabilities, bins)
+    return float(np.average(np.abs(curve.predicted - curve.observed), weights=curve.rows))
 
 
 def mean_absolute_error(observed: np.ndarray, predicted: np.ndarray) -> float:
+    _one_row_each(observed, predicted)
     return float(np.abs(np.asarray(observed, dtype=np.float64) - predicted).mean()) if len(observed) else float("nan")
 
 
@@ -243,6 +296,7 @@ def xauc(observed: np.ndarray, predicted: np.ndarray) -> float:
 
     The AUC of a value instead of a label (Zhan et al., KDD 2022, for watch time); from Kendall's tau-b in n log n.
     """
+    _one_row_each(observed, predicted)
     from scipy.stats import kendalltau
 
     pairs = len(observed) * (len(observed) - 1) / 2
@@ -277,22 +331,34 @@ def hits(candidates: np.ndarray, target_query: np.ndarray, target_item: np.ndarr
     wanted = np.unique(np.asarray(target_query, dtype=np.int64) * n + code[candidates.size :])
     first = np.zeros(candidates.size, dtype=bool)
     first[np.unique(pair, return_index=True)[1]] = True
-    found = np.isin(pair, wanted) & first & (candidates.ravel() != 0)
-    return found.reshape(candidates.shape)
+    is_hit = np.isin(pair, wanted) & first & (candidates.ravel() != 0)
+    return is_hit.reshape(candidates.shape)
+
+
+def recall_by_query(hit: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """Of each query with a target, in their order: targets among the first k, of all its targets. float64.
+
+    Args:
+        hit: bool[q, K]
+        targets: [q]
+    """
+    has = targets > 0
+    return np.asarray(hit[has, :k].sum(axis=1) / targets[has])
+
+
+def retrieval_ndcg_by_query(hit: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """Of each query with a target, in their order: DCG@k over that of a list that begins with all its targets."""
+    has, width = targets > 0, min(k, hit.shape[1])
+    discount = 1.0 / np.log2(np.arange(k) + 2.0)
+    ideal = np.cumsum(discount)[np.minimum(targets[has], k).astype(np.int64) - 1]
+    return np.asarray((hit[has, :width] @ discount[:width]) / ideal)
 
 
 def recall_at_k(hit: np.ndarray, targets: np.ndarray, k: int) -> float:
-    """Mean over queries with a target of targets among the first k, of all its targets. hit bool[q, K], targets [q]."""
-    has = targets > 0
-    return float((hit[has, :k].sum(axis=1) / targets[has]).mean()) if has.any() else float("nan")
+    """Mean of `recall_by_query`, NaN without a query that has a target."""
+    return float(recall_by_query(hit, targets, k).mean()) if (targets > 0).any() else float("nan")
 
 
 def retrieval_ndcg_at_k(hit: np.ndarray, targets: np.ndarray, k: int) -> float:
-    """Mean over queries with a target of DCG@k over that of a list that begins with all its targets."""
-    has = targets > 0
-    if not has.any():
-        return float("nan")
-    width = min(k, hit.shape[1])
-    discount = 1.0 / np.log2(np.arange(k) + 2.0)
-    ideal = np.cumsum(discount)[np.minimum(targets[has], k).astype(np.int64) - 1]
-    return float(((hit[has, :width] @ discount[:width]) / ideal).mean())
+    """Mean of `retrieval_ndcg_by_query`, NaN without a query that has a target."""
+    return float(retrieval_ndcg_by_query(hit, targets, k).mean()) if (targets > 0).any() else float("nan")

@@ -16,11 +16,12 @@ MAX_SLOTS: Final = 12
 
 
 def position_curve(ranker: Ranker, rows: pl.DataFrame) -> dict[str, float]:
-    """Mean log odds of a click at each place, less that at the first, by place; empty where places are not known.
+    """Mean log odds of a click at each place, less that at the first, by place; empty where places or
+    clicks are not known.
 
     Each row is asked as if it stood at every place: what differs is the place alone, not what is shown there.
     """
-    if SLOT not in ranker.feature_names or SLOT not in rows.columns:
+    if SLOT not in ranker.feature_names or SLOT not in rows.columns or "click" not in ranker.labels:
         return {}
     places = np.unique(rows[SLOT].to_numpy())
     places = places[places >= 0][:MAX_SLOTS]

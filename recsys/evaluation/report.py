@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
 from recsys.evaluation import metrics
 from recsys.evaluation.beyond_accuracy import LIST_K, Catalogue, beyond_accuracy
-from recsys.evaluation.bootstrap import Resamples, interval
+from recsys.evaluation.bootstrap import LEVEL, Resamples, interval
+from recsys.events import is_integer_id
 from recsys.lake import replacing
 from recsys.ranking.ranker import Predictions
 from recsys.training_sets.examples import slates
+from recsys.training_sets.labels import PROBABILITIES, probabilities
 from recsys.training_sets.split import PARTS, Split
 
-LABELS: Final = ("click", "long_view")
 RANKING_K: Final = (5, 10)
 RECALL_K: Final = (50, 100, 200)
 RETRIEVAL_NDCG_K: Final = 50
 CANDIDATES: Final = max(RECALL_K)
 REGRET_K: Final = 5
-PAIRED: Final = (
-    "auc_click", "auc_long_view", "gauc_long_view", "ndcg@5_long_view", "log_loss_click", "log_loss_long_view",
-    "watch_deviance",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,15 +34,16 @@ class Rows:
 
     user: np.ndarray
     slate: np.ndarray
-    labels: Mapping[str, np.ndarray]
+    labels: Mapping[str, np.ndarray]  # of those that have a probability
     watch_seconds: np.ndarray
 
     @staticmethod
-    def of(frame: pl.DataFrame) -> Rows:
+    def of(frame: pl.DataFrame, labels: Collection[str] = PROBABILITIES) -> Rows:
+        """`labels`: what is judged, those that the log has (`training_sets.labels`)."""
         return Rows(
             user=frame["user_key"].to_numpy(),
             slate=slates(frame),
-            labels={label: frame[label].to_numpy().astype(np.float64) for label in LABELS},
+            labels={label: frame[label].to_numpy().astype(np.float64) for label in probabilities(labels)},
             watch_seconds=frame["watch_ms"].to_numpy() / 1000.0,
         )
 
@@ -57,11 +55,11 @@ def ranking(rows: Rows, predictions: Predictions) -> dict[str, Any]:
     (the public KuaiRand protocol: a group spans days). `gauc@slate` judges it among what one user saw at one moment,
     which is what a served slate is.
     """
-    probabilities = {"click": predictions.p_click, "long_view": predictions.p_long_view}
-    found: dict[str, Any] = {}
+    by_label = {"click": predictions.p_click, "long_view": predictions.p_long_view}
+    figures: dict[str, Any] = {}
     for label, truth in rows.labels.items():
-        p, score = probabilities[label], predictions.score
-        found[label] = {
+        p, score = by_label[label], predictions.score
+        figures[label] = {
             "auc": metrics.auc(truth, p),
             # a watched positive counts as many seconds as it was watched, a negative the mean of those
             "auc_weighted_by_watch": metrics.auc(truth, p, _watch_weights(truth, rows.watch_seconds)),
@@ -77,13 +75,14 @@ def ranking(rows: Rows, predictions: Predictions) -> dict[str, Any]:
             "mean_prediction": float(p.mean()),
             "mean_label": float(truth.mean()),
         }
-    found["watch_seconds"] = {
-        "xauc": metrics.xauc(rows.watch_seconds, predictions.watch_seconds),
-        "mean_absolute_error": metrics.mean_absolute_error(rows.watch_seconds, predictions.watch_seconds),
-        "mean_prediction": float(predictions.watch_seconds.mean()),
-        "mean_observed": float(rows.watch_seconds.mean()),
-    }
-    return found
+    if np.isfinite(predictions.watch_seconds).all():  # else nobody learned of it
+        figures["watch_seconds"] = {
+            "xauc": metrics.xauc(rows.watch_seconds, predictions.watch_seconds),
+            "mean_absolute_error": metrics.mean_absolute_error(rows.watch_seconds, predictions.watch_seconds),
+            "mean_prediction": float(predictions.watch_seconds.mean()),
+            "mean_observed": float(rows.watch_seconds.mean()),
+        }
+    return figures
 
 
 def _watch_weights(truth: np.ndarray, watch_seconds: np.ndarray) -> np.ndarray:
@@ -91,29 +90,50 @@ def _watch_weights(truth: np.ndarray, watch_seconds: np.ndarray) -> np.ndarray:
     return np.where(truth > 0, watch_seconds, watched.mean() if len(watched) else 1.0)
 
 
-def paired_intervals(rows: Rows, predictions: Mapping[str, Predictions], champion: str) -> dict[str, Any]:
-    """For every other model the 95 % interval of champion minus model, users resampled alike for both."""
+def paired_intervals(
+    rows: Rows, predictions: Mapping[str, Predictions], champion: str, claims: int = 1
+) -> dict[str, Any]:
+    """For every other model the interval of champion minus model, users resampled alike for both: of `claims` that
+    hold together in 95 %.
+    """
     drawn = Resamples.draw(rows.user)
     replicates = {name: _replicates(drawn, rows, predicted) for name, predicted in predictions.items()}
     best = replicates[champion]
     return {
-        name: {metric: list(interval(best[metric] - values[metric])) for metric in PAIRED}
+        name: {metric: list(interval(best[metric] - values[metric], claims)) for metric in best}
         for name, values in replicates.items()
         if name != champion
-    } | {champion: {metric: list(interval(best[metric])) for metric in PAIRED}}
+    } | {champion: {metric: list(interval(values, claims)) for metric, values in best.items()}}
 
 
 def _replicates(drawn: Resamples, rows: Rows, predicted: Predictions) -> dict[str, np.ndarray]:
-    click, long_view = rows.labels["click"], rows.labels["long_view"]
-    return {
-        "auc_click": drawn.auc(click, predicted.p_click),
-        "auc_long_view": drawn.auc(long_view, predicted.p_long_view),
-        "gauc_long_view": drawn.gauc(long_view, predicted.score),
-        f"ndcg@{RANKING_K[0]}_long_view": drawn.ndcg(long_view, predicted.score, RANKING_K[0]),
-        "log_loss_click": drawn.log_loss(click, predicted.p_click),
-        "log_loss_long_view": drawn.log_loss(long_view, predicted.p_long_view),
-        "watch_deviance": drawn.watch_deviance(rows.watch_seconds, predicted.watch_seconds),
-    }
+    by_label = {"click": predicted.p_click, "long_view": predicted.p_long_view}
+    replicates: dict[str, np.ndarray] = {}
+    for label, truth in rows.labels.items():
+        replicates |= {
+            f"auc_{label}": drawn.auc(truth, by_label[label]),
+            f"gauc_{label}": drawn.gauc(truth, predicted.score),
+            f"ndcg@{RANKING_K[0]}_{label}": drawn.ndcg(truth, predicted.score, RANKING_K[0]),
+            f"log_loss_{label}": drawn.log_loss(truth, by_label[label]),
+        }
+    return {**replicates, "watch_deviance": drawn.watch_deviance(rows.watch_seconds, predicted.watch_seconds)}
+
+
+def levels(rows: Rows, predicted: Predictions, claims: int = 1) -> dict[str, list[float]]:
+    """Is the level of what is predicted right: each with the reach of chance, [value, low, high] of an interval, of
+    `claims` that hold together in 95 %.
+    """
+    drawn, figures = Resamples.draw(rows.user), {}
+    for label, p in (("click", predicted.p_click), ("long_view", predicted.p_long_view)):
+        if label in rows.labels:
+            truth = rows.labels[label]
+            error = metrics.calibration_error(truth, p)
+            chance = np.quantile(drawn.chance_of_calibration(truth, p), 1 - (1 - LEVEL) / claims)
+            figures[f"calibration_error_{label}"] = [error, float(max(error - chance, 0.0)), float(error + chance)]
+    if rows.watch_seconds.any() and np.isfinite(predicted.watch_seconds).all():
+        ratio = float(predicted.watch_seconds.sum() / rows.watch_seconds.sum())
+        figures["watch_ratio"] = [ratio, *interval(drawn.ratio(predicted.watch_seconds, rows.watch_seconds), claims)]
+    return figures
 
 
 @dataclass(frozen=True)
@@ -125,6 +145,7 @@ class RetrievalTask:
     as_of: np.ndarray  # int64[q]
     impression_id: list[str]  # [q], the first impression itself
     position: np.ndarray  # int64[q], of that impression in the log
+    shelf: list[str | None]  # [q], where it was shown
     target_query: np.ndarray  # int64[t], row of the query
     target_item: np.ndarray  # int64[t], item keys; distinct within a query
 
@@ -146,6 +167,7 @@ def retrieval_task(test: pl.DataFrame) -> RetrievalTask:
         as_of=first["occurred_at"].to_numpy(),
         impression_id=first["impression_id"].to_list(),
         position=first["position"].to_numpy(),
+        shelf=first["shelf"].to_list() if "shelf" in first.columns else [None] * first.height,
         target_query=targets["query"].to_numpy().astype(np.int64),
         target_item=targets["item_key"].to_numpy(),
     )
@@ -163,18 +185,18 @@ def evaluate_retrieval(
     targets = np.bincount(task.target_query, minlength=len(task.user_id))
     judged = np.flatnonzero(targets > 0)
     drawn = Resamples.draw(judged)
-    found: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, Any]] = {}
     for name, lists in candidates.items():
         hit = metrics.hits(lists, task.target_query, task.target_item)
         recalls = {k: hit[judged, :k].sum(axis=1) / targets[judged] for k in RECALL_K}
-        found[name] = {
+        figures[name] = {
             **{f"recall@{k}": metrics.recall_at_k(hit, targets, k) for k in RECALL_K},
             f"ndcg@{RETRIEVAL_NDCG_K}": metrics.retrieval_ndcg_at_k(hit, targets, RETRIEVAL_NDCG_K),
             "intervals": {f"recall@{k}": list(interval(drawn.mean(recalls[k]))) for k in RECALL_K},
             "catalogue_items_shown": float(len(np.unique(lists[lists != 0]))),
             **({f"{m}@{LIST_K}": v for m, v in beyond_accuracy(lists, catalogue).items()} if catalogue else {}),
         }
-    return found
+    return figures
 
 
 class CandidatesError(ValueError):
@@ -191,7 +213,7 @@ def aligned(proposed: pl.DataFrame, task: RetrievalTask, k: int = CANDIDATES) ->
         CandidatesError: when a source was not asked by some user of the task, or at another instant.
     """
     queries = pl.DataFrame({"user_key": task.user_key, "as_of": task.as_of})
-    found = {}
+    matrices = {}
     for (source,), lists in proposed.group_by("source", maintain_order=True):
         answers = queries.join(lists, on=["user_key", "as_of"], how="left", maintain_order="left")
         if answers.height != queries.height or answers["item_keys"].null_count():
@@ -202,8 +224,8 @@ def aligned(proposed: pl.DataFrame, task: RetrievalTask, k: int = CANDIDATES) ->
         matrix = np.zeros((queries.height, k), dtype=np.int64)
         for row, items in enumerate(answers["item_keys"].to_list()):
             matrix[row, : min(k, len(items))] = items[:k]
-        found[str(source)] = matrix
-    return found
+        matrices[str(source)] = matrix
+    return matrices
 
 
 def regret(rows: Rows, truth: np.ndarray, scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
@@ -212,13 +234,13 @@ def regret(rows: Rows, truth: np.ndarray, scores: Mapping[str, np.ndarray]) -> d
     `true_ndcg@5` has the true probability as gain; `regret@5` is the share of the attainable true long views among the
     first five that the order loses. The oracle has 1 and 0.
     """
-    found = {}
+    figures = {}
     for name, score in {"oracle": truth, **scores}.items():
         ndcg = metrics.ndcg_at_k(rows.slate, truth, score, REGRET_K, "skip")
         mine = metrics.precision_at_k(rows.slate, truth, score, REGRET_K, "skip")
         best = metrics.precision_at_k(rows.slate, truth, truth, REGRET_K, "skip")
-        found[name] = {f"true_ndcg@{REGRET_K}": ndcg, f"regret@{REGRET_K}": 1.0 - mine / best}
-    return found
+        figures[name] = {f"true_ndcg@{REGRET_K}": ndcg, f"regret@{REGRET_K}": 1.0 - mine / best}
+    return figures
 
 
 def data_facts(source: str, split: Split, test: pl.DataFrame, rows_by_part: Mapping[str, int]) -> dict[str, Any]:
@@ -240,14 +262,9 @@ def data_facts(source: str, split: Split, test: pl.DataFrame, rows_by_part: Mapp
     }
 
 
-IdType = Literal["int", "str"]
-
-
-def predictions_table(test: pl.DataFrame, predictions: Mapping[str, Predictions], id_type: IdType) -> pl.DataFrame:
-    """One row per test impression and model, ids as the source writes them."""
-    id_of = pl.Int64 if id_type == "int" else pl.String
-    user_of = id_of if test["user_id"].cast(pl.String).str.contains(r"^\d+$").all() else pl.String  # pseudonyms
-    keys = test.select(pl.col("user_id").cast(user_of), pl.col("item_id").cast(id_of), "occurred_at", "date")
+def predictions_table(test: pl.DataFrame, predictions: Mapping[str, Predictions]) -> pl.DataFrame:
+    """One row per test impression and model. A column of ids is one of integers where all of them are, else of text."""
+    keys = test.select(as_written(test["user_id"]), as_written(test["item_id"]), "occurred_at", "date")
     return pl.concat(
         [
             keys.select(
@@ -263,6 +280,12 @@ def predictions_table(test: pl.DataFrame, predictions: Mapping[str, Predictions]
             for name, predicted in predictions.items()
         ]
     )
+
+
+def as_written(ids: pl.Series) -> pl.Series:
+    """Ids as integers, where every one is an integer's text."""
+    text = ids.cast(pl.String)
+    return text.cast(pl.Int64) if all(map(is_integer_id, text.drop_nulls().unique())) else text
 
 
 def write(folder: Path, evaluation: Mapping[str, Any], table: pl.DataFrame) -> None:

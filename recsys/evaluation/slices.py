@@ -10,77 +10,90 @@ import polars as pl
 
 from recsys.evaluation.bootstrap import Resamples, interval
 from recsys.ranking.ranker import Predictions
+from recsys.training_sets.labels import PROBABILITIES, Label
 
 LEAST_ROWS: Final = 300  # of a slice, and LEAST_OF_A_CLASS with and without the label: fewer judge nobody
 LEAST_OF_A_CLASS: Final = 30
 NEW_USER: Final = 10  # exposures before: a user of fewer is new
 FRESH_DAYS: Final = 7.0
 TOP: Final = 3  # places of a slate that count as shown
-LABELS: Final = ("click", "long_view")
 
 
-def masks(test: pl.DataFrame) -> dict[str, np.ndarray]:
+def masks(test: pl.DataFrame, labels: Sequence[Label] = PROBABILITIES) -> dict[str, np.ndarray]:
     """bool[n] by name of the slice; slices that are too small are left out."""
-    found = {
+    by_slice = {
         f"{column} {value}": (test[column] == value).fill_null(False).to_numpy()
         for column in ("shelf", "device")
         if column in test.columns
         for value in test[column].drop_nulls().unique().sort().to_list()
     }
     if "user_seen_log_all" in test.columns:
-        found["new users"] = test["user_seen_log_all"].to_numpy() < np.log1p(NEW_USER)
-    return {name: mask for name, mask in found.items() if _large_enough(test.filter(pl.Series(mask)))}
+        by_slice["new users"] = test["user_seen_log_all"].to_numpy() < np.log1p(NEW_USER)
+    return {name: mask for name, mask in by_slice.items() if large_enough(test.filter(pl.Series(mask)), labels)}
 
 
-def _large_enough(rows: pl.DataFrame) -> bool:
+def large_enough(rows: pl.DataFrame, labels: Sequence[Label]) -> bool:
     """Whether these rows judge anybody: enough of them, with and without each label."""
-    with_label = [int((rows[label] > 0).sum()) for label in LABELS]
+    with_label = [int((rows[label] > 0).sum()) for label in labels]
     return rows.height >= LEAST_ROWS and all(min(n, rows.height - n) >= LEAST_OF_A_CLASS for n in with_label)
 
 
 def judged(
-    test: pl.DataFrame, predicted: Mapping[str, Predictions], challenger: str, previous: str | None
+    test: pl.DataFrame,
+    predicted: Mapping[str, Predictions],
+    challenger: str,
+    previous: str | None,
+    labels: Sequence[Label] = PROBABILITIES,
 ) -> dict[str, Any]:
     """By slice: rows, predicted over observed rate of each label with its 95 % interval, the same rate of all others
     (None where they are too few to be a slice); and, where there is a previous champion, the paired interval of
-    challenger minus previous in AUC. Users are resampled whole, and alike for both.
+    challenger minus previous in AUC. Users are resampled whole, and alike for both. Intervals are those of `claims`
+    looked at together: of 24 at 95 % each, one misses the truth on most days.
     """
-    found: dict[str, Any] = {}
-    for name, mask in masks(test).items():
+    figures: dict[str, Any] = {}
+    parts = masks(test, labels)
+    claims = max(1, len(parts) * len(labels) * (1 if previous is None else 2))
+    for name, mask in parts.items():
         rows, others = test.filter(pl.Series(mask)), test.filter(pl.Series(~mask))
-        comparable = _large_enough(others)
+        comparable = large_enough(others, labels)
         drawn = Resamples.draw(rows["user_key"].to_numpy())
-        told: dict[str, Any] = {"rows": rows.height, "users": rows["user_key"].n_unique()}
-        for label in LABELS:
+        told: dict[str, Any] = {"rows": rows.height, "users": rows["user_key"].n_unique(), "claims": claims}
+        for label in labels:
             truth = rows[label].to_numpy().astype(np.float64)
             probability = _probability(predicted[challenger], label)
             mine = probability[mask]
             told[f"others_{label}"] = float(probability[~mask].sum() / others[label].sum()) if comparable else None
             told[f"calibration_{label}"] = [
                 float(mine.sum() / truth.sum()),
-                *interval(_ratio(drawn, mine, truth)),
+                *interval(drawn.ratio(mine, truth), claims),
             ]
             if previous is not None:
                 theirs = _probability(predicted[previous], label)[mask]
-                told[f"auc_{label}"] = list(interval(drawn.auc(truth, mine) - drawn.auc(truth, theirs)))
-        found[name] = told
-    return found
+                told[f"auc_{label}"] = list(interval(drawn.auc(truth, mine) - drawn.auc(truth, theirs), claims))
+        figures[name] = told
+    return figures
 
 
 def exposure(
-    test: pl.DataFrame, slate: np.ndarray, scores: Mapping[str, np.ndarray], models: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Of the TOP places of each slate, the share that goes to small creators and to fresh items, by model; `offered` is
-    their share of all rows. Small creators are the less shown ones that together have half of the creators.
+    test: pl.DataFrame, slate: np.ndarray, scores: Mapping[str, np.ndarray], models: Sequence[str], claims: int = 1
+) -> dict[str, dict[str, Any]]:
+    """Of the TOP places of each slate, the share that goes to small creators and to fresh items with its interval, of
+    `claims` that hold together in 95 %, by model; `offered` is their share of all rows. Small creators are the less
+    shown half of the creators.
     """
     groups = _providers(test)
     if not groups or len(_top(slate, np.zeros(len(slate)))) < TOP * LEAST_OF_A_CLASS:
         return {}
-    found = {"offered": {name: float(mask.mean()) for name, mask in groups.items()}}
+    shares: dict[str, dict[str, Any]] = {"offered": {name: float(mask.mean()) for name, mask in groups.items()}}
+    drawn = Resamples.draw(test["user_key"].to_numpy())
     for model in models:
-        shown = _top(slate, scores[model])
-        found[model] = {name: float(mask[shown].mean()) for name, mask in groups.items()}
-    return found
+        shown = np.zeros(len(slate))
+        shown[_top(slate, scores[model])] = 1.0
+        shares[model] = {
+            name: [float(mask[shown > 0].mean()), *interval(drawn.ratio(mask * shown, shown), claims)]
+            for name, mask in groups.items()
+        }
+    return shares
 
 
 def _providers(test: pl.DataFrame) -> dict[str, np.ndarray]:
@@ -101,14 +114,6 @@ def _top(slate: np.ndarray, score: np.ndarray) -> np.ndarray:
     _, start, size = np.unique(slate[order], return_index=True, return_counts=True)
     rank = np.arange(len(order)) - np.repeat(start, size)
     return order[(rank < TOP) & np.repeat(size > TOP, size)]
-
-
-def _ratio(drawn: Resamples, predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Predicted over observed sum of every replicate."""
-    n = drawn.counts.shape[1]
-    sums = [drawn.counts @ np.bincount(drawn.user, values, n) for values in (predicted, observed)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums[0] / sums[1])
 
 
 def _probability(predicted: Predictions, label: str) -> np.ndarray:

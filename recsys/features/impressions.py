@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.features import kernel, sweep
+from recsys.features import fold, sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
 from recsys.features.history import HISTORY_COLUMNS
-from recsys.features.log import EventLog, Items, names_to_keys
+from recsys.features.log import Catalogue, EventLog, Rows, names_to_keys
 
 IMPRESSION_COLUMNS: Final = (
     "impression_id", "user_key", "item_key", "occurred_at", "shelf", "device", "slot",
@@ -29,16 +29,17 @@ FEATURE_SCHEMA: Final = pa.schema(
         *zip(HISTORY_COLUMNS, (pa.list_(pa.int64()), pa.list_(pa.int8())), strict=True),
     ]
 )
-Runner = Callable[[EventLog, Items, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Runner = Callable[[EventLog, Catalogue, Rows], np.ndarray]
 
 
 def impression_features(
-    log: EventLog, items: Items, impressions: pa.Table, runner: Runner = sweep.point_in_time
+    log: EventLog, items: Catalogue, impressions: pa.Table, runner: Runner = sweep.point_in_time
 ) -> pa.Table:
     """One row of FEATURE_SCHEMA per impression, in the order given.
 
     Args:
         log: cleaned events of every day up to the impressions' own, and no gap before it
+        items: read as of each impression's instant where it knows their history
         impressions: IMPRESSION_COLUMNS
         runner: what reads aggregates from the log; the sweep, Spark, or the replay that audits them
     """
@@ -47,13 +48,13 @@ def impression_features(
     positions = sweep.read_positions(log, as_of)
     shelves = names_to_keys(impressions["shelf"])
     features = derive(
-        runner(log, items, users, keys, positions, as_of, shelves),
+        runner(log, items, Rows(users, keys, positions, as_of, shelves)),
         Context(
             as_of,
             shelves,
             names_to_keys(impressions["device"]),
             pc.fill_null(impressions["slot"], -1).to_numpy().astype(np.int64),
-            items.lookup(keys),
+            items.lookup(keys, as_of),
         ),
     )
     columns = np.ascontiguousarray(features.T)
@@ -67,15 +68,11 @@ def impression_features(
 
 def replayed(
     log: EventLog,
-    items: Items,
-    users: np.ndarray,
-    keys: np.ndarray,
-    positions: np.ndarray,
-    as_of: np.ndarray,
-    shelves: np.ndarray | None = None,
+    items: Catalogue,
+    rows: Rows,
 ) -> np.ndarray:
     """`sweep.point_in_time` by the way the online store goes: every event applied, every row read from state."""
-    reads, order = sweep.rows_to_read(items, users, keys, positions, as_of, shelves)
+    reads, order = sweep.rows_to_read(items, rows)
     out = np.empty((len(order), len(AGGREGATES)), np.int64)
-    out[order] = kernel.replayed(sweep.PROGRAM, log, reads, len(AGGREGATES))
+    out[order] = fold.replayed(sweep.PROGRAM, log, reads, len(AGGREGATES))
     return out

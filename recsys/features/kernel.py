@@ -1,7 +1,7 @@
 """The only meaning of a feature: `apply_entity(state, event)` and `read_view(state, as_of)`, compiled by numba.
 
 State is int64 throughout: one arena of cells, in which an entity's packed state is a run of its view's width, and one
-hash table from (view, keys) to that run. Every runner (sweep.py, spark.py, store.py) only drives these functions.
+hash table from (view, keys) to that run. Every runner (sweep.py, spark.py, fold.py) only drives these functions.
 
 numba caches by this file's time, so every compiled function that calls another one lives in this file, and the
 constants of layout.py are append only.
@@ -48,20 +48,9 @@ from recsys.features.layout import (
     V_PART_A,
     V_PART_B,
     V_WIDTH,
-    Program,
 )
-from recsys.features.log import EventLog
 
-U_ENTITIES, U_CELLS, U_POSITION = range(3)
 BLOCK: Final = 32  # events that are applied together
-
-
-class State(NamedTuple):
-    """Everything known at `used[U_POSITION]`; arrays may have spare room at their ends."""
-
-    table: np.ndarray  # int64[2^k, 2], open-addressed: key (0 is free), first cell of its run
-    cells: np.ndarray  # int64[...], zero where unused
-    used: np.ndarray  # int64[3]: entities, cells, position of the last applied event
 
 
 class Reads(NamedTuple):
@@ -74,12 +63,6 @@ class Reads(NamedTuple):
     shelf_key: np.ndarray
     position: np.ndarray
     as_of: np.ndarray
-
-
-def new_state(entities: int = 1 << 10, cells: int = 1 << 16) -> State:
-    """An empty state with room for about that much; it grows by itself."""
-    slots = 1 << max(4, int(2 * entities - 1).bit_length())
-    return State(np.zeros((slots, 2), np.int64), np.zeros(cells, np.int64), np.zeros(3, np.int64))
 
 
 @njit(cache=True, nogil=True)
@@ -512,42 +495,3 @@ def scan_rows(program, log, reads, rows, out):  # type: ignore[no-untyped-def]
                     if groups[g, G_TYPE] == TILED:
                         for k in range(groups[g, G_OUT], groups[g, G_OUT] + groups[g, G_COUNT]):
                             out[rows[n], k] = out[like[n], k]
-
-
-def grown(program: Program, state: State) -> State:
-    """The same state with twice the room where it is short of it."""
-    table, cells, used = state
-    widths = BLOCK * int(program.views[:, V_WIDTH].sum())
-    if used[U_ENTITIES] + BLOCK * len(program.views) > len(table) // 2:
-        larger = np.zeros((2 * len(table), 2), np.int64)
-        rehash(table, larger)
-        table = larger
-    if used[U_CELLS] + widths > len(cells):
-        more = np.zeros(max(2 * len(cells), len(cells) + widths), np.int64)
-        more[: used[U_CELLS]] = cells[: used[U_CELLS]]
-        cells = more
-    return State(table, cells, used)
-
-
-def applied(program: Program, state: State, log: EventLog) -> State:
-    """The state after these events (its arrays change in place, and are replaced when they grow)."""
-    done = apply_events(program, state, log, 0, len(log.position))
-    while done < len(log.position):
-        state = grown(program, state)
-        done = apply_events(program, state, log, done, len(log.position))
-    return state
-
-
-def replayed(program: Program, log: EventLog, reads: Reads, columns: int) -> np.ndarray:
-    """Read every row at its position by applying the log event by event, int64[n, columns]: the audit of the sweep.
-
-    `reads` must be in order of position. Rows that ask for an instant so far behind the log that tiles they need are
-    gone look at the events themselves.
-    """
-    state, cursor = new_state(), np.zeros(2, np.int64)
-    out, exact = np.zeros((len(reads.as_of), columns), np.int64), np.ones(len(reads.as_of), np.bool_)
-    while not merge(program, state, log, reads, cursor, out, exact):
-        state = grown(program, state)
-    for r in np.flatnonzero(~exact):
-        scan_rows(program, log, reads, np.array([r]), out)
-    return out

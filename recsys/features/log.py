@@ -50,6 +50,16 @@ class EventLog(NamedTuple):
         return EventLog(*(column[:stop] for column in self))
 
 
+class Rows(NamedTuple):
+    """Reads of the past: each row asks for one user and one item at its own position and instant. [n] int64 each."""
+
+    user_key: np.ndarray  # key64 of the id, as item_key
+    item_key: np.ndarray
+    position: np.ndarray  # the last one that the row sees
+    as_of: np.ndarray  # where its windows end, UTC ms
+    shelf_key: np.ndarray | None = None  # key64 of the shelf that it is read for; None where no row knows one
+
+
 def empty() -> EventLog:
     """A log without events."""
     return EventLog(*(np.zeros(0, np.int8 if name == "kind" else np.int64) for name in EventLog._fields))
@@ -58,6 +68,12 @@ def empty() -> EventLog:
 def concat(logs: list[EventLog]) -> EventLog:
     """Logs one after the other; their positions must go on increasing."""
     return checked(EventLog(*(np.concatenate(columns) for columns in zip(*logs, strict=True)))) if logs else empty()
+
+
+def merged(a: EventLog, b: EventLog) -> EventLog:
+    """Two logs as one, in order of position."""
+    both = EventLog(*(np.concatenate(pair) for pair in zip(a, b, strict=True)))
+    return both.take(np.argsort(both.position, kind="stable")) if len(b.position) else a
 
 
 def checked(log: EventLog) -> EventLog:
@@ -126,8 +142,8 @@ class Items:
     columns: ItemColumns
     words: np.ndarray | None = None  # int64 [n, words], keys of what title and tags say, 0 = none; no feature reads it
 
-    def lookup(self, item_keys: np.ndarray) -> ItemColumns:
-        """Attributes of each key, zeros for one that is not here."""
+    def lookup(self, item_keys: np.ndarray, as_of: np.ndarray | None = None) -> ItemColumns:
+        """Attributes of each key, zeros for one that is not here; `as_of` takes no part (ItemHistory)."""
         out = np.zeros((len(ItemColumns._fields), len(item_keys)), np.int64)
         fill(self._table, np.ascontiguousarray(item_keys), out)
         return ItemColumns(*out)
@@ -139,6 +155,42 @@ class Items:
     @cached_property
     def _table(self) -> np.ndarray:
         return table_of(np.stack([self.item_key, *self.columns], axis=1))
+
+
+@dataclass(frozen=True)
+class ItemHistory:
+    """What items were from which instant on: m versions, sorted by `item_key` and `since`, int64[m] each."""
+
+    item_key: np.ndarray
+    since: np.ndarray  # UTC ms
+    columns: ItemColumns
+    is_available: np.ndarray  # no feature reads it
+
+    def lookup(self, item_keys: np.ndarray, as_of: np.ndarray) -> ItemColumns:
+        """Attributes of each key at its instant, zeros where nothing was known of it then."""
+        out = np.zeros((len(ItemColumns._fields), len(item_keys)), np.int64)
+        keys, instants = (np.ascontiguousarray(np.asarray(a, np.int64)) for a in (item_keys, as_of))
+        fill_as_of(self._table, self.since, self._columns, keys, instants, out)
+        return ItemColumns(*out)
+
+    def offered(self, item_keys: np.ndarray, as_of: int) -> tuple[np.ndarray, np.ndarray]:
+        """published_at int64[n] and whether it was available, bool[n], of each key at an instant; False if unknown."""
+        out = np.zeros((len(ItemColumns._fields) + 1, len(item_keys)), np.int64)
+        instants = np.full(len(item_keys), as_of, np.int64)
+        fill_as_of(self._table, self.since, self._columns, np.ascontiguousarray(item_keys), instants, out)
+        return ItemColumns(*out[:-1]).published_at, out[-1] != 0
+
+    @cached_property
+    def _columns(self) -> np.ndarray:
+        return np.stack([*self.columns, self.is_available])
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        keys, first, count = np.unique(self.item_key, return_index=True, return_counts=True)
+        return table_of(np.stack([keys, first, first + count], axis=1))
+
+
+Catalogue = Items | ItemHistory  # what a read of the past looks items up in
 
 
 def table_of(rows: np.ndarray) -> np.ndarray:
@@ -174,6 +226,28 @@ def fill(table, keys, out):  # type: ignore[no-untyped-def]
                 out[c, i] = table[slot, 1 + c]
 
 
+@njit(cache=True, nogil=True)
+def fill_as_of(table, since, columns, keys, instants, out):  # type: ignore[no-untyped-def]
+    """out[c, i] = columns[c] of the last version of key i since its instant or before; `table` has key, first, stop."""
+    mask = np.int64(len(table) - 1)
+    for i in range(len(keys)):
+        slot = keys[i] & mask
+        while table[slot, 0] != 0 and table[slot, 0] != keys[i]:
+            slot = (slot + 1) & mask
+        if table[slot, 0] == 0:
+            continue
+        first, low, high = table[slot, 1], table[slot, 1], table[slot, 2]
+        while low < high:
+            middle = (low + high) // 2
+            if since[middle] <= instants[i]:
+                low = middle + 1
+            else:
+                high = middle
+        if low > first:
+            for c in range(len(out)):
+                out[c, i] = columns[c, low - 1]
+
+
 def rows_in(known: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """int64[n]: 1 + the place of each key in `known` (sorted), 0 for one that is not there; rows of embeddings."""
     if not len(known):
@@ -189,19 +263,33 @@ def no_items() -> Items:
 
 def items_from_table(table: pa.Table) -> Items:
     """Items of a table in ITEM_SCHEMA (with or without the keys that cleaning adds). The last row of an id wins."""
-    keys = key64(table["item_id"].to_pylist())
-    columns = ItemColumns(
+    keys, columns = _attributes(table)
+    order = np.argsort(keys, kind="stable")
+    last = np.ones(len(order), bool)
+    last[:-1] = keys[order][1:] != keys[order][:-1]
+    order = order[last]
+    return Items(keys[order], ItemColumns(*(column[order] for column in columns)))
+
+
+def history_of(table: pa.Table) -> ItemHistory:
+    """Items of a table in ITEM_SCHEMA and `since` (UTC ms; from always without it), one row an item and instant."""
+    keys, columns = _attributes(table)
+    has_since = "since" in table.column_names
+    since = _ints(table, "since") if has_since else np.zeros(len(keys), np.int64)
+    available = pc.fill_null(table["is_available"], True).to_numpy().astype(np.int64)
+    order = np.lexsort((since, keys))
+    return ItemHistory(keys[order], since[order], ItemColumns(*(column[order] for column in columns)), available[order])
+
+
+def _attributes(table: pa.Table) -> tuple[np.ndarray, ItemColumns]:
+    """item_key and columns of each row, in its order."""
+    return key64(table["item_id"].to_pylist()), ItemColumns(
         category_key=optional_keys(table["category"]),
         creator_key=optional_keys(table["creator_id"]),
         item_type=np.array([ITEM_TYPES.get(name, 0) for name in table["item_type"].to_pylist()], np.int64),
         duration_ms=_filled(table["duration_ms"]),
         published_at=_filled(table["published_at"]),
     )
-    order = np.argsort(keys, kind="stable")
-    last = np.ones(len(order), bool)
-    last[:-1] = keys[order][1:] != keys[order][:-1]
-    order = order[last]
-    return Items(keys[order], ItemColumns(*(column[order] for column in columns)))
 
 
 def optional_keys(ids: pa.ChunkedArray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from recsys.events import DAY_MS, HOUR_MS, MINUTE_MS
@@ -12,13 +13,13 @@ from recsys.features.definition import Feature, FeatureView, Measure, Window
 # What an operation of derive.py does, a its first input, b its second, c its constants in order.
 OPERATIONS: Final = {
     "ratio": "(a·c3 + c1·c2) / (b + c2), at most c4: a rate that begins at its prior c1, worth c2",
-    "log1p": "ln(1 + a·c1)",
-    "since": "ln(1 + (a - b)·c1), c2 where b never happened",
+    "log1p": "ln(1 + max(a, 0)·c1)",
+    "since": "ln(1 + max(a - b, 0)·c1), c2 where b is 0: it never happened",
     "trend": "(a + c1) / (b / c2 + c1): 1 is steady",
     "fraction": "(a / third + c1·c2) / (b + c2), at most c3; c1 where the third input is 0",
     "value": "a",
-    "bucket": "a's key modulo c1, c2 where there is none",
-    "modulo": "(a // c1 + c3) modulo c2",
+    "bucket": "(a xor (a >> 32)) and (c1 - 1), bit by bit with an arithmetic shift; c2 where a is 0, none",
+    "modulo": "(a // c1 + c3) modulo c2, in integers, // downwards",
 }
 EXAMPLE: Final = """\
 Feature(
@@ -61,10 +62,13 @@ def features_page() -> str:
     lines += ["", "Operations, with a, b the inputs and c1, c2, ... the constants:", ""]
     lines += ["| operation | |", "| --- | --- |", *(f"| `{op}` | {words} |" for op, words in OPERATIONS.items())]
     lines += ["", "## Views", "", "What is kept for each entity, as int64. Windows are sawtooth: length/hop.", ""]
-    lines += ["| entity | keys | measure | events | windows |", "| --- | --- | --- | --- | --- |"]
-    for view in VIEWS:
-        lines += _view(view)
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + views_table(VIEWS)
+
+
+def views_table(views: Sequence[FeatureView]) -> str:
+    """What is kept for each entity, as a table of Markdown."""
+    lines = ["| entity | keys | measure | events | windows |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*lines, *(row for view in views for row in _view(view))]) + "\n"
 
 
 def _row(feature: Feature) -> str:

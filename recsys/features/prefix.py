@@ -136,12 +136,12 @@ def gather(events, event_index, reads, row_index, known, asked):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
-def scatter(found, row_index, out_rows, out):  # type: ignore[no-untyped-def]
+def scatter(values, row_index, out_rows, out):  # type: ignore[no-untyped-def]
     """Put found[n, columns] into the rows of out[..., columns] where they belong."""
     for j in range(len(row_index)):
         row = out_rows[row_index[j]]
-        for c in range(found.shape[1]):
-            out[row, c] = found[j, c]
+        for c in range(values.shape[1]):
+            out[row, c] = values[j, c]
 
 
 @njit(cache=True, nogil=True)

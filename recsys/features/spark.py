@@ -21,7 +21,7 @@ from recsys.features.definition import FeatureView
 from recsys.features.impressions import Runner
 from recsys.features.kernel import Reads
 from recsys.features.layout import compile_program
-from recsys.features.log import EventLog, Items, checked
+from recsys.features.log import Catalogue, EventLog, Rows, checked
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -43,7 +43,7 @@ def point_in_time(
     from pyspark.sql import functions as f
 
     names = ("row", *(name for name in EVENT_COLUMNS if name != "kind"), "kind")
-    found = None
+    joined = None
     for view in views:
         keys = [f"{part}_key" for part in view.entity.parts]
         known = events.withColumn("row", f.lit(-1)).withColumn("kind", f.col("kind").cast("bigint"))
@@ -59,9 +59,9 @@ def point_in_time(
         together = both.repartition(partitions, *keys) if partitions else both.repartition(*keys)
         schema = ", ".join(f"`{name}` bigint" for name in ("row", *view.columns))
         mine = together.mapInArrow(partial(sweep_partition, view), schema)
-        found = mine if found is None else found.join(mine, "row")
-    assert found is not None
-    return found
+        joined = mine if joined is None else joined.join(mine, "row")
+    assert joined is not None
+    return joined
 
 
 def runner(spark: SparkSession, scratch: Path, partitions: int | None = None) -> Runner:
@@ -75,28 +75,25 @@ def runner(spark: SparkSession, scratch: Path, partitions: int | None = None) ->
 
     def on_spark(
         log: EventLog,
-        items: Items,
-        users: np.ndarray,
-        keys: np.ndarray,
-        positions: np.ndarray,
-        as_of: np.ndarray,
-        shelves: np.ndarray | None = None,
+        items: Catalogue,
+        rows: Rows,
     ) -> np.ndarray:
-        item = items.lookup(keys)
-        shelves = np.zeros(len(users), np.int64) if shelves is None else shelves
+        users, keys, positions, as_of, _ = rows
+        item = items.lookup(keys, as_of)
+        shelves = np.zeros(len(users), np.int64) if rows.shelf_key is None else rows.shelf_key
         columns = (np.arange(len(users)), users, keys, item.category_key, item.creator_key, shelves, positions, as_of)
         scratch.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(dict(zip(EVENT_COLUMNS, log, strict=True))), scratch / "events.parquet")
         pq.write_table(pa.table(dict(zip(ROW_COLUMNS, columns, strict=True))), scratch / "rows.parquet")
-        found = point_in_time(
+        frame = point_in_time(
             spark.read.parquet(str(scratch / "events.parquet")),
             spark.read.parquet(str(scratch / "rows.parquet")),
             partitions=partitions,
         ).toArrow()
         out = np.empty((len(users), len(AGGREGATES)), np.int64)
-        row = found["row"].to_numpy()
+        row = frame["row"].to_numpy()
         for i, name in enumerate(AGGREGATES):
-            out[row, i] = found[name].to_numpy()
+            out[row, i] = frame[name].to_numpy()
         return out
 
     return on_spark
@@ -121,6 +118,6 @@ def sweep_partition(view: FeatureView, batches: Iterator[pa.RecordBatch]) -> Ite
     order = np.argsort(rows["position"], kind="stable")
     names = ("user_key", "item_key", "category_key", "creator_key", "shelf_key", "position", "occurred_at")
     reads = Reads(*(np.ascontiguousarray(rows[name][order]) for name in names))
-    found = sweep.swept(compile_program((view,)), log, reads, order)
-    arrays = [pa.array(rows["row"]), *(pa.array(np.ascontiguousarray(column)) for column in found.T)]
+    aggregates = sweep.swept(compile_program((view,)), log, reads, order)
+    arrays = [pa.array(rows["row"]), *(pa.array(np.ascontiguousarray(column)) for column in aggregates.T)]
     yield from pa.table(arrays, names=["row", *view.columns]).to_batches(max_chunksize=50_000)

@@ -25,7 +25,7 @@ from recsys.features.layout import (
     has_windows,
     without_windows,
 )
-from recsys.features.log import EventLog, Items
+from recsys.features.log import Catalogue, EventLog, Rows
 
 PROGRAM: Final[Program] = compile_program(VIEWS)
 BATCH: Final = 1 << 14  # events and rows that are swept at once: what they need stays in the cache of a core
@@ -42,32 +42,21 @@ def read_positions(log: EventLog, instants: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros(1, np.int64), log.position])[before]
 
 
-def rows_to_read(
-    items: Items,
-    user_keys: np.ndarray,
-    item_keys: np.ndarray,
-    positions: np.ndarray,
-    as_of: np.ndarray,
-    shelf_keys: np.ndarray | None = None,
-) -> tuple[kernel.Reads, np.ndarray]:
+def rows_to_read(items: Catalogue, rows: Rows) -> tuple[kernel.Reads, np.ndarray]:
     """The rows in order of position, and the order: `reads[k]` is row `order[k]`."""
-    positions = np.asarray(positions, np.int64)
+    positions = np.asarray(rows.position, np.int64)
     in_order = bool(np.all(positions[1:] >= positions[:-1]))
     order = np.arange(len(positions)) if in_order else np.argsort(positions, kind="stable")
-    item = items.lookup(item_keys)
-    shelves = np.zeros(len(positions), np.int64) if shelf_keys is None else shelf_keys
-    columns = (user_keys, item_keys, item.category_key, item.creator_key, shelves, positions, as_of)
+    item = items.lookup(rows.item_key, rows.as_of)
+    shelves = np.zeros(len(positions), np.int64) if rows.shelf_key is None else rows.shelf_key
+    columns = (rows.user_key, rows.item_key, item.category_key, item.creator_key, shelves, positions, rows.as_of)
     return kernel.Reads(*(np.ascontiguousarray(np.asarray(c, np.int64)[order]) for c in columns)), order
 
 
 def point_in_time(
     log: EventLog,
-    items: Items,
-    user_keys: np.ndarray,
-    item_keys: np.ndarray,
-    positions: np.ndarray,
-    as_of: np.ndarray,
-    shelf_keys: np.ndarray | None = None,
+    items: Catalogue,
+    rows: Rows,
     *,
     threads: int = 1,
     program: Program = PROGRAM,
@@ -76,17 +65,12 @@ def point_in_time(
 
     Args:
         log: events in order of position
-        items: attributes of the items asked for
-        user_keys, item_keys: key64 of the ids, [n]
-        positions: last position each row sees, [n]
-        as_of: instant at which its windows end, UTC ms, [n]
-        shelf_keys: key64 of the shelf each row is read for, [n]; None where it is not known
+        items: attributes of the items asked for, as of each instant where it knows their history
+        rows: what is asked, [n]
         threads: each takes some entities at a time; the result is the same for any number
         program: the catalogue's, unless a benchmark asks for fewer columns
     """
-    return swept(
-        program, log, *rows_to_read(items, user_keys, item_keys, positions, as_of, shelf_keys), threads=threads
-    )
+    return swept(program, log, *rows_to_read(items, rows), threads=threads)
 
 
 def swept(program: Program, log: EventLog, reads: kernel.Reads, order: np.ndarray, *, threads: int = 1) -> np.ndarray:
@@ -138,14 +122,14 @@ def _sweep_batch(
     index = of.events[of.start[first] : of.start[last]]
     row_index = of.rows[of.row_start[first] : of.row_start[last]]
     known, asked = _room(scratch, "known", len(index), 4), _room(scratch, "asked", len(row_index), 2)
-    found = _room(scratch, "found", len(row_index), out.shape[1])
-    found[:] = 0
+    swept_rows = _room(scratch, "swept_rows", len(row_index), out.shape[1])
+    swept_rows[:] = 0
     prefix.gather(events, index, reads, row_index, known, asked)
     if of.running.views[0, V_WIDTH]:  # first: it writes every column, those of windows as zeros
-        kernel.sweep_running(of.running, known, of.start, asked, of.row_start, first, last, found)
+        kernel.sweep_running(of.running, known, of.start, asked, of.row_start, first, last, swept_rows)
     if has_windows(of.windows):
-        prefix.sweep_windows(of.windows, known, of.start, of.in_time, asked, of.row_start, first, last, found)
-    prefix.scatter(found, row_index, order, out)
+        prefix.sweep_windows(of.windows, known, of.start, of.in_time, asked, of.row_start, first, last, swept_rows)
+    prefix.scatter(swept_rows, row_index, order, out)
 
 
 def _room(scratch: threading.local, name: str, rows: int, width: int) -> np.ndarray:

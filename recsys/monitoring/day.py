@@ -30,7 +30,7 @@ COMPLETE: Final = 0.95
 ALWAYS_KNOWN: Final = 0.99  # share of the reference's rows that know a feature: others are often unknown by right
 TOLD: Final = 15  # columns of the table
 SETTLING: Final = 2  # days of service of a new champion
-OUTCOMES: Final = (*PREDICTIONS, "click_error", "long_view_error", "watch_error")
+MEASURED: Final = (*PREDICTIONS, "click_error", "long_view_error", "watch_error")
 
 
 @dataclass(frozen=True)
@@ -95,24 +95,26 @@ def look(learned: Reference, rows: pl.DataFrame, ranker: Ranker, settled: pl.Dat
     Raises:
         DriftError: the day or the reference is too small, or of other features.
     """
-    if missing := [name for name in OUTCOMES if name not in learned.columns]:
+    if missing := [name for name in MEASURED if name not in learned.columns]:
         raise DriftError(f"the reference lacks {missing[:3]}, it is of an earlier version: train again")
     features = [name for name in stationary(FEATURE_DEFINITIONS) if name in learned.columns]
     today = watched(predicted(rows, ranker), learned.columns)
     own = learned.rows if settled is None else watched(predicted(settled, ranker), learned.columns)
-    judged = own.select(*KEYS, *features, *OUTCOMES)
+    outcomes = [name for name in MEASURED if own[name].is_finite().any()]  # the others were not learned
+    judged = own.select(*KEYS, *features, *outcomes)
     if settled is not None:
         judged = pl.concat([learned.rows.select(*KEYS, *features), judged], how="diagonal")
     half = FALSE_ALARMS / 2
-    found = both(
+    moved = both(
         drift(Reference(judged.select(*KEYS, *features)), today, false_alarms=half),
-        drift(Reference(own.select(*KEYS, *OUTCOMES)), today, false_alarms=half),
+        drift(Reference(own.select(*KEYS, *outcomes)), today, false_alarms=half),
     )
-    mean, history = (float(table["p_click"].to_numpy().mean()) for table in (today, own))
+    told, rate = ("p_click", "CTR") if "p_click" in outcomes else ("p_long_view", "long-view rate")
+    mean, history = (float(table[told].to_numpy().mean()) for table in (today, own))
     away = mean / history - 1
-    words = f"mean predicted CTR {mean:.4f}, {away:+.1%} of its history ({history:.4f})"
+    words = f"mean predicted {rate} {mean:.4f}, {away:+.1%} of its history ({history:.4f})"
     ctr = Claim(abs(away) <= CTR_BOUND, words)
-    return Day(found, mean, ctr, _level(own, today, half), _complete(learned, today), Reference(judged), today)
+    return Day(moved, mean, ctr, _level(own, today, half), _complete(learned, today), Reference(judged), today)
 
 
 def _level(own: pl.DataFrame, today: pl.DataFrame, false_alarms: float) -> Claim:
@@ -124,15 +126,17 @@ def _level(own: pl.DataFrame, today: pl.DataFrame, false_alarms: float) -> Claim
     labels = {"click": "clicks", "long_view": "long views"}
     told, holds = [], True
     for label, words in labels.items():
+        if f"{label}_error" not in own.columns or not own[f"{label}_error"].is_finite().any():
+            continue
         ratio = ((pl.col(f"{label}_error").sum() / pl.col(f"p_{label}").sum()) + 1).alias("ratio")
         usual = own.group_by("date").agg(ratio)["ratio"].to_numpy()
-        found = float(today.select(ratio).item())
+        actual = float(today.select(ratio).item())
         n = len(usual)
         if n < LEAST_DAYS:
             return Claim(True, f"{n} days of predictions are too few to say how far a day strays")
         quantile = float(stats.t.ppf(1 - false_alarms / (2 * len(labels)), n - 1))
         bound = max(OFF, quantile * float(usual.std(ddof=1)) * (1 + 1 / n) ** 0.5)
-        away = found / float(usual.mean()) - 1
+        away = actual / float(usual.mean()) - 1
         holds &= abs(away) <= bound
         told.append(f"{words} {away:+.0%} against what was predicted (bound {bound:.0%})")
     return Claim(holds, ", ".join(told))

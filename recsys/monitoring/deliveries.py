@@ -78,11 +78,11 @@ def freshness(today: Arrivals, before: Sequence[Arrivals]) -> Anomaly:
         for width in WINDOWS:
             each = np.ones(width, np.int64)
             least = np.min([np.convolve(day.hours, each, "valid") for day in usual], axis=0)
-            found = np.convolve(today.hours, each, "valid")
-            few = np.flatnonzero((found * USUAL < least) & (stats.poisson.cdf(found, least) < CHANCE))
+            counts = np.convolve(today.hours, each, "valid")
+            few = np.flatnonzero((counts * USUAL < least) & (stats.poisson.cdf(counts, least) < CHANCE))
             if len(few):
-                start = int(few[np.argmin(found[few] / least[few])])
-                people = f"{found[start]:,} people from {start}:00 to {start + width}:00"
+                start = int(few[np.argmin(counts[few] / least[few])])
+                people = f"{counts[start]:,} people from {start}:00 to {start + width}:00"
                 return Anomaly(False, f"{people}, never fewer than {least[start]:,} before: is the day complete?")
     return Anomaly(True, words)
 

@@ -105,14 +105,14 @@ def held_against(
     binned: Binned, reference: Reference, day: pl.DataFrame, false_alarms: float, replicates: int
 ) -> Drift:
     """`drift` for a reference that is binned already."""
-    found = binned.distances(binned.counts(day)[None], binned.total[None])[0]
+    distances = binned.distances(binned.counts(day)[None], binned.total[None])[0]
     center, spread, bound = calibrate(binned, day.height, false_alarms, replicates)
-    excess = ((_normal(found) - center) / spread).max(axis=1) / bound
+    excess = ((_normal(distances) - center) / spread).max(axis=1) / bound
     limit = np.maximum(center + bound * spread, 0.0) ** (1 / POWERS)
     columns = [
         Moved(
             name,
-            dict(zip(DISTANCES, found[i].tolist(), strict=True)),
+            dict(zip(DISTANCES, distances[i].tolist(), strict=True)),
             dict(zip(DISTANCES, limit[i].tolist(), strict=True)),
             float(excess[i]),
         )
@@ -194,11 +194,11 @@ class Binned:
 
     def counts(self, day: pl.DataFrame) -> np.ndarray:
         """Rows of a day in each bin of each column, float64[bins]."""
-        found = [
+        by_column = [
             np.bincount(_bin(day[name].to_numpy(), edges), minlength=len(edges) + 2)
             for name, edges in zip(self.columns, self.edges, strict=True)
         ]
-        return np.concatenate(found).astype(np.float64)
+        return np.concatenate(by_column).astype(np.float64)
 
     def distances(self, now: np.ndarray, before: np.ndarray) -> np.ndarray:
         """DISTANCES of counts to counts, [b, bins] each: float64[b, columns, 4].

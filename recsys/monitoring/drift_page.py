@@ -13,11 +13,17 @@ from recsys.monitoring.drift import Drift
 from recsys.monitoring.reference import Reference
 
 SHOWN: Final = 20  # columns, the furthest moved first: the page draws a plot of each
+CLOSED: Final = (
+    "<title>Drift</title><meta http-equiv=Content-Security-Policy "
+    "content=\"default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    'img-src data: blob:; font-src data:; worker-src blob:">'
+)
 ROWS: Final = 20_000  # of each side, evenly spaced
 
 
-def write(path: Path, found: Drift, reference: Reference, day: pl.DataFrame) -> dict[str, Any]:
-    """Replace `path` by Evidently's report on the columns that moved most; returns its snapshot, tests included.
+def write(path: Path, drift: Drift, reference: Reference, day: pl.DataFrame, head: str = "") -> dict[str, Any]:
+    """Replace `path` by `head` (HTML) and below it Evidently's report on the columns that moved most; returns its
+    snapshot, tests included. The page may load nothing: all that it shows is in it.
 
     The distance and the bound are ours (a method registered with Evidently), so the page says what the check says.
     """
@@ -26,7 +32,7 @@ def write(path: Path, found: Drift, reference: Reference, day: pl.DataFrame) -> 
     from evidently.legacy.core import ColumnType
     from evidently.metrics import ValueDrift
 
-    shown = [moved for moved in found.columns if moved.column in reference.columns][:SHOWN]
+    shown = [moved for moved in drift.columns if moved.column in reference.columns][:SHOWN]
     metrics = []
     for moved in shown:
         name = f"calibrated PSI of {moved.column}"
@@ -46,6 +52,10 @@ def write(path: Path, found: Drift, reference: Reference, day: pl.DataFrame) -> 
     with np.errstate(invalid="ignore", divide="ignore"), replacing(path) as temporary:  # of constant columns
         snapshot = Report(metrics, include_tests=True).run(now, before)
         snapshot.save_html(str(temporary))
+        page = temporary.read_text()
+        if page.count("<head>") != 1 or page.count("<body>") != 1:
+            raise ValueError("Evidently's page has another form than that of 0.7: drift_page.py puts ours into it")
+        temporary.write_text(page.replace("<head>", f"<head>{CLOSED}").replace("<body>", f"<body>{head}"))
     return dict(snapshot.dict())
 
 

@@ -101,8 +101,8 @@ def stationary(features: Sequence[Feature]) -> tuple[str, ...]:
 
 def known_shares(rows: pl.DataFrame, defaults: Mapping[str, float]) -> dict[str, float]:
     """Share of the rows in which each feature is known: neither null nor NaN nor at its declared default."""
-    found = {}
+    shares = {}
     for name, default in defaults.items():
         values = rows[name].cast(pl.Float32).to_numpy()
-        found[name] = float(1.0 - (np.isnan(values) | (values == np.float32(default))).mean()) if len(values) else 0.0
-    return found
+        shares[name] = float(1.0 - (np.isnan(values) | (values == np.float32(default))).mean()) if len(values) else 0.0
+    return shares

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final
 
 import numpy as np
 
-from recsys.events import ITEM_TYPES, KINDS
-from recsys.policy.shelves import Shelf
+from recsys.events import ITEM_TYPES
+from recsys.features import sweep
+from recsys.features.judged import VERDICTS, Judged, Judgements
+from recsys.features.log import EventLog
+from recsys.policy.shelves import Shelf, shelf_of
 
-# Kinds of a user's own events after which an item counts as seen. A click alone does not: it may be resumed.
-SEEN_KINDS: Final = ("long_view", "exposure_long_view", "like", "dislike", "skip")
-
-_IS_SEEN: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[name] for name in SEEN_KINDS])  # by kind
 _NO_KEYS: Final = np.empty(0, dtype=np.int64)
 
 
@@ -69,8 +68,6 @@ def _blocked(candidates: Candidates, audience: Audience) -> np.ndarray:
 
 
 def _seen(candidates: Candidates, audience: Audience) -> np.ndarray:
-    if audience.shelf.again:
-        return np.zeros(candidates.item_key.size, dtype=bool)
     return _among(candidates.item_key, audience.seen)
 
 
@@ -82,6 +79,7 @@ def _among(keys: np.ndarray, few: np.ndarray) -> np.ndarray:
     return np.asarray(ordered[np.minimum(np.searchsorted(ordered, keys), ordered.size - 1)] == keys)
 
 
+STAYS: Final = -1
 FILTERS: Final[Mapping[str, Filter]] = {
     "unavailable": _unavailable,
     "unpublished": _unpublished,
@@ -91,18 +89,44 @@ FILTERS: Final[Mapping[str, Filter]] = {
 }
 
 
+def dropping(candidates: Candidates, audience: Audience) -> np.ndarray:
+    """int8[n]: the place in FILTERS of the first that drops each candidate, STAYS for one that none drops."""
+    first = np.full(candidates.item_key.size, STAYS, dtype=np.int8)
+    for place, drops in enumerate(FILTERS.values()):
+        first[drops(candidates, audience) & (first == STAYS)] = place
+    return first
+
+
 def dropped_by(candidates: Candidates, audience: Audience) -> tuple[np.ndarray, Mapping[str, int]]:
     """bool[n], which candidates are dropped, and how many by each filter: each counts for the first that drops it."""
-    dropped = np.zeros(candidates.item_key.size, dtype=bool)
-    counts: dict[str, int] = {}
-    for name, drops in FILTERS.items():
-        more = drops(candidates, audience) & ~dropped
-        if more.any():
-            counts[name] = int(np.count_nonzero(more))
-            dropped |= more
-    return dropped, counts
+    first = dropping(candidates, audience)
+    dropped = first != STAYS
+    counts = np.bincount(first[dropped], minlength=len(FILTERS)).tolist() if dropped.any() else []
+    return dropped, {name: n for name, n in zip(FILTERS, counts, strict=bool(counts)) if n}
 
 
-def seen_items(item_keys: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """Item keys of a history (item_key int64[h], kind int8[h]) that count as seen."""
-    return np.unique(item_keys[_IS_SEEN[kinds]])
+def seen_items(judged: Judged, shelf: Shelf, at: int) -> np.ndarray:
+    """Keys of the items that a shelf leaves out at an instant (UTC ms) for who judged them; sorted int64.
+
+    A click alone leaves nothing out where people come back to what they engaged with: what was opened may be resumed.
+    """
+    out = np.zeros(len(judged.item_key), bool)
+    for verdict, ms in shelf.left_out.items():
+        instants = judged.at[:, VERDICTS[verdict]]
+        out |= (instants > 0) & (instants > at - ms)
+    return np.unique(judged.item_key[out])
+
+
+def left_out(
+    log: EventLog, user_key: np.ndarray, shelves: Sequence[str | None], as_of: np.ndarray, come_back: bool
+) -> list[np.ndarray]:
+    """`seen_items` of requests of the past, [q] each: by what the log had received strictly before each instant.
+
+    What evaluation and training leave out of a list is what the service leaves out of it. `come_back`: of `shelf_of`.
+    """
+    judgements, positions = Judgements.of_log(log), sweep.read_positions(log, as_of)
+    requests = zip(user_key.tolist(), positions.tolist(), shelves, as_of.tolist(), strict=True)
+    return [
+        seen_items(judgements.of(user, position), shelf_of(shelf, come_back), at)
+        for user, position, shelf, at in requests
+    ]

@@ -14,6 +14,8 @@ from typing import Final, Literal
 
 import numpy as np
 
+from recsys.features.catalog import DEFAULTS
+
 
 @dataclass(frozen=True)
 class Phrase:
@@ -51,11 +53,15 @@ def phrase_of(feature: str) -> Phrase | None:
 
 
 class Reasons:
-    """Reasons over a fixed list of features, with the median of each over the training rows, float32 [F]."""
+    """Reasons over a fixed list of features, with the median of each over the training rows, float32 [F]; `otherwise`
+    is said of rows that no feature gives a reason for.
+    """
 
-    def __init__(self, feature_names: Sequence[str], medians: np.ndarray) -> None:
+    def __init__(self, feature_names: Sequence[str], medians: np.ndarray, otherwise: str = OTHERWISE) -> None:
+        self.otherwise = otherwise
         self.phrases = [phrase_of(name) for name in feature_names]
         self.medians = medians
+        self._unknown = np.array([DEFAULTS.get(name, np.nan) for name in feature_names], dtype=np.float32)
         self._sign = np.array(
             [0 if phrase is None else 1 if phrase.side == "above" else -1 for phrase in self.phrases], dtype=np.float32
         )
@@ -63,11 +69,13 @@ class Reasons:
     def of(self, contributions: np.ndarray, features: np.ndarray) -> list[str]:
         """One phrase a row; contributions and features float32 [n, F]."""
         is_true = (features - self.medians) * self._sign > 0  # NaN is never true
+        is_true &= features != self._unknown  # nor is what stands for not known: a stranger has no habits
         told = np.where(is_true, contributions, -np.inf)
         best = told.argmax(axis=1)
         strongest = told[np.arange(len(told)), best]
-        return [self._words(column) if value > 0 else OTHERWISE for column, value in zip(best, strongest, strict=True)]
+        told_best = zip(best, strongest, strict=True)
+        return [self._words(column) if value > 0 else self.otherwise for column, value in told_best]
 
     def _words(self, column: int) -> str:
         phrase = self.phrases[column]
-        return OTHERWISE if phrase is None else phrase.words
+        return self.otherwise if phrase is None else phrase.words

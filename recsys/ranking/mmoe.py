@@ -22,14 +22,15 @@ from torch import nn
 from recsys.lake import replacing
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
-from recsys.ranking.ranker import FILE, PREDICTIONS, Predictions, RankerError, read_header
+from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
 from recsys.ranking.taste import Bags, Taste, bags
 from recsys.training_sets.inputs import Inputs
+from recsys.training_sets.labels import aim
+from recsys.training_sets.threads import on_threads
 
 WEIGHTS: Final = "mmoe.pt"
 BLOCK: Final = 32  # rows of one forward pass: a slate fits, and is not paid for as if it were five
 TASKS: Final = ("click", "long_view", "watch", "order")
-EXPLAINED: Final = "long_view"
 STEPS: Final = 16  # of the path that an explanation is integrated along
 CLIP: Final = 5.0  # standard deviations: a feature of a rare row must not carry it away
 MAX_LOG_WATCH: Final = 5.0  # expected watch time stays below e^5 = 148 times the mean
@@ -134,13 +135,13 @@ class MMoE(nn.Module):
     def decide(self, inputs: torch.Tensor, tasks: Sequence[str] = TASKS) -> dict[str, torch.Tensor]:
         """Output [n] of those tasks: logits, log of watch time over its mean, and the order's score."""
         experts = torch.stack([expert(inputs) for expert in self.experts], dim=1)
-        found = {}
+        by_task = {}
         for task in tasks:
             mixture = torch.softmax(self.gates[task](inputs), dim=1)
-            found[task] = self.towers[task]((mixture[:, :, None] * experts).sum(dim=1)).squeeze(1)
-        if "watch" in found:
-            found["watch"] = found["watch"].clamp(max=MAX_LOG_WATCH)
-        return found
+            by_task[task] = self.towers[task]((mixture[:, :, None] * experts).sum(dim=1)).squeeze(1)
+        if "watch" in by_task:
+            by_task["watch"] = by_task["watch"].clamp(max=MAX_LOG_WATCH)
+        return by_task
 
     def forward(self, rows: torch.Tensor, met: Bags) -> dict[str, torch.Tensor]:
         return self.decide(torch.cat([self.encode(rows), self.taste(met)], dim=1))
@@ -165,8 +166,8 @@ class _Block(nn.Module):
         self.network = network
 
     def forward(self, rows: torch.Tensor, *met: torch.Tensor) -> torch.Tensor:
-        found = self.network(rows, Bags(*met))
-        return torch.stack([found[task] for task in TASKS])
+        by_task = self.network(rows, Bags(*met))
+        return torch.stack([by_task[task] for task in TASKS])
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ class MMoERanker:
     calibrations: Mapping[str, Calibration]
     medians: np.ndarray  # float32 [F], of the training rows
     facts: Mapping[str, Any]
+    labels: tuple[str, ...]  # what it learned (`training_sets.labels`): the outputs of its other tasks mean nothing
     name: str = "mmoe"
 
     def predict(self, inputs: Inputs) -> Predictions:
@@ -192,21 +194,23 @@ class MMoERanker:
             "p_click": lambda: self.calibrations["click"](raw["click"]),
             "p_long_view": lambda: self.calibrations["long_view"](raw["long_view"]),
             "watch_seconds": lambda: np.exp(raw["watch"]) * float(self.network.watch_mean),
-            "score": lambda: raw["long_view"] + raw["order"],
+            "score": lambda: raw[aim(self.labels)] + raw["order"],
         }
-        return {name: made[name]() for name in names}
+        learned = {"score", *(name for name, label in LABEL_OF.items() if label in self.labels)}
+        return {name: made[name]() if name in learned else not_learned(len(inputs)) for name in names}
 
     def outputs(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Output of every task before link and calibration, float64[n] each."""
         n = len(self._checked(inputs.features))
-        found = np.empty((len(TASKS), n))
-        with torch.inference_mode():
+        values = np.empty((len(TASKS), n))
+        # a block is too small to share: on two busy cores 532 rows took .5 CPU s with two threads, .03 with one
+        with torch.inference_mode(), on_threads(1):
             for start in range(0, n, BLOCK):
                 some = inputs.take(slice(start, start + BLOCK))
                 block = some.filled(BLOCK)
                 raw = self._one_block(torch.from_numpy(self._checked(block.features)), *self.network.bags(block))
-                found[:, start : start + BLOCK] = raw.numpy()[:, : len(some)]
-        return dict(zip(TASKS, found, strict=True))
+                values[:, start : start + BLOCK] = raw.numpy()[:, : len(some)]
+        return dict(zip(TASKS, values, strict=True))
 
     @cached_property
     def _one_block(self) -> Callable[..., torch.Tensor]:
@@ -222,7 +226,7 @@ class MMoERanker:
         return recorded
 
     def contributions(self, inputs: Inputs) -> np.ndarray:
-        """Integrated gradients (Sundararajan et al. 2017) of the long-view logit from the median row, float32 [n, F].
+        """Integrated gradients (Sundararajan et al. 2017) of the aim's logit from the median row, float32 [n, F].
 
         A row's contributions add up to its logit less that of the median row for the same item and history, as closely
         as STEPS points allow.
@@ -238,16 +242,16 @@ class MMoERanker:
         total = torch.zeros_like(end)
         for step in range(STEPS):
             point = (begin + (end - begin) * ((step + 0.5) / STEPS)).requires_grad_(True)
-            out = self.network.decide(torch.cat([point, taste], dim=1))[EXPLAINED].sum()
+            out = self.network.decide(torch.cat([point, taste], dim=1))[aim(self.labels)].sum()
             total += torch.autograd.grad(out, point)[0]
         by_input = ((end - begin) * total / STEPS).numpy()
-        found = np.zeros((n, width), np.float32)
+        by_feature = np.zeros((n, width), np.float32)
         numbers, names = self.network.numeric.numpy(), self.network.named.numpy()
-        found[:, numbers] = by_input[:, : len(numbers)]
+        by_feature[:, numbers] = by_input[:, : len(numbers)]
         for place, column in enumerate(names):
             first = len(numbers) + place * self.network.config.embedding
-            found[:, column] = by_input[:, first : first + self.network.config.embedding].sum(axis=1)
-        return found
+            by_feature[:, column] = by_input[:, first : first + self.network.config.embedding].sum(axis=1)
+        return by_feature
 
     def explain(self, inputs: Inputs) -> list[str]:
         """For each row the phrase of its largest positive contribution that is true of it."""
@@ -264,6 +268,7 @@ class MMoERanker:
             "fingerprint": self.fingerprint,
             "feature_names": list(self.feature_names),
             "config": asdict(self.network.config),
+            "labels": list(self.labels),
             "calibrations": {head: fitted.to_json() for head, fitted in self.calibrations.items()},
             "medians": self.medians.astype(np.float64).tolist(),
             "facts": dict(self.facts),
@@ -296,6 +301,7 @@ class MMoERanker:
             calibrations={head: Calibration.from_json(saved) for head, saved in header["calibrations"].items()},
             medians=np.asarray(header["medians"], dtype=np.float32),
             facts=header["facts"],
+            labels=tuple(header["labels"]),
             name=header["name"],
         )
 

@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from recsys.features.catalog import FEATURE_DEFINITIONS
 from recsys.ranking import calibration
-from recsys.ranking.mmoe import TASKS, MMoE, MMoEConfig, MMoERanker
+from recsys.ranking.mmoe import MMoE, MMoEConfig, MMoERanker
 from recsys.ranking.taste import Bags, bags
-from recsys.ranking.training import require_both_outcomes
 from recsys.training_sets import fitting
 from recsys.training_sets.examples import Examples, concat
 from recsys.training_sets.imported import Imported
+from recsys.training_sets.labels import WATCH, aim, labels_of, probabilities
 
 MONITOR: Final = "validation_loss"
 NAMES: Final = frozenset(feature.name for feature in FEATURE_DEFINITIONS if feature.op == "bucket")
@@ -125,9 +125,18 @@ class MMoETask(lightning.LightningModule):
     """The objective: two logits, a Poisson likelihood of watch time, and the order inside users."""
 
     def __init__(
-        self, network: MMoE, config: TrainingConfig, batches: Batches, validation: Batch, say: Callable[[str], None]
+        self,
+        network: MMoE,
+        config: TrainingConfig,
+        batches: Batches,
+        validation: Batch,
+        labels: tuple[str, ...],
+        say: Callable[[str], None],
     ) -> None:
+        """`labels`: what is learned (`training_sets.labels`); the other tasks take no part in the loss."""
         super().__init__()
+        self.aim, self.judged = aim(labels), probabilities(labels)
+        self.tasks = (*self.judged, *(["watch"] if WATCH in labels else []), "order")
         self.network, self.config, self.batches, self.validation, self.say = network, config, batches, validation, say
         self.epochs: list[dict[str, float]] = []
 
@@ -143,9 +152,9 @@ class MMoETask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
         losses = self.losses(batch.rows, batch.met)
-        total = torch.stack([LOSS_WEIGHTS[task] * losses[task] for task in TASKS]).sum()
+        total = torch.stack([LOSS_WEIGHTS[task] * losses[task] for task in self.tasks]).sum()
         seen = batch.imported_long_view
-        if not len(seen):
+        if not len(seen) or "long_view" not in self.judged:
             return total
         told = self.network.long_view(batch.imported)
         loss = functional.binary_cross_entropy_with_logits(told, seen, reduction="sum")
@@ -160,25 +169,23 @@ class MMoETask(lightning.LightningModule):
             "long_view": functional.binary_cross_entropy_with_logits(out["long_view"], rows.long_view),
             # Poisson: its mean is right whatever the tail looks like
             "watch": (torch.exp(out["watch"]) - watch * out["watch"]).mean(),
-            # what the order of long views inside a user still lacks; the logit itself is not moved by it
-            "order": listwise(out["long_view"].detach() + out["order"], rows.relevance, rows.user),
+            # what the order of the aim inside a user still lacks; the logit itself is not moved by it
+            "order": listwise(out[self.aim].detach() + out["order"], rows.relevance, rows.user),
         }
 
     def on_train_epoch_end(self) -> None:
-        """Loss of the two probabilities on the validation days, and a line that says it."""
+        """Loss of the probabilities on the validation days, and a line that says it."""
         self.network.eval()
         with torch.inference_mode():
             rows = Rows(*(column.to(self.device) for column in self.validation.rows))
             met = Bags(*(column.to(self.device) for column in self.validation.met))
-            found = {task: float(loss) for task, loss in self.losses(rows, met).items()}
+            losses = {task: float(loss) for task, loss in self.losses(rows, met).items()}
         self.network.train()
-        loss = found["click"] + found["long_view"]
+        loss = sum(losses[label] for label in self.judged)
         self.log(MONITOR, loss)
-        self.epochs.append({"epoch": self.current_epoch + 1, **found})
-        self.say(
-            f"mmoe epoch {self.current_epoch + 1}: validation log loss {found['click']:.4f} click, "
-            f"{found['long_view']:.4f} long_view on {self.device.type}"
-        )
+        self.epochs.append({"epoch": self.current_epoch + 1, **losses})
+        told = ", ".join(f"{losses[label]:.4f} {label}" for label in self.judged)
+        self.say(f"mmoe epoch {self.current_epoch + 1}: validation log loss {told} on {self.device.type}")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         config = self.config
@@ -223,14 +230,14 @@ def train(
         folder: where checkpoints lie while it runs; an interrupted run of the same rows and configuration goes on.
 
     Raises:
-        TrainingError: when a label has one class only.
+        LabelError: when there is nothing to learn.
     """
     config = config or TrainingConfig()
-    require_both_outcomes(train_rows, validation_rows)
+    labels = labels_of(train_rows, validation_rows)
     began = time.monotonic()
     imported = imported or Imported.none()
     network, task, best_epoch = _fitted(
-        train_rows, validation_rows, imported, feature_names, folder, config, threads, say
+        train_rows, validation_rows, imported, feature_names, folder, config, labels, threads, say
     )
     ranker = MMoERanker(
         feature_names=tuple(feature_names),
@@ -247,10 +254,11 @@ def train(
             "seconds": time.monotonic() - began,
             "device": task.device.type,
         },
+        labels=labels,
     )
     outputs = ranker.outputs(validation_rows.inputs)
-    calibrations = {
-        label: calibration.fit(outputs[label], getattr(validation_rows, label)) for label in ("click", "long_view")
+    calibrations: dict[str, calibration.Calibration] = {
+        label: calibration.fit(outputs[label], getattr(validation_rows, label)) for label in probabilities(labels)
     }
     return replace(ranker, calibrations=calibrations)
 
@@ -279,7 +287,16 @@ def refit(
 
     imported = imported or Imported.none()
     network, _, _ = _fitted(
-        rows, validation_rows, imported, chosen.feature_names, folder, config, threads, tell, keep_last=True
+        rows,
+        validation_rows,
+        imported,
+        chosen.feature_names,
+        folder,
+        config,
+        chosen.labels,
+        threads,
+        tell,
+        keep_last=True,
     )
     medians = np.nanmedian(rows.features, axis=0).astype(np.float32)
     return replace(chosen, network=network, medians=medians, facts={**chosen.facts, "refit_rows": len(rows)})
@@ -292,6 +309,7 @@ def _fitted(
     feature_names: Sequence[str],
     folder: Path,
     config: TrainingConfig,
+    labels: tuple[str, ...],
     threads: int,
     say: Callable[[str], None],
     keep_last: bool = False,
@@ -302,7 +320,7 @@ def _fitted(
     known = network.taste.item_keys.numpy()
     batches = Batches(rows, imported, known, config.batch_rows, config.seed)
     held_out = Batches(judged, Imported.none(), known, len(judged), config.seed)
-    task = MMoETask(network, config, batches, next(iter(held_out)), say)
+    task = MMoETask(network, config, batches, next(iter(held_out)), labels, say)
     epoch, _ = fitting.fit(
         task,
         network,

@@ -19,6 +19,7 @@ class Head:
     objective: str
     metric: str
     target: Callable[[Examples], np.ndarray]
+    label: str | None = None  # what a log must have to teach it (`training_sets.labels`); None: an order of rows
     is_calibrated: bool = False
     is_grouped: bool = False  # learns the order inside users and slates, not a value of each row
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -39,14 +40,15 @@ ROUNDS: Final = 500
 PATIENCE: Final = 25  # rounds without a better validation metric
 
 HEADS: Final[Mapping[str, Head]] = {
-    "click": Head("binary:logistic", "auc", lambda e: e.click, is_calibrated=True),
-    "long_view": Head("binary:logistic", "auc", lambda e: e.long_view, is_calibrated=True),
+    "click": Head("binary:logistic", "auc", lambda e: e.click, "click", is_calibrated=True),
+    "long_view": Head("binary:logistic", "auc", lambda e: e.long_view, "long_view", is_calibrated=True),
     # Tweedie: mostly zeros and a long tail, and the mean stays right (bias 0.98, where log1p and absolute error keep
     # 0.4 of the watch time); a value is added up over slates, so its mean matters more than its median.
     "watch_seconds": Head(
         "reg:tweedie",
         "tweedie-nloglik@1.5",
         lambda e: e.watch_ms / 1000.0,
+        "watch_ms",
         params={"tweedie_variance_power": 1.5, "max_depth": 4},
     ),
     "order": Head("rank:ndcg", "ndcg", lambda e: e.relevance, is_grouped=True, params={"min_child_weight": 10}),

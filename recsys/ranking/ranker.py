@@ -14,6 +14,7 @@ from recsys.training_sets.inputs import Inputs
 
 FILE: Final = "ranker.json"
 PREDICTIONS: Final = ("p_click", "p_long_view", "watch_seconds", "score")
+LABEL_OF: Final = {"p_click": "click", "p_long_view": "long_view", "watch_seconds": "watch_ms"}  # of a prediction
 
 
 class RankerError(ValueError):
@@ -22,7 +23,10 @@ class RankerError(ValueError):
 
 @dataclass(frozen=True)
 class Predictions:
-    """n rows, float64 each. Probabilities are calibrated; `score` only orders rows of one user."""
+    """n rows, float64 each. Probabilities are calibrated; `score` only orders rows of one user.
+
+    What the log did not teach (`training_sets.labels`) is NaN in every row; `score` never is.
+    """
 
     p_click: np.ndarray
     p_long_view: np.ndarray
@@ -48,6 +52,11 @@ class Ranker(Protocol):
         """Of the feature catalogue it was trained on."""
         ...
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What it learned, of `training_sets.labels`; its other predictions are NaN."""
+        ...
+
     def predict(self, inputs: Inputs) -> Predictions:
         """Predictions of impressions; their features are in the order of `feature_names`."""
         ...
@@ -61,30 +70,13 @@ class Ranker(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the ranker into a folder, which `load_ranker` reads."""
+        """Write the ranker into a folder, which `saved.load_ranker` reads."""
         ...
 
 
-def load_ranker(folder: Path) -> Ranker:
-    """The ranker that was saved there.
-
-    Raises:
-        RankerError: when the folder holds none, or one of an unknown kind.
-    """
-    header = read_header(folder)
-    if header.get("kind") == "xgboost":
-        from recsys.ranking.xgboost_ranker import XGBoostRanker
-
-        return XGBoostRanker.load(folder)
-    if header.get("kind") == "mmoe":
-        from recsys.ranking.mmoe import MMoERanker
-
-        return MMoERanker.load(folder)
-    if header.get("kind") == "blend":
-        from recsys.ranking.blend import BlendRanker
-
-        return BlendRanker.load(folder)
-    raise RankerError(f"{folder / FILE} holds a ranker of kind {header.get('kind')!r}: materialize ranker again")
+def not_learned(n: int) -> np.ndarray:
+    """A prediction of n rows that a ranker cannot make: NaN, float64[n]."""
+    return np.full(n, np.nan)
 
 
 def read_header(folder: Path) -> dict[str, Any]:

@@ -2,17 +2,21 @@
 
 Each trial trains on earlier days and is judged on later ones, twice: on the last training days and on the validation
 days. Test days take no part. The study lies in a journal file, so that several threads or processes may work on it and
-a killed one costs only the trials that were running, which are tried again.
+a killed one costs only the trials that were running, which are tried again. Whether a process lives is told by a lock
+that it holds, which the kernel frees in any case: a journal has no heartbeat (Optuna has one for databases alone).
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
 import time
+import uuid
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,9 +31,12 @@ from recsys.lake import replacing
 from recsys.ranking import xgboost_ranker
 from recsys.ranking.objectives import ROUNDS, SHARED
 from recsys.training_sets.examples import Examples
+from recsys.training_sets.labels import PROBABILITIES, has_both
 
 FILE: Final = "tuned.json"
 JOURNAL: Final = "study.journal"
+WORKERS: Final = "workers"  # a file for each process at work, locked while it lives
+WORKER: Final = "worker"  # which of them tries a trial
 REPORT_EVERY: Final = 10  # rounds between two reports to the pruner
 WARM_UP: Final = 60  # rounds before which a small eta would always look bad
 # name -> (low, high, logarithmic); integers stay integers. max_bin stays: finer bins gained nothing.
@@ -111,9 +118,11 @@ def folds(train: Examples, days: Sequence[str], validation: Examples) -> tuple[F
     last = names[-max(1, len(names) // 4) :]
     late = np.isin(day, last)
     whole = Fold(train, validation)
-    if len(names) == 1 or not _both(train.take(late)) or not _both(train.take(~late)):
+    if len(names) == 1:
         return (whole,)
-    return Fold(train.take(~late), train.take(late)), whole
+    earlier = Fold(train.take(~late), train.take(late))
+    teaches = any(has_both(earlier.learned, label) and has_both(earlier.judged, label) for label in PROBABILITIES)
+    return (earlier, whole) if teaches else (whole,)
 
 
 def tune(
@@ -141,16 +150,35 @@ def tune(
     # seeded by what was tried before, too: a resumed study would else draw the same points again
     seed_now = seed + 1_000 * len(study.get_trials(deepcopy=False))
     study.sampler = optuna.samplers.TPESampler(seed=seed_now, multivariate=True, n_startup_trials=8, constant_liar=True)
-    _retry_killed(study)
+    with _at_work(folder / WORKERS) as worker:
+        _work(study, study_folds, folder / WORKERS, budget, worker, seed, threads, rounds, space, say)
+    return _tuned(study), study
+
+
+def _work(
+    study: optuna.Study,
+    study_folds: Sequence[Fold],
+    workers: Path,
+    budget: Budget,
+    worker: str,
+    seed: int,
+    threads: int,
+    rounds: int,
+    space: Mapping[str, tuple[float, float, bool]],
+    say: Callable[[str], None],
+) -> None:
+    """Spend what is left of the budget."""
+    _retry_killed(study, workers)
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial({name: SHARED[name] for name in space if name in SHARED})
     began = time.monotonic()
 
     def objective(trial: optuna.Trial) -> float:
+        trial.set_user_attr(WORKER, worker)
         params = {**SHARED, **{name: _suggest(trial, name, *bounds) for name, bounds in space.items()}}
-        found: list[float] = []
+        scores: list[float] = []
         for fold in study_folds:
-            first = len(found) * 2 * rounds
+            first = len(scores) * 2 * rounds
 
             def on_round(step: int, value: float, first: int = first) -> None:
                 if step % REPORT_EVERY == 0:
@@ -158,22 +186,23 @@ def tune(
                     if trial.should_prune():
                         raise optuna.TrialPruned
 
-            found.append(
+            scores.append(
                 xgboost_ranker.judged(
                     fold.learned, fold.judged, params, threads=threads, seed=seed, rounds=rounds, on_round=on_round
                 )
             )
-        return float(np.mean(found))
+        return float(np.mean(scores))
 
     def told(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
         value = f"AUC {trial.value:.5f}" if trial.state == TrialState.COMPLETE else "pruned"
         say(f"tuning {done} of {budget.trials}, {time.monotonic() - began:.0f} s: {value}, best {_best(study)}")
 
-    left = budget.trials - len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    spent = (TrialState.COMPLETE, TrialState.PRUNED)
+    left = budget.trials - len(study.get_trials(deepcopy=False, states=spent))
     if left > 0:
-        study.optimize(objective, n_trials=left, timeout=budget.seconds, n_jobs=budget.jobs, callbacks=[told])
-    return _tuned(study), study
+        enough = optuna.study.MaxTrialsCallback(budget.trials, states=spent)  # others may spend the same budget
+        study.optimize(objective, n_trials=left, timeout=budget.seconds, n_jobs=budget.jobs, callbacks=[told, enough])
 
 
 def plots(study: optuna.Study, folder: Path) -> list[Path]:
@@ -207,9 +236,43 @@ def _suggest(trial: optuna.Trial, name: str, low: float, high: float, log: bool)
     return trial.suggest_float(name, low, high, log=log)
 
 
-def _retry_killed(study: optuna.Study) -> None:
-    """Trials that a killed process left running are given up, and their parameters tried again."""
+@contextmanager
+def _at_work(workers: Path) -> Iterator[str]:
+    """The name of this process among those at work, whose file it holds."""
+    workers.mkdir(exist_ok=True)
+    path = workers / uuid.uuid4().hex
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            yield path.name
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _alive(workers: Path) -> set[str]:
+    """Names of the processes at work."""
+    alive = set()
+    for path in workers.iterdir():
+        try:
+            with path.open() as held:
+                fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)  # of one that was killed
+        except BlockingIOError:
+            alive.add(path.name)
+        except FileNotFoundError:  # it ended meanwhile
+            continue
+    return alive
+
+
+def _retry_killed(study: optuna.Study, workers: Path) -> None:
+    """Trials that a killed process left running are given up, and their parameters tried again; those of a process
+    that lives are its own. One that does not say whose it is was just begun where others are at work.
+    """
+    alive = _alive(workers)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        whose = trial.user_attrs.get(WORKER)
+        if whose in alive or (whose is None and len(alive) > 1):
+            continue
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         study.enqueue_trial(trial.params, skip_if_exists=False)
 
@@ -228,10 +291,6 @@ def _tuned(study: optuna.Study) -> Tuned:
 def _best(study: optuna.Study) -> str:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return f"{max(trial.value or 0.0 for trial in complete):.5f}" if complete else "none yet"
-
-
-def _both(rows: Examples) -> bool:
-    return all(0 < int(getattr(rows, label).sum()) < len(rows) for label in ("click", "long_view"))
 
 
 def _key(study_folds: Sequence[Fold], space: Mapping[str, tuple[float, float, bool]], rounds: int) -> str:

@@ -1,7 +1,8 @@
 """The default ranker: boosted trees, one booster a head. XGBoost is imported by the xgboost_* modules only.
 
 Order and probability are two jobs: logistic heads, calibrated on validation, give P(click) and P(long view); the order
-head starts from the long-view head and learns what the order inside users and slates still lacks: `score`.
+head starts from the head of the aim (long views, where the log has them) and learns what the order inside users and
+slates still lacks: `score`. A log without an outcome gives a ranker without its head (`training_sets.labels`).
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ from recsys.ranking import calibration, tree_shap, trees, xgboost_rows
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
 from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, monotone
-from recsys.ranking.ranker import FILE, PREDICTIONS, Predictions, RankerError, read_header
-from recsys.ranking.training import TrainingError, require_both_outcomes
+from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
 from recsys.training_sets.examples import Examples
 from recsys.training_sets.inputs import Inputs
+from recsys.training_sets.labels import aim, labels_of, probabilities
 
-EXPLAINED: Final = "long_view"  # the head whose contributions become reasons: a long view is the aim
-STARTS_FROM: Final = "long_view"  # the order head learns what this head's order still lacks
+ORDER: Final = "order"
 
 
 @dataclass(frozen=True)
@@ -54,27 +54,48 @@ class XGBoostRanker:
             "p_click": lambda: self.calibrations["click"](margin("click")),
             "p_long_view": lambda: self.calibrations["long_view"](margin("long_view")),
             "watch_seconds": lambda: np.exp(margin("watch_seconds")),  # the link of its Tweedie objective
-            "score": lambda: margin("long_view") + margin("order"),
+            "score": lambda: margin(self.aim) + margin(ORDER) if ORDER in self.boosters else margin(self.aim),
         }
-        return {name: made[name]() for name in names}
+        learned = {"score", *(name for name, label in LABEL_OF.items() if label in self.labels)}
+        return {name: made[name]() if name in learned else not_learned(len(rows)) for name in names}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(head.label for name, head in HEADS.items() if head.label is not None and name in self.boosters)
+
+    @property
+    def aim(self) -> str:
+        """The head that the order starts from, and whose contributions become reasons."""
+        return aim(self.labels)
 
     def margin(self, head: str, features: np.ndarray) -> np.ndarray:
         """Sum of the head's trees before any link or calibration, float64[n]."""
         return trees.margins(self._trees[head], self._checked(features)).astype(np.float64)
 
-    def contributions(self, features: np.ndarray, head: str = EXPLAINED) -> np.ndarray:
-        """Exact TreeSHAP values float32 [n, F + 1] of the head's margin; the last column is the bias. Rows add up."""
+    def contributions(self, features: np.ndarray, head: str | None = None) -> np.ndarray:
+        """Exact TreeSHAP values float32 [n, F + 1] of a head's margin (None: the aim's); the last column is the bias.
+        Rows add up.
+        """
         matrix = xgb.DMatrix(self._checked(features), nthread=1)
-        return self.boosters[head].predict(matrix, pred_contribs=True)
+        return self.boosters[head or self.aim].predict(matrix, pred_contribs=True)
 
     def explain(self, inputs: Inputs) -> list[str]:
         """For each row the phrase of its largest positive contribution that is true of it."""
         rows = self._checked(inputs.features)
-        return self._reasons.of(tree_shap.contributions(self._forest, rows), rows)
+        return self._reasons.of(tree_shap.contributions(self._forests[self.aim], rows), rows)
 
-    def importances(self, head: str = EXPLAINED) -> dict[str, float]:
-        """Share of the head's total gain by feature, largest first."""
-        gain = self.boosters[head].get_score(importance_type="total_gain")
+    def score_contributions(self, features: np.ndarray) -> tuple[float, np.ndarray]:
+        """Score of a row of which nothing is known, and what each feature adds to a row's `score`, float32[n, F]."""
+        rows = self._checked(features)
+        heads = [head for head in (self.aim, ORDER) if head in self.boosters]
+        values = sum((tree_shap.contributions(self._forests[head], rows) for head in heads), np.zeros_like(rows))
+        score = sum(self.margin(head, rows) for head in heads)
+        rest = score - values.sum(axis=1, dtype=np.float64)
+        return (float(rest.mean()) if len(rows) else 0.0), values
+
+    def importances(self, head: str | None = None) -> dict[str, float]:
+        """Share of the total gain of a head (None: the aim's) by feature, largest first."""
+        gain = self.boosters[head or self.aim].get_score(importance_type="total_gain")
         by_name = {self.feature_names[int(key[1:])]: float(np.sum(value)) for key, value in gain.items()}
         total = sum(by_name.values()) or 1.0
         return {name: value / total for name, value in sorted(by_name.items(), key=lambda pair: -pair[1])}
@@ -125,8 +146,9 @@ class XGBoostRanker:
         )
 
     @cached_property
-    def _forest(self) -> tree_shap.Forest:
-        return tree_shap.forest(self._trees[EXPLAINED])
+    def _forests(self) -> Mapping[str, tree_shap.Forest]:
+        heads = [head for head in (self.aim, ORDER) if head in self.boosters]
+        return {head: tree_shap.forest(self._trees[head]) for head in heads}
 
     @cached_property
     def _trees(self) -> Mapping[str, trees.Trees]:
@@ -164,16 +186,16 @@ def train(
         params: of every head, below what a head says itself.
 
     Raises:
-        TrainingError: when a label has one class only, or no user has rows to order.
+        LabelError: when there is nothing to learn.
     """
-    require_both_outcomes(train_rows, validation_rows)
+    heads = _learnable(train_rows, validation_rows)
     facts: dict[str, Any] = {
         "train_rows": len(train_rows),
         "validation_rows": len(validation_rows),
         "params": dict(params),
     }
-    boosters, heads = _boosters(
-        train_rows, feature_names, params, threads, seed, dict.fromkeys(HEADS, rounds), validation_rows
+    boosters, told = _boosters(
+        train_rows, feature_names, params, threads, seed, dict.fromkeys(heads, rounds), validation_rows
     )
     ranker = XGBoostRanker(
         feature_names=tuple(feature_names),
@@ -181,14 +203,21 @@ def train(
         boosters=boosters,
         calibrations={},
         medians=xgboost_rows.medians(train_rows.features),
-        facts={**facts, **heads},
+        facts={**facts, **told},
     )
     calibrations = {
         name: calibration.fit(ranker.margin(name, validation_rows.features), head.target(validation_rows))
         for name, head in HEADS.items()
-        if head.is_calibrated
+        if head.is_calibrated and name in heads
     }
     return replace(ranker, calibrations=calibrations)
+
+
+def _learnable(train_rows: Examples, validation_rows: Examples) -> tuple[str, ...]:
+    """The heads whose outcome both parts have: the order's, where users or slates of both hold rows to tell apart."""
+    labels = labels_of(train_rows, validation_rows)
+    has_order = all(_has_order(rows) for rows in (train_rows, validation_rows))
+    return tuple(name for name, head in HEADS.items() if (has_order if head.label is None else head.label in labels))
 
 
 def refit(chosen: XGBoostRanker, rows: Examples, *, threads: int, seed: int) -> XGBoostRanker:
@@ -197,7 +226,7 @@ def refit(chosen: XGBoostRanker, rows: Examples, *, threads: int, seed: int) -> 
     The calibrations stay those of `chosen`: they were measured on days that it had not learned from, which the rows
     of a model that has learned them all cannot give.
     """
-    rounds = {name: int(chosen.facts[name]["rounds"]) for name in HEADS}
+    rounds = {name: int(chosen.facts[name]["rounds"]) for name in chosen.boosters}
     boosters, _ = _boosters(rows, chosen.feature_names, chosen.facts["params"], threads, seed, rounds)
     return replace(
         chosen,
@@ -222,15 +251,15 @@ def judged(
     """
     learned = xgb.QuantileDMatrix(train_rows.features, nthread=threads, max_bin=params["max_bin"])
     held_out = xgb.QuantileDMatrix(validation_rows.features, nthread=threads, ref=learned, max_bin=params["max_bin"])
-    found: list[float] = []
-    for name in (name for name, head in HEADS.items() if head.is_calibrated):
+    scores: list[float] = []
+    for name in probabilities(labels_of(train_rows, validation_rows)):
         head = HEADS[name]
         learned.set_label(head.target(train_rows))
         held_out.set_label(head.target(validation_rows))
-        told = None if on_round is None else _Telling(on_round, head.metric, rounds * len(found))
+        told = None if on_round is None else _Telling(on_round, head.metric, rounds * len(scores))
         _, facts = _fit(head, params, learned, held_out, threads=threads, seed=seed, rounds=rounds, telling=told)
-        found.append(facts[head.metric])
-    return float(np.mean(found))
+        scores.append(facts[head.metric])
+    return float(np.mean(scores))
 
 
 class _Telling(xgb.callback.TrainingCallback):
@@ -254,7 +283,7 @@ def _boosters(
     rounds: Mapping[str, int],
     validation: Examples | None = None,
 ) -> tuple[dict[str, xgb.Booster], dict[str, Any]]:
-    """Every head, stopped early where there are rows to stop it on; and the facts of each."""
+    """A head for each of `rounds`, stopped early where there are rows to stop it on; and the facts of each."""
     boosters: dict[str, xgb.Booster] = {}
     facts: dict[str, Any] = {}
     bins = params["max_bin"]
@@ -262,10 +291,10 @@ def _boosters(
     held_out = None
     if validation is not None:
         held_out = xgboost_rows.binned(validation.features, bins=bins, threads=threads, ref=plain)
-    for name, head in HEADS.items():
-        learned, judge = plain, held_out
+    for name in rounds:
+        head, learned, judge = HEADS[name], plain, held_out
         if head.is_grouped:
-            start = boosters[STARTS_FROM]
+            start = boosters[aim(boosters)]
             learned = _grouped(rows, head, threads, start, None, bins)
             judge = None if validation is None else _grouped(validation, head, threads, start, learned, bins)
         else:
@@ -322,13 +351,16 @@ def _grouped(
     relevance = head.target(rows)
     parts = [_mixed_groups(groups, relevance) for groups in (rows.user, rows.slate)]
     index = np.concatenate([part.index for part in parts])
-    if not len(index):
-        raise TrainingError("no user has two impressions with different outcomes: there is no order to learn")
     offset = int(parts[0].group.max()) + 1 if len(parts[0].group) else 0
     group = np.concatenate([parts[0].group, parts[1].group + offset])
     matrix = xgboost_rows.binned(rows.features, bins=bins, threads=threads, ref=ref, rows=index)
     matrix.set_info(label=relevance[index], base_margin=xgboost_rows.margins(start, rows.features, index), qid=group)
     return matrix
+
+
+def _has_order(rows: Examples) -> bool:
+    """Whether any user or slate has rows of different relevance."""
+    return any(len(_mixed_groups(groups, rows.relevance).index) for groups in (rows.user, rows.slate))
 
 
 @dataclass(frozen=True)

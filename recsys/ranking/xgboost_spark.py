@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import xgboost as xgb
 
 from recsys.ranking import calibration
 from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, monotone
-from recsys.ranking.training import TrainingError
-from recsys.ranking.xgboost_ranker import STARTS_FROM, XGBoostRanker
+from recsys.ranking.xgboost_ranker import XGBoostRanker
 from recsys.training_sets.assemble import LABELS
 from recsys.training_sets.examples import moment, with_outcomes
 from recsys.training_sets.inputs import Inputs, matrix
+from recsys.training_sets.labels import LabelError, aim, labels_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -53,18 +54,21 @@ def train(
         workers: Spark tasks that train together; None: as many as the session runs at once.
 
     Raises:
-        TrainingError: when a label has one class only.
+        LabelError: when there is nothing to learn, or no order.
     """
     workers = workers or spark.sparkContext.defaultParallelism
+    files = {"train": train_file, "validation": validation_file}
+    labels = labels_of(*(pl.read_parquet(path, columns=list(LABELS)) for path in files.values()))
+    heads = [name for name, head in HEADS.items() if head.label is None or head.label in labels]
     parts = [
         _prepared(spark, path, feature_names, is_validation)
         for path, is_validation in ((train_file, False), (validation_file, True))
     ]
     rows = parts[0].unionByName(parts[1]).persist()
     try:
-        counts = _counts(rows)
+        counts = {f"{part}_rows": pq.read_metadata(path).num_rows for part, path in files.items()}
         fit = partial(_fit, feature_names=tuple(feature_names), params=params, seed=seed, workers=workers)
-        boosters, facts = _boosters(rows, partial(fit, stops=True), dict.fromkeys(HEADS, rounds), feature_names)
+        boosters, facts = _boosters(rows, partial(fit, stops=True), dict.fromkeys(heads, rounds), feature_names)
         chosen = XGBoostRanker(
             feature_names=tuple(feature_names),
             fingerprint=fingerprint,
@@ -74,7 +78,7 @@ def train(
             facts={**counts, "params": dict(params), "workers": workers, **facts},
         )
         chosen = replace(chosen, calibrations=_calibrations(rows.where("is_validation"), chosen))
-        best = {name: int(facts[name]["rounds"]) for name in HEADS}
+        best = {name: int(facts[name]["rounds"]) for name in heads}
         together, _ = _boosters(rows, partial(fit, stops=False), best, feature_names)
         return chosen, replace(
             chosen,
@@ -117,30 +121,14 @@ def _targets(names: tuple[str, ...], batches: Batches) -> Batches:
         yield from table.cast(pa.schema(fields)).to_batches()
 
 
-def _counts(rows: DataFrame) -> dict[str, int]:
-    from pyspark.sql import functions as f
-
-    totals = (f.sum(f"target_{label}").cast("long").alias(label) for label in ("click", "long_view"))
-    found = {
-        row["is_validation"]: row
-        for row in rows.groupBy("is_validation").agg(f.count("*").alias("n"), *totals).collect()
-    }
-    for part, key in (("train", False), ("validation", True)):
-        n = found[key]["n"] if key in found else 0
-        for label in ("click", "long_view"):
-            positives = found[key][label] if key in found else 0
-            if not 0 < positives < n:
-                raise TrainingError(f"{part} has {n} impressions, {positives} with {label}: give days that have both")
-    return {"train_rows": found[False]["n"], "validation_rows": found[True]["n"]}
-
-
 def _boosters(
     rows: DataFrame, fit: Callable[..., xgb.Booster], rounds: Mapping[str, int], names: Sequence[str]
 ) -> tuple[dict[str, xgb.Booster], dict[str, Any]]:
     boosters: dict[str, xgb.Booster] = {}
     facts: dict[str, Any] = {}
-    for name, head in HEADS.items():
-        learned = _grouped(rows, name, boosters[STARTS_FROM], names) if head.is_grouped else rows
+    for name in rounds:
+        head = HEADS[name]
+        learned = _grouped(rows, name, boosters[aim(boosters)], names) if head.is_grouped else rows
         booster = fit(learned, name, head, rounds[name])
         facts[name] = {"rounds": booster.num_boosted_rounds()}
         if booster.attr("best_score") is not None:
@@ -210,7 +198,7 @@ def _grouped(rows: DataFrame, name: str, start: xgb.Booster, names: Sequence[str
     numbered = mixed.select("key").orderBy(f.xxhash64("key")).rdd.zipWithIndex()
     groups = numbered.map(lambda pair: (pair[0]["key"], pair[1])).toDF("key string, group long")
     if groups.isEmpty():
-        raise TrainingError("no user has two impressions with different outcomes: there is no order to learn")
+        raise LabelError("no user has two impressions with different outcomes: there is no order to learn")
     schema = ", ".join([f"`{n}` float" for n in names] + [f"{target} double", "is_validation boolean", "group long"])
     joined = both.join(groups, "key").select(*kept, "group")
     return joined.mapInArrow(partial(_started, bytes(start.save_raw("ubj")), tuple(names)), f"{schema}, start float")
@@ -219,14 +207,15 @@ def _grouped(rows: DataFrame, name: str, start: xgb.Booster, names: Sequence[str
 def _started(booster: bytes, names: tuple[str, ...], batches: Batches) -> Batches:
     loaded = xgb.Booster({"nthread": 1}, model_file=bytearray(booster))
     for batch in batches:
-        found = loaded.inplace_predict(matrix(pl.DataFrame(batch), names), predict_type="margin")
-        yield batch.append_column("start", pa.array(found, pa.float32()))
+        margins = loaded.inplace_predict(matrix(pl.DataFrame(batch), names), predict_type="margin")
+        yield batch.append_column("start", pa.array(margins, pa.float32()))
 
 
 def _calibrations(rows: DataFrame, ranker: XGBoostRanker) -> dict[str, calibration.Calibration]:
     """Of the probability heads; two numbers a validation row come to the driver."""
-    found = {}
-    for name, head in HEADS.items():
+    calibrations = {}
+    for name in ranker.boosters:
+        head = HEADS[name]
         if head.is_calibrated:
             raw = bytes(ranker.boosters[name].save_raw("ubj"))
             judge = rows.select(*ranker.feature_names, f"target_{name}")
@@ -235,15 +224,15 @@ def _calibrations(rows: DataFrame, ranker: XGBoostRanker) -> dict[str, calibrati
                 "start", f"target_{name}"
             )
             margin, target = (column.to_numpy() for column in table.toArrow().columns)
-            found[name] = calibration.fit(margin.astype(np.float64), target.astype(np.int8))
-    return found
+            calibrations[name] = calibration.fit(margin.astype(np.float64), target.astype(np.int8))
+    return calibrations
 
 
 def _medians(rows: DataFrame, names: Sequence[str]) -> np.ndarray:
     from pyspark.sql import functions as f
 
     known = (f.nanvl(f.col(f"`{name}`"), f.lit(None).cast("float")) for name in names)
-    found = rows.agg(
+    medians = rows.agg(
         *(f.percentile_approx(column, 0.5, MEDIAN_ACCURACY).alias(f"m{i}") for i, column in enumerate(known))
     )
-    return np.array([np.nan if value is None else value for value in found.collect()[0]], np.float32)
+    return np.array([np.nan if value is None else value for value in medians.collect()[0]], np.float32)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from recsys.events import KINDS, key64
 from recsys.features import catalog, sweep
 from recsys.features.derive import Context, derive
-from recsys.features.log import EventLog, ItemColumns, no_items
+from recsys.features.log import EventLog, ItemColumns, Rows, no_items
 
 READ_ROWS: Final = 100_000  # rows read at once: some 180 int64 aggregates each
 
@@ -59,6 +59,14 @@ def requests(impressions: pa.Table, log: EventLog) -> Engagements:
     )
 
 
+def met_by(log: EventLog) -> tuple[str, ...]:
+    """The kinds of events by which users of a log met items: what was shown, or in a log that does not say so, what
+    was engaged with.
+    """
+    says = np.isin(log.kind, [KINDS[kind] for kind in catalog.SHOWN]).any()
+    return catalog.SHOWN if says else catalog.ENGAGED
+
+
 def from_history(log: EventLog) -> Engagements:
     """The long views imported from before the log, each read just before it was received; no request is known."""
     rows = np.flatnonzero((log.kind == KINDS["exposure_long_view"]) & (log.user_key != 0))
@@ -79,7 +87,7 @@ def read_rows(log: EventLog, rows: Engagements) -> np.ndarray:
     for start in range(0, len(none), READ_ROWS):
         part = slice(start, start + READ_ROWS)
         user, _, position, as_of, shelf, device = (column[part] for column in rows)
-        aggregates = sweep.point_in_time(log, no_items(), user, none[part], position, as_of, shelf)
+        aggregates = sweep.point_in_time(log, no_items(), Rows(user, none[part], position, as_of, shelf))
         zeros = none[part]
         item = ItemColumns(*(zeros for _ in ItemColumns._fields))
         out[part] = derive(aggregates, Context(as_of, shelf, device, zeros, item))

@@ -21,6 +21,8 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from recsys.events import MAX_ID_BYTES
+
 ALIAS: Final = "items"
 PREFIX: Final = "items__"
 LATE_PREFIX: Final = "late__"
@@ -28,7 +30,6 @@ INSERT_ROWS: Final = 5_000
 FLAT_ROWS: Final = 200_000  # exact search up to here; beyond it a cluster gets HNSW (Lite's costs O(rows) anyway)
 FLAT: Final = "FLAT"
 HNSW: Final = {"M": 32, "efConstruction": 200}
-MAX_ID_BYTES: Final = 256
 UNIT_NORM_TOLERANCE: Final = 1e-4
 SCORE_TOLERANCE: Final = 2e-6  # two float32 sums of 64 products in different orders differ by less
 GOLDEN_QUERIES: Final = 16
@@ -53,6 +54,11 @@ class Hits(NamedTuple):
 
 class ItemIndex(Protocol):
     """Nearest items by inner product within one published collection."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a search asks nobody outside this process, so that it cannot hang."""
+        ...
 
     def search(self, collection: str, vector: np.ndarray, k: int, item_type: str | None = None) -> Hits:
         """The k best of `collection` (fewer when it, or its share of that type, is smaller) for float32[d]."""
@@ -116,6 +122,8 @@ class ExactMirror:
     does not depend on the machine's threads. 7,583 x 64 takes 0.2-0.4 ms.
     """
 
+    in_memory = True
+
     def __init__(self, collection: str, items: IndexedItems) -> None:
         self.collection = collection
         self.items = items
@@ -137,10 +145,14 @@ class ExactMirror:
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
-    """Indices of the k highest scores, falling; equal scores by rising index, also where they meet the cut."""
+    """Indices of the k highest scores, falling; equal scores by rising index, also at the cut. NaN is the lowest."""
     k = min(k, len(scores))
     if k <= 0:
         return np.empty(0, dtype=np.int64)
+    if np.isnan(np.max(scores)):  # it would be the highest to np.partition, and equal to nothing
+        numbers = np.flatnonzero(~np.isnan(scores))
+        best = numbers[top_k(scores[numbers], k)]
+        return np.concatenate([best, np.flatnonzero(np.isnan(scores))[: k - len(best)]])
     cut = np.partition(scores, len(scores) - k)[len(scores) - k]
     above = np.flatnonzero(scores > cut)
     level = np.flatnonzero(scores == cut)[: k - len(above)]
@@ -167,6 +179,8 @@ def same_hits(left: Hits, right: Hits, tolerance: float = SCORE_TOLERANCE) -> bo
 
 class MilvusIndex:
     """The published collections of one Milvus, embedded or cluster (the URI decides)."""
+
+    in_memory = False
 
     def __init__(self, uri: str, timeout: float = 10.0, token: str = "") -> None:
         """Connect; `timeout` in seconds bounds every call of a reader (publishing takes 30 times that).
@@ -199,7 +213,7 @@ class MilvusIndex:
         """
         query = _query(vector, len(vector))
         condition = f'item_type == "{_literal(item_type)}"' if item_type is not None else ""
-        found = self._call(
+        nearest = self._call(
             lambda: self._client.search(
                 collection,
                 data=[query.tolist()],
@@ -212,8 +226,8 @@ class MilvusIndex:
             ),
             f"search {collection}",
         )[0]
-        ids = [hit["id"] for hit in found]
-        scores = np.array([hit["distance"] for hit in found], dtype=np.float32)
+        ids = [hit["id"] for hit in nearest]
+        scores = np.array([hit["distance"] for hit in nearest], dtype=np.float32)
         order = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))
         return Hits([ids[i] for i in order], scores[order])
 

@@ -56,17 +56,17 @@ def ensure_milvus(settings: Settings) -> MilvusAddress:
         MilvusServerError: nothing answers at `milvus_uri`, or the embedded server does not come up.
     """
     if settings.milvus_uri:
-        if not _healthy(settings.milvus_uri, seconds=ANSWER_SECONDS):
+        if not answers(settings.milvus_uri.get_secret_value(), seconds=ANSWER_SECONDS):
             raise MilvusServerError(
                 f"no Milvus answers at RECSYS_MILVUS_URI={settings.milvus_uri}: start it, or unset the variable to use "
                 "the embedded one"
             )
-        return MilvusAddress(settings.milvus_uri)
+        return MilvusAddress(settings.milvus_uri.get_secret_value())
     folder = Lake(settings.home).milvus
     running = running_milvus(folder)
     if running is None:
         return _start(folder)
-    if not _healthy(running.uri, seconds=START_SECONDS):
+    if not answers(running.uri, seconds=START_SECONDS):
         raise MilvusServerError(
             f"the embedded Milvus of {folder} (process {running.pid}) does not answer at {running.uri}: end that "
             "process and try again"
@@ -131,7 +131,7 @@ def _start(folder: Path) -> MilvusAddress:
     while time.monotonic() < deadline:
         ended = child.poll() is not None
         running = running_milvus(folder)
-        if running is not None and _healthy(running.uri, seconds=ANSWER_SECONDS):
+        if running is not None and answers(running.uri, seconds=ANSWER_SECONDS):
             return running  # ours, or the one of a process that started it at the same moment
         if ended and running is None:
             lines = log.read_bytes()[start:].decode(errors="replace").strip().splitlines()
@@ -140,7 +140,7 @@ def _start(folder: Path) -> MilvusAddress:
     raise MilvusServerError(f"the embedded Milvus did not answer within {START_SECONDS:.0f} s: see {log}")
 
 
-def _healthy(uri: str, seconds: float) -> bool:
+def answers(uri: str, seconds: float) -> bool:
     """Whether a Milvus answers a call there within the time (a client that constructs is no sign of that)."""
     import grpc
 

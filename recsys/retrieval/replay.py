@@ -4,44 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from recsys.events import KINDS, first_position
+from recsys.events import first_position
 from recsys.features import sweep
-from recsys.features.catalog import SHOWN
-from recsys.features.log import EventLog
+from recsys.features.judged import Judgements
+from recsys.features.log import EventLog, ItemHistory
+from recsys.features.people import NO_ONE, People
+from recsys.policy.filters import seen_items
+from recsys.policy.repeats import Repeats
+from recsys.policy.shelves import shelf_of
 from recsys.retrieval.embeddings import embed, indexed
 from recsys.retrieval.engagements import read_rows, requests
+from recsys.retrieval.fusion import Fusion, fit_fusion, mean_recall
 from recsys.retrieval.item_index import ExactMirror
-from recsys.retrieval.sources import DEPTH, Ask, Fusion, Retriever, fit_fusion, learn, mean_recall
+from recsys.retrieval.sources import DEPTH, Ask, Retriever, learn
 from recsys.retrieval.two_tower import QueryTower
 
 FUSED: Final = "fused"
 FITTING_USERS: Final = 2_000  # validation users that the fusion is fitted on; recall then has a standard error of 0.01
 
 
-def asks(first: pa.Table, log: EventLog) -> Iterator[Ask]:
-    """The requests of these impressions, in their order. What a user was shown before does not come back.
+class Fitted(NamedTuple):
+    """What the sources learned beside their lists."""
+
+    fusion: Fusion
+    repeats: Repeats  # of the training days
+    recalls: dict[str, float]  # mean recall@50/100/200 of each source on the validation days
+
+
+def asks(first: pa.Table, log: EventLog, come_back: bool, people: People = NO_ONE) -> Iterator[Ask]:
+    """The requests of these impressions, in their order, with what the service would leave out of their slates.
 
     Args:
         first: impressions (user_key, item_key, occurred_at, shelf, device).
         log: events up to them; each request sees what was received strictly before its instant.
+        come_back: of `Repeats`
+        people: what is said of users; each request sees what was known at its instant.
     """
     rows = requests(first, log)
     engaged = sweep.histories(log, rows.user_key, rows.position, rows.as_of).engaged()
     features = read_rows(log, rows)
-    shown = np.flatnonzero(np.isin(log.kind, [KINDS[kind] for kind in SHOWN]))
-    shown = shown[np.argsort(log.user_key[shown], kind="stable")]
-    user, position, item = log.user_key[shown], log.position[shown], log.item_key[shown]
-    starts, ends = np.searchsorted(user, rows.user_key, "left"), np.searchsorted(user, rows.user_key, "right")
     shelves = first["shelf"].to_pylist()
+    judgements = Judgements.of_log(log)
+    about = people.words_of(rows.user_key, rows.as_of)
     for r in range(first.num_rows):
         item_keys, kinds, occurred_at = engaged.row(r)
-        stop = starts[r] + np.searchsorted(position[starts[r] : ends[r]], rows.position[r], side="right")
+        judged = judgements.of(int(rows.user_key[r]), int(rows.position[r]))
         yield Ask(
             at=int(rows.as_of[r]),
             shelf=shelves[r] or "",
@@ -49,7 +62,9 @@ def asks(first: pa.Table, log: EventLog) -> Iterator[Ask]:
             kinds=kinds,
             occurred_at=occurred_at,
             features=features[r],
-            seen=np.unique(item[starts[r] : stop]),
+            seen=seen_items(judged, shelf_of(shelves[r], come_back), int(rows.as_of[r])),
+            judged=judged,
+            about=about[r],
         )
 
 
@@ -70,25 +85,31 @@ def wanted_rows(impressions: pa.Table, first: pa.Table, retriever: Retriever) ->
 
 
 def fit(
-    tower: QueryTower, items: pa.Table, train: pa.Table, validation: pa.Table, log: EventLog
-) -> tuple[Fusion, dict[str, float]]:
-    """The fusion that serves the validation users best, and mean recall@50/100/200 of each source there.
+    tower: QueryTower,
+    items: pa.Table,
+    train: pa.Table,
+    validation: pa.Table,
+    log: EventLog,
+    history: ItemHistory | None = None,
+    people: People = NO_ONE,
+) -> Fitted:
+    """The fusion that serves the validation users best; whether what was engaged with comes back.
 
-    Lists and neighbours are learned from the days before validation for it.
+    Lists, neighbours and repeats are learned from the days before validation for it. `history` is that of a Retriever.
     """
     embedded = embed(tower, items)
     mirror = ExactMirror("validation", indexed(embedded))
     data = learn(before_day(log, min(validation["date"].to_pylist())), items, shelf_types(train, items))
-    retriever = Retriever(tower, mirror, mirror.collection, items, data)
+    retriever = Retriever(tower, mirror, mirror.collection, items, data, history)
     first = first_requests(validation).slice(0, FITTING_USERS)  # by key, a hash: a fair sample
-    proposals = [retriever.propose(ask) for ask in asks(first, log)]
+    proposals = [retriever.propose(ask) for ask in asks(first, log, data.repeats.come_back, people)]
     wanted = wanted_rows(validation, first, retriever)
     judged = [i for i, rows in enumerate(wanted) if len(rows)]
     proposals, wanted = [proposals[i] for i in judged], [wanted[i] for i in judged]
     n = len(retriever.item_ids)
     fusion = fit_fusion(proposals, wanted)
-    fused = [{**p, FUSED: fusion.top(p, n, DEPTH)} for p in proposals]
-    return fusion, recalls(fused, wanted)
+    fused = [{**p, FUSED: fusion.filling(p).top(p, n, DEPTH)} for p in proposals]
+    return Fitted(fusion, data.repeats, recalls(fused, wanted))
 
 
 def before_day(log: EventLog, day: str) -> EventLog:
@@ -106,7 +127,7 @@ def recalls(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[np.n
     }
 
 
-def replay(retriever: Retriever, first: pa.Table, log: EventLog) -> pa.Table:
+def replay(retriever: Retriever, first: pa.Table, log: EventLog, people: People = NO_ONE) -> pa.Table:
     """What each source and the fusion propose for each request: one row a source and request.
 
     Returns:
@@ -115,9 +136,10 @@ def replay(retriever: Retriever, first: pa.Table, log: EventLog) -> pa.Table:
     n, fusion = len(retriever.item_ids), retriever.data.fusion
     columns: dict[str, list[object]] = {"source": [], "user_id": [], "user_key": [], "as_of": [], "item_keys": []}
     users = zip(first["user_id"].to_pylist(), first["user_key"].to_pylist(), strict=True)
-    for (user_id, user_key), ask in zip(users, asks(first, log), strict=True):
+    requests_again = asks(first, log, retriever.data.repeats.come_back, people)
+    for (user_id, user_key), ask in zip(users, requests_again, strict=True):
         proposals = retriever.propose(ask)
-        for source, rows in {**proposals, FUSED: fusion.top(proposals, n, DEPTH)}.items():
+        for source, rows in {**proposals, FUSED: fusion.filling(proposals).top(proposals, n, DEPTH)}.items():
             row = (source, user_id, user_key, ask.at, retriever.item_keys[rows])
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)

@@ -6,6 +6,7 @@ on the request alone and on what a bundle holds (towers, collection, `sources.js
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,13 @@ import pyarrow as pa
 
 from recsys.events import DAY_MS, KINDS
 from recsys.features.catalog import ENGAGED
-from recsys.features.log import EventLog
+from recsys.features.judged import VERDICTS, Judged
+from recsys.features.log import EventLog, ItemHistory
+from recsys.features.people import NOTHING_SAID
 from recsys.lake import replacing
+from recsys.policy.repeats import Repeats
+from recsys.policy.shelves import GENERAL, Unit
+from recsys.retrieval.fusion import START, Fusion
 from recsys.retrieval.item_index import ItemIndex, top_k
 from recsys.retrieval.two_tower import QueryTower
 
@@ -29,8 +35,8 @@ RECENT_ITEMS: Final = 20  # of the history that ask for their neighbours
 RECENCY: Final = 0.9  # weight of the item before, against the one after it
 SHRINKAGE: Final = 10.0  # users; keeps two items that one user shared from being twins
 HALF_LIFE_MS: Final = DAY_MS  # of a click in trending; 0.25 to 3 days made no difference on KuaiRand's validation days
-SATISFIED: Final = ("long_view", "exposure_long_view", "like")
-_IS_SATISFIED: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in SATISFIED])  # by kind
+EPISODE: Final = "podcast"  # the item type of which the creator is the show
+EPISODES: Final = 3  # of one show that `followed` proposes
 EVERYWHERE: Final = "feed"  # name of the list for a shelf without one of its own
 
 
@@ -47,8 +53,12 @@ class Ask(NamedTuple):
     kinds: np.ndarray  # int8[m]
     occurred_at: np.ndarray  # int64[m]
     features: np.ndarray  # float32[len(catalog.FEATURES)], the row of any candidate
-    seen: np.ndarray  # int64, keys of items that must not come back (but to be resumed); may be empty
+    seen: np.ndarray  # int64, keys of items that must not come back; may be empty
     item_types: tuple[str, ...] = ()  # only these; empty: any
+    sources: Mapping[str, int] = GENERAL  # that are asked, and the places that each is sure of
+    unit: Unit = "item"
+    judged: Judged = Judged.none()
+    about: np.ndarray = NOTHING_SAID.words[0]  # keys of words about the user, int64[MOST_WORDS], 0 none
 
 
 class Candidates(NamedTuple):
@@ -66,6 +76,7 @@ class Fused(NamedTuple):
     source: np.ndarray  # int8[n]
     names: tuple[str, ...]
     scores: np.ndarray  # float64[n]
+    sure: np.ndarray  # bool[n]: whether its source has a place for it, whatever its score
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,7 @@ class SourceData:
     lists: Mapping[str, Mapping[str, Sequence[str]]]  # trending, popular -> shelf -> item ids, best first
     log_shelves: Sequence[str]  # shelves of the log, busiest first
     fusion: Fusion
+    repeats: Repeats  # of the training days: whether what was engaged with comes back
 
     def save(self, folder: Path) -> None:
         """Write `sources.npz` and `sources.json` beside the towers."""
@@ -85,6 +97,7 @@ class SourceData:
             "lists": self.lists,
             "log_shelves": list(self.log_shelves),
             "fusion": {"constant": self.fusion.constant, "weights": dict(self.fusion.weights)},
+            "repeats": self.repeats._asdict(),
         }
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "sources.npz") as path, path.open("wb") as file:
@@ -104,7 +117,11 @@ class SourceData:
                 columns = {name: arrays[name] for name in ("item_keys", "neighbours", "similarity")}
             facts = json.loads((folder / "sources.json").read_text())
             return cls(
-                **columns, lists=facts["lists"], log_shelves=facts["log_shelves"], fusion=Fusion(**facts["fusion"])
+                **columns,
+                lists=facts["lists"],
+                log_shelves=facts["log_shelves"],
+                fusion=Fusion(**facts["fusion"]),
+                repeats=Repeats(**facts.get("repeats", {})),  # a bundle of before knows of none
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SourceDataError(
@@ -112,42 +129,37 @@ class SourceData:
             ) from None
 
 
-@dataclass(frozen=True)
-class Fusion:
-    """Weighted reciprocal ranks: an item's score is the sum of weight / (constant + rank) over the sources."""
+# How a source is asked, by its name: whoever must not wait for it or fail with it gives None in its place.
+Attempt = Callable[[str, Callable[[], np.ndarray]], np.ndarray | None]
 
-    weights: Mapping[str, float]
-    constant: float = 20.0
 
-    def scores(self, proposals: Mapping[str, np.ndarray], n: int) -> np.ndarray:
-        """float64[n] of rows best first by source."""
-        total = np.zeros(n)
-        for source, rows in proposals.items():
-            total[rows] += self.shares(source, len(rows))
-        return total
-
-    def shares(self, source: str, length: int) -> np.ndarray:
-        """float64[length]: what a source adds to the items of its list."""
-        return np.asarray(self.weights.get(source, 0.0) / (self.constant + np.arange(length)))
-
-    def top(self, proposals: Mapping[str, np.ndarray], n: int, k: int) -> np.ndarray:
-        """Rows of the k best; equal scores by item id."""
-        scores = self.scores(proposals, n)
-        best = top_k(scores, k)
-        return best[scores[best] > 0]
+def always(source: str, propose: Callable[[], np.ndarray]) -> np.ndarray:
+    """Every source must answer; what one raises passes through."""
+    return propose()
 
 
 class Retriever:
     """The sources over one collection."""
 
-    def __init__(self, tower: QueryTower, index: ItemIndex, collection: str, items: pa.Table, data: SourceData) -> None:
-        """`items`: the catalogue (item_id, item_key, item_type, published_at, is_available).
+    def __init__(
+        self,
+        tower: QueryTower,
+        index: ItemIndex,
+        collection: str,
+        items: pa.Table,
+        data: SourceData,
+        history: ItemHistory | None = None,
+    ) -> None:
+        """
+        Args:
+            items: the catalogue (item_id, item_key, item_type, published_at, is_available)
+            history: for requests of the past: an item is proposed where it was published and available at their instant
 
         Raises:
             SourceDataError: `data` was made for another catalogue.
         """
         items = items.sort_by("item_id")
-        self.tower, self.index, self.collection, self.data = tower, index, collection, data
+        self.tower, self.index, self.collection, self.data, self._history = tower, index, collection, data, history
         self.item_ids: list[str] = items["item_id"].to_pylist()
         self.item_keys = items["item_key"].combine_chunks().to_numpy(zero_copy_only=False)
         if not np.array_equal(self.item_keys, data.item_keys):
@@ -160,10 +172,17 @@ class Retriever:
         self._published = items["published_at"].combine_chunks().to_numpy(zero_copy_only=False)
         self._available = items["is_available"].combine_chunks().to_numpy(zero_copy_only=False).astype(bool)
         self._newest = np.argsort(-self._published, kind="stable")
+        self._is_episode = types == EPISODE
+        self.unit_key = {"item": self.item_keys, "show": _shows(items, self.item_keys)}
         self._lists = {
             source: {shelf: self._rows_of(ids) for shelf, ids in shelves.items()}
             for source, shelves in data.lists.items()
         }
+
+    @property
+    def remote(self) -> frozenset[str]:
+        """Sources that ask somebody outside this process, and so may hang."""
+        return frozenset() if self.index.in_memory else frozenset({"two_tower"})
 
     def candidates(self, ask: Ask, k: int, depth: int = DEPTH) -> Candidates:
         """The k best of all sources together."""
@@ -174,10 +193,17 @@ class Retriever:
             fused.scores,
         )
 
-    def fused(self, ask: Ask, k: int, depth: int = DEPTH) -> Fused:
-        """The k best of all sources together, as numbers."""
-        proposals = self.propose(ask, depth)
-        fusion = self.data.fusion
+    def fused(self, ask: Ask, k: int, depth: int = DEPTH, attempt: Attempt = always) -> Fused:
+        """The k best of all sources that answer, as numbers."""
+        return self.fuse(self.propose(ask, depth, attempt), k, ask.sources)
+
+    def fuse(self, proposals: Mapping[str, np.ndarray], k: int, places: Mapping[str, int] = GENERAL) -> Fused:
+        """The k best of what the sources propose: catalogue rows, best first, of each.
+
+        Args:
+            places: of a source, how many of its best are kept whatever else is proposed
+        """
+        fusion = self.data.fusion.filling(proposals)
         total, largest = np.zeros(len(self.item_ids)), np.zeros(len(self.item_ids))
         first = np.zeros(len(self.item_ids), np.int8)
         for place, (source, rows) in enumerate(proposals.items()):
@@ -185,30 +211,48 @@ class Retriever:
             total[rows] += share
             ahead = share > largest[rows]
             largest[rows[ahead]], first[rows[ahead]] = share[ahead], place
-        best = top_k(total, k)
+        sure = np.zeros(len(self.item_ids), bool)
+        for source, rows in proposals.items():
+            sure[rows[: places.get(source, 0)]] = True
+        best = top_k(total + sure, k)  # a fused score is far below 1
         best = best[total[best] > 0]
-        return Fused(best, first[best], tuple(proposals), total[best])
+        return Fused(best, first[best], tuple(proposals), total[best], sure[best])
 
-    def propose(self, ask: Ask, depth: int = DEPTH) -> dict[str, np.ndarray]:
-        """What each source proposes: catalogue rows, best first, at most `depth`."""
-        allowed = self._available & (self._published <= ask.at)
+    def propose(
+        self, ask: Ask, depth: int = DEPTH, attempt: Attempt = always, *, anything: bool = False
+    ) -> dict[str, np.ndarray]:
+        """What each source proposes: catalogue rows, best first, at most `depth`. One that gives none is left out;
+        `anything`: also what must not be shown, which tells what was left out.
+        """
+        published, available = self._published, self._available
+        if self._history is not None:
+            published, available = self._history.offered(self.item_keys, ask.at)
+        allowed = available & (published <= ask.at)
         if ask.item_types:
             allowed &= np.any([self._of_type[name] for name in ask.item_types if name in self._of_type], axis=0)
-        unseen = allowed.copy()
-        unseen[self.rows(ask.seen)] = False
-        return {
-            source: propose(self, ask, allowed if source == "resume" else unseen, depth)
-            for source, propose in SOURCES.items()
-        }
+        allowed[self.rows(ask.seen)] = False
+        if anything:
+            allowed = np.ones(len(self.item_ids), bool)
+        proposed = {}
+        for source in ask.sources:
+            rows = attempt(source, functools.partial(SOURCES[source], self, ask, allowed, depth))
+            if rows is not None:
+                proposed[source] = rows
+        return proposed
 
     def rows(self, item_keys: np.ndarray) -> np.ndarray:
         """Catalogue rows of the keys that it has, in their order."""
         at = np.minimum(np.searchsorted(self._sorted_keys, item_keys), len(self._sorted_keys) - 1)
         return self._by_key[at[self._sorted_keys[at] == item_keys]]
 
+    def units(self, item_keys: np.ndarray, unit: Unit) -> np.ndarray:
+        """int64[m]: the key of each item's unit; of an item that is not in the catalogue its own."""
+        at = np.minimum(np.searchsorted(self._sorted_keys, item_keys), len(self._sorted_keys) - 1)
+        return np.where(self._sorted_keys[at] == item_keys, self.unit_key[unit][self._by_key[at]], item_keys)
+
     def near(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """The nearest items to the user's vector, from the index."""
-        vector = self.tower.embed_user(ask.item_keys, ask.kinds, ask.occurred_at, ask.at, ask.features)
+        vector = self.tower.embed_user(ask.item_keys, ask.kinds, ask.occurred_at, ask.at, ask.features, ask.about)
         only = ask.item_types if len(ask.item_types) == 1 else (None,)
         wanted = min(depth, int(allowed.sum()))
         fetch = wanted + len(ask.seen)
@@ -222,7 +266,7 @@ class Retriever:
 
     def alike(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """What others engaged with who engaged with the user's last items."""
-        recent = self.rows(_distinct_newest(ask.item_keys)[:RECENT_ITEMS])
+        recent = self.rows(distinct_newest(ask.item_keys)[:RECENT_ITEMS])
         if not len(recent):
             return np.empty(0, np.int64)
         weights = RECENCY ** np.arange(len(recent))
@@ -242,10 +286,43 @@ class Retriever:
 
     def unfinished(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """What the user opened and did not see through, newest first."""
-        done = _IS_SATISFIED[ask.kinds]
-        opened = _distinct_newest(ask.item_keys[~np.isin(ask.item_keys, ask.item_keys[done])])
-        rows = self.rows(opened)
+        rows = self.rows(ask.judged.in_progress())
         return rows[allowed[rows]][:depth]
+
+    def familiar(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
+        """What the user played before, the last played first. Of a show it is the episode in progress, else the newest
+        one that was not finished, else the one played last.
+        """
+        played = self.rows(distinct_newest(ask.judged.plays[:, 0]))
+        if ask.unit == "show":
+            played = self._next_episodes(ask, allowed, played)
+        return played[allowed[played]][:depth]
+
+    def followed(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
+        """The newest episodes that the user has not played of the shows that they did, EPISODES of each at most."""
+        show = self.unit_key["show"]
+        played = self.rows(distinct_newest(ask.judged.plays[:, 0]))
+        theirs = np.isin(show, show[played][self._is_episode[played]]) & allowed & self._is_episode
+        theirs[played] = False
+        rows = self._newest[theirs[self._newest]]
+        return rows[_rank_within(show[rows]) < EPISODES][:depth]
+
+    def _next_episodes(self, ask: Ask, allowed: np.ndarray, played: np.ndarray) -> np.ndarray:
+        """Rows [of what was played last first], one a show: the episode to go on with."""
+        show = self.unit_key["show"]
+        shows = distinct_newest(show[played][::-1])
+        there = np.isin(show, shows) & allowed
+        there[self.rows(ask.judged.item_key[ask.judged.at[:, VERDICTS["finished"]] > 0])] = False
+        going = self.rows(ask.judged.in_progress())
+        # of each show the first of: in progress, newest first; not finished, newest first; played, last first
+        rows = np.concatenate([going[there[going]], self._newest[there[self._newest]], played[allowed[played]]])
+        shown, first = np.unique(show[rows], return_index=True)
+        best = dict(zip(shown.tolist(), rows[first].tolist(), strict=True))
+        return np.array([best[key] for key in shows.tolist() if key in best], np.int64)
+
+    def newest_first(self, rows: np.ndarray) -> np.ndarray:
+        """Catalogue rows, the last published first."""
+        return rows[np.argsort(-self._published[rows], kind="stable")]
 
     def newest(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """What was published last."""
@@ -263,12 +340,17 @@ SOURCES: Final[Mapping[str, Propose]] = {
     "popular": lambda r, ask, allowed, depth: r.listed("popular", ask, allowed, depth),
     "fresh": Retriever.newest,
     "resume": Retriever.unfinished,
+    "familiar": Retriever.familiar,
+    "followed": Retriever.followed,
 }
-START: Final = Fusion(dict.fromkeys(SOURCES, 1.0))
 
 
 def learn(
-    log: EventLog, items: pa.Table, shelf_types: Mapping[str, Sequence[str]], fusion: Fusion = START
+    log: EventLog,
+    items: pa.Table,
+    shelf_types: Mapping[str, Sequence[str]],
+    fusion: Fusion = START,
+    repeats: Repeats | None = None,
 ) -> SourceData:
     """Lists and neighbours from the events of a log.
 
@@ -276,6 +358,7 @@ def learn(
         log: what may be known; nothing behind it is used.
         items: the catalogue.
         shelf_types: shelves of the log, busiest first, and the item types that each has shown.
+        repeats: of the training days, where the log goes on behind them.
     """
     items = items.sort_by("item_id")
     item_ids = items["item_id"].to_pylist()
@@ -302,7 +385,8 @@ def learn(
         }
     somebodys = log.user_key[engaged] != 0  # the forgotten count for popularity, and are no one person
     neighbours, similarity = co_visitation(log.user_key[engaged][somebodys], row[somebodys], len(keys))
-    return SourceData(keys, neighbours, similarity, lists, tuple(shelf_types), fusion)
+    repeats = Repeats.counted(log) if repeats is None else repeats
+    return SourceData(keys, neighbours, similarity, lists, tuple(shelf_types), fusion, repeats)
 
 
 def co_visitation(user_key: np.ndarray, row: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -332,58 +416,26 @@ def co_visitation(user_key: np.ndarray, row: np.ndarray, n: int) -> tuple[np.nda
     return neighbours, similarity
 
 
-def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[np.ndarray]) -> Fusion:
-    """Weights with the highest mean recall@50/100/200 over validation requests: one pass of coordinate ascent.
-
-    Args:
-        proposals: of each request, rows by source.
-        wanted: of each request, the rows engaged with afterwards.
-    """
-
-    judged = [_Judged.of(p, w) for p, w in zip(proposals, wanted, strict=True)]
-
-    def quality(fusion: Fusion) -> float:
-        return float(np.mean([request.recall(fusion) for request in judged]))
-
-    alone = {source: quality(Fusion({source: 1.0})) for source in SOURCES}
-    order = sorted(SOURCES, key=lambda source: -alone[source])
-    weights = dict.fromkeys(SOURCES, 0.0) | {order[0]: 1.0}
-    best, reached = Fusion(weights), alone[order[0]]
-    for source in order[1:]:
-        for weight in (0.03, 0.1, 0.2, 0.4, 0.8):
-            trial = Fusion({**best.weights, source: weight})
-            if (found := quality(trial)) > reached:
-                best, reached = trial, found
-    for constant in (5.0, 60.0):
-        trial = Fusion(best.weights, constant)
-        if (found := quality(trial)) > reached:
-            best, reached = trial, found
-    return best
-
-
-class _Judged(NamedTuple):
-    """One request over the rows that any source proposed, so that a trial of the fusion costs 50 us."""
-
-    places: Mapping[str, np.ndarray]  # of each source's rows among those
-    is_wanted: np.ndarray  # bool
-    wanted: int
-
-    @classmethod
-    def of(cls, proposals: Mapping[str, np.ndarray], wanted: np.ndarray) -> _Judged:
-        rows = np.unique(np.concatenate(list(proposals.values())))
-        places = {source: np.searchsorted(rows, proposed) for source, proposed in proposals.items()}
-        return cls(places, np.isin(rows, wanted), len(wanted))
-
-    def recall(self, fusion: Fusion) -> float:
-        return mean_recall(self.is_wanted[fusion.top(self.places, len(self.is_wanted), 200)], self.wanted)
-
-
-def mean_recall(hits: np.ndarray, wanted: int) -> float:
-    """Mean of recall@50, @100 and @200 of one request: bool of the first 200, best first, and how many there are."""
-    return float(sum(hits[:k].sum() for k in (50, 100, 200)) / (3 * wanted))
-
-
-def _distinct_newest(item_keys: np.ndarray) -> np.ndarray:
+def distinct_newest(item_keys: np.ndarray) -> np.ndarray:
+    """Each key once, the newest first, of keys in log order."""
     newest_first = item_keys[::-1]
     _, first = np.unique(newest_first, return_index=True)
     return newest_first[np.sort(first)]
+
+
+def _shows(items: pa.Table, item_keys: np.ndarray) -> np.ndarray:
+    """int64[n]: of an episode whose creator is known the creator's key, of anything else the item's own."""
+    if "creator_key" not in items.column_names:
+        return item_keys
+    creators = items["creator_key"].combine_chunks().to_numpy(zero_copy_only=False)
+    is_episode = np.array([kind == EPISODE for kind in items["item_type"].to_pylist()], bool)
+    return np.where(is_episode & (creators != 0), creators, item_keys)
+
+
+def _rank_within(groups: np.ndarray) -> np.ndarray:
+    """int64[n]: how many of the same group come before each."""
+    order = np.argsort(groups, kind="stable")
+    _, start, size = np.unique(groups[order], return_index=True, return_counts=True)
+    rank = np.empty(len(groups), np.int64)
+    rank[order] = np.arange(len(groups)) - np.repeat(start, size)
+    return rank

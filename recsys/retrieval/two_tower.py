@@ -24,6 +24,7 @@ from recsys.events import DAY_MS, MINUTE_MS
 from recsys.features import catalog
 from recsys.features.history import History
 from recsys.features.log import ItemColumns, Items, rows_in
+from recsys.features.people import MOST_WORDS
 from recsys.lake import replacing
 from recsys.retrieval.text import MAX_WORDS
 
@@ -36,6 +37,7 @@ ITEM_BATCH: Final = 256  # items are embedded in blocks of this shape, so a vect
 # them, and with those 27 features mean recall@50/100/200 of the validation days is lower: .441 and .437 (two seeds) on
 # KuaiRand where .459 is reached without (one), by .002 and .006 on the simulator.
 CONTEXT_FEATURES: Final = ("shelf_bucket", "device_bucket", "hour_of_day")
+HISTORY_DROPOUT: Final = 0.15  # share of training queries that have no history, where words about users stand for it
 CONTEXT_COLUMNS: Final = np.array([catalog.FEATURES.index(name) for name in CONTEXT_FEATURES])
 
 
@@ -56,6 +58,9 @@ class TowerConfig:
     text: bool = True  # words of title and tags
 
 
+_NO_WORDS: Final = np.zeros(0, np.int64)
+
+
 class QueryBatch(NamedTuple):
     """Rows of the query tower: engaged events newest first, padded with row 0."""
 
@@ -63,6 +68,7 @@ class QueryBatch(NamedTuple):
     kinds: torch.Tensor  # int8[n, ENGAGED_LENGTH]
     ages: torch.Tensor  # int8[n, ENGAGED_LENGTH], bucket of the age at the read
     context: torch.Tensor  # int64[n, 3]: row of shelf, row of device, hour
+    about: torch.Tensor  # int32[n, MOST_WORDS]: rows of the words about the user, 0 none; [n, 0] where no word is known
 
     def take(self, rows: torch.Tensor) -> QueryBatch:
         """Those rows."""
@@ -78,6 +84,7 @@ class Vocabulary(NamedTuple):
     words: np.ndarray  # that at least two items share: a word of one item would be a second id of it
     shelves: np.ndarray  # values of shelf_bucket
     devices: np.ndarray
+    about: np.ndarray = _NO_WORDS  # words about users; empty where nothing is said of them, and then not in the network
 
 
 def age_bucket(ms: np.ndarray) -> np.ndarray:
@@ -99,6 +106,8 @@ class TwoTower(nn.Module):
         self.config = config
         dim = config.dim
         for name, keys in vocabulary._asdict().items():
+            if name == "about" and not len(keys):
+                continue
             self.register_buffer(f"vocabulary_{name}", torch.from_numpy(np.asarray(keys, np.int64)))
         self.register_buffer("catalogue_keys", torch.from_numpy(np.asarray(catalogue.item_key, np.int64)))
         codes = np.concatenate([np.zeros((1, CODES), np.int64), self.codes(vocabulary, catalogue)])
@@ -119,8 +128,10 @@ class TwoTower(nn.Module):
         self.shelf = nn.Embedding(len(vocabulary.shelves) + 1, 32)
         self.device = nn.Embedding(len(vocabulary.devices) + 1, 8)
         self.hour = nn.Embedding(24, 8)
+        known = len(vocabulary.about)
+        self.about = nn.EmbeddingBag(known + 1, dim, mode="mean", padding_idx=0) if known else None
         self.query_mix = nn.Sequential(
-            nn.Linear(dim + 32 + 8 + 8 + 1, config.hidden),
+            nn.Linear(dim + 32 + 8 + 8 + 1 + (0 if self.about is None else dim), config.hidden),
             nn.ReLU(),
             nn.Dropout(config.dropout),
             nn.Linear(config.hidden, dim),
@@ -128,7 +139,8 @@ class TwoTower(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-float(np.log(config.temperature))))
         for table in (self.item_id, self.creator, self.category, self.item_type):
             nn.init.normal_(table.weight, std=0.1)
-        nn.init.normal_(self.words.weight[1:], std=0.1)  # row 0, no word, stays 0
+        for bag in (self.words, *([] if self.about is None else [self.about])):
+            nn.init.normal_(bag.weight[1:], std=0.1)  # row 0, no word, stays 0
         for table in (self.kind_weight, self.age_weight):
             nn.init.zeros_(table.weight)
 
@@ -152,7 +164,8 @@ class TwoTower(nn.Module):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The vocabularies in its buffers, which never change."""
-        return Vocabulary(*(self.get_buffer(f"vocabulary_{name}").cpu().numpy() for name in Vocabulary._fields))
+        held = {name.removeprefix("vocabulary_"): keys for name, keys in self.named_buffers(recurse=False)}
+        return Vocabulary(**{name: held[name].cpu().numpy() for name in Vocabulary._fields if name in held})
 
     def identity(self, codes: torch.Tensor) -> torch.Tensor:
         """Sum of the embeddings of id, creator, category, type and of the words' mean: float32[n, dim]."""
@@ -169,6 +182,9 @@ class TwoTower(nn.Module):
 
     def embed_queries(self, batch: QueryBatch, identities: torch.Tensor | None = None) -> torch.Tensor:
         """Query tower: unit vectors float32[n, dim]; `identities` of the whole catalogue, where they were kept."""
+        if self.training and self.about is not None:
+            alone = torch.rand(len(batch.items), device=batch.items.device) < HISTORY_DROPOUT
+            batch = batch._replace(items=batch.items.masked_fill(alone[:, None], 0))
         empty = batch.items == 0
         weight = (self.kind_weight(batch.kinds.long()) + self.age_weight(batch.ages.long())).squeeze(-1)
         weight = torch.softmax(weight.masked_fill(empty, -1e9), dim=1).masked_fill(empty, 0.0)
@@ -182,10 +198,16 @@ class TwoTower(nn.Module):
         known = torch.log1p((~empty).sum(dim=1, keepdim=True).float())
         shelf, device, hour = batch.context.unbind(-1)
         parts = [3.0 * history, self.shelf(shelf), self.device(device), self.hour(hour), known]
+        if self.about is not None:
+            parts.append(3.0 * self.about(batch.about))
         return functional.normalize(history + self.query_mix(torch.cat(parts, dim=1)), dim=-1)
 
-    def queries(self, history: History, as_of: np.ndarray, features: np.ndarray) -> QueryBatch:
-        """Tensors of read rows: `history` and `as_of` as the sweep gives them, features float32[n, FEATURES]."""
+    def queries(
+        self, history: History, as_of: np.ndarray, features: np.ndarray, about: np.ndarray | None = None
+    ) -> QueryBatch:
+        """Tensors of read rows: `history` and `as_of` as the sweep gives them, features float32[n, FEATURES], and the
+        keys of words about their users, int64[n, MOST_WORDS] (None: nothing is said of them).
+        """
         history = history.engaged()
         at = history.stop[:, None] - 1 - np.arange(catalog.ENGAGED_LENGTH)
         there = at >= history.start[:, None]
@@ -200,11 +222,15 @@ class TwoTower(nn.Module):
         context = features[:, CONTEXT_COLUMNS].astype(np.int64)
         context[:, 0] = rows_in(vocabulary.shelves, context[:, 0])
         context[:, 1] = rows_in(vocabulary.devices, context[:, 1])
+        words: np.ndarray = np.zeros((len(as_of), 0 if self.about is None else MOST_WORDS), np.int32)
+        if self.about is not None and about is not None:
+            words = rows_in(vocabulary.about, about.ravel()).reshape(about.shape).astype(np.int32)
         return QueryBatch(
             torch.from_numpy(np.where(there, rows[at], 0).astype(np.int32)),
             torch.from_numpy(np.where(there, history.kind[at], 0).astype(np.int8)),
             torch.from_numpy(np.where(there, ages, 0).astype(np.int8)),
             torch.from_numpy(context),
+            torch.from_numpy(words),
         )
 
 
@@ -246,7 +272,13 @@ class QueryTower:
         self.fingerprint: str = digest.hexdigest()[:16]
 
     def embed_user(
-        self, item_keys: np.ndarray, kinds: np.ndarray, occurred_at: np.ndarray, as_of: int, features: np.ndarray
+        self,
+        item_keys: np.ndarray,
+        kinds: np.ndarray,
+        occurred_at: np.ndarray,
+        as_of: int,
+        features: np.ndarray,
+        about: np.ndarray | None = None,
     ) -> np.ndarray:
         """Unit vector float32[dim] of one request.
 
@@ -256,10 +288,11 @@ class QueryTower:
             item_keys, kinds, occurred_at: a history in log order (oldest first), int64, int8, int64 [m]
             as_of: instant of the request, UTC ms
             features: float32[len(catalog.FEATURES)], any candidate's row: only what all candidates share is read
+            about: keys of words about the user, int64[MOST_WORDS], 0 none
         """
-        history = History.of_one(item_keys, kinds, occurred_at)
+        history, said = History.of_one(item_keys, kinds, occurred_at), None if about is None else about[None, :]
         with torch.inference_mode():
-            batch = self.network.queries(history, np.array([as_of], np.int64), features.reshape(1, -1))
+            batch = self.network.queries(history, np.array([as_of], np.int64), features.reshape(1, -1), said)
             vector: np.ndarray = self._one_query(*batch, self._identities)[0].numpy()
         return vector
 
@@ -268,7 +301,8 @@ class QueryTower:
         """`embed_queries` of one row, recorded: the same operations and bits in 0.4 of the time, without Python."""
         rows = torch.zeros(1, catalog.ENGAGED_LENGTH, dtype=torch.int32)
         codes = rows.to(torch.int8)
-        example = QueryBatch(rows, codes, codes, torch.zeros(1, 3, dtype=torch.int64))
+        words = torch.zeros(1, 0 if self.network.about is None else MOST_WORDS, dtype=torch.int32)
+        example = QueryBatch(rows, codes, codes, torch.zeros(1, 3, dtype=torch.int64), words)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # embedding_bag compares two shapes that are fixed
             recorded = torch.jit.trace(_Query(self.network).eval(), (*example, self._identities.clone()))
@@ -318,7 +352,10 @@ class QueryTower:
                     f"the towers in {folder} read features {facts['features']}, this code computes "
                     f"{catalog.FINGERPRINT}: train them again (materialize two_tower)"
                 )
-            vocabulary = Vocabulary(*(state[f"vocabulary_{name}"].numpy() for name in Vocabulary._fields))
+            keys_of = {name: state.get(f"vocabulary_{name}") for name in Vocabulary._fields}
+            if keys_of["about"] is None:
+                del keys_of["about"]
+            vocabulary = Vocabulary(**{name: keys.numpy() for name, keys in keys_of.items()})
             keys = state["catalogue_keys"].numpy()
             blank = ItemColumns(*(np.zeros(len(keys), np.int64) for _ in ItemColumns._fields))
             network = TwoTower(TowerConfig(**facts["config"]), vocabulary, Items(keys, blank))

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from recsys.features import catalog, sweep
 from recsys.features.log import EventLog, Items
+from recsys.features.people import NO_ONE, People
 from recsys.retrieval.engagements import Engagements, read_rows
 from recsys.retrieval.two_tower import (
     CONTEXT_COLUMNS,
@@ -36,6 +37,7 @@ from recsys.retrieval.two_tower import (
 from recsys.training_sets import fitting
 
 MONITOR: Final = "recall_at_100"
+WORD_EXAMPLES: Final = 20  # fewer examples of a word about users teach no more than who those users are
 
 
 class TrainingError(ValueError):
@@ -176,13 +178,13 @@ class TwoTowerTask(lightning.LightningModule):
         with torch.inference_mode():
             items = self.network.embed_items(self.all_codes, self.all_numbers)
             depth = min(100, max(1, len(items) // 10))  # 100 of 120 items would hold nearly every one
-            found = []
+            ranked = []
             for part in torch.arange(len(query.items)).split(1_024):
                 rows = QueryBatch(*(column.to(self.device) for column in query.take(part)))
                 scores = self.network.embed_queries(rows) @ items.T
-                found.append(scores.topk(depth, dim=1).indices.cpu().numpy())
+                ranked.append(scores.topk(depth, dim=1).indices.cpu().numpy())
         self.network.train()
-        top = np.concatenate(found)
+        top = np.concatenate(ranked)
         hits = [np.isin(want, got).mean() for want, got in zip(wanted, top, strict=True)]
         recall, loss = float(np.mean(hits)), float(torch.stack(self._losses).mean())
         seconds = time.monotonic() - self._began
@@ -212,6 +214,7 @@ def fit(
     folder: Path,
     say: Callable[[str], None] = _say,
     keep_last: bool = False,
+    people: People = NO_ONE,
 ) -> tuple[QueryTower, TrainingReport]:
     """Train the towers on the engagements of the training days.
 
@@ -221,6 +224,7 @@ def fit(
         items: the whole catalogue.
         folder: where checkpoints lie while it runs; an interrupted run of the same data and configuration goes on.
         keep_last: take the last epoch, not the one that validation liked best.
+        people: what is said of users, which the query tower reads as of each read.
 
     Raises:
         TrainingError: an empty training or validation set.
@@ -229,14 +233,14 @@ def fit(
     if not len(train.item_key) or not len(validation.item_key):
         raise TrainingError("the training or validation days hold no click and no long view: give more days")
     lightning.seed_everything(config.seed, verbose=False)
-    made = prepare(train, log, items, config)
+    made = prepare(train, log, items, config, people)
     network, batches = made.network, Batches(made.examples, config.batch_size, config.seed)
-    judged = judged_queries(network, validation, log, items, config)
+    judged = judged_queries(network, validation, log, items, config, people)
     task = TwoTowerTask(network, config, batches, made.catalogue, judged, say)
     epoch, recall = fitting.fit(
         task,
         network,
-        folder / _key(config, made.learned),
+        folder / _key(config, made.learned, people),
         fitting.Stopping(config.max_epochs, config.patience, MONITOR, "max"),
         gradient_clip=1.0,
         threads=fitting.half_of_the_cores(),
@@ -263,17 +267,20 @@ class Prepared(NamedTuple):
     until: int  # instant of the last
 
 
-def prepare(train: Engagements, log: EventLog, items: Items, config: TrainingConfig) -> Prepared:
+def prepare(
+    train: Engagements, log: EventLog, items: Items, config: TrainingConfig, people: People = NO_ONE
+) -> Prepared:
     """Tensors of the newest `config.max_examples` engagements with items of the catalogue."""
     train = train.take(np.argsort(train.as_of, kind="stable")[-config.max_examples :])
     train = train.take(np.flatnonzero(items.known(train.item_key)))
     features = read_rows(log, train)
-    network = build(train, features, items, config.tower)
+    about = people.words_of(train.user_key, train.as_of)
+    network = build(train, features, items, config.tower, about)
     history = sweep.histories(log, train.user_key, train.position, train.as_of)
     columns = items.lookup(train.item_key)
     codes, target = TwoTower.codes(network.vocabulary, items), np.searchsorted(items.item_key, train.item_key)
     examples = Examples(
-        network.queries(history, train.as_of, features),
+        network.queries(history, train.as_of, features, about),
         torch.from_numpy(codes[target]),
         torch.from_numpy(item_numbers(columns, train.as_of)),
         torch.from_numpy(target),
@@ -298,6 +305,7 @@ def refit(
     config: TrainingConfig,
     folder: Path,
     say: Callable[[str], None] = _say,
+    people: People = NO_ONE,
 ) -> QueryTower:
     """Train anew on train and validation days together, for as many epochs as validation chose.
 
@@ -310,10 +318,12 @@ def refit(
     def tell(line: str) -> None:
         say(line.replace("two_tower", "two_tower to the last validation day,").replace("validation", "learned"))
 
-    return fit(both, validation, log, items, again, folder, tell, keep_last=True)[0]
+    return fit(both, validation, log, items, again, folder, tell, keep_last=True, people=people)[0]
 
 
-def build(train: Engagements, features: np.ndarray, items: Items, config: TowerConfig) -> TwoTower:
+def build(
+    train: Engagements, features: np.ndarray, items: Items, config: TowerConfig, about: np.ndarray | None = None
+) -> TwoTower:
     """An untrained network that knows the vocabularies and statistics of the training rows."""
     columns = items.lookup(train.item_key)
     context = features[:, CONTEXT_COLUMNS].astype(np.int64)
@@ -324,6 +334,7 @@ def build(train: Engagements, features: np.ndarray, items: Items, config: TowerC
         _shared_words(train, items, config),
         _frequent(context[:, 0], -1, config.min_events),
         _frequent(context[:, 1], -1, config.min_events),
+        np.zeros(0, np.int64) if about is None else _frequent(about.ravel(), 0, WORD_EXAMPLES),
     )
     network = TwoTower(config, vocabulary, items)
     numbers = item_numbers(columns, train.as_of)
@@ -345,7 +356,12 @@ def _frequent(keys: np.ndarray, none: int, at_least: int) -> np.ndarray:
 
 
 def judged_queries(
-    network: TwoTower, validation: Engagements, log: EventLog, items: Items, config: TrainingConfig
+    network: TwoTower,
+    validation: Engagements,
+    log: EventLog,
+    items: Items,
+    config: TrainingConfig,
+    people: People = NO_ONE,
 ) -> tuple[QueryBatch, list[np.ndarray]]:
     """Validation users, each at the first of their engagements, and the catalogue rows that they engaged with."""
     validation = validation.take(np.flatnonzero(items.known(validation.item_key)))
@@ -355,12 +371,14 @@ def judged_queries(
     chosen = np.arange(len(users))[: config.validation_users]  # keys are hashes: the first are a fair sample
     rows = validation.take(first[chosen])
     history = sweep.histories(log, rows.user_key, rows.position, rows.as_of)
-    return network.queries(history, rows.as_of, read_rows(log, rows)), [wanted[i] for i in chosen]
+    about = people.words_of(rows.user_key, rows.as_of)
+    return network.queries(history, rows.as_of, read_rows(log, rows), about), [wanted[i] for i in chosen]
 
 
-def _key(config: TrainingConfig, train: Engagements) -> str:
+def _key(config: TrainingConfig, train: Engagements, people: People) -> str:
     digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
     digest.update(catalog.FINGERPRINT.encode())
-    for column in train:
+    said = (people.user_key, people.since, people.stop, people.words) if len(people.words) else ()
+    for column in (*train, *said):
         digest.update(np.ascontiguousarray(column).tobytes())
     return f"run_{digest.hexdigest()[:16]}"

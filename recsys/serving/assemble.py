@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from recsys.retrieval.item_index import IndexedItems
 from recsys.retrieval.sources import SourceData
 from recsys.retrieval.two_tower import QueryTower
+from recsys.serving.about_log import AboutLog
 
 COLUMNS: Final = (
     "item_id",
@@ -23,6 +24,7 @@ COLUMNS: Final = (
     "duration_ms",
     "published_at",
     "is_available",
+    "id_is_integer",
     "item_key",
     "category_key",
     "creator_key",
@@ -30,17 +32,30 @@ COLUMNS: Final = (
 )
 
 
+NOTHING_LACKS: Final = AboutLog()
+
+
 class AssembleError(RuntimeError):
     """The parts do not fit together; the message says which to materialize again."""
 
 
-def assemble(folder: Path, *, tower: Path, sources: Path, ranker: Path, items: pa.Table, index: IndexedItems) -> None:
+def assemble(
+    folder: Path,
+    *,
+    tower: Path,
+    sources: Path,
+    ranker: Path,
+    items: pa.Table,
+    index: IndexedItems,
+    about: AboutLog = NOTHING_LACKS,
+) -> None:
     """Write the parts of a bundle into a new `folder`.
 
     Args:
         tower, sources, ranker: folders that QueryTower.load, SourceData.load and load_ranker read.
         items: cleaned items.
         index: embeddings of exactly those items, as published.
+        about: the log that all of them learned from.
 
     Raises:
         AssembleError: items and index hold different items.
@@ -49,6 +64,7 @@ def assemble(folder: Path, *, tower: Path, sources: Path, ranker: Path, items: p
     QueryTower.load(tower).save(folder / "query_tower")
     SourceData.load(sources).save(folder / "sources")
     shutil.copytree(ranker, folder / "ranker")
+    about.save(folder)
     items = items.select(list(COLUMNS)).sort_by("item_id")
     ids = items["item_id"].to_pylist()
     if tuple(ids) != index.item_ids:

@@ -11,7 +11,7 @@ from recsys.policy.shelves import DEFAULT
 from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import Context, RecommendRequest
 
-SCHEMA: Final = pa.schema(
+SLATE_SCHEMA: Final = pa.schema(
     [
         ("user_id", pa.string()),
         ("shelf", pa.string()),
@@ -38,14 +38,14 @@ def slates(
     device: str | None = None,
     at: int | None = None,
 ) -> pa.Table:
-    """A slate for each user as SCHEMA; `at` as in a request (UTC ms), now when absent. Nothing was shown by this."""
+    """A slate for each user as SLATE_SCHEMA; `at` as in a request (UTC ms), else now. Nothing was shown by this."""
     context = Context(device=device, at=at)
     rows = [
         row
         for user_id in user_ids
         for row in _rows(recommender, RecommendRequest(user_id=user_id, shelf=shelf, k=k, context=context))
     ]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    return pa.Table.from_pylist(rows, schema=SLATE_SCHEMA)
 
 
 def _rows(recommender: Recommender, request: RecommendRequest) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,8 @@ from typing import Final, TypeVar
 from purgatory import SyncCircuitBreakerFactory
 from purgatory.domain.model import HalfOpenedState, OpenedState
 
+from recsys.store.errors import StoreBusy
+
 FAILURES: Final = 5  # in a row, then the circuit opens
 SECONDS: Final = 10.0  # it stays open; then one success closes it, one failure opens it again
 T = TypeVar("T")
@@ -50,7 +52,7 @@ class Breakers:
         try:
             result = work()
         except Exception as error:
-            self._leave(part, probing, error)
+            self._leave(part, probing, None if isinstance(error, StoreBusy) else error)  # busy is not broken
             raise PartDown(part, f"failed with {type(error).__name__}") from error
         slow = limit is not None and time.perf_counter() - began > limit
         self._leave(part, probing, TimeoutError() if slow else None)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.features.people import NO_ONE, People
 from recsys.policy.filters import Candidates
-from recsys.ranking.ranker import Ranker, load_ranker
+from recsys.policy.shelves import DEFAULT, SHELVES
+from recsys.ranking.orders import ByRanker, Order, default_order, load_order
+from recsys.ranking.ranker import LABEL_OF, Ranker
+from recsys.ranking.saved import load_ranker
 from recsys.registry import Bundle, Facts, Registry, RegistryError
 from recsys.retrieval.item_index import (
     ExactMirror,
@@ -23,9 +28,11 @@ from recsys.retrieval.item_index import (
 )
 from recsys.retrieval.sources import Retriever, SourceData, SourceDataError
 from recsys.retrieval.two_tower import QueryTower, TowerError
+from recsys.serving.about_log import AboutLog
 from recsys.training_sets.inputs import Inputs
 
 MIRROR_ROWS: Final = 200_000  # 100k x 64 are searched in 2-3 ms in memory; beyond this Milvus itself is faster
+ORDERS: Final = "shelves"  # folder of a bundle: an order a shelf that has one of its own
 log = logging.getLogger("recsys.serving")
 
 
@@ -42,11 +49,16 @@ class Catalogue:
     candidates: Candidates  # columns of every item, for the filters
     category_key: np.ndarray  # int64[n]
     category: Sequence[str | None]  # its name, or only a number where the source has no more
+    is_integer: frozenset[str]  # ids that are answered as JSON integers
 
     def ids(self, rows: np.ndarray) -> list[str]:
         """Id of each row."""
         item_id = self.item_id
         return [item_id[row] for row in rows.tolist()]
+
+    def written(self, item_id: str) -> str | int:
+        """An id in the JSON type in which it first came."""
+        return int(item_id) if item_id in self.is_integer else item_id
 
     def rows(self, item_ids: Sequence[str]) -> np.ndarray:
         """Row of each id that is known, int64; unknown ids are left out."""
@@ -63,6 +75,9 @@ class ServingBundle:
     ranker: Ranker
     catalogue: Catalogue
     items: pa.Table  # assemble.COLUMNS and `embedding`, ascending by item id
+    about_log: AboutLog = field(default_factory=AboutLog)
+    orders: Mapping[str, Order] = field(default_factory=dict)  # by shelf, of those with one of their own
+    people: People = NO_ONE  # what is kept of users: of the home, not of the bundle, so that they can be forgotten
     late_records: int = 0  # records of items in the store's log that are in it beside its own (late.with_late)
 
     @property
@@ -70,9 +85,24 @@ class ServingBundle:
         """Shelves of the log it learned from, busiest first."""
         return self.retriever.data.log_shelves
 
+    def order(self, shelf: str) -> Order:
+        """Who orders a shelf; one of the log's own goes by the default's."""
+        name = shelf if shelf in SHELVES else DEFAULT
+        return self.orders.get(name) or default_order(SHELVES[name], self.ranker)
+
+    @property
+    def come_back(self) -> bool:
+        """Whether the people of that log came back to what they engaged with."""
+        return self.retriever.data.repeats.come_back
+
 
 def load(
-    bundle: Bundle, milvus: MilvusIndex | None, held: str, registry: Registry, mirror_rows: int = MIRROR_ROWS
+    bundle: Bundle,
+    milvus: MilvusIndex | None,
+    held: str,
+    registry: Registry,
+    mirror_rows: int = MIRROR_ROWS,
+    people: People = NO_ONE,
 ) -> ServingBundle:
     """Verify every byte of a bundle, load it and try it once.
 
@@ -89,6 +119,8 @@ def load(
         tower = QueryTower.load(bundle.path / "query_tower")
         ranker = load_ranker(bundle.path / "ranker")
         sources = SourceData.load(bundle.path / "sources")
+        about = AboutLog.load(bundle.path)
+        orders = saved_orders(bundle.path / ORDERS, ranker)
         table = pq.read_table(bundle.path / "items.parquet").sort_by("item_id")
         index = _index(bundle, table, milvus, mirror_rows)
         retriever = Retriever(tower, index, bundle.facts.collection, table, sources)
@@ -109,9 +141,25 @@ def load(
         raise BundleRefused(f"bundle {bundle.bundle_id}: its ranker knows features {ranker.fingerprint}")
     strangers = Inputs.of_strangers(np.zeros((2, len(ranker.feature_names)), dtype=np.float32))
     tried = ranker.predict(strangers).columns()
-    if not all(np.isfinite(values).all() for values in tried.values()):
+    learned = ["score", *(name for name, label in LABEL_OF.items() if label in ranker.labels)]
+    if not all(np.isfinite(tried[name]).all() for name in learned):
         raise BundleRefused(f"bundle {bundle.bundle_id}: its ranker predicts values that are not finite")
-    return ServingBundle(bundle.bundle_id, bundle.facts, retriever, ranker, catalogue_of(table), table)
+    return ServingBundle(
+        bundle.bundle_id, bundle.facts, retriever, ranker, catalogue_of(table), table, about, orders, people
+    )
+
+
+def saved_orders(folder: Path, ranker: Ranker) -> dict[str, Order]:
+    """The orders that a bundle with that ranker brings, by shelf; those of shelves that are no more are left out.
+
+    Raises:
+        RankerError: one is not readable.
+    """
+    return {
+        name: load_order(folder / name, ByRanker(ranker, shelf.weights))
+        for name, shelf in SHELVES.items()
+        if (folder / name).is_dir()
+    }
 
 
 def _index(bundle: Bundle, table: pa.Table, milvus: MilvusIndex | None, mirror_rows: int) -> ItemIndex:
@@ -154,4 +202,5 @@ def catalogue_of(table: pa.Table) -> Catalogue:
         ),
         category_key=table["category_key"].to_numpy(),
         category=table["category"].to_pylist(),
+        is_integer=frozenset(table.filter(table["id_is_integer"])["item_id"].to_pylist()),
     )

@@ -4,8 +4,10 @@ A worker asks the registry every second. A new bundle is loaded, held against th
 tried once, all beside those in service; only then it takes its place, by one reference. One that does not pass is
 refused and named, and the old one stays.
 
-A canary answers its share of the users itself. A shadow ranks for its share too, but the champion's answer is given:
-what they differ in is told to whoever listens. Who belongs to a share is fixed by the user's id and the challenger's.
+An experiment's users are answered by the bundle of their arm, which is a hash of their id and the experiment's salt
+(experiments/record.py). A canary answers its share of the users itself. A shadow ranks for its share too, but the
+champion's answer is given: what they differ in is told to whoever listens. Who belongs to a share is fixed by the
+user's id and the challenger's.
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
-import xxhash
 
-from recsys.features.store import StoreError
+from recsys.experiments.assignment import place_of
+from recsys.experiments.record import Experiment
 from recsys.registry import Bundle, Registry, RegistryError, Traffic
 from recsys.retrieval.item_index import IndexedItems, ItemIndexError
 from recsys.serving.bundle import BundleRefused, ServingBundle
 from recsys.serving.course import Role
 from recsys.serving.late import Supplemented, with_late
+from recsys.store.errors import StoreError
 
 POLL_SECONDS: Final = 1.0
 SHARE_AGAIN_SECONDS: Final = 10.0  # Milvus did not answer; each attempt takes up to its time-out
@@ -62,6 +65,10 @@ class Bundles(Protocol):
         """The bundle that answers this user."""
         ...
 
+    def base(self, bundle_id: str) -> ServingBundle | None:
+        """A bundle in service as it was published, without late items; None when it is not in service."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -77,6 +84,9 @@ class Fixed:
     def of(self, user_id: str) -> Choice:
         return Choice(self.current)
 
+    def base(self, bundle_id: str) -> ServingBundle | None:
+        return self.current if self.current.bundle_id == bundle_id else None
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -87,11 +97,8 @@ class _InService(NamedTuple):
     champion: ServingBundle
     challenger: ServingBundle | None = None
     traffic: Traffic = Traffic()
-
-
-def share_of(user_id: str, bundle_id: str) -> float:
-    """Where a user stands among all, in [0, 1), for one challenger: even, and new with every challenger."""
-    return xxhash.xxh3_64_intdigest(f"{bundle_id}:{user_id}".encode()) / 2**64
+    trials: tuple[Experiment, ...] = ()
+    arms: Mapping[str, ServingBundle] = {}  # their bundles, by id; one that is refused is not in it
 
 
 class BundleWatch:
@@ -103,16 +110,20 @@ class BundleWatch:
         loading: Callable[[Bundle], ServingBundle],
         late: Callable[[], tuple[int, pa.Table]] | None = None,
         share: Callable[[str, IndexedItems], None] | None = None,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """
         Args:
             late: items newer than any bundle, and a number that grows with them (OnlineStore.late_items)
             share: takes late items and the collection beside which they belong (MilvusIndex.add_late)
+            clock: UTC ms now, by which experiments begin, widen and end
         """
         self._registry = registry
         self._loading = loading
         self._late = late
         self._share = share
+        self._clock = clock
+        self._wrong: list[str] = []  # experiments that cannot be read
         self._shared: dict[str, dict[str, bytes]] = {}  # by collection: late items that it has, and their vectors
         self._share_from = 0.0  # not before that instant (monotonic)
         self._bases: dict[str, ServingBundle] = {}  # as loaded, by id
@@ -139,7 +150,7 @@ class BundleWatch:
     @property
     def refused(self) -> str | None:
         reasons = [self._refused[bundle_id] for bundle_id in self._wanted if bundle_id in self._refused]
-        return "; ".join(reasons) or None
+        return "; ".join([*reasons, *self._wrong]) or None
 
     @property
     def late_items(self) -> int:
@@ -149,31 +160,43 @@ class BundleWatch:
 
     def of(self, user_id: str) -> Choice:
         now = self._now
+        for trial in now.trials:
+            arm = trial.arm_of(user_id, self._clock())
+            bundle = now.arms.get(trial.arms[arm]) if arm is not None else None
+            if bundle is not None:
+                return Choice(bundle, "champion" if bundle.bundle_id == now.champion.bundle_id else "canary")
         if now.challenger is None:
             return Choice(now.champion)
-        place = share_of(user_id, now.challenger.bundle_id)
+        place = place_of(now.challenger.bundle_id, user_id)
         if place < now.traffic.canary:
             return Choice(now.challenger, "canary")
         if place < now.traffic.canary + now.traffic.shadow:
             return Choice(now.champion, shadow=now.challenger)
         return Choice(now.champion)
 
+    def base(self, bundle_id: str) -> ServingBundle | None:
+        return self._bases.get(bundle_id)
+
     def look(self) -> bool:
         """Adopt what the registry names; True when something in service changed."""
         before = self._now
         traffic = self._registry.traffic()
         champion_id = self._registry.alias_id()
-        self._wanted = (champion_id, traffic.bundle_id)
+        trials, self._wrong = self._registry.experiments.running()
+        arms = {bundle_id for trial in trials for bundle_id in trial.arms.values()}
+        self._wanted = (champion_id, traffic.bundle_id, *sorted(arms))
         self._refused = {bundle_id: why for bundle_id, why in self._refused.items() if bundle_id in self._wanted}
         champion = self._loaded(champion_id) or before.champion
         challenger = None
         if traffic.bundle_id not in (None, champion.bundle_id) and traffic.canary + traffic.shadow > 0:
             challenger = self._loaded(traffic.bundle_id)
-        self._now = _InService(champion, challenger, traffic)
-        kept = {bundle.bundle_id for bundle in (champion, challenger) if bundle is not None}
+        tried = {bundle_id: bundle for bundle_id in sorted(arms) if (bundle := self._loaded(bundle_id)) is not None}
+        self._now = _InService(champion, challenger, traffic, tuple(trials), tried)
+        of_id = {bundle.bundle_id: bundle for bundle in (*tried.values(), challenger, champion) if bundle is not None}
+        kept = of_id.keys()
         self._bases = {bundle_id: base for bundle_id, base in self._bases.items() if bundle_id in kept}
         self._grown = {bundle_id: grown for bundle_id, grown in self._grown.items() if bundle_id in kept}
-        serving = [bundle for bundle in (champion, challenger) if bundle is not None]
+        serving = list(of_id.values())
         self._shared = {b.facts.collection: self._shared.get(b.facts.collection, {}) for b in serving}
         for bundle in serving:
             self._share_late(bundle)
@@ -183,7 +206,10 @@ class BundleWatch:
         ):
             if (old and old.bundle_id) != (new and new.bundle_id):
                 log.info("%s is %s now", role, f"bundle {new.bundle_id}" if new else "nobody")
-        return before.champion is not champion or before.challenger is not challenger
+        if before.trials != self._now.trials:
+            log.info("experiments: %s", ", ".join(trial.name for trial in trials) or "none")
+        changed = before.champion is not champion or before.challenger is not challenger
+        return changed or before.trials != self._now.trials
 
     def _loaded(self, bundle_id: str | None) -> ServingBundle | None:
         """The bundle of that id with the items that are newer than it; None where there is none or it is refused."""

@@ -7,11 +7,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
-from recsys.retrieval.sources import EVERYWHERE, Ask
+from recsys.policy.shelves import shelf_of
+from recsys.retrieval.sources import EVERYWHERE, Ask, Attempt, Fused
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.schema import MAX_ITEMS
 
@@ -26,6 +27,8 @@ REASONS: Final[Mapping[str, str]] = {
     "trending": "Trending now",
     "popular": "Popular with everyone",
     "fresh": "New",
+    "familiar": "You come back to it",
+    "followed": "New from a show that you follow",
 }
 
 
@@ -36,13 +39,20 @@ class Pool:
     rows: np.ndarray  # int64[n], rows of the bundle's catalogue
     source: np.ndarray  # int8[n], place in `names`
     names: tuple[str, ...]
+    sure: np.ndarray  # bool[n]: whether it has a place whatever its score
+    MOST: ClassVar[int] = MAX_ITEMS  # one ranker call's worth
+
+    @staticmethod
+    def of(fused: Fused) -> Pool:
+        """The candidates that the sources agreed on."""
+        return Pool(fused.rows, fused.source, fused.names, fused.sure)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, chosen: np.ndarray | slice) -> Pool:
         """Those candidates."""
-        return Pool(self.rows[chosen], self.source[chosen], self.names)
+        return Pool(self.rows[chosen], self.source[chosen], self.names, self.sure[chosen])
 
     def source_of(self, place: int) -> str:
         """Name of a candidate's source."""
@@ -76,21 +86,25 @@ class PoolCache:
 
     def get(self, bundle: ServingBundle, user_id: str, shelf: str) -> Pool | None:
         with self._lock:
-            found = self._pools.get((bundle.bundle_id, user_id, shelf))
-        if found is None or time.monotonic() - found[0] > self._seconds:
+            entry = self._pools.get((bundle.bundle_id, user_id, shelf))
+        if entry is None or time.monotonic() - entry[0] > self._seconds:
             return None
-        rows = bundle.retriever.rows(found[1].rows)  # each is there: a bundle's catalogue only grows
-        return replace(found[1], rows=rows) if len(rows) == len(found[1]) else None
+        rows = bundle.retriever.rows(entry[1].rows)  # each is there: a bundle's catalogue only grows
+        return replace(entry[1], rows=rows) if len(rows) == len(entry[1]) else None
 
 
 def trending(bundle: ServingBundle, shelf_name: str) -> Pool:
-    """What is trending on the shelf, from the bundle itself: needs nothing that could be down."""
+    """What is trending on the shelf, from the bundle itself: needs nothing that could be down. Nothing for a shelf
+    that shows only what its person knows.
+    """
     lists = bundle.retriever.data.lists["trending"]
-    rows = bundle.catalogue.rows(lists.get(shelf_name, lists[EVERYWHERE]))
-    return Pool(rows, np.zeros(len(rows), np.int8), ("trending",))
+    listed = (
+        lists.get(shelf_name, lists[EVERYWHERE]) if "trending" in shelf_of(shelf_name, bundle.come_back).sources else ()
+    )
+    rows = bundle.catalogue.rows(listed)
+    return Pool(rows, np.zeros(len(rows), np.int8), ("trending",), np.zeros(len(rows), bool))
 
 
-def retrieve(bundle: ServingBundle, ask: Ask) -> Pool:
-    """The best of every source together, at most one ranker call's worth."""
-    found = bundle.retriever.fused(ask, MAX_ITEMS)
-    return Pool(found.rows, found.source, found.names)
+def retrieve(bundle: ServingBundle, ask: Ask, attempt: Attempt) -> Pool:
+    """The best of the sources that answer, at most one ranker call's worth; `names` are those sources."""
+    return Pool.of(bundle.retriever.fused(ask, Pool.MOST, attempt=attempt))

@@ -20,7 +20,8 @@ Role = Literal["champion", "canary", "shadow"]
 
 # Share of a request's time after which a stage is not begun any more. Scoring comes late and costs most; the words of
 # the reasons are the first to go.
-BEGIN_BY: Final[Mapping[str, float]] = {"blocks": 0.5, "store": 0.5, "index": 0.4, "ranker": 0.6, "reasons": 0.7}
+BEGIN_BY: Final[Mapping[str, float]] = {"blocks": 0.5, "store": 0.5, "two_tower": 0.4, "ranker": 0.6, "reasons": 0.7}
+SOURCES_BY: Final = 0.5  # share after which no source is waited for: what the others found is still read and ranked
 SLOW: Final = 1 / 3  # a part that took more than this share of the time counts as failed for its circuit breaker
 
 
@@ -42,6 +43,8 @@ class Course:
     stages: list[Stage] = field(default_factory=list)
     within: tuple[str, float] | None = None  # the stage under way and when it began
     traceparent: str | None = None  # of the caller's trace (W3C Trace Context)
+    said_id: str = ""  # the caller's own X-Request-ID: told back and logged, and no key of anything
+    key_id: str = ""  # of the API key that the caller showed
     # what was met, for whoever watches
     role: Role = "champion"
     bundle: str = ""
@@ -65,15 +68,22 @@ class Course:
         """Seconds after which a part counts as slow."""
         return None if self.seconds is None else SLOW * self.seconds
 
+    @property
+    def patience(self) -> float | None:
+        """Seconds for which a candidate source is waited for from now on; None: as long as it takes."""
+        if self.seconds is None or self.limit is None:
+            return None
+        return max(0.0, min(self.limit, SOURCES_BY * self.seconds - (time.perf_counter() - self.began)))
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage."""
         began = time.perf_counter()
-        self.within = (name, began)
+        outer, self.within = self.within, (name, began)
         try:
             yield
         finally:
-            self.within = None
+            self.within = outer
             self.stages.append(Stage(name, began, time.perf_counter() - began))
 
     def tell(self, other: Course) -> None:

@@ -22,16 +22,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.encryption import is_encrypted_parquet
 from recsys.events import NOBODY
-from recsys.features.journal import key_of
-from recsys.features.privacy import TELLING, Border, PrivacyError, put
-from recsys.features.store import OnlineStore
 from recsys.lake import Lake, replacing
+from recsys.privacy import access
+from recsys.privacy.border import TELLING, Border, PrivacyError, put
 from recsys.serving import served_log
+from recsys.store.journal import key_of
+from recsys.store.online import SEARCHABLE, OnlineStore
 
 PASSES: Final = 3  # a service that answers meanwhile may write once more what it began before
-SEARCHABLE: Final = 6  # a shorter id is looked for as a whole value, and by its key: as a text it is everywhere
 SCRATCH: Final = ("dbt", "spark")  # folders that the next run makes anew
+THINGS: Final = ("item_id", "creator_id", "category", "tags")  # of catalogues: ids with keys, as users have them
 NAMELESS: Final = ("bentoml", "milvus", "models")  # hold code, items and keys; an id there is a word that looks like it
 
 
@@ -61,36 +63,58 @@ def forget(user_id: str, home: Path, border: Border, store: OnlineStore | None, 
         PrivacyError: something of the user is still there; the message says where. The user stays noted.
     """
     names = tuple(dict.fromkeys(border.names(user_id)))
-    who = [border.forgotten.digest(name) for name in names]
-    border.forgotten.note({"who": who, "at": at, "state": "begun"})
+    keys = [border.forgotten.digest(str(key_of(name))) for name in names]
+    who = {"who": [border.forgotten.digest(name) for name in names], "keys": keys}
+    border.forgotten.note({**who, "at": at, "state": "begun"})
     gone, left = Gone(), []
     for _ in range(PASSES):
         gone += _everywhere(names, Lake(home), border, store)
         left = traces(names, home)
         if not left:
-            border.forgotten.note({"who": who, "at": at, "state": "done", **asdict(gone)})
+            border.forgotten.note({**who, "at": at, "state": "done", **asdict(gone)})
             return gone
     raise PrivacyError(f"still to be found in {', '.join(left[:5])}: remove it there, then forget again")
 
 
 def traces(names: Sequence[str], home: Path) -> list[str]:
-    """Files below `home` in which one of those users can still be found."""
-    keys = [key_of(name) for name in names]
+    """Files below `home` in which one of those users can still be found.
+
+    An id that an item, creator or category bears too tells of a user in the tables alone: elsewhere nobody knows which.
+    """
+    shared = _things_named(names, home)
+    told = [name for name in names if name not in shared]
+    keys = [key_of(name) for name in told]
     packed = [key.to_bytes(8, order, signed=True) for key in keys for order in ("little", "big")]  # type: ignore[arg-type]
     by_key = re.compile(b"|".join(re.escape(trace) for trace in (*packed, *(str(key).encode() for key in keys))))
-    by_name = _pattern(names)
-    found = []
+    by_name = _pattern(told)
+    places = []
     for path in sorted(p for p in home.rglob("*") if p.is_file() and not p.is_symlink() and p.stat().st_size):
-        place = path.relative_to(home)
-        if path.suffix == ".parquet":
+        place, hit = path.relative_to(home), False
+        if path.is_relative_to(Lake(home).served_log) and served_log.is_encrypted(path):
+            hit = served_log.holds(path, names)
+        elif path.suffix == ".parquet":
             hit = _mine(pq.read_table(path), names, pa.array([], pa.string())) is not None
-        else:
+        elif told:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 hit = by_key.search(data) is not None
                 hit = hit or (place.parts[0] not in NAMELESS and by_name.search(data) is not None)
         if hit:
-            found.append(place.as_posix())
-    return found
+            places.append(place.as_posix())
+    return places
+
+
+def _things_named(names: Sequence[str], home: Path) -> set[str]:
+    """Those of the names that something of a catalogue bears: items and users may be numbered alike."""
+    things: set[str] = set()
+    for path in _parquets(home):
+        columns = set(pq.read_schema(path).names)
+        if "item_id" not in columns or columns & {"user_id", "user_key"}:
+            continue
+        table = pq.read_table(path, columns=[name for name in THINGS if name in columns])
+        for column in table.columns:
+            words = pc.cast(pc.list_flatten(column) if pa.types.is_list(column.type) else column, pa.string())
+            things.update(pc.unique(words.filter(pc.is_in(words, value_set=pa.array(names, pa.string())))).to_pylist())
+    return things
 
 
 def _everywhere(names: Sequence[str], lake: Lake, border: Border, store: OnlineStore | None) -> Gone:
@@ -102,14 +126,15 @@ def _everywhere(names: Sequence[str], lake: Lake, border: Border, store: OnlineS
         if torn.is_file():
             torn.unlink()
     gone = _tables(names, lake.home, border)
-    texts = sum(_without_in_text(path, names) for path in _texts(lake.home))
+    looks = access.forget(lake.home, [border.forgotten.digest(name) for name in names])
+    texts = looks + sum(_without_in_text(path, names) for path in _texts(lake.home))
     texts += sum(_without_in_manifest(path, names) for path in lake.registry.glob("bundles/*/manifest.json"))
     texts += sum(_without_in_database(path, names) for path in lake.home.glob("dagster/**/*.db"))
     return gone + Gone(store_events=in_store, served_rows=served, files=segments + texts)
 
 
 def _tables(names: Sequence[str], home: Path, border: Border) -> Gone:
-    files = sorted(home.rglob("*.parquet"))
+    files = _parquets(home)
     shown = _impressions_of(names, files)
     gone = Gone()
     for path in sorted(files, key=lambda p: bool({"user_id", "user_key"} & set(pq.read_schema(p).names))):
@@ -120,7 +145,7 @@ def _tables(names: Sequence[str], home: Path, border: Border) -> Gone:
         rows = pc.sum(mine).as_py()
         if "text" in table.column_names:
             table = put(table, "text", pc.if_else(mine, "", table["text"]))
-        elif {"kind", "event_id"} <= set(table.column_names):
+        elif "event_id" in table.column_names:
             table, gone = border.nobodys(table, mine), gone + Gone(rows_made_nobodys=rows)
         else:
             table, gone = table.filter(pc.invert(mine)), gone + Gone(rows_removed=rows)
@@ -143,7 +168,11 @@ def _mine(table: pa.Table, names: Sequence[str], shown: pa.Array) -> Any:
     long = [re.escape(name) for name in names if len(name) >= SEARCHABLE]
     if long:
         telling = f"(^|[^0-9A-Za-z_])({'|'.join(long)})([^0-9A-Za-z_]|$)"
-        masks += [pc.match_substring_regex(table[c], telling) for c in (*TELLING, "session_id", "text") if c in columns]
+        masks += [
+            pc.match_substring_regex(table[c], telling)
+            for c in (*TELLING, "session_id", "text", "query")
+            if c in columns
+        ]
     mine: Any = None
     for mask in masks:
         known = pc.fill_null(mask, False)
@@ -151,29 +180,34 @@ def _mine(table: pa.Table, names: Sequence[str], shown: pa.Array) -> Any:
     return mine if mine is not None and pc.any(mine).as_py() else None
 
 
+def _parquets(home: Path) -> list[Path]:
+    """Tables, but for encrypted segments of the served log: those are its own affair."""
+    return sorted(path for path in home.rglob("*.parquet") if not is_encrypted_parquet(path))
+
+
 def _impressions_of(names: Sequence[str], files: Sequence[Path]) -> pa.Array:
     """impression_id of every row that is theirs: tables of features know no more of them."""
-    nothing, found = pa.array([], pa.string()), []
+    nothing, impressions = pa.array([], pa.string()), []
     for path in files:
         columns = set(pq.read_schema(path).names)
-        told = "impression_id" if "kind" not in columns else "event_id"
+        told = "event_key" if "event_key" in columns else "impression_id"
         if {"user_id", told} <= columns:
             table = pq.read_table(path, columns=["user_id", told])
             mine = _mine(table.select(["user_id"]), names, nothing)
             if mine is not None:
-                found += table[told].filter(mine).to_pylist()
-    return pa.array(sorted({name for name in found if name is not None}), pa.string())
+                impressions += table[told].filter(mine).to_pylist()
+    return pa.array(sorted({name for name in impressions if name is not None}), pa.string())
 
 
 def _pattern(names: Sequence[str]) -> re.Pattern[bytes]:
     """Where a text names one of them: as a word, or between quotes where it is short, or all digits and so a number."""
-    found = []
+    patterns = []
     for name in names:
         word = b"|".join(re.escape(w) for w in dict.fromkeys((name.encode(), json.dumps(name)[1:-1].encode())))
-        found.append(rb"(?<=[\"'])(?:" + word + rb")(?=[\"'])")
+        patterns.append(rb"(?<=[\"'])(?:" + word + rb")(?=[\"'])")
         if len(name) >= SEARCHABLE and not name.isdigit():
-            found.append(rb"(?<![0-9A-Za-z_])(?:" + word + rb")(?![0-9A-Za-z_])")
-    return re.compile(b"|".join(found))
+            patterns.append(rb"(?<![0-9A-Za-z_])(?:" + word + rb")(?![0-9A-Za-z_])")
+    return re.compile(b"|".join(patterns))
 
 
 def _texts(home: Path) -> Iterator[Path]:

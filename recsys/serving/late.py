@@ -9,18 +9,21 @@ a late item as any other. An item whose attributes changed (one taken offline, s
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.events import ITEM_SCHEMA
+from recsys.cleaned.keyed import keyed_items
 from recsys.features.log import items_from_table
+from recsys.privacy.border import put
 from recsys.retrieval.item_index import ExactMirror, Hits, IndexedItems, ItemIndex
 from recsys.retrieval.sources import Retriever, SourceData
 from recsys.retrieval.text import with_words
 from recsys.serving.bundle import ServingBundle, catalogue_of
-from recsys.sources.keyed import keyed_items
+
+SAME_VECTOR: Final = 1e-5  # a tower rounds differently in batches of other sizes
 
 
 class Supplemented:
@@ -29,6 +32,11 @@ class Supplemented:
     def __init__(self, index: ItemIndex, late: ExactMirror) -> None:
         self._index, self.late = index, late
         self._replaced = frozenset(late.items.item_ids)
+
+    @property
+    def in_memory(self) -> bool:
+        """See `ItemIndex.in_memory`."""
+        return self._index.in_memory
 
     def search(self, collection: str, vector: np.ndarray, k: int, item_type: str | None = None) -> Hits:
         """See `ItemIndex.search`."""
@@ -43,12 +51,16 @@ class Supplemented:
 
 def with_late(bundle: ServingBundle, items: pa.Table) -> ServingBundle:
     """The bundle with those of `items` (ITEM_SCHEMA) that it lacks or has with other attributes; itself without any."""
-    late = _newer(bundle, items)
-    if not late.num_rows:
+    if not items.num_rows:
         return bundle
     tower = bundle.retriever.tower
+    late = keyed_items(put(items, "is_available", pc.fill_null(items["is_available"], True)))
     known = with_words(items_from_table(late), late)
     vectors = tower.embed_items(known)[np.searchsorted(known.item_key, late["item_key"].to_numpy())]
+    newer = _newer(bundle, late, vectors)
+    if not newer.any():
+        return bundle
+    late, vectors = late.filter(pa.array(newer)), vectors[newer]
     indexed = IndexedItems.of(late["item_id"].to_pylist(), late["item_type"].to_pylist(), vectors)
     late = late.append_column("embedding", pa.array(list(vectors), bundle.items.schema.field("embedding").type))
     kept = bundle.items.filter(pc.invert(pc.is_in(bundle.items["item_id"], value_set=late["item_id"].combine_chunks())))
@@ -61,17 +73,16 @@ def with_late(bundle: ServingBundle, items: pa.Table) -> ServingBundle:
     return replace(bundle, retriever=retriever, catalogue=catalogue_of(table), items=table)
 
 
-def _newer(bundle: ServingBundle, items: pa.Table) -> pa.Table:
-    """Late or changed items with their keys."""
-    late = keyed_items(items.set_column(8, ITEM_SCHEMA.field(8), pc.fill_null(items["is_available"], True)))
+def _newer(bundle: ServingBundle, late: pa.Table, vectors: np.ndarray) -> np.ndarray:
+    """Which items are late, or changed in a column that the bundle keeps or (by their tags, say) in their vector."""
     held = dict(zip(bundle.catalogue.item_id, range(len(bundle.catalogue.item_id)), strict=True))
     names = [name for name in bundle.items.column_names if name != "embedding"]
     rows = [held.get(item_id, -1) for item_id in late["item_id"].to_pylist()]
-    before = bundle.items.select(names).take(pa.array([max(row, 0) for row in rows], pa.int64())).to_pylist()
-    differs = [
-        row < 0 or old != new for row, old, new in zip(rows, before, late.select(names).to_pylist(), strict=True)
-    ]
-    return late.filter(pa.array(differs, pa.bool_()))
+    before = bundle.items.take(pa.array([max(row, 0) for row in rows], pa.int64()))
+    pairs = zip(rows, before.select(names).to_pylist(), late.select(names).to_pylist(), strict=True)
+    differs = np.array([row < 0 or old != new for row, old, new in pairs], bool)
+    old = np.array(before["embedding"].to_pylist(), np.float32).reshape(vectors.shape)
+    return differs | (np.abs(old - vectors).max(axis=1) > SAME_VECTOR)
 
 
 def _moved(data: SourceData, before: pa.Table, after: pa.Table) -> SourceData:

@@ -3,7 +3,8 @@
 A request reads the bundle in service once and keeps it, and reads the user's history and every candidate's features at
 one position of the event log and one instant. What does not answer in time is left out, and the answer names the rung:
 
-    full        retrieved, ranked
+    full        retrieved from every source, ranked
+    partial     retrieved from the sources that answer, ranked; `missing` names the others
     no_ranker   retrieved, in the order of retrieval
     cached      what was retrieved for this user before, because retrieval or the store does not answer
     trending    what is trending on the shelf, because nothing was retrieved before either
@@ -14,10 +15,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,36 +26,39 @@ import pyarrow as pa
 from recsys import events
 from recsys.events import DAY_MS, ITEM_SCHEMA
 from recsys.features import catalog
-from recsys.features.blocked import Blocked, TooManyBlocked
-from recsys.features.privacy import Border
-from recsys.features.store import OnlineStore, StoreError
+from recsys.policy.exploration import Explorer
+from recsys.privacy.border import Border
 from recsys.serving.breakers import Breakers, PartDown
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.bundles import Bundles
+from recsys.serving.candidates import PoolCache
 from recsys.serving.course import Course
-from recsys.serving.scene import NOBODY, KnownBlocks, Scene, in_log
+from recsys.serving.scene import ANONYMOUS, KnownBlocks, Scene
 from recsys.serving.schema import (
     BadRequest,
     BlockRequest,
     BlockResponse,
-    Event,
+    BlocksRequest,
+    BlocksResponse,
     EventsRequest,
     EventsResponse,
     FeaturesRequest,
+    Item,
     ItemsRequest,
     ItemsResponse,
     RecommendRequest,
     RecommendResponse,
-    Rejected,
-    events_of,
-    written,
 )
 from recsys.serving.served_log import Served, ServedLog
 from recsys.serving.shadow import Shadows
-from recsys.serving.steps import PARTS, Slate, Steps, in_order
+from recsys.serving.steps import PARTS, Slate, Steps, in_order, known
+from recsys.serving.taking import FORGOTTEN, Told
+from recsys.store.blocked import Blocked, TooManyBlocked
+from recsys.store.errors import StoreError
+from recsys.store.intake import Appended
+from recsys.store.online import OnlineStore
 
-FORGOTTEN: Final = "this user was forgotten"
-R = TypeVar("R", RecommendRequest, FeaturesRequest, BlockRequest)
+R = TypeVar("R", RecommendRequest, FeaturesRequest, BlockRequest, BlocksRequest)
 log = logging.getLogger("recsys.serving")
 
 
@@ -84,13 +88,14 @@ class Recommender:
         *,
         border: Border | None = None,
         breakers: Breakers | None = None,
+        explorer: Explorer | None = None,
         owned: ExitStack | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._store = store
         self._bundles = bundles
         self._served_log = served_log
-        self._steps = Steps(store, breakers or Breakers(PARTS))
+        self._steps = Steps(store, breakers or Breakers(PARTS), explorer)
         self._border = border  # None: callers know users by their ids inside
         self._clock = clock
         self._owned = owned or ExitStack()  # closed with it
@@ -99,6 +104,11 @@ class Recommender:
         self._known_blocks = KnownBlocks()
         self._lost_rows = 0
         self._lock = threading.Lock()
+
+    @property
+    def pools(self) -> PoolCache:
+        """What was found for users before."""
+        return self._steps.pools
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
@@ -148,24 +158,15 @@ class Recommender:
         """
         bundle = self._bundles.current
         now = self._clock()
-        good, rejected = events_of(request)
-        rows = [_row(bundle, event, now) for _, event in good]
-        if self._border is not None:
-            pairs = [(place, self._border.event(row)) for place, row in zip(good, rows, strict=True)]
-            rejected += [Rejected(index=index, reason=FORGOTTEN) for (index, _), row in pairs if row is None]
-            good = [place for place, row in pairs if row is not None]
-            rows = [row for _, row in pairs if row is not None]
+        told = Told.of(request.events, self._border)
+
+        def append() -> Appended:
+            return self._store.append(told.rows, now, bundle.about_log.derives)
+
         try:
-            appended = self._steps.attempt(course or Course(), "journal", lambda: self._store.append(rows, now))
+            return told.answer(self._steps.attempt(course or Course(), "journal", append))
         except PartDown as down:
             raise Unavailable(f"events cannot be stored now ({_why(down)}): send them again") from None
-        rejected += [Rejected(index=good[i][0], reason=reason) for i, reason in appended.rejected]
-        return EventsResponse(
-            accepted=appended.accepted,
-            duplicates=appended.duplicates,
-            rejected=sorted(rejected, key=lambda r: r.index),
-            position=appended.position,
-        )
 
     def put_items(self, request: ItemsRequest, course: Course | None = None) -> ItemsResponse:
         """Make metadata of items durable; new ones are candidates and may have events within seconds.
@@ -174,11 +175,17 @@ class Recommender:
             Unavailable: the store does not take them; send them again.
         """
         now = self._clock()
-        rows = [item.model_dump() for item in request.items]
-        rows = [{**row, "published_at": now if row["published_at"] is None else row["published_at"]} for row in rows]
-        table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+
+        def said() -> pa.Table:
+            known = self._store.known_items([item.item_id for item in request.items])
+            rows = []
+            for item in request.items:  # said twice in one request: the later word follows the earlier one
+                known[item.item_id] = row = _item(item, known.get(item.item_id), now)
+                rows.append(row)
+            return pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+
         try:
-            recorded = self._steps.attempt(course or Course(), "journal", lambda: self._store.put_items(table, now))
+            recorded = self._steps.attempt(course or Course(), "journal", lambda: self._store.put_items(said, now))
         except PartDown as down:
             raise Unavailable(f"items cannot be stored now ({_why(down)}): send them again") from None
         return ItemsResponse(recorded=recorded, position=self._store.head())
@@ -203,8 +210,39 @@ class Recommender:
         self._known_blocks.put(user_id, now)
         return BlockResponse(items=len(now.items), creators=len(now.creators))
 
+    def blocks(self, request: BlocksRequest, course: Course | None = None) -> BlocksResponse:
+        """What a user blocked once and for all, by the ids of the catalogue in service.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        bundle = self._bundles.current
+        user_id, items = self._admitted(request).user_id, bundle.items
+        try:
+            kept = self._steps.attempt(course or Course(), "blocks", lambda: self._store.blocked(user_id))
+        except PartDown as down:
+            raise Unavailable(f"blocks cannot be read now ({_why(down)}): try again") from None
+        item_rows = np.flatnonzero(np.isin(items["item_key"].to_numpy(), kept.items))
+        creators, first = np.unique(items["creator_key"].to_numpy(), return_index=True)
+        creator_rows = first[np.isin(creators, kept.creators)]
+        return BlocksResponse(
+            item_ids=[bundle.catalogue.written(i) for i in items["item_id"].take(item_rows).to_pylist()],
+            creator_ids=items["creator_id"].take(creator_rows).to_pylist(),
+            unnamed=len(kept.items) + len(kept.creators) - len(item_rows) - len(creator_rows),
+        )
+
+    def probe(self) -> None:
+        """Ask the store whether it would take events now.
+
+        Raises:
+            StoreError: it would not, or does not answer.
+        """
+        self._store.journal.probe()
+
     def features(self, request: FeaturesRequest, course: Course | None = None) -> FeatureRows:
         """The float32 rows that ranking would see for these items on the default shelf; logged for replay like slates.
+
+        With `at` they are those of that instant, from the log as it was received by then.
 
         Raises:
             Unavailable: the store does not answer.
@@ -212,7 +250,7 @@ class Recommender:
         course, request = course or Course(), self._admitted(request)
         bundle = self._bundles.current
         at = self._clock() if request.at is None else request.at
-        scene = Scene.at_shelf(bundle, request.user_id, at)
+        scene = replace(Scene.at_shelf(bundle, request.user_id, at), looks_back=request.at is not None)
         try:
             read = self._steps.read(scene, request.item_ids, course)
         except PartDown as down:
@@ -263,7 +301,7 @@ class Recommender:
 
     def _blocking(self, scene: Scene, course: Course) -> Scene:
         """The scene with what its user blocked once and for all; as last known here while the store does not answer."""
-        if scene.user_id == NOBODY:
+        if scene.user_id == ANONYMOUS:
             return scene
         with suppress(PartDown):
             kept = self._steps.attempt(course, "blocks", lambda: self._store.blocked(scene.user_id))
@@ -282,11 +320,12 @@ class Recommender:
         scene = replace(
             Scene.of(bundle, request, asked.at),
             at=asked.at,
+            looks_back=asked.looks_back,
             blocked_items=asked.blocked_items,
             blocked_creators=asked.blocked_creators,
         )
         slate = self._steps.slate(bundle, scene, self._steps.rank(bundle, scene, course), request.k, course)
-        ours = {written(item_id, bundle.facts.id_type) for item_id in bundle.catalogue.ids(slate.pool.rows)}
+        ours = {bundle.catalogue.written(item_id) for item_id in bundle.catalogue.ids(slate.pool.rows)}
         overlap = sum(item.item_id in ours for item in shown.items) / max(1, len(shown.items))
         if self.on_shadow is not None:
             self.on_shadow(course, overlap)
@@ -295,8 +334,9 @@ class Recommender:
         """The response, once the slate is in the served log."""
         n, predictions = len(slate.pool), slate.predictions
         ids = bundle.catalogue.ids(slate.pool.rows)
-        clicks: list[Any] = predictions["p_click"].tolist() if predictions else [None] * n
-        seconds: list[Any] = predictions["watch_seconds"].tolist() if predictions else [None] * n
+        clicks, seconds = (
+            known(predictions[name]) if predictions else [None] * n for name in ("p_click", "watch_seconds")
+        )
         sources = [slate.pool.source_of(i) for i in range(n)]
         scores = slate.scores.tolist()
         with course.stage("log"):
@@ -314,13 +354,18 @@ class Recommender:
                 features=slate.features,
                 k=k,
                 history_position=slate.history_position,
+                missing=list(slate.missing),
                 late_records=bundle.late_records,
                 blocked_items=scene.blocked_items.tolist(),
                 blocked_creators=scene.blocked_creators.tolist(),
+                propensity=slate.drawn.propensity.tolist(),
+                pool_size=slate.drawn.pool_size.tolist(),
+                explored=slate.drawn.explored.tolist(),
+                policy=slate.drawn.policy,
             )
         items = [
             {
-                "item_id": written(item_id, bundle.facts.id_type),
+                "item_id": bundle.catalogue.written(item_id),
                 "score": score,
                 "p_click": p_click,
                 "expected_watch_seconds": watch_seconds,
@@ -338,6 +383,7 @@ class Recommender:
                 "bundle": bundle.bundle_id,
                 "position": slate.position,
                 "rung": slate.rung,
+                "missing": list(slate.missing),
                 "items": items,
             }
         )
@@ -357,6 +403,7 @@ class Recommender:
             as_of=scene.at,
             fingerprint=catalog.FINGERPRINT,
             log_shelf=scene.log_shelf,
+            said=scene.said.flat(),
             slot=range(count),
             **rows,
         )
@@ -369,14 +416,13 @@ class Recommender:
                 log.error("the served log cannot be written (%s): free some disk", error.strerror or error)
 
 
-def _row(bundle: ServingBundle, event: Event, now: int) -> dict[str, Any]:
-    """An event as the store takes it: EVENT_SCHEMA without the position, which the store gives."""
-    occurred_at = now if event.occurred_at is None else event.occurred_at
-    day = (occurred_at + bundle.facts.utc_offset_ms) // DAY_MS
-    fields = event.model_dump()
-    if event.shelf is not None:  # under the name by which a slate of that shelf reads it
-        fields["shelf"] = in_log(bundle, event.shelf)
-    return {**fields, "occurred_at": occurred_at, "received_at": now, "date": str(np.datetime64(day, "D"))}
+def _item(item: Item, known: Mapping[str, Any] | None, now: int) -> dict[str, Any]:
+    """ITEM_SCHEMA of what was said of an item; what was not said stays as it is known."""
+    first = {**item.model_dump(), "id_is_integer": item.id_is_integer}
+    row = {**first, **(known or {}), **item.model_dump(exclude_unset=True)}
+    if item.published_at is None:  # of a new one it is now; said again, it is what it was
+        row["published_at"] = known["published_at"] if known else now
+    return row
 
 
 def _held(store: OnlineStore, user_id: str, more: Blocked, less: Blocked) -> Blocked | str:

@@ -6,23 +6,32 @@ store that reads where it read. Nothing of a step is written here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.features.catalog import FINGERPRINT
-from recsys.features.store import OnlineStore, Read, StoreError
+from recsys.features.judged import Judged
+from recsys.features.people import NO_ONE, Said
+from recsys.policy.exploration import RANKED as CERTAIN
+from recsys.policy.exploration import Explorer
 from recsys.registry import RegistryError
 from recsys.serving.breakers import Breakers
 from recsys.serving.bundle import BundleRefused, ServingBundle
 from recsys.serving.course import Course
 from recsys.serving.late import with_late
 from recsys.serving.scene import Scene
-from recsys.serving.steps import PARTS, Slate, Steps
+from recsys.serving.steps import PARTS, Slate, Steps, known
+from recsys.store.errors import StoreError
+from recsys.store.online import OnlineStore
+from recsys.store.past import Read
+
+RANKED: Final = ("full", "partial")  # rungs that a replay reaches again: what was read, retrieved and ranked
 
 
 @dataclass
@@ -33,16 +42,21 @@ class Requests:
     different: dict[str, str] = field(default_factory=dict)  # request_id -> what differs first
     left_out: dict[str, str] = field(default_factory=dict)  # request_id -> why it cannot be replayed
 
+    @property
+    def why_left_out(self) -> str:
+        """The reasons with how often each was met, most often first."""
+        return "; ".join(f"{count:,}: {why}" for why, count in Counter(self.left_out.values()).most_common(3))
+
     def __str__(self) -> str:
         words = f"{len(self.different):,} of {self.same + len(self.different):,} requests differ"
         if self.left_out:
-            words += f", {len(self.left_out):,} left out"
+            words += f", {len(self.left_out):,} left out ({self.why_left_out})"
         if self.different:
             words += " (" + "; ".join(f"{name}: {why}" for name, why in list(self.different.items())[:3]) + ")"
         return words
 
 
-class _Past:
+class AsRead:
     """The store as one request read it: its first read for the history, its second for the features."""
 
     def __init__(self, store: OnlineStore, positions: Sequence[int]) -> None:
@@ -53,20 +67,29 @@ class _Past:
             raise StoreError("the history moved on while its candidates were sought")
         return self._store.read(user_id, items, as_of, self._positions.pop(0), shelf_key=shelf_key)
 
+    def judged(self, user_id: str) -> Judged:
+        return Judged.none()  # asked of a lower rung alone, which is not replayed
+
 
 def replay_requests(
-    served: pa.Table, store: OnlineStore, bundle_of: Callable[[str], ServingBundle], *, latest: int | None = None
+    served: pa.Table,
+    store: OnlineStore,
+    bundle_of: Callable[[str], ServingBundle],
+    explorer: Explorer | None = None,
+    *,
+    latest: int | None = None,
 ) -> Requests:
-    """Answer logged requests again and compare, those of rung "full" and of these features.
+    """Answer logged requests again and compare, those of rungs "full" and "partial" and of these features.
 
     Args:
         served: rows of a served log (served_log.SCHEMA)
         store: holds the log that they were read from
         bundle_of: a bundle as it was published, without late items; raises BundleRefused for one that is gone
+        explorer: draws as the service did; None where nothing of what is replayed explored
         latest: at most so many, the last served; each takes two reads of the past, 0.1 s where the log has 1.7 M events
     """
-    found = Requests()
-    fits = pc.and_(pc.equal(served["rung"], "full"), pc.equal(served["fingerprint"], FINGERPRINT))
+    replays = Requests()
+    fits = pc.and_(pc.is_in(served["rung"], pa.array(RANKED)), pc.equal(served["fingerprint"], FINGERPRINT))
     bundles: dict[tuple[str, int], ServingBundle] = {}
     for rows in _by_request(served.filter(pc.and_(fits, pc.is_valid(served["history_position"]))), latest):
         first = rows[0]
@@ -74,21 +97,20 @@ def replay_requests(
         made_of = (first["bundle"], first["late_records"] or 0)
         try:
             if made_of not in bundles:
-                base = bundle_of(made_of[0])
-                bundles[made_of] = with_late(base, store.late_items(made_of[1])[1]) if made_of[1] else base
-            slate = _again(first, store, bundles[made_of])
-        except (BundleRefused, RegistryError, StoreError) as error:
-            found.left_out[name] = str(error)
+                bundles[made_of] = as_of_then(bundle_of(made_of[0]), made_of[1], store)
+            slate = _again(first, store, bundles[made_of], explorer)
+        except (BundleRefused, RegistryError, StoreError, ExplorerMissing) as error:
+            replays.left_out[name] = str(error)
             continue
-        if slate.rung != "full":
-            found.left_out[name] = "its history moved on while its candidates were sought"
+        if slate.rung != first["rung"]:
+            replays.left_out[name] = "its history moved on while its candidates were sought"
             continue
-        why = _difference(rows, slate, bundles[made_of])
+        why = difference(rows, slate, bundles[made_of])
         if why:
-            found.different[name] = why
+            replays.different[name] = why
         else:
-            found.same += 1
-    return found
+            replays.same += 1
+    return replays
 
 
 def _by_request(served: pa.Table, latest: int | None) -> Iterable[list[dict[str, Any]]]:
@@ -103,22 +125,58 @@ def _by_request(served: pa.Table, latest: int | None) -> Iterable[list[dict[str,
     return requests.values()
 
 
-def _again(row: dict[str, Any], store: OnlineStore, bundle: ServingBundle) -> Slate:
+def as_of_then(bundle: ServingBundle, late_records: int, store: OnlineStore) -> ServingBundle:
+    """A bundle as published, with the late items that were in its catalogue when the log had so many records."""
+    return with_late(bundle, store.late_items(late_records)[1]) if late_records else bundle
+
+
+def scene_of(row: Mapping[str, Any], bundle: ServingBundle) -> Scene:
+    """The scene of a logged request, of any of its rows."""
     blocked = (np.array(row[name] or [], np.int64) for name in ("blocked_items", "blocked_creators"))
-    scene = Scene.at_shelf(bundle, row["user_id"], row["as_of"], row["shelf"], row["device"], *blocked)
-    past: Any = _Past(store, (row["history_position"], row["position"]))
-    steps, course = Steps(past, Breakers(PARTS)), Course(row["request_id"])
-    return steps.slate(bundle, scene, steps.rank(bundle, scene, course), row["k"], course)
+    said = Said.of_flat(row["said"] or ())
+    then = replace(bundle, people=NO_ONE)  # what is kept of the person by now is another thing
+    return Scene.at_shelf(then, row["user_id"], row["as_of"], row["shelf"], row["device"], said, *blocked)
 
 
-def _difference(rows: list[dict[str, Any]], slate: Slate, bundle: ServingBundle) -> str | None:
+class ExplorerMissing(RuntimeError):
+    """A logged slate was drawn by a policy that is not the shelf's any more, or by a secret that is not here."""
+
+
+def explorer_of(row: Mapping[str, Any], scene: Scene, explorer: Explorer | None) -> Explorer | None:
+    """Who draws a logged slate again; None where nothing of it was left to chance.
+
+    Raises:
+        ExplorerMissing: it was, and cannot be drawn again.
+    """
+    if row["policy"] in (None, CERTAIN):
+        return None
+    how = scene.shelf.explores
+    if explorer is None or how is None or how.policy != row["policy"]:
+        raise ExplorerMissing(f"it explored by policy {row['policy']}, which shelf {row['shelf']} has no more")
+    return explorer
+
+
+def _again(row: Mapping[str, Any], store: OnlineStore, bundle: ServingBundle, explorer: Explorer | None) -> Slate:
+    scene = scene_of(row, bundle)
+    past: Any = AsRead(store, (row["history_position"], row["position"]))
+    steps = Steps(past, Breakers(PARTS), explorer_of(row, scene, explorer))
+    course = Course(row["request_id"])
+    ranked = steps.rank(bundle, scene, course, without=row["missing"] or ())
+    return steps.slate(bundle, scene, ranked, row["k"], course)
+
+
+def difference(rows: Sequence[Mapping[str, Any]], slate: Slate, bundle: ServingBundle) -> str | None:
     """What of a request is not the same bits, None when all is."""
     if bundle.catalogue.ids(slate.pool.rows) != [row["item_id"] for row in rows]:
         return "items or their order"
     told = slate.predictions or {}
     columns = {"score": slate.scores, **{name: told[name] for name in ("p_click", "watch_seconds") if name in told}}
     for name, values in columns.items():
-        if np.asarray(values, np.float64).tolist() != [row[name] for row in rows]:
+        if known(np.asarray(values, np.float64)) != [row[name] for row in rows]:
+            return name
+    drawn = slate.drawn
+    for name in ("propensity", "pool_size", "explored"):
+        if rows[0][name] is not None and getattr(drawn, name).tolist() != [row[name] for row in rows]:
             return name
     logged = np.array([row["features"] for row in rows], np.float32)
     return None if slate.features is not None and slate.features.tobytes() == logged.tobytes() else "features"

@@ -8,18 +8,22 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recsys.events import ITEM_TYPES, key64
-from recsys.features.blocked import Blocked
+from recsys.events import CLOCK_SKEW_MS, ITEM_TYPES, key64
 from recsys.features.derive import Context, derive
-from recsys.features.store import Read
+from recsys.features.judged import Judged
+from recsys.features.people import NOTHING_SAID, Said
 from recsys.policy.filters import Audience, seen_items
-from recsys.policy.shelves import DEFAULT, SHELVES, Shelf
-from recsys.retrieval.sources import Ask
+from recsys.policy.shelves import DEFAULT, SHELVES, Shelf, Unit, shelf_of
+from recsys.ranking import habits
+from recsys.ranking.orders import Asked
+from recsys.retrieval.sources import Ask, Retriever
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.schema import BadRequest, RecommendRequest
+from recsys.store.blocked import Blocked
+from recsys.store.past import Read
 from recsys.training_sets.inputs import Inputs
 
-NOBODY = ""  # who is read and logged for a person who did not consent: no history, no name
+ANONYMOUS = ""  # who is read and logged for a person who did not consent: no history, no name
 _NO_KEYS = np.empty(0, dtype=np.int64)
 
 
@@ -32,7 +36,11 @@ def in_log(bundle: ServingBundle, shelf: str) -> str:
 
 @dataclass(frozen=True)
 class Scene:
-    """Who, on which shelf, on what device, at which instant."""
+    """Who, on which shelf, on what device, at which instant.
+
+    `looks_back`: the log is read as it was received by that instant, not at its head. So is every instant further back
+    than a caller's clock may be wrong: asked every few seconds, the past would take its turn (`store.online`).
+    """
 
     user_id: str
     shelf_name: str
@@ -42,6 +50,8 @@ class Scene:
     device: str | None
     device_code: int
     at: int  # UTC ms
+    said: Said  # of this one person: what is kept, and before it what the request says
+    looks_back: bool = False
     blocked_items: np.ndarray = field(default_factory=lambda: _NO_KEYS)  # int64 keys
     blocked_creators: np.ndarray = field(default_factory=lambda: _NO_KEYS)
 
@@ -52,16 +62,18 @@ class Scene:
         Raises:
             BadRequest: a shelf that neither the policy nor the bundle's log knows.
         """
-        blocked = request.blocked
-        return cls.at_shelf(
+        blocked, at = request.blocked, request.context.at
+        scene = cls.at_shelf(
             bundle,
-            request.user_id if request.consent else NOBODY,
-            now if request.context.at is None else request.context.at,
+            request.user_id if request.consent else ANONYMOUS,
+            now if at is None else at,
             request.shelf,
             request.context.device,
+            Said.of_one(request.context.words()),
             key64(blocked.item_ids) if blocked.item_ids else _NO_KEYS,
             key64(blocked.creator_ids) if blocked.creator_ids else _NO_KEYS,
         )
+        return replace(scene, looks_back=at is not None and at < now - CLOCK_SKEW_MS)
 
     @classmethod
     def at_shelf(
@@ -71,10 +83,11 @@ class Scene:
         at: int,
         shelf: str = DEFAULT,
         device: str | None = None,
+        said: Said = NOTHING_SAID,
         blocked_items: np.ndarray = _NO_KEYS,
         blocked_creators: np.ndarray = _NO_KEYS,
     ) -> Scene:
-        """A scene of its parts; `shelf` may be one of the log's own."""
+        """A scene of its parts; `shelf` may be one of the log's own, `said` is what the request says of its person."""
         if shelf not in SHELVES and shelf not in bundle.log_shelves:
             known = ", ".join(dict.fromkeys([*SHELVES, *bundle.log_shelves]))
             raise BadRequest(f"shelf: must be one of {known}")
@@ -83,12 +96,13 @@ class Scene:
         return cls(
             user_id=user_id,
             shelf_name=shelf,
-            shelf=SHELVES.get(shelf, SHELVES[DEFAULT]),
+            shelf=shelf_of(shelf, bundle.come_back),
             log_shelf=log_shelf,
             shelf_code=int(codes[0]),
             device=device,
             device_code=int(codes[1]) if device else 0,
             at=at,
+            said=said.over(bundle.people.said(key64([user_id]), np.array([at]))) if bundle.people.words.size else said,
             blocked_items=blocked_items,
             blocked_creators=blocked_creators,
         )
@@ -120,7 +134,6 @@ class Scene:
     def ask(self, read: Read) -> Ask:
         """What the candidate sources are asked, from the read that brought the history."""
         every = len(self.shelf.item_types) == len(ITEM_TYPES)
-        seen = seen_items(read.history_item_keys, read.history_kinds)
         item_keys, kinds, occurred_at = read.history.engaged().row(0)
         return Ask(
             at=self.at,
@@ -129,20 +142,37 @@ class Scene:
             kinds=kinds,
             occurred_at=occurred_at,
             features=self.features(read)[0],
-            seen=seen[:0] if self.shelf.again else seen,
+            seen=seen_items(read.judged, self.shelf, self.at),
             item_types=() if every else self.shelf.item_types,
+            sources=self.shelf.sources,
+            unit=self.shelf.unit,
+            judged=read.judged,
+            about=self.said.words[0],
         )
 
-    def audience(self, history: Read | None) -> Audience:
-        """For whom candidates are filtered; without a history nothing counts as seen."""
-        seen = seen_items(history.history_item_keys, history.history_kinds) if history is not None else _NO_KEYS
+    def units(self, bundle: ServingBundle, rows: np.ndarray) -> np.ndarray:
+        """int64[n]: what takes a place on this shelf, of catalogue rows."""
+        return bundle.retriever.unit_key[self.shelf.unit][rows]
+
+    def asked(self, bundle: ServingBundle, rows: np.ndarray, judged: Judged, inputs: Inputs) -> Asked:
+        """Candidates as whoever orders the shelf sees them: catalogue rows, and the inputs that were read of them."""
+        return Asked(inputs, lambda: habits_of(bundle.retriever, self.shelf.unit, judged, rows, self.at))
+
+    def audience(self, judged: Judged) -> Audience:
+        """For whom candidates are filtered."""
         return Audience(
             self.shelf,
             self.at,
-            seen=seen,
+            seen=seen_items(judged, self.shelf, self.at),
             blocked_items=self.blocked_items,
             blocked_creators=self.blocked_creators,
         )
+
+
+def habits_of(retriever: Retriever, unit: Unit, judged: Judged, rows: np.ndarray, at: int) -> np.ndarray:
+    """float64[n, len(habits.COLUMNS)] of catalogue rows, by what a person judged and played before an instant."""
+    played, going = (retriever.units(keys, unit) for keys in (judged.plays[:, 0], judged.in_progress()))
+    return habits.columns(judged, played, going, retriever.unit_key[unit][rows], retriever.item_keys[rows], at)
 
 
 class KnownBlocks:

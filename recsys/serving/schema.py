@@ -6,21 +6,50 @@ or integers (an integer is its decimal string); answers write them as the source
 
 from __future__ import annotations
 
+import re
 import uuid
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
-from recsys.events import DAY_MS, ITEM_TYPES, KINDS
+from recsys.events import (
+    DAY_MS,
+    ITEM_TYPES,
+    MAX_ID_BYTES,
+    MAX_INTEGER_DIGITS,
+    ROW,
+    ROW_SEPARATOR,
+    is_integer_id,
+    row_id,
+)
 from recsys.policy.shelves import DEFAULT, SHELVES
+from recsys.vocabulary import BLANKS, CONTROLS, END_INSTANT_MS, FIRST_INSTANT_MS, MISSING
 
 MAX_K: Final = 100
 MAX_ITEMS: Final = 500  # one ranker call
+MAX_BATCH: Final = 20  # slates of one call
 MAX_EVENTS: Final = 1000  # one store transaction
-MAX_INSTANT: Final = 4_102_444_800_000  # 2100-01-01
+MARKS: Final = (b",", b":", b"[", b"{")
+CHUNK: Final = 1 << 16
 
-Rung = Literal["full", "no_ranker", "cached", "trending"]
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+Rung = Literal["full", "partial", "no_ranker", "cached", "trending"]
 
 
 class BadRequest(ValueError):
@@ -32,38 +61,67 @@ class BadRequest(ValueError):
 
 
 def _id(value: Any) -> Any:
-    """An id as a string. bool is an int to Python, so it is refused by name."""
+    """An id as a string. bool is an int to Python, so it is refused by name; 5004.0 is how some write 5004."""
     if isinstance(value, bool):
         raise ValueError("must be a string or an integer")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 10**MAX_INTEGER_DIGITS:
+        value = int(value)
     if isinstance(value, int):
-        if not 0 <= value < 2**63:
-            raise ValueError("must be from 0 to 2^63 - 1")
+        if not -(2**63) <= value < 2**64:
+            raise ValueError("must be an integer of 64 bits, or text")
         return str(value)
-    return value
+    return _said(value) or "" if isinstance(value, str) else value
 
 
-def _printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must be printable text")
+def _said(value: Any) -> Any:
+    """Text as files are read: without the blanks around it, None where it is a word for nothing."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip(BLANKS)
+    return None if text in MISSING else text
+
+
+def _without_controls(value: str) -> str:
+    if re.search(CONTROLS, value):
+        raise ValueError("holds a control character")
     return value
 
 
 def _instant(value: Any) -> Any:
-    """UTC milliseconds from milliseconds or ISO 8601; an ISO instant without an offset is UTC."""
+    """UTC milliseconds from milliseconds or ISO 8601; an ISO instant without an offset is UTC.
+
+    A fraction of a millisecond is cut off, as it is in files: the same event told in both ways is one.
+    """
     if not isinstance(value, str):
         return value
     try:
         moment = datetime.fromisoformat(value)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return round(moment.timestamp() * 1000)
+        return (moment - _EPOCH) // _MILLISECOND
     except (ValueError, OverflowError):
         raise ValueError("must be UTC milliseconds or an ISO 8601 instant") from None
 
 
-def _kind(value: str) -> str:
-    if value not in KINDS:
-        raise ValueError(f"must be one of {', '.join(KINDS)}")
+def _in_milliseconds(value: Any) -> Any:
+    """A number as small as this is in seconds; 0 is for an instant that is not known."""
+    if isinstance(value, int) and 0 < value < FIRST_INSTANT_MS:
+        raise ValueError("is in seconds: give UTC milliseconds")
+    return _instant(value)
+
+
+def _short(value: str) -> str:
+    if not value:
+        raise ValueError("is missing")
+    if len(value.encode()) > MAX_ID_BYTES:
+        raise ValueError(f"must be at most {MAX_ID_BYTES} bytes long")
     return value
+
+
+def _event_id(said: dict[str, Any]) -> str:
+    if said["occurred_at"] is None:
+        return uuid.uuid4().hex
+    words = ["" if said[name] is None else str(said[name]) for name in ROW]
+    return row_id(ROW_SEPARATOR.join(words) + (said["query"] or ""))
 
 
 def _item_type(value: str) -> str:
@@ -72,30 +130,51 @@ def _item_type(value: str) -> str:
     return value
 
 
-Text = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
-Id = Annotated[
-    str,
-    BeforeValidator(_id, json_schema_input_type=str | int),
-    Field(min_length=1, max_length=128),
-    AfterValidator(_printable),
-]
+Text = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_without_controls)]
+_IdText = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)]
+_IdNumber = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+Name = Annotated[
+    str, BeforeValidator(_id, json_schema_input_type=_IdText | _IdNumber)
+]  # described as an Id; what it may be is told where it is taken in
+Id = Annotated[Name, AfterValidator(_without_controls), AfterValidator(_short)]
 Instant = Annotated[
-    int, BeforeValidator(_instant, json_schema_input_type=int | str), Field(ge=0, le=MAX_INSTANT)
+    int, BeforeValidator(_in_milliseconds, json_schema_input_type=int | str), Field(ge=0, lt=END_INSTANT_MS)
 ]  # UTC ms
+_OrNone = BeforeValidator(_said)  # of what may be left out: a word for nothing leaves it out
 
 
 class _Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    most_marks: ClassVar[int] = (
+        10_000  # of JSON's own characters (`,:[{`) in a body; the largest honest one has a third
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, given: Any) -> Any:
+        """More fields than there are: said once, and not of each one."""
+        if isinstance(given, dict) and len(given) > len(cls.model_fields):
+            raise ValueError(f"takes no more fields than {', '.join(cls.model_fields)}")
+        return given
 
 
 R = TypeVar("R", bound=_Request)
 
 
 class Context(_Request):
-    """Where and when; `at` answers as of that instant, now when absent."""
+    """Where and when; `at` answers as of that instant, with what was known then; now when absent."""
 
-    device: Text | None = None
+    device: Annotated[Text | None, _OrNone] = None
     at: Instant | None = None
+    country: Annotated[Text | None, _OrNone] = Field(default=None, description="as the log's users have it")
+    language: Annotated[Text | None, _OrNone] = Field(default=None, description="`de-CH` is read as `de`")
+    app: Annotated[Text | None, _OrNone] = None
+
+    def words(self) -> list[str]:
+        """What it says of the person, as attributes of users are written."""
+        language = None if self.language is None else re.split("[-_]", self.language)[0]
+        said = {"country": self.country, "language": language, "app": self.app}
+        return [f"{name}={value.lower()}" for name, value in said.items() if value]
 
 
 class Blocked(_Request):
@@ -114,6 +193,13 @@ class RecommendRequest(_Request):
     blocked: Blocked = Blocked()
 
 
+class BatchRequest(_Request):
+    """Several slates at once: each has a time and a rung of its own."""
+
+    most_marks: ClassVar[int] = 40_000
+    requests: Annotated[list[RecommendRequest], Field(min_length=1, max_length=MAX_BATCH), FailFast()]
+
+
 class FeaturesRequest(_Request):
     user_id: Id
     item_ids: list[Id] = Field(min_length=1, max_length=MAX_ITEMS)
@@ -123,50 +209,74 @@ class FeaturesRequest(_Request):
 class EventsRequest(_Request):
     """Events are checked one by one: a bad one is rejected with its index and the others are kept."""
 
+    most_marks: ClassVar[int] = 40_000
     events: list[Any] = Field(max_length=MAX_EVENTS)
 
 
 class Event(_Request):
-    """One thing that happened. Without an `event_id` it gets one, and then a retry counts twice."""
+    """One thing that happened. Without an `event_id` its own words make one, as of a file's row: a retry is no second
+    event. Of an event that says no instant either nothing is left to know a retry by: it counts twice.
 
-    event_id: Id = Field(default_factory=lambda: uuid.uuid4().hex)
-    kind: Annotated[str, AfterValidator(_kind)]
-    user_id: Id
-    item_id: Id
-    occurred_at: Instant | None = None  # now when absent
-    request_id: Id | None = None
-    impression_id: Id | None = None
-    shelf: Text | None = None
-    device: Text | None = None
-    slot: int | None = Field(default=None, ge=0, le=10_000)
-    watch_ms: int | None = Field(default=None, ge=0, le=DAY_MS)
+    Types only: what an event may be is told where it is taken in, by recsys.vocabulary.
+    """
+
+    kind: str
+    user_id: Name
+    item_id: Annotated[Name | None, _OrNone] = None
+    occurred_at: Annotated[int, BeforeValidator(_instant, json_schema_input_type=int | str)] | None = None  # else now
+    request_id: Annotated[Name | None, _OrNone] = None
+    impression_id: Annotated[Name | None, _OrNone] = None
+    shelf: Annotated[str | None, _OrNone] = None
+    device: Annotated[str | None, _OrNone] = None
+    slot: int | None = None
+    watch_ms: int | None = None
+    query: str | None = None
     consent: bool | None = None
+    event_id: Name = Field(default_factory=_event_id)  # last: made of what is validated above it
 
-    @model_validator(mode="after")
-    def _watch_ms_belongs_to_plays(self) -> Event:
-        if (self.kind == "play") != (self.watch_ms is not None):
-            raise ValueError("watch_ms belongs to a play, and every play has it")
-        return self
+
+def _or(nothing: Any, kind: Any) -> BeforeValidator:
+    """A null in place of `kind` is read as `nothing`."""
+    return BeforeValidator(lambda value: nothing if value is None else value, json_schema_input_type=kind | None)
+
+
+_Tags = Annotated[list[Text], Field(max_length=32)]
+_Duration = Annotated[int, Field(ge=0, le=10 * 365 * DAY_MS)]
 
 
 class Item(_Request):
-    """An item's metadata; sent again it replaces what was known."""
+    """An item's metadata. Of an item that is known, what is not said stays as it is; null says that it is not known."""
 
     item_id: Id
-    item_type: Annotated[str, AfterValidator(_item_type)]
-    creator_id: Id | None = None
-    category: Text | None = None
-    tags: list[Text] = Field(default=[], max_length=32)
+    item_type: Annotated[str, AfterValidator(_item_type), Field(json_schema_extra={"enum": list(ITEM_TYPES)})] = "video"
+    creator_id: Annotated[Id | None, _OrNone] = None
+    category: Annotated[Text | None, _OrNone] = None
+    tags: Annotated[_Tags, _or([], _Tags)] = []  # null is none of them
     title: Annotated[str, Field(max_length=512)] | None = None
-    duration_ms: int = Field(default=0, ge=0, le=10 * 365 * DAY_MS)
+    duration_ms: Annotated[_Duration, _or(0, _Duration)] = 0  # null, as 0, is not known
     published_at: Instant | None = None  # now when absent
     is_available: bool = True
+    _id_is_integer: bool = PrivateAttr(default=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_type(cls, given: Any, handler: ModelWrapValidatorHandler[Item]) -> Item:
+        item = handler(given)
+        if isinstance(given, dict):
+            item._id_is_integer = not isinstance(given.get("item_id"), str) and is_integer_id(item.item_id)
+        return item
+
+    @property
+    def id_is_integer(self) -> bool:
+        """Whether the id came as a JSON integer, of few enough digits to be answered as one."""
+        return self._id_is_integer
 
 
 class ItemsRequest(_Request):
     """All of them are taken, or none."""
 
-    items: list[Item] = Field(min_length=1, max_length=MAX_ITEMS)
+    most_marks: ClassVar[int] = 40_000
+    items: Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS), FailFast()]
 
 
 class BlockRequest(_Request):
@@ -182,6 +292,20 @@ class BlockResponse(BaseModel):
 
     items: int
     creators: int
+
+
+class BlocksRequest(_Request):
+    """Whose blocks to read back."""
+
+    user_id: Id
+
+
+class BlocksResponse(BaseModel):
+    """What is blocked for this person now. A catalogue that no longer has an item or creator cannot name it."""
+
+    item_ids: list[str | int]
+    creator_ids: list[str]
+    unnamed: int  # more that are blocked, and that the catalogue in service does not hold
 
 
 class ItemsResponse(BaseModel):
@@ -203,7 +327,12 @@ class RecommendResponse(BaseModel):
     bundle: str
     position: int
     rung: Rung
+    missing: list[str] = []  # candidate sources that did not answer; none on rung "full"
     items: list[RecommendedItem]
+
+
+class BatchResponse(BaseModel):
+    responses: list[RecommendResponse]  # in the order of the requests
 
 
 class Rejected(BaseModel):
@@ -234,11 +363,32 @@ def parse(model: type[R], body: bytes) -> R:
     Raises:
         BadRequest: for anything but a valid request; the message never repeats what was sent.
     """
+    if len(body) > model.most_marks < sum(map(body.count, MARKS)) and _marks(body, model.most_marks) > model.most_marks:
+        raise BadRequest(f"more than {model.most_marks:,} names and values: send less at once")
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         malformed = error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid"
         raise BadRequest(one_line(error), "invalid_json" if malformed else "invalid_request") from None
+
+
+def _marks(body: bytes, most: int) -> int:
+    """Commas, colons and opening brackets outside of strings: they bound what the objects cost to make. Counting
+    ends beyond `most`.
+
+    1.8 MB of unknown fields took 0.75 s of every other caller's time to read and explain, and takes 3 ms to refuse.
+    """
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    text, count, inside = np.frombuffer(body, np.uint8), 0, False
+    for start in range(0, len(text), CHUNK):
+        part = text[start : start + CHUNK]
+        within = np.logical_xor.accumulate(part == ord('"')) ^ inside
+        inside = bool(within[-1])
+        count += sum(int(np.count_nonzero((part == ord(mark)) & ~within)) for mark in MARKS)
+        if count > most:
+            break
+    return count
 
 
 def one_line(error: ValidationError) -> str:
@@ -249,18 +399,13 @@ def one_line(error: ValidationError) -> str:
     return f"{field}: {message}" if field else message
 
 
-def events_of(request: EventsRequest) -> tuple[list[tuple[int, Event]], list[Rejected]]:
-    """The well-formed events with their places in the request, and the others with what is wrong."""
+def events_of(raws: Sequence[Any]) -> tuple[list[tuple[int, Event]], list[Rejected]]:
+    """The well-formed events with their places, and the others with what is wrong."""
     good: list[tuple[int, Event]] = []
     bad: list[Rejected] = []
-    for index, raw in enumerate(request.events):
+    for index, raw in enumerate(raws):
         try:
             good.append((index, Event.model_validate(raw)))
         except ValidationError as error:
             bad.append(Rejected(index=index, reason=one_line(error)))
     return good, bad
-
-
-def written(item_id: str, id_type: str) -> str | int:
-    """An id as the source wrote it: an integer where the source's ids are integers."""
-    return int(item_id) if id_type == "int" and item_id.isascii() and item_id.isdigit() else item_id

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
 
-from recsys.features.store import OnlineStore, Read
+from recsys.events import DAY_MS
+from recsys.features.catalog import FEATURES
+from recsys.features.judged import Judged
+from recsys.policy.exploration import Drawn, Explorer, Scored
 from recsys.policy.filters import dropped_by
 from recsys.policy.slate import select
-from recsys.policy.value import VALUE, value
+from recsys.ranking.orders import HABITS_ALONE
+from recsys.retrieval.sources import SOURCES, Ask, Attempt
 from recsys.serving.breakers import Breakers, PartDown
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.candidates import Pool, PoolCache, retrieve, trending
 from recsys.serving.course import Course
+from recsys.serving.reasons import OwnReasons, best
 from recsys.serving.scene import Scene
 from recsys.serving.schema import MAX_ITEMS, Rung
+from recsys.store.online import OnlineStore
+from recsys.store.past import Read
 from recsys.training_sets.inputs import Inputs
 
-# a full disk stops the journal, not the reads of the store; a challenger's ranker that fails says nothing of the other
-PARTS: Final = ("store", "blocks", "journal", "index", "ranker", "challenger")
+# a full disk stops the journal, not the reads of the store; a challenger's ranker that fails says nothing of the other,
+# nor one candidate source of the rest
+PARTS: Final = ("store", "blocks", "journal", *SOURCES, "ranker", "challenger")
+HANGING: Final = 16  # searches in Milvus that nobody waits for any more; its breaker opens after five
 TOLD: Final = ("p_click", "watch_seconds")  # what an answer tells of each item beside its score
+# rungs whose slates explore: those that a replay reaches again
+EXPLORED: Final[tuple[Rung, ...]] = ("full", "partial")
+IMPRESSIONS: Final = FEATURES.index("item_impressions_log_all")
 READS: Final = 3  # a history that changes while its candidates are sought is sought for again, at most so often
 T = TypeVar("T")
 
@@ -40,6 +54,7 @@ class Ranked:
     is_scored: bool = False  # the scores are the ranker's
     dropped: Mapping[str, int] | None = None  # filter -> candidates it dropped
     history_position: int | None = None  # of the read whose history the candidates were sought for
+    missing: Sequence[str] = ()  # sources that did not answer
 
 
 @dataclass
@@ -53,7 +68,9 @@ class Slate:
     inputs: Inputs | None
     predictions: Mapping[str, np.ndarray] | None  # TOLD
     reasons: list[str]
+    drawn: Drawn
     history_position: int | None = None  # as of Ranked
+    missing: Sequence[str] = ()
 
     @property
     def features(self) -> np.ndarray | None:
@@ -64,11 +81,17 @@ class Slate:
 class Steps:
     """Over one store. Safe to use from several threads."""
 
-    def __init__(self, store: OnlineStore, breakers: Breakers) -> None:
-        self._store = store
+    def __init__(self, store: OnlineStore, breakers: Breakers, explorer: Explorer | None = None) -> None:
+        """
+        Args:
+            explorer: draws what shelves leave to chance; None: nothing is, as in evaluation
+        """
+        self._store, self._explorer = store, explorer
         self.breakers = breakers
         self.position = 0  # the last that was read
-        self._pools = PoolCache()
+        self.pools = PoolCache()
+        self._searches = ThreadPoolExecutor(HANGING, thread_name_prefix="search")  # threads begin at the first use
+        self.passed_over: dict[int, str] | None = None  # told by the last selection, where somebody asks why
 
     def attempt(self, course: Course, part: str, work: Callable[[], T], stage: str | None = None) -> T:
         """`work()` of a part that may fail or be slow.
@@ -87,26 +110,37 @@ class Steps:
             raise
 
     def read(self, scene: Scene, items: Sequence[str] | np.ndarray, course: Course) -> Read:
-        """Features' aggregates of the user and of items, by their ids or int64 keys.
+        """Features' aggregates of the user and of items, by their ids or int64 keys: at the head of the log, or where
+        the scene looks back with the log as it was received by its instant.
 
         Raises:
             PartDown: as `attempt`.
         """
-        read = self.attempt(
-            course, "store", lambda: self._store.read(scene.user_id, items, scene.at, shelf_key=scene.shelf_code)
-        )
+
+        def work() -> Read:
+            then = {"position": self._store.position_at(scene.at)} if scene.looks_back else {}
+            return self._store.read(scene.user_id, items, scene.at, shelf_key=scene.shelf_code, **then)
+
+        read = self.attempt(course, "store", work)
         self.position = max(self.position, read.position)
         return read
 
-    def rank(self, bundle: ServingBundle, scene: Scene, course: Course) -> Ranked:
-        """Candidates of the best rung that answers, scored where that is possible."""
+    def rank(self, bundle: ServingBundle, scene: Scene, course: Course, without: Collection[str] = ()) -> Ranked:
+        """Candidates of the best rung that answers, scored where that is possible.
+
+        Args:
+            without: sources that are not asked (they did not answer the request that is replayed)
+        """
         read: Read | None = None
         rung: Rung = "full"
         dropped: Mapping[str, int]
         sought_at: int | None = None
+        missing = set(without)
         try:
-            pool, read, dropped, sought_at = self.retrieved(bundle, scene, course)
-            self._pools.put(bundle, scene.user_id, scene.shelf_name, pool)
+            pool, read, dropped, sought_at = self.retrieved(bundle, scene, course, missing)
+            rung = "partial" if missing else "full"
+            if not scene.looks_back:  # what was known long ago is nothing to fall back on
+                self.pools.put(bundle, scene.user_id, scene.shelf_name, pool)
         except PartDown:
             rung, pool, dropped = self.remembered(bundle, scene)
             try:
@@ -114,59 +148,96 @@ class Steps:
             except PartDown:
                 read = None
         ranked = in_order(rung, read.position if read else self.position, pool, dropped)
-        ranked.history_position = sought_at
+        ranked.history_position, ranked.missing = sought_at, [name for name in scene.shelf.sources if name in missing]
         if read is None or not len(pool):
             return ranked
+        order = bundle.order(scene.shelf_name)
         with course.stage("features"):
             ranked.inputs = inputs = scene.inputs(read)
         try:
-            scores = value(
-                self.attempt(course, _ranker(course), lambda: bundle.ranker.predict_only(inputs, VALUE), "ranker")
-            )
+            asked = scene.asked(bundle, pool.rows, read.judged, inputs)
+            scores = self.attempt(course, _ranker(course), lambda: order.scores(asked), "ranker")
             if not np.isfinite(scores).all():
                 raise PartDown("ranker", "predicts values that are not finite")
         except PartDown:
-            ranked.rung = "no_ranker" if rung == "full" else rung
+            ranked.rung = "no_ranker" if rung in ("full", "partial") else rung
             return ranked
         ranked.scores, ranked.is_scored = scores, True
         return ranked
 
     def retrieved(
-        self, bundle: ServingBundle, scene: Scene, course: Course
+        self, bundle: ServingBundle, scene: Scene, course: Course, missing: set[str]
     ) -> tuple[Pool, Read, Mapping[str, int], int]:
-        """Filtered candidates for the history of the very read that brings their features; and where it was read."""
+        """Filtered candidates for the history of the very read that brings their features; and where it was read.
+
+        Sources that do not answer are added to `missing`, and not asked again.
+
+        Raises:
+            PartDown: the store does not answer, or no source.
+        """
+        remote = bundle.retriever.remote
+
+        def attempt(source: str, propose: Callable[[], np.ndarray]) -> np.ndarray | None:
+            if source in missing:
+                return None
+            patience = course.patience if source in remote else None
+            if patience is not None:
+                propose = functools.partial(self._in_time, propose, patience)
+            try:
+                return self.attempt(course, source, propose)
+            except PartDown:
+                missing.add(source)
+                return None
+
         keys = bundle.catalogue.candidates.item_key
         read = self.read(scene, keys[:1], course)  # any item: the tower looks at what rows share
         for _ in range(READS):
             before = read
-            found = self.attempt(course, "index", functools.partial(retrieve, bundle, scene.ask(before)))
-            pool, dropped = self._filtered(bundle, scene, found, before)
+            with course.stage("retrieval"):
+                fused = self.sought(bundle, scene.ask(before), attempt)
+            if not fused.names:
+                raise PartDown("retrieval", "has no source left that answers")
+            pool, dropped = self._filtered(bundle, scene, fused, before.judged)
             read = self.read(scene, keys[pool.rows], course)
             if read.position == before.position or _same_history(read, before):
                 break
         return pool, read, dropped, before.position
 
+    def sought(self, bundle: ServingBundle, ask: Ask, attempt: Attempt) -> Pool:
+        """What the sources that answer propose, before any filter."""
+        return retrieve(bundle, ask, attempt)
+
+    def _in_time(self, propose: Callable[[], np.ndarray], seconds: float) -> np.ndarray:
+        """`propose()` of a source that may hang, in a thread that is left behind when the time is up.
+
+        Raises:
+            TimeoutError: it is.
+        """
+        answer = self._searches.submit(propose)
+        try:
+            return answer.result(seconds)
+        finally:
+            answer.cancel()
+
     def remembered(self, bundle: ServingBundle, scene: Scene) -> tuple[Rung, Pool, Mapping[str, int]]:
         """What was retrieved for this user before, or else what is trending; from memory."""
-        cached = self._pools.get(bundle, scene.user_id, scene.shelf_name)
-        pool, dropped = self._filtered(bundle, scene, cached or trending(bundle, scene.shelf_name), None)
+        cached = self.pools.get(bundle, scene.user_id, scene.shelf_name)
+        judged = self._store.judged(scene.user_id)
+        pool, dropped = self._filtered(bundle, scene, cached or trending(bundle, scene.shelf_name), judged)
         return ("cached" if cached is not None else "trending"), pool, dropped
 
     def _filtered(
-        self, bundle: ServingBundle, scene: Scene, pool: Pool, history: Read | None
+        self, bundle: ServingBundle, scene: Scene, pool: Pool, judged: Judged
     ) -> tuple[Pool, Mapping[str, int]]:
-        out, counts = dropped_by(bundle.catalogue.candidates.take(pool.rows), scene.audience(history))
+        out, counts = dropped_by(bundle.catalogue.candidates.take(pool.rows), scene.audience(judged))
         return (pool.take(np.flatnonzero(~out)[:MAX_ITEMS]) if counts else pool), counts
 
     def slate(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int, course: Course) -> Slate:
         """The k to show, with the predictions and reasons that only they need."""
         rows = ranked.pool.rows
         with course.stage("slate"):
-            groups = {
-                "creator": bundle.catalogue.candidates.creator_key[rows],
-                "category": bundle.catalogue.category_key[rows],
-            }
-            chosen = select(ranked.scores, bundle.catalogue.candidates.item_key[rows], k, groups, scene.shelf.caps)
+            drawn = self.drawn(bundle, scene, ranked, self.chosen(bundle, scene, ranked, k), course)
+        chosen = drawn.chosen
         slate = Slate(
             rung=ranked.rung,
             position=ranked.position,
@@ -175,25 +246,75 @@ class Steps:
             inputs=ranked.inputs.take(chosen) if ranked.inputs is not None else None,
             predictions=None,
             reasons=[ranked.pool.reason(i) for i in chosen.tolist()],
+            drawn=drawn,
             history_position=ranked.history_position,
+            missing=ranked.missing,
         )
         if ranked.is_scored and len(chosen):
-            self._explain(bundle, slate, course)
+            self._explain(bundle, scene, slate, course)
+        if slate.inputs is not None and len(chosen) and course.may_begin("reasons"):
+            with course.stage("reasons"):
+                own = OwnReasons(bundle, slate.inputs.history.take(slice(0, 1)), scene.at)
+                slate.reasons = best(own, slate.pool.rows.tolist(), slate.reasons)
         course.bundle, course.rung, course.candidates = bundle.bundle_id, slate.rung, len(rows)
         course.dropped, course.features, course.predictions = ranked.dropped or {}, slate.features, slate.predictions
         return slate
 
-    def _explain(self, bundle: ServingBundle, slate: Slate, course: Course) -> None:
+    def chosen(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int) -> np.ndarray:
+        """Places of the ranked candidates that are shown, best first."""
+        rows = ranked.pool.rows
+        item_keys = bundle.catalogue.candidates.item_key[rows]
+        groups, units, sure = _groups(bundle, rows), scene.units(bundle, rows), ranked.pool.sure
+        return select(ranked.scores, item_keys, k, groups, scene.shelf.caps, self.passed_over, units, sure)
+
+    def drawn(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, chosen: np.ndarray, course: Course) -> Drawn:
+        """Some of the chosen places drawn anew, where the shelf leaves them to chance and a ranker answered."""
+        how = scene.shelf.explores
+        ranks = ranked.rung in EXPLORED and ranked.is_scored and ranked.inputs is not None
+        if self._explorer is None or how is None or not ranks or course.role == "shadow":
+            return Drawn.certain(chosen)
+        assert ranked.inputs is not None
+        if not self._explorer.places(how, len(chosen), course.request_id):  # most slates: nothing is looked at for them
+            return Drawn.certain(chosen, how.policy)
+        rows, candidates = ranked.pool.rows, bundle.catalogue.candidates
+        published = candidates.published_at[rows]
+        scored = Scored(
+            scores=ranked.scores,
+            item_keys=candidates.item_key[rows],
+            impressions=np.expm1(ranked.inputs.features[:, IMPRESSIONS].astype(np.float64)),
+            age_days=np.where(published > 0, (scene.at - published) / DAY_MS, np.nan),
+            units=scene.units(bundle, rows),
+            groups=_groups(bundle, rows),
+            caps=scene.shelf.caps,
+            sure=ranked.pool.sure,
+        )
+        return self._explorer.explore(how, chosen, scored, course.request_id)
+
+    def _explain(self, bundle: ServingBundle, scene: Scene, slate: Slate, course: Course) -> None:
         """Add each place's predictions, and a reason in words that is true of it."""
         shown, part = slate.inputs, _ranker(course)
         assert shown is not None
         try:
-            slate.predictions = self.attempt(course, part, lambda: bundle.ranker.predict_only(shown, TOLD), "shown")
+            predicted = self.attempt(course, part, lambda: bundle.ranker.predict_only(shown, TOLD), "shown")
+            slate.predictions = bundle.about_log.told(predicted)
+            if scene.shelf.order == HABITS_ALONE:
+                return  # the ranker did not bring them here: what their source says is true
             reasons = self.attempt(course, part, lambda: bundle.ranker.explain(shown), "reasons")
         except PartDown:
             return
         categories = [bundle.catalogue.category[row] for row in slate.pool.rows.tolist()]
         slate.reasons = [_named(reason, name) for reason, name in zip(reasons, categories, strict=True)]
+
+
+def _groups(bundle: ServingBundle, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """What caps bound, of catalogue rows: int64[n] each, 0 where it is not known."""
+    catalogue = bundle.catalogue
+    return {"creator": catalogue.candidates.creator_key[rows], "category": catalogue.category_key[rows]}
+
+
+def known(prediction: np.ndarray) -> list[float | None]:
+    """As answers and logs hold it: null where the log of the training days could not teach it."""
+    return [None if math.isnan(value) else value for value in prediction.tolist()]
 
 
 def _ranker(course: Course) -> str:
@@ -216,4 +337,5 @@ def _named(reason: str, category: str | None) -> str:
 def _same_history(left: Read, right: Read) -> bool:
     """Whether both ask for the same candidates: what was shown meanwhile, by another request say, takes no part."""
     ours, theirs = left.history.engaged().row(0), right.history.engaged().row(0)
-    return np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
+    pairs = ((ours[0], theirs[0]), (ours[1], theirs[1]), *zip(left.judged, right.judged, strict=True))
+    return all(np.array_equal(mine, other) for mine, other in pairs)

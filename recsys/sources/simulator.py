@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.events import CLOCK_SKEW_MS, DAY_MS, EVENT_SCHEMA, HOUR_MS, MINUTE_MS, SKIP_MS
-from recsys.sources.source import DayOfEvents, IdType, day_name, day_number, rejected_rows
+from recsys.sources.derived import Rules
+from recsys.sources.source import DayOfEvents, day_name, day_number, rejected_rows
 from recsys.sources.world import (
     FIRST_DAY,
-    SHELVES,
+    SHOWN_ON,
     SKIP_GIVEN_NO_CLICK,
     TYPE_SHARE,
     Outcome,
@@ -54,21 +55,31 @@ class Truth:
     item_index: dict[str, int]
 
     def outcome(
-        self, user_ids: Sequence[str], item_ids: Sequence[str], at: np.ndarray | int, slot: np.ndarray | int = 0
+        self,
+        user_ids: Sequence[str],
+        item_ids: Sequence[str],
+        at: np.ndarray | int,
+        slot: np.ndarray | int = 0,
+        shelf: Sequence[str | None] | None = None,
     ) -> Outcome:
-        """True p(click), p(long view) and expected watch (ms), float64 [n]. KeyError for an id of another world."""
+        """True p(click), p(long view) and expected watch (ms), float64 [n]. KeyError for an id of another world.
+
+        Args:
+            shelf: where each is shown, for a world in which that changes the truth; None: where things are browsed
+        """
         users = np.array([self.user_index[u] for u in user_ids], np.int64)
         items = np.array([self.item_index[i] for i in item_ids], np.int64)
         n = len(users)
-        return self.world.outcome(users, items, np.broadcast_to(at, n), np.broadcast_to(slot, n))
+        at, slot = np.broadcast_to(at, n), np.broadcast_to(slot, n)
+        return self.world.outcome_on(shelf, users, items, at, slot)
 
     def best(self, user_id: str, at: int, k: int, shelf: str = "feed", target: str = "click") -> list[str]:
         """The k items of that shelf with the highest true probability (`click` or `long_view`), best first."""
         items = self.world.available(at)
-        types = [list(TYPE_SHARE).index(t) for t in SHELVES[shelf]]
+        types = [list(TYPE_SHARE).index(t) for t in SHOWN_ON[shelf]]
         items = items[np.isin(self.world.item_type[items], types)]
         users = np.full(len(items), self.user_index[user_id])
-        truth = self.world.outcome(users, items, np.full(len(items), at), np.zeros(len(items)))
+        truth = self.world.outcome_on([shelf] * len(items), users, items, np.full(len(items), at), np.zeros(len(items)))
         score = truth.long_view if target == "long_view" else truth.click
         return [self.world.item_names[i] for i in items[np.argsort(-score, kind="stable")[:k]]]
 
@@ -77,8 +88,8 @@ class Simulator:
     """A world of `users` living for `days`, from 2026-01-05; about 25 events a user and week at the default rate."""
 
     name = "simulator"
-    id_type: IdType = "str"
     utc_offset_ms = 0
+    world_type: type[World] = World
 
     def __init__(
         self,
@@ -89,8 +100,8 @@ class Simulator:
         **world: Any,
     ) -> None:
         """`world`: `turns_on`, `restlessness`, `catalogue` and `new_items` of the `World`."""
-        self.days, self.seed = days, seed
-        self.world = World(days, users, seed, **world)
+        self.length, self.seed = days, seed
+        self.world = self.world_type(days, users, seed, **world)
         self._rate = slates_per_user_day
         self._lived = lru_cache(maxsize=3)(self._live)
         self._user_names = np.array(self.world.user_names)
@@ -101,23 +112,40 @@ class Simulator:
         names = (self.world.user_names, self.world.item_names)
         return Truth(self.world, *({name: i for i, name in enumerate(n)} for n in names))
 
+    @property
+    def derives(self) -> Rules:
+        return Rules()
+
+    def days(self) -> dict[str, int]:
+        """By living them all: 0.1 CPU s a day of 4,000 users."""
+        rows_of = {
+            day: self.read_day(day).rows_read for day in map(day_name, range(FIRST_DAY, FIRST_DAY + self.length))
+        }
+        return {day: rows for day, rows in rows_of.items() if rows}
+
     def first_day(self) -> str:
         return day_name(FIRST_DAY)
 
     def last_day(self) -> str:
-        return day_name(FIRST_DAY + self.days - 1)
+        return day_name(FIRST_DAY + self.length - 1)
 
     def items(self) -> pa.Table:
         return self.world.item_table()
 
+    def refused(self, table: Literal["items", "users"]) -> pa.Table:
+        return rejected_rows([])
+
     def users(self) -> pa.Table:
         return self.world.user_table()
+
+    def attributes(self) -> pa.Table:
+        return self.world.attribute_table()
 
     def read_day(self, day: str) -> DayOfEvents:
         number = day_number(day)
         parts = [EVENT_SCHEMA.empty_table()]
         for lived in range(number - 2, number + 1):  # MOST_LATE_MS reaches back two days
-            if FIRST_DAY <= lived < FIRST_DAY + self.days and number < FIRST_DAY + self.days:
+            if FIRST_DAY <= lived < FIRST_DAY + self.length and number < FIRST_DAY + self.length:
                 log = self._lived(lived)
                 parts.append(log.filter(pc.equal(pc.divide(log["received_at"], DAY_MS), number)))
         events = pa.concat_tables(parts).sort_by([("received_at", "ascending"), ("event_id", "ascending")])
@@ -130,13 +158,13 @@ class Simulator:
         truth, n = self.truth, len(item_ids)
         user = truth.user_index[user_id]
         rng = np.random.default_rng([self.seed, 5, user, at, seed])
-        shown = _Shown(
+        shown = Shown(
             users=np.full(n, user),
             items=np.array([truth.item_index[i] for i in item_ids], np.int64),
             at=np.full(n, at),
             slot=np.arange(n),
             request=np.zeros(n, np.int64),
-            shelf=np.full(n, list(SHELVES).index(shelf)),
+            shelf=np.full(n, list(SHOWN_ON).index(shelf)),
         )
         columns = self._react(shown, rng)
         table = self._table(columns, [request_id])
@@ -150,7 +178,7 @@ class Simulator:
         requests = [f"r{day}-{i:06d}" for i in range(int(shown.request.max()) + 1 if len(shown.request) else 0)]
         return self._soil(columns, self._table(columns, requests), rng)
 
-    def _show(self, day: int, rng: np.random.Generator) -> _Shown:
+    def _show(self, day: int, rng: np.random.Generator) -> Shown:
         """The logging policy: slates of the day, in the order of their instants."""
         world, begin = self.world, day * DAY_MS
         mean = world.user_activity * self._rate / np.exp(0.9**2 / 2)
@@ -167,8 +195,11 @@ class Simulator:
         user, at = user[here], at[here]
         order = np.lexsort((user, at))
         user, at = user[order], at[order]
-        n = len(user)
-        shelf = rng.choice(len(SHELVES), n, p=[SHELF_SHARE[s] for s in SHELVES])
+        return self._slates(user, at, rng.choice(len(SHOWN_ON), len(user), p=[SHELF_SHARE[s] for s in SHOWN_ON]), rng)
+
+    def _slates(self, user: np.ndarray, at: np.ndarray, shelf: np.ndarray, rng: np.random.Generator) -> Shown:
+        """What the policy shows each user at that instant on that shelf (index of SHOWN_ON)."""
+        world, n = self.world, len(user)
         mode = rng.choice(len(POLICY), n, p=[share for share, *_ in POLICY.values()])
         _, quality_weight, taste_weight, noise = np.array(list(POLICY.values())).T
         candidates = self._draw(shelf, at, rng)
@@ -179,18 +210,18 @@ class Simulator:
         score += taste_weight[mode, None] * (affinity * 2 + 0.5 * rng.normal(size=candidates.shape))
         score += noise[mode, None] * rng.gumbel(size=candidates.shape)
         score[_repeated(candidates)] = -np.inf  # an item stands in a slate once
-        length = np.array([SLATE[s] for s in SHELVES])[shelf]
+        length = np.array([SLATE[s] for s in SHOWN_ON])[shelf]
         widest = max(SLATE.values())
         top = np.take_along_axis(candidates, np.argsort(-score, axis=1, kind="stable")[:, :widest], axis=1)
         request, slot = np.nonzero(np.arange(widest)[None, :] < length[:, None])
-        return _Shown(user[request], top[request, slot], at[request], slot, request, shelf[request])
+        return Shown(user[request], top[request, slot], at[request], slot, request, shelf[request])
 
     def _draw(self, shelf: np.ndarray, at: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Candidates [n, CANDIDATES]: published items of the shelf's types, half of them of the last ten days."""
         world, types = self.world, list(TYPE_SHARE)
         by_age = np.argsort(world.item_published_at, kind="stable")
         result = np.empty((len(shelf), CANDIDATES), np.int64)
-        for number, shown in enumerate(SHELVES.values()):
+        for number, shown in enumerate(SHOWN_ON.values()):
             rows = np.flatnonzero(shelf == number)
             pool = by_age[np.isin(world.item_type[by_age], [types.index(t) for t in shown])]
             published = world.item_published_at[pool]
@@ -202,7 +233,7 @@ class Simulator:
             result[rows] = pool[low + (rng.random((len(rows), CANDIDATES)) * (stop[:, None] - low)).astype(np.int64)]
         return result
 
-    def _react(self, shown: _Shown, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _react(self, shown: Shown, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Impressions and their outcomes, as columns of equal length."""
         world, n = self.world, len(shown.users)
         truth = world.outcome(shown.users, shown.items, shown.at, shown.slot)
@@ -262,13 +293,15 @@ class Simulator:
                 "impression_id": [
                     None if k == "impression" else f"{s}:impression" for s, k in zip(stem, kind, strict=True)
                 ],
-                "shelf": np.array(list(SHELVES), dtype=object)[columns["shelf"]],
+                "shelf": np.array(list(SHOWN_ON), dtype=object)[columns["shelf"]],
                 "device": DEVICES[self.world.user_device[columns["user"]]],
                 "slot": columns["slot"].astype(np.int32),
                 "watch_ms": pa.array(columns["watch_ms"], pa.int64(), mask=columns["watch_ms"] < 0),
-                "date": _dates(at),
+                "query": pa.nulls(len(kind), pa.string()),
+                "date": dates(at),
                 "consent": self.world.user_consents[columns["user"]],
                 "position": pa.nulls(len(kind), pa.int64()),
+                "event_key": pa.nulls(len(kind), pa.string()),
             },
             schema=EVENT_SCHEMA,
         )
@@ -306,7 +339,7 @@ class Simulator:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class Shown:
     """Impressions, int64 [n] each: index of user and item, UTC ms, slot, number of the slate, index of the shelf."""
 
     users: np.ndarray
@@ -326,7 +359,7 @@ def _repeated(candidates: np.ndarray) -> np.ndarray:
     return repeats
 
 
-def _dates(at: np.ndarray) -> list[str]:
+def dates(at: np.ndarray) -> list[str]:
     days, inverse = np.unique(at // DAY_MS, return_inverse=True)
     names = [day_name(int(d)) for d in days]
     return [names[i] for i in inverse]

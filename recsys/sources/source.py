@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from recsys.events import DAY_MS
-from recsys.settings import Settings
-
-IdType = Literal["int", "str"]
+from recsys.sources.derived import Rules
+from recsys.vocabulary import END_INSTANT_MS, FIRST_INSTANT_MS
 
 # A row that could not be read into EVENT_SCHEMA: where it stood, why it was refused, what it said.
 REJECTED_SCHEMA: Final = pa.schema([("origin", pa.string()), ("reason", pa.string()), ("text", pa.string())])
 
-# Instants outside these years are misread units or broken clocks, not events.
-EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
-LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01
+EARLIEST_MS: Final = FIRST_INSTANT_MS  # both may be an event's
+LATEST_MS: Final = END_INSTANT_MS - 1
 
 
 class SourceError(RuntimeError):
@@ -47,13 +46,17 @@ class Source(Protocol):
     def name(self) -> str: ...
 
     @property
-    def id_type(self) -> IdType:
-        """How ids were written in the source, and so in reports: an id is always a string inside."""
+    def utc_offset_ms(self) -> int:
+        """Local calendar time minus UTC, in ms: day = (received_at + utc_offset_ms) // DAY_MS."""
         ...
 
     @property
-    def utc_offset_ms(self) -> int:
-        """Local calendar time minus UTC, in ms: day = (received_at + utc_offset_ms) // DAY_MS."""
+    def derives(self) -> Rules:
+        """What its events imply, and `read_day` adds: the service adds it to what it is told."""
+        ...
+
+    def days(self) -> Mapping[str, int]:
+        """Rows by local day of `received_at`, in order of the days; a day without rows is not among them."""
         ...
 
     def first_day(self) -> str: ...
@@ -68,28 +71,13 @@ class Source(Protocol):
 
     def users(self) -> pa.Table: ...
 
+    def attributes(self) -> pa.Table:
+        """What is said of users, ATTRIBUTE_SCHEMA; no rows where nothing is."""
+        ...
 
-def open_source(settings: Settings) -> Source:
-    """The source that the settings name.
-
-    Raises:
-        SourceError: when its folder is missing or holds nothing readable.
-    """
-    if settings.source == "simulator":
-        from recsys.sources.simulator import Simulator
-
-        return Simulator(days=settings.days, users=settings.users, seed=settings.seed)
-    if settings.data is None:
-        raise SourceError(f"the {settings.source} source needs a folder: set RECSYS_DATA")
-    if not settings.data.is_dir():
-        raise SourceError(f"RECSYS_DATA={settings.data} is not a folder: name the one that holds the data")
-    if settings.source == "kuairand":
-        from recsys.sources.kuairand import KuaiRand
-
-        return KuaiRand(settings.data)
-    from recsys.sources.files import Files
-
-    return Files(settings.data)
+    def refused(self, table: Literal["items", "users"]) -> pa.Table:
+        """Values of the catalogue or of the users that could not be read, REJECTED_SCHEMA."""
+        ...
 
 
 def day_number(day: str) -> int:
@@ -107,6 +95,12 @@ def day_number(day: str) -> int:
 def day_name(number: int) -> str:
     """The calendar day, YYYY-MM-DD, of days since the epoch."""
     return datetime.fromtimestamp(number * DAY_MS / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def rows_by_day(received_at: np.ndarray, utc_offset_ms: int) -> dict[str, int]:
+    """Rows of each local day that has any; `received_at` is int64 [n], UTC ms."""
+    numbers, counts = np.unique((received_at + utc_offset_ms) // DAY_MS, return_counts=True)
+    return {day_name(int(number)): int(rows) for number, rows in zip(numbers, counts, strict=True)}
 
 
 def check_columns(origin: str, columns: Iterable[str], required: Iterable[str], known: Iterable[str]) -> None:

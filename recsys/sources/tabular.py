@@ -1,114 +1,414 @@
-"""Tables in files as people have them: CSV, JSON lines, Parquet; a broken line is set aside with its reason."""
+"""Tables in files as people have them: CSV, JSON, Parquet, compressed or not; a broken row is set aside, and why."""
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from recsys.sources.folder import TableFile
 from recsys.sources.source import SourceError, check_columns
 
 Torn = list[dict[str, str]]  # REJECTED_SCHEMA as dicts
-SUFFIXES: Final = (".parquet", ".csv", ".jsonl", ".ndjson")
+DELIMITERS: Final = (",", ";", "\t")
+# A value in which a line may break; anywhere else it tells of a quote that is not closed.
+LONG_TEXTS: Final = ("title", "query")
+QUOTED_TEXT: Final = 1000  # characters that are kept of a row set aside
 
 
-def read_table(path: Path, known: Sequence[str], needed: Sequence[str]) -> tuple[pl.DataFrame, Torn]:
-    """Every known column that the file has, and its broken lines. Text formats give text, Parquet its own types.
+class _Every:
+    """Every name but none at all."""
+
+    def __contains__(self, name: object) -> bool:
+        return bool(name)
+
+
+EVERY: Final = _Every()
+
+
+@dataclass
+class Raw:
+    """One file's rows as they stand there.
+
+    `frame` has a column for each known one of the file, of the file's own type; where JSON mixes types, one a type,
+    and a value is in one of them. `rows` are the rows' numbers in the file, `typed` says whether its format tells text
+    from numbers.
+    """
+
+    origin: str
+    frame: pl.DataFrame
+    rows: np.ndarray
+    typed: bool = True
+    torn: Torn = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    untyped: set[str] = field(default_factory=set)  # columns that came from the names of folders
+
+    def has(self, name: str) -> bool:
+        return name in self.frame.columns
+
+    def columns(self, name: str) -> list[pl.Series]:
+        """The columns that hold this field; one of nulls where the file has no such."""
+        series = [s for s in self.frame if s.name == name or s.name.startswith(f"{name}@")]
+        return series or [pl.repeat(None, len(self.rows), dtype=pl.Null, eager=True)]
+
+    def is_typed(self, name: str) -> bool:
+        return self.typed and name not in self.untyped
+
+    def set_aside(self, reasons: pl.Series) -> Torn:
+        """The rows that have a reason, with what they say."""
+        places = reasons.is_not_null().arg_true()
+        said = self.frame[places].iter_rows() if self.frame.width else ((),) * len(places)
+        rows = zip(places, said, strict=True)
+        return [
+            {
+                "origin": f"{self.origin}:{self.rows[place]}",
+                "reason": reasons[place],
+                "text": ",".join(str(v) for v in row if v is not None)[:QUOTED_TEXT],
+            }
+            for place, row in rows
+        ]
+
+
+def read_table(file: TableFile, known: Container[str], needed: Sequence[str]) -> Raw:
+    """Every known column that the file or the names of its folders have, and its broken rows.
+
+    Args:
+        known: names that are read; EVERY reads all
+
+    Raises:
+        SourceError: the file is unreadable, or lacks a needed column.
+    """
+    given = [name for name in file.partitions if name in known]
+
+    def pick(columns: Sequence[str]) -> list[str]:
+        """The file's columns that are known, by place; "" for the others."""
+        names = [c.strip().strip("\ufeff").lower() for c in columns]
+        picked = [name if name in known else "" for name in names]
+        if twice := sorted({n for n in picked if n and picked.count(n) > 1}):
+            raise SourceError(f"{file.origin} has the column {twice[0]} twice: remove or rename one")
+        if missing := [c for c in needed if c not in picked and c not in given]:
+            has = ", ".join(c.strip() for c in columns)[:200] or "none"
+            raise SourceError(f"{file.origin} lacks the column {', '.join(missing)}: it has {has}")
+        return picked
+
+    readers = {"csv": _read_csv, "parquet": _read_parquet, "json": _read_json}
+    try:
+        raw = readers[file.format](file, pick)
+    except MemoryError:
+        raise SourceError(f"{file.origin} is too large for this machine's memory: part it into several") from None
+    for name in given:
+        if not raw.has(name):
+            raw.frame = raw.frame.with_columns(pl.lit(file.partitions[name], pl.String).alias(name))
+            raw.untyped.add(name)
+    raw.ignored += [name for name in file.partitions if name not in known]
+    return raw
+
+
+Pick = Callable[[Sequence[str]], list[str]]
+
+
+def _content(file: TableFile) -> pa.Buffer:
+    try:
+        if not file.path.stat().st_size:
+            return pa.py_buffer(b"")
+        with pa.memory_map(str(file.path)) as mapped:
+            if file.compression is None:
+                return mapped.read_buffer()
+            return pa.CompressedInputStream(mapped, file.compression).read_buffer()
+    except (OSError, pa.ArrowInvalid) as error:
+        words = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise SourceError(f"{file.origin} cannot be read ({words}): repair or replace it") from None
+
+
+def _read_csv(file: TableFile, pick: Pick) -> Raw:
+    content = _content(file)
+    delimiter = "\t" if file.path.name.lower().removesuffix(".gz").endswith(".tsv") else None
+    frame, rows, torn, ignored = parse_csv(file.origin, content, pick, delimiter)
+    return Raw(file.origin, frame, rows, typed=False, torn=torn, ignored=ignored)
+
+
+def read_csv(
+    path: Path, known: Sequence[str], needed: Sequence[str], columns: Sequence[str]
+) -> tuple[pl.DataFrame, Torn]:
+    """`columns` of a CSV of which all columns are known, as text, and the rows whose number of fields is wrong.
 
     Raises:
         SourceError: the file is unreadable, or has not the right columns.
     """
-    if path.suffix == ".csv":
-        return read_csv(path, known, needed)
-    if path.suffix == ".parquet":
-        return _read_parquet(path, known, needed), []
-    return _read_json_lines(path, known, needed)
+
+    def pick(header: Sequence[str]) -> list[str]:
+        check_columns(path.name, header, needed, known)
+        return [name if name in columns else "" for name in header]
+
+    content = _content(TableFile(path, path.name, "csv", None))
+    frame, _, torn, _ = parse_csv(path.name, content, pick, ",")
+    return frame, torn
 
 
-def read_csv(
-    path: Path, known: Sequence[str], needed: Sequence[str], columns: Sequence[str] | None = None
-) -> tuple[pl.DataFrame, Torn]:
-    """Columns as text (`columns`, else all the file has), and the lines whose number of fields is wrong.
+def parse_csv(
+    origin: str, content: pa.Buffer, pick: Pick, delimiter: str | None = None
+) -> tuple[pl.DataFrame, np.ndarray, Torn, list[str]]:
+    """The picked columns as text; the rows' numbers (the header is 1); the broken rows; columns that were not picked.
 
-    pyarrow's reader, because polars' either refuses a file with one torn line or cuts the line silently.
+    pyarrow's reader, because polars' either refuses a file with one torn line or cuts the line silently. `delimiter`
+    None: the one of comma, semicolon and tab that parts the header into the most columns.
     """
-    torn: Torn = []
+    try:
+        header, body = _header(origin, content, delimiter)
+        names = pick(header.names)
+        parsed = _csv_rows(body, header.delimiter, names)
+        if _quotes_swallow(body, parsed, header.delimiter):
+            body, lines, cut = _without_open_quotes(body)
+            parsed = _csv_rows(body, header.delimiter, names)
+            parsed.rows, parsed.broken = (
+                lines[parsed.rows - 2],
+                [(lines[row - 2], *rest) for row, *rest in parsed.broken],
+            )
+            parsed.broken += cut
+    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError, csv.Error) as error:
+        words = str(error).splitlines()[0]
+        if "straddling" in words:
+            raise SourceError(f"{origin} has a row of several MB: is a quote not closed, or a value no text?") from None
+        raise SourceError(f"{origin} is not readable CSV ({words}): repair it, or save it as UTF-8") from None
+    picked = [name for name in names if name]
+    ignored = [h.strip() for h, name in zip(header.names, names, strict=True) if not name]
+    torn = [
+        {"origin": f"{origin}:{row}", "reason": why, "text": text[:QUOTED_TEXT]} for row, why, text in parsed.broken
+    ]
+    return parsed.frame.select(picked), parsed.rows, torn, ignored
+
+
+@dataclass(frozen=True)
+class _Header:
+    names: list[str]
+    delimiter: str
+
+
+def _header(origin: str, content: pa.Buffer, delimiter: str | None) -> tuple[_Header, pa.Buffer]:
+    """The first line that is not empty, and what follows it."""
+    start = 3 if content.slice(0, min(3, content.size)).to_pybytes() == b"\xef\xbb\xbf" else 0
+    if content.slice(0, min(2, content.size)).to_pybytes() in (b"\xff\xfe", b"\xfe\xff"):
+        raise SourceError(f"{origin} is not readable CSV (it is UTF-16): save it as UTF-8")
+    view = memoryview(content)
+    line, size = b"", 1 << 16
+    while not line and start < content.size:
+        piece = bytes(view[start : start + size])
+        end = piece.find(b"\n")
+        if end < 0 and start + size < content.size:
+            size *= 2
+            continue
+        end = len(piece) if end < 0 else end
+        line, start = piece[:end].strip(b"\r\n"), start + end + 1
+    text = line.decode("utf-8")
+    parts = {d: next(csv.reader([text], delimiter=d), []) for d in ([delimiter] if delimiter else DELIMITERS)}
+    chosen = max(parts, key=lambda d: len(parts[d]))
+    return _Header(parts[chosen], chosen), content.slice(min(start, content.size))
+
+
+@dataclass
+class _Rows:
+    frame: pl.DataFrame  # all columns as text; those that nobody knows are named @ and their place
+    rows: np.ndarray  # number of each row
+    broken: list[tuple[int, str, str]]  # number, what is wrong, what it says
+
+
+def _csv_rows(body: pa.Buffer, delimiter: str, names: list[str]) -> _Rows:
+    """The rows after the header, whose number is 1."""
+    own = [name or f"@{place}" for place, name in enumerate(names)]
+    broken: list[tuple[int, str, str]] = []
 
     def refuse(row: pyarrow.csv.InvalidRow) -> str:
-        reason = f"{row.actual_columns} fields where {row.expected_columns} are due"
-        torn.append({"origin": f"{path.name}:{row.number}", "reason": reason, "text": row.text})
+        words = f"{row.actual_columns} fields where {row.expected_columns} are due"
+        broken.append((row.number + 1, words, row.text))
         return "skip"
 
+    if not body.size or (
+        not body.slice(0, min(body.size, 4096)).to_pybytes().strip(b"\r\n") and not body.to_pybytes().strip(b"\r\n")
+    ):
+        return _Rows(pl.DataFrame(schema=dict.fromkeys(own, pl.String)), np.zeros(0, np.int64), [])
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(body),
+        # one thread, because only then pyarrow knows the row's number
+        read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=own),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=delimiter, invalid_row_handler=refuse, newlines_in_values=True
+        ),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(own, pa.large_string()),
+            strings_can_be_null=True,
+            null_values=[""],
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    every = np.arange(2, 2 + table.num_rows + len(broken))
+    rows = np.setdiff1d(every, np.array([row for row, _, _ in broken], np.int64))
+    return _Rows(pl.DataFrame(pl.from_arrow(table)), rows, broken)
+
+
+def _quotes_swallow(body: pa.Buffer, parsed: _Rows, delimiter: str) -> bool:
+    """Whether a quote that nobody closed made one value, or one broken row, of several lines."""
+    quotes = int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord('"')))
+    if not quotes:
+        return False
+    broken = [text for _, _, text in parsed.broken if "\n" in text.strip()]
+    values = (v for text in broken for row in csv.reader([text[:QUOTED_TEXT]], delimiter=delimiter) for v in row)
+    if quotes % 2 or any("\n" in value and delimiter in value for value in values):
+        return True
+    for name in parsed.frame.columns:
+        lines = parsed.frame[name].drop_nulls()
+        lines = lines.filter(lines.str.contains("\n", literal=True))
+        if len(lines) and (not (name in LONG_TEXTS or name.startswith("@")) or lines.str.contains(delimiter).any()):
+            return True
+    return False
+
+
+def _without_open_quotes(body: pa.Buffer) -> tuple[pa.Buffer, np.ndarray, list[tuple[int, str, str]]]:
+    """The lines in which every quote is closed, their numbers, and the other lines."""
+    kept, numbers, cut = [], [], []
+    for number, line in enumerate(body.to_pybytes().splitlines(), start=2):
+        if line.count(b'"') % 2:
+            cut.append((number, "a quote is not closed in its line", line.decode("utf-8", "replace")))
+        elif line.strip():
+            kept.append(line)
+            numbers.append(number)
+    return pa.py_buffer(b"\n".join(kept)), np.array(numbers, np.int64), cut
+
+
+def _read_parquet(file: TableFile, pick: Pick) -> Raw:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header = [name.strip().strip('"') for name in file.readline().strip().lstrip("\ufeff").split(",")]
-        check_columns(path.name, header, needed, known)
-        chosen = list(columns or header)
-        table = pyarrow.csv.read_csv(
-            path,
-            # one thread, because only then pyarrow knows the row's number
-            read_options=pyarrow.csv.ReadOptions(use_threads=False),
-            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=refuse),
-            convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=chosen,
-                column_types=dict.fromkeys(chosen, pa.string()),
-                strings_can_be_null=True,
-                null_values=[""],
-                quoted_strings_can_be_null=True,
-            ),
+        source = pq.ParquetFile(file.path if file.compression is None else pa.BufferReader(_content(file)))
+        columns = source.schema_arrow.names
+        names = pick(columns)
+        wanted = [column for column, name in zip(columns, names, strict=True) if name]
+        table = source.read(wanted, use_pandas_metadata=False).select(wanted)
+        plain = pa.table([_plain(column) for column in table.columns], names=table.column_names)
+        frame = pl.DataFrame(pl.from_arrow(plain)).rename(
+            {column: name for column, name in zip(columns, names, strict=True) if name}
         )
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} is not readable CSV ({str(error).splitlines()[0]}): repair or replace it") from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
-    return pl.DataFrame(pl.from_arrow(table)), torn
+    except (pa.ArrowException, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        words = str(error).splitlines()[0]
+        raise SourceError(f"{file.origin} is not readable Parquet ({words}): replace it") from None
+    for name in [c for c, dtype in frame.schema.items() if dtype == pl.Binary]:
+        place = frame.get_column_index(name)
+        parts = _columns_of([v if v is None else _decoded(v) for v in frame[name].to_list()])
+        frame = frame.drop(name)
+        for part in reversed(parts):
+            frame.insert_column(place, part[1].alias(f"{name}{part[0]}"))
+    ignored = [column for column, name in zip(columns, names, strict=True) if not name]
+    return Raw(file.origin, frame, np.arange(1, frame.height + 1), ignored=ignored)
 
 
-def _read_parquet(path: Path, known: Sequence[str], needed: Sequence[str]) -> pl.DataFrame:
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The same values in a type that polars takes."""
+    dtype = column.type
+    if isinstance(dtype, pa.UuidType):
+        return pa.chunked_array([pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())])
+    if isinstance(dtype, pa.BaseExtensionType):
+        return _plain(pa.chunked_array([chunk.storage for chunk in column.chunks], dtype.storage_type))
+    if pa.types.is_decimal256(dtype):
+        return column.cast(pa.string())
+    if pa.types.is_timestamp(dtype) and dtype.tz is not None:  # UTC inside, whatever it is shown in
+        return column.cast(pa.timestamp(dtype.unit, "UTC"))
+    return column
+
+
+def _decoded(value: bytes) -> str | list[str]:
+    """Text, or bytes that are none as a list: no field that is not one takes it."""
     try:
-        check_columns(path.name, pq.read_schema(path).names, needed, known)
-        return pl.read_parquet(path)
-    except (pa.ArrowInvalid, OSError, pl.exceptions.PolarsError) as error:
-        raise SourceError(f"{path} is not readable Parquet ({str(error).splitlines()[0]}): replace it") from None
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return [str(value)]
 
 
-def _read_json_lines(path: Path, known: Sequence[str], needed: Sequence[str]) -> tuple[pl.DataFrame, Torn]:
+def _read_json(file: TableFile, pick: Pick) -> Raw:
+    """An array of objects, or an object a line."""
+    content = _content(file).to_pybytes().removeprefix(b"\xef\xbb\xbf")
     rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
     torn: Torn = []
-    seen: dict[str, None] = {}
+    array = _array(file, content)
+    lines = ((n, line) for n, line in enumerate(content.split(b"\n"), start=1) if line.strip())
+    objects: Iterable[tuple[int, Any]] = lines if array is None else enumerate(array, start=1)
+    names: dict[str, str] = {}
+    for number, value in objects:
+        try:
+            row = json.loads(value) if array is None else value
+            if not isinstance(row, dict):
+                raise ValueError("not an object")
+        except (ValueError, RecursionError) as error:
+            text = value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else json.dumps(value)
+            reason = f"not a JSON object: {error}"
+            torn.append({"origin": f"{file.origin}:{number}", "reason": reason, "text": text[:QUOTED_TEXT]})
+            continue
+        names.update(dict.fromkeys(row, ""))
+        rows.append(row)
+        numbers.append(number)
+    if names:  # a file without any row lacks no column
+        names = dict(zip(names, pick(list(names)), strict=True))
+    parts: dict[str, pl.Series] = {}
+    for key, name in names.items():
+        if name:
+            parts |= {f"{name}{end}": series for end, series in _columns_of([row.get(key) for row in rows])}
+    ignored = [key for key, name in names.items() if not name]
+    return Raw(file.origin, pl.DataFrame(parts), np.array(numbers, np.int64), torn=torn, ignored=ignored)
+
+
+def _array(file: TableFile, content: bytes) -> list[Any] | None:
+    """The elements of a JSON array; None where the file has an object a line."""
+    if content.lstrip()[:1] != b"[":
+        return None
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise ValueError("not an object")
-                except ValueError as error:
-                    reason = f"not a JSON object: {error}"
-                    torn.append({"origin": f"{path.name}:{number}", "reason": reason, "text": line.strip()})
-                    continue
-                seen.update(dict.fromkeys(row))
-                rows.append(row)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from None
-    if rows or not torn:
-        check_columns(path.name, seen if rows else needed, needed, known)
-    names = [name for name in known if name in seen] or list(needed)
-    columns: dict[str, Any] = {name: [_text(row.get(name)) for row in rows] for name in names}
-    return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String)), torn
+        return list(json.loads(content))
+    except (ValueError, RecursionError) as error:
+        if ".json" not in file.path.suffixes:  # the first line may be a broken one
+            return None
+        raise SourceError(f"{file.origin} is no JSON array ({error}): repair or replace it") from None
 
 
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return ",".join(str(part) for part in value)
-    return json.dumps(value)
+def _columns_of(values: list[Any]) -> list[tuple[str, pl.Series]]:
+    """The values by type, and what each column's name ends with: JSON may write 7, 7.0, "7" and true in one."""
+    classes = [_class_of(value) for value in values]
+    parts = []
+    for place, kind in enumerate([c for c in CLASSES if c in set(classes)] or ["text"]):
+        own = [_as(kind, v) if c == kind else None for v, c in zip(values, classes, strict=True)]
+        parts.append((f"@{place}" if place else "", pl.Series(own, dtype=CLASSES[kind])))
+    return parts
+
+
+CLASSES: Final[dict[str, Any]] = {
+    "text": pl.String,
+    "integer": pl.Int64,
+    "float": pl.Float64,
+    "truth": pl.Boolean,
+    "list": pl.List(pl.String),
+}
+
+
+def _class_of(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "truth"
+    if isinstance(value, int):
+        return "integer" if -(2**63) <= value < 2**63 else "text"
+    if isinstance(value, float):
+        return "float"
+    return "text" if isinstance(value, str) else "list"
+
+
+def _as(kind: str, value: Any) -> Any:
+    if kind == "text":
+        return str(value).encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+    if kind == "list":
+        parts = value if isinstance(value, list) else [value]
+        return [p if isinstance(p, str) else json.dumps(p) for p in parts if p is not None]
+    return value

@@ -7,13 +7,14 @@ can be had without the days before it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA, ITEM_TYPES, LONG_VIEW_MS, SKIP_MS, USER_SCHEMA
+from recsys.events import ATTRIBUTE_SCHEMA, DAY_MS, HOUR_MS, ITEM_SCHEMA, ITEM_TYPES, LONG_VIEW_MS, SKIP_MS, USER_SCHEMA
 
 FIRST_DAY: Final = 20458  # 2026-01-05, a Monday, in days since the epoch
 BEGIN_MS: Final = FIRST_DAY * DAY_MS
@@ -26,7 +27,7 @@ CATEGORIES: Final = (
 # fmt: on
 TYPE_SHARE: Final = {"video": 0.70, "podcast": 0.14, "playlist": 0.09, "album": 0.07}
 MEDIAN_SECONDS: Final = {"video": 45.0, "podcast": 900.0, "playlist": 1500.0, "album": 1800.0}
-SHELVES: Final[dict[str, tuple[str, ...]]] = {  # shelf -> item types it shows
+SHOWN_ON: Final[dict[str, tuple[str, ...]]] = {  # shelf -> item types it shows
     "feed": ("video", "podcast", "playlist", "album"),
     "podcasts": ("podcast",),
     "shortcuts": ("video", "podcast", "playlist", "album"),
@@ -45,7 +46,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
+def unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
@@ -69,6 +70,9 @@ class World:
         restlessness: how fast tastes turn otherwise; 0 stands still.
     """
 
+    NAMES: tuple[str, ...] = CATEGORIES
+    NEWCOMERS = 0.1  # share of the users who arrive during the simulated days
+
     def __init__(
         self,
         days: int,
@@ -83,23 +87,23 @@ class World:
         self._turns_at = None if turns_on is None else BEGIN_MS + (turns_on - 1) * DAY_MS
         self._restlessness = restlessness
         rng = np.random.default_rng([seed, 1])
-        self.categories = np.array(CATEGORIES)
+        self.categories = np.array(self.NAMES)
         n_categories = len(self.categories)
-        category_vectors = _unit(rng.normal(size=(n_categories, DIMENSIONS)))
+        category_vectors = unit(rng.normal(size=(n_categories, DIMENSIONS)))
         self._items(np.random.default_rng([seed, 2]), category_vectors, catalogue, new_items)
         self._users(np.random.default_rng([seed, 3]), category_vectors, users)
 
     def _items(self, rng: np.random.Generator, category_vectors: np.ndarray, catalogue: int, new_items: int) -> None:
         n = catalogue + new_items * self.days
         creators = max(n // 8, 1)
-        creator_category = rng.choice(len(category_vectors), creators, p=_zipf(len(category_vectors), 0.6))
-        creator_vectors = _unit(category_vectors[creator_category] + 0.18 * rng.normal(size=(creators, DIMENSIONS)))
-        self.item_creator = rng.choice(creators, n, p=_zipf(creators, 0.5))
+        creator_category = rng.choice(len(category_vectors), creators, p=zipf(len(category_vectors), 0.6))
+        creator_vectors = unit(category_vectors[creator_category] + 0.18 * rng.normal(size=(creators, DIMENSIONS)))
+        self.item_creator = rng.choice(creators, n, p=zipf(creators, 0.5))
         self.item_category = creator_category[self.item_creator]
         self.item_second_category = rng.integers(0, len(category_vectors), n)
         spread = 0.12 * rng.normal(size=(n, DIMENSIONS))
         second = 0.25 * category_vectors[self.item_second_category]
-        self.item_vectors = _unit(creator_vectors[self.item_creator] + second + spread)
+        self.item_vectors = unit(creator_vectors[self.item_creator] + second + spread)
         self.item_quality = rng.normal(size=n)
         names = list(TYPE_SHARE)
         self.item_type = rng.choice(len(names), n, p=list(TYPE_SHARE.values()))
@@ -112,9 +116,9 @@ class World:
         self.item_names = [f"i{i:06d}" for i in range(n)]
 
     def _users(self, rng: np.random.Generator, category_vectors: np.ndarray, users: int) -> None:
-        picks = rng.integers(0, len(category_vectors), (2, users, 3))
+        picks = self._picks(rng, len(category_vectors), users)
         weights = np.array([1.0, 0.75, 0.5])[None, None, :, None]
-        ends = _unit((category_vectors[picks] * weights).sum(axis=2) + 0.1 * rng.normal(size=(2, users, DIMENSIONS)))
+        ends = unit((category_vectors[picks] * weights).sum(axis=2) + 0.1 * rng.normal(size=(2, users, DIMENSIONS)))
         self._taste_from, self._taste_to = ends
         # radians a day: 14 days turn the average taste by 20 degrees
         self._turn = self._restlessness * rng.gamma(2.0, 0.012, users)
@@ -123,19 +127,23 @@ class World:
         self.user_activity = np.exp(0.9 * rng.normal(size=users))
         self.user_device = rng.choice(4, users, p=[0.45, 0.3, 0.15, 0.1])
         self.user_consents = rng.random(users) >= 0.01
-        newcomer = rng.random(users) < 0.1  # arrive during the simulated days
+        newcomer = rng.random(users) < self.NEWCOMERS
         before = BEGIN_MS - (rng.random(users) * 500 * DAY_MS).astype(np.int64)
         during = BEGIN_MS + (rng.random(users) * self.days * DAY_MS).astype(np.int64)
         self.user_registered_at = np.where(newcomer, during, before)
         self.user_names = [f"u{i:06d}" for i in range(users)]
         self._heirs = np.roll(np.arange(users), 1)  # whose taste a user has after everything turned
 
+    def _picks(self, rng: np.random.Generator, categories: int, users: int) -> np.ndarray:
+        """Categories that a user's two tastes are made of, the first counts most, int64 [2, users, 3]."""
+        return rng.integers(0, categories, (2, users, 3))
+
     def taste(self, users: np.ndarray, at: np.ndarray) -> np.ndarray:
         """Unit vectors [n, DIMENSIONS]: two tastes between which the user turns, a step at each local midnight."""
         day = np.floor_divide(at - BEGIN_MS, DAY_MS)
         angle = (self._turn[users] * day)[:, None]
         whose = np.where(self._turned(at), self._heirs[users], users)
-        return _unit(np.cos(angle) * self._taste_from[whose] + np.sin(angle) * self._taste_to[whose])
+        return unit(np.cos(angle) * self._taste_from[whose] + np.sin(angle) * self._taste_to[whose])
 
     def quality(self, items: np.ndarray, at: np.ndarray) -> np.ndarray:
         """What an item is to everybody, in standard deviations; float64 of the shape of `items`."""
@@ -173,6 +181,10 @@ class World:
         watch = watch + (1 - click) * SKIP_GIVEN_NO_CLICK * SKIP_MS / 2
         return Outcome(click, click * long_given_click, watch)
 
+    def outcome_on(self, shelves: Sequence[str | None] | None, *shown: np.ndarray) -> Outcome:
+        """The truth where it is shown (users, items, at, slot): here the same on every shelf."""
+        return self.outcome(*shown)
+
     def watch_shape(self, items: np.ndarray, affinity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of a long view: its least ms, the ms beyond that to the end, and the mean share of those that is watched."""
         duration = self.item_duration_ms[items].astype(np.float64)
@@ -201,6 +213,7 @@ class World:
                 "duration_ms": self.item_duration_ms,
                 "published_at": self.item_published_at,
                 "is_available": np.ones(len(self.item_names), bool),
+                "id_is_integer": np.zeros(len(self.item_names), bool),
             },
             schema=ITEM_SCHEMA,
         )
@@ -208,7 +221,11 @@ class World:
     def user_table(self) -> pa.Table:
         return pa.table({"user_id": self.user_names, "registered_at": self.user_registered_at}, schema=USER_SCHEMA)
 
+    def attribute_table(self) -> pa.Table:
+        """What users say of themselves: here nothing."""
+        return ATTRIBUTE_SCHEMA.empty_table()
 
-def _zipf(n: int, exponent: float) -> np.ndarray:
+
+def zipf(n: int, exponent: float) -> np.ndarray:
     weights = 1.0 / np.arange(1, n + 1) ** exponent
     return weights / weights.sum()

@@ -32,6 +32,7 @@ KEYS: Final = (
     "date",
     "shelf",
     "device",
+    "sampling_rate",  # null: the log says that it was shown (keyed.IMPRESSION_SCHEMA)
 )  # the slot is a feature
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +15,8 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
+
+from recsys.training_sets.threads import on_threads
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,6 @@ def fit(
     shutil.rmtree(checkpoints)
     assert best.best_model_score is not None
     return int(kept["epoch"]) + 1, float(best.best_model_score)
-
-
-@contextmanager
-def on_threads(threads: int) -> Iterator[None]:
-    """So many of torch's threads, and afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def half_of_the_cores() -> int:

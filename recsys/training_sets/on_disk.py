@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from recsys.training_sets.examples import Examples, concat, with_outcomes
+from recsys.training_sets.examples import Examples, concat, is_sampled, newest, with_outcomes
 from recsys.training_sets.inputs import Inputs, matrix
 
 BLOCK: Final = 65_536  # rows read or written at once: 32 MB of 123 features
@@ -38,16 +38,17 @@ def opened(
     """
     rows = sum(pq.read_metadata(path).num_rows for path in (train, validation))
     bound = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE if bound_bytes is None else bound_bytes
-    if rows * len(names) * 4 <= bound:
-        tables = (pl.read_parquet(path, columns=[*KNOWN, *names]) for path in (train, validation))
+    if rows * len(names) * 4 <= bound or is_sampled(pl.read_parquet(train, columns=["sampling_rate"])):
+        columns = [*KNOWN, "sampling_rate", *names]
+        tables = (newest(pl.read_parquet(path, columns=columns)) for path in (train, validation))
         learned, held_out = (with_outcomes(Inputs.of_strangers(matrix(rows, names)), rows) for rows in tables)
         yield learned, held_out, concat(learned, held_out)
         return
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="rows_") as folder:
         parts = ((train,), (validation,), (train, validation))
-        found = [mapped(paths, names, Path(folder) / f"{i}.f32") for i, paths in enumerate(parts)]
-        yield found[0], found[1], found[2]
+        maps = [mapped(paths, names, Path(folder) / f"{i}.f32") for i, paths in enumerate(parts)]
+        yield maps[0], maps[1], maps[2]
 
 
 def mapped(paths: Sequence[Path], names: Sequence[str], file: Path) -> Examples:

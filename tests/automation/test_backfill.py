@@ -8,11 +8,11 @@ import random
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from recsys.settings import Settings
 from recsys_assets.backfill import CHUNK, BackfillError, days_between, left
 from tests.conftest import ROOT
 
@@ -57,16 +57,17 @@ def test_days_killed_at_a_random_moment_end_with_the_same_bytes(tmp_path: Path) 
     again = start(tmp_path / "killed")
     out, err = again.communicate(timeout=400)
     assert again.returncode == 0, (seed, moment, err[-2000:])
-    found = tables(tmp_path / "killed")
-    left_over = {name for name in found if Path(name).name.startswith(".")}
-    assert {name: sha for name, sha in found.items() if name not in left_over} == expected, (seed, moment)
+    files = tables(tmp_path / "killed")
+    left_over = {name for name in files if Path(name).name.startswith(".")}
+    assert {name: sha for name, sha in files.items() if name not in left_over} == expected, (seed, moment)
     repeated = start(tmp_path / "killed")
     out, _ = repeated.communicate(timeout=100)
     assert repeated.returncode == 0 and "was taken in already" in out
 
 
 def test_what_is_left_is_what_the_journal_lacks_also_when_its_last_line_is_torn(tmp_path: Path) -> None:
-    days = days_between(FROM, TO, Settings(days=30, users=10))
+    first = date.fromisoformat(FROM).toordinal()
+    days = days_between(FROM, TO, [date.fromordinal(first + n).isoformat() for n in range(30)])
     assert len(days) == 30 and [len(chunk) for chunk in left(days, tmp_path / "none")] == [CHUNK] * 3
     journal = tmp_path / "journal.jsonl"
     first, second = days[:CHUNK], days[CHUNK : 2 * CHUNK]
@@ -80,9 +81,17 @@ def test_what_is_left_is_what_the_journal_lacks_also_when_its_last_line_is_torn(
     [
         ("", "", "is no range of days"),
         ("2026-01-09", "2026-01-06", "swap FROM and TO"),
-        ("2026-01-01", "2026-01-06", "has 2026-01-05 to 2026-02-03"),
+        ("2026-01-01", "2026-01-06", "have, 2026-01-05 to 2026-02-03"),
+        ("2026-01-08", "2026-01-09", "neither source nor service has a row"),
     ],
 )
 def test_a_range_that_cannot_be_is_one_line(first: str, last: str, words: str) -> None:
     with pytest.raises(BackfillError, match=words):
-        days_between(first, last, Settings(days=30, users=10))
+        days_between(first, last, [FROM, "2026-01-07", "2026-01-10", TO])
+
+
+def test_days_without_a_row_are_passed_over() -> None:
+    assert days_between("2026-01-06", "2026-01-10", [FROM, "2026-01-07", "2026-01-10", TO]) == [
+        "2026-01-07",
+        "2026-01-10",
+    ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from itertools import count
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from recsys.settings import Settings
+from recsys_assets.content import VERSION
 from recsys_assets.defs.automation.conditions import AFTER_CHANGE, MISSED_DAY
 from recsys_assets.defs.automation.schedules import DBT, FOLLOWING, OBSERVED
 
@@ -16,17 +19,17 @@ NOW = datetime(2026, 1, 12, 2, tzinfo=UTC)  # the newest day is 11 January; the 
 DAILY = {"raw_events", *DBT, "cleaned_events", "impressions", "impression_features", "feedback"}
 
 
-@pytest.fixture(scope="module")
-def definitions() -> Iterator[dg.Definitions]:
-    from recsys_assets.definitions import defs
-    from recsys_assets.partitions import days
+def offering(last: str) -> dg.Definitions:
+    """The project's definitions of a home whose days end with this one."""
+    from recsys_assets.definitions import built
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_DAYS", "3")
-        patch.delenv("RECSYS_SOURCE", raising=False)
-        days.cache_clear()  # of another test's source
-        yield defs()
-    days.cache_clear()
+    first, end = (date.fromisoformat(day).toordinal() for day in ("2026-01-05", last))
+    return built(Settings(), tuple(date.fromordinal(n).isoformat() for n in range(first, end + 1)))
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return offering("2026-01-11")
 
 
 class Daemon:
@@ -34,18 +37,25 @@ class Daemon:
 
     def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
         self.definitions, self.instance, self.cursor = definitions, instance, None
+        self.versions = count()
+
+    def offers(self, last: str) -> None:
+        """The definitions are loaded again, when more days have come in."""
+        self.definitions = offering(last)
 
     def tick(self, at: datetime = NOW) -> dict[str, set[str | None]]:
-        found: Any = dg.evaluate_automation_conditions(
+        evaluated: Any = dg.evaluate_automation_conditions(
             self.definitions, self.instance, evaluation_time=at, cursor=self.cursor
         )
-        self.cursor = found.cursor
-        keys = {key for result in found.results if result.true_subset.size for key in [result.key]}
-        return {key.to_user_string(): found.get_requested_partitions(key) for key in keys}
+        self.cursor = evaluated.cursor
+        keys = {key for result in evaluated.results if result.true_subset.size for key in [result.key]}
+        return {key.to_user_string(): evaluated.get_requested_partitions(key) for key in keys}
 
-    def made(self, asset: str, *days: str) -> None:
+    def made(self, asset: str, *days: str, of: str | None = None) -> None:
+        """`of`: the version of its bytes; else others than ever before."""
         for day in days or (None,):
-            self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=day))
+            tags = {VERSION: of or str(next(self.versions))}
+            self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=day, tags=tags))
 
     def checked(self, asset: str, check: str, *, passed: bool) -> None:
         self.instance.report_runless_asset_event(dg.AssetCheckEvaluation(dg.AssetKey(asset), check, passed=passed))
@@ -54,15 +64,15 @@ class Daemon:
 @pytest.fixture
 def daemon(definitions: dg.Definitions) -> Iterator[Daemon]:
     with dg.DagsterInstance.ephemeral() as instance:
-        found = Daemon(definitions, instance)
+        running = Daemon(definitions, instance)
         for asset in DAILY:
-            found.made(asset, *(f"2026-01-{day:02}" for day in range(5, 12)))
+            running.made(asset, *(f"2026-01-{day:02}" for day in range(5, 12)))
         for asset in ("raw_items", "items", "bundle", "online_metrics", "slates", "bundle_versions"):
-            found.made(asset)
+            running.made(asset)
         for check in blocking_checks(definitions, "bundle", "impressions"):
-            found.checked(check.asset_key.to_user_string(), check.name, passed=True)
-        found.tick()  # the first one meets everything for the first time
-        yield found
+            running.checked(check.asset_key.to_user_string(), check.name, passed=True)
+        running.tick()  # the first one meets everything for the first time
+        yield running
 
 
 def blocking_checks(definitions: dg.Definitions, *assets: str) -> list[dg.AssetCheckKey]:
@@ -95,6 +105,7 @@ def test_nothing_that_a_schedule_or_sensor_makes_is_asked_for_by_a_condition_too
 
 def test_a_new_day_is_left_to_the_night_and_asks_for_slates_once(daemon: Daemon) -> None:
     tomorrow = datetime(2026, 1, 13, 2, tzinfo=UTC)
+    daemon.offers("2026-01-13")  # of today there are rows as well
     assert daemon.tick(tomorrow) == {}  # the 12th is there as a partition, and the schedule's
     for asset in DAILY:
         daemon.made(asset, "2026-01-12")
@@ -110,6 +121,15 @@ def test_a_new_bundle_asks_for_slates_and_its_row_once(daemon: Daemon) -> None:
     assert set(daemon.tick()) == {"bundle_versions"}
 
 
+def test_what_was_made_again_with_the_same_bytes_asks_for_nothing(daemon: Daemon) -> None:
+    daemon.made("bundle", of="these bytes")
+    assert set(daemon.tick()) == {"slates", "bundle_versions"}
+    daemon.made("bundle", of="these bytes")
+    assert daemon.tick() == {}
+    daemon.made("bundle", of="others")
+    assert set(daemon.tick()) == {"slates", "bundle_versions"}
+
+
 def test_a_bundle_whose_check_failed_is_not_built_upon_until_it_passes(daemon: Daemon) -> None:
     daemon.made("bundle")
     daemon.checked("bundle", "the_bundle_answers", passed=False)
@@ -121,12 +141,16 @@ def test_a_bundle_whose_check_failed_is_not_built_upon_until_it_passes(daemon: D
 
 def test_a_day_that_the_nights_missed_is_taken_in_once_from_raw_to_features(daemon: Daemon) -> None:
     later = [datetime(2026, 1, 13 + n, 2, tzinfo=UTC) for n in range(3)]
-    assert daemon.tick(later[0]) == {} and daemon.tick(later[1]) == {}  # the 12th: the nights of 13 and 14 should
+    for at in later[:2]:  # the 12th: the nights of 13 and 14 should
+        daemon.offers(f"{at:%Y-%m-%d}")
+        assert daemon.tick(at) == {}
+    daemon.offers("2026-01-15")
     asked = daemon.tick(later[2])
     assert {name: days for name, days in asked.items() if name in DAILY} == {name: {"2026-01-12"} for name in DAILY}
     assert not any(daemon.tick(later[2]).get(name) for name in DAILY)
 
 
 def test_a_day_beyond_two_weeks_is_a_backfill_for_a_person(daemon: Daemon) -> None:
+    daemon.offers("2026-02-19")
     asked = daemon.tick(datetime(2026, 2, 20, 2, tzinfo=UTC))
     assert min(asked["raw_events"]) == "2026-02-06" and max(asked["raw_events"]) == "2026-02-17"

@@ -14,7 +14,6 @@ import pytest
 from recsys.features.catalog import FINGERPRINT
 from recsys.lake import Lake
 from recsys.registry import Registry
-from recsys_assets.checks.standing import DRIFT, OF_A_DAY
 from recsys_assets.defs.automation.sensors import (
     REGRESSION,
     reindex_on_new_items,
@@ -22,6 +21,7 @@ from recsys_assets.defs.automation.sensors import (
     retrain_on_drift,
     rollback_on_regression,
 )
+from recsys_assets.defs.monitoring.standing import DRIFT, OF_A_DAY
 from tests.registry.test_registry import FACTS, parts
 
 FITTING = dataclasses.replace(FACTS, features=FINGERPRINT, ranker_features=FINGERPRINT)
@@ -43,8 +43,8 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
 def look(sensor: dg.SensorDefinition, instance: dg.DagsterInstance, cursor: str | None = None):
     """One tick: run requests, the cursor after it, why nothing was asked for."""
     context = dg.build_sensor_context(instance, cursor=cursor)
-    found = sensor.evaluate_tick(context)
-    return found.run_requests or [], found.cursor, found.skip_message or ""
+    ticked = sensor.evaluate_tick(context)
+    return ticked.run_requests or [], ticked.cursor, ticked.skip_message or ""
 
 
 def find(instance: dg.DagsterInstance, key: dg.AssetCheckKey, *, passed: bool, **metadata: str) -> None:

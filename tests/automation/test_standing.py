@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 import pytest
 
 from recsys.lake import Lake
-from recsys_assets.checks.standing import DRIFT, OF_A_DAY, OF_THE_WHOLE, drift_is_explained, missing_days, standing
+from recsys.registry import Registry
+from recsys_assets.checks.nothing import nothing
+from recsys_assets.defs.monitoring.standing import (
+    DRIFT,
+    OF_A_DAY,
+    OF_THE_WHOLE,
+    PREDICTED,
+    drift_is_explained,
+    missing_days,
+    standing,
+)
 from recsys_assets.defs.serving.acceptance import accept_finding
+from recsys_assets.defs.serving.holds import holds
 
 RAW = OF_A_DAY[1]
 PARITY = OF_THE_WHOLE[0]
@@ -120,3 +133,28 @@ def test_drift_is_explained_for_a_week_after_a_retrain_because_of_it() -> None:
     assert not drift_is_explained("2026-01-18", lineage)
     assert not drift_is_explained("2026-01-09", {**lineage, "cause": "schedule"})
     assert not drift_is_explained(None, lineage) and not drift_is_explained("2026-01-09", {})
+
+
+@pytest.mark.parametrize(("cause", "kept"), [("drift", {"features_are_complete"}), ("schedule", None)])
+def test_a_retrain_for_drift_explains_both_drifts_and_no_other_finding(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: str, kept: set[str] | None
+) -> None:
+    """A ranker that reads histories predicts another click rate after a turn: this held its own retrain back."""
+    names = {DRIFT.name, PREDICTED.name, "features_are_complete"}
+    for name in names:
+        find(instance, dg.AssetCheckKey(DRIFT.asset_key, name), False, day="2026-01-09")
+    champion = SimpleNamespace(facts=SimpleNamespace(features="f"), lineage={"cause": "by hand"})
+    monkeypatch.setattr(Registry, "champion", lambda registry: champion)
+    bundle: Any = SimpleNamespace(facts=champion.facts, lineage={"cause": cause, "through": "2026-01-10"})
+    findings = {finding.split(": ")[1] for finding in holds(instance, Lake(tmp_path), bundle)}
+    assert findings == (names if kept is None else kept)
+
+
+def test_what_had_nothing_to_look_at_stands_in_nobodys_way(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """0 of 0 is a warning to Dagster, which knows two verdicts alone; it neither holds back nor blocks."""
+    checked = nothing("nothing was served and seen on these days", check_name=PARITY.name)
+    assert not checked.passed and checked.severity == dg.AssetCheckSeverity.WARN
+    find(instance, PARITY, False, **checked.metadata)
+    assert held(instance, Lake(tmp_path)) == []
+    find(instance, PARITY, False)
+    assert len(held(instance, Lake(tmp_path))) == 1

@@ -6,11 +6,11 @@ import subprocess
 
 import pyarrow as pa
 
-from recsys.events import EVENT_SCHEMA, ITEM_SCHEMA
+from recsys.cleaned.publish import publish, publish_items, scratch
+from recsys.events import EVENT_SCHEMA, ITEM_SCHEMA, with_event_keys
 from recsys.lake import Lake
 from recsys_assets.defs.cleaned import project
 from recsys_assets.defs.cleaned.project import DBT, PROJECT
-from recsys_assets.defs.cleaned.publish import publish, publish_items, scratch
 
 MIDNIGHT = 1767571200000  # 2026-01-05 00:00 UTC
 
@@ -29,7 +29,7 @@ def event(event_id, kind, at, received=None, **values):
 
 
 def write_day(lake, day, rows):
-    lake.write(pa.Table.from_pylist(rows, EVENT_SCHEMA), lake.day(day, "raw", "events"))
+    lake.write(with_event_keys(pa.Table.from_pylist(rows, EVENT_SCHEMA)), lake.day(day, "raw", "events"))
 
 
 def write_items(lake, *ids):
@@ -50,9 +50,10 @@ def dbt(lake: Lake, *arguments: str, start: str = "2026-01-05", end: str = "2026
     return done.stdout
 
 
-def build(lake: Lake, *days: str) -> dict[str, int]:
+def build(lake: Lake, *days: str, utc_offset_ms: int = 0) -> dict[str, int]:
     """Build, test and publish those days."""
-    built = project.build(lake.home, scratch(lake) / "target", [], {"start": days[0], "end": days[-1]})
+    variables = {"start": days[0], "end": days[-1], "utc_offset_ms": str(utc_offset_ms)}
+    built = project.build(lake.home, scratch(lake) / "target", [], variables)
     assert built.failure is None, built.failure
     publish_items(lake)
     return publish(lake, days)

@@ -6,9 +6,12 @@ from contextlib import contextmanager
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from recsys.cleaned.publish import CleaningError
 from recsys.lake import Lake
+from recsys_assets.checks.nothing import has_failed
 
 FIRST, LAST = "2026-01-05", "2026-01-07"
 
@@ -55,12 +58,14 @@ def result(lake):
 def test_the_whole_way_is_green_and_counted(result, lake):
     assert result.success
     checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
-    assert [name for name, check in checks.items() if not check.passed] == []
+    assert [name for name, check in checks.items() if has_failed(check)] == []
     raw = sum(lake.read(lake.day(d, "raw", "events")).num_rows for d in lake.days("raw", "events"))
     assert checks["every_raw_event_is_accounted_for"].description.startswith(f"{raw:,} raw = ")
-    assert {"cleaned_events_meet_expectations", "every_delivery_has_one_fate", "unique_cleaned_events_event_id"} <= set(
-        checks
-    )
+    assert {
+        "cleaned_events_meet_expectations",
+        "every_delivery_has_one_fate",
+        "unique_cleaned_events_event_key",
+    } <= set(checks)
     counted = {}
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
@@ -120,6 +125,18 @@ def test_a_poisoned_day_stops_at_the_border_and_replaces_nothing(result, lake):
     assert {p: p.read_bytes() for p in (lake.home / "lake" / "cleaned").rglob("*.parquet")} == before
 
 
+def test_one_table_alone_is_made_with_its_day_and_told_alone(result, lake):
+    """Built by itself it would stand on, and be published beside, what dbt's scratch database holds of another day."""
+    assert run("quarantine", first=FIRST, last=FIRST).success
+    before = {p: p.read_bytes() for p in (lake.home / "lake" / "cleaned").rglob("*.parquet")}
+    done = run("sessions", first=LAST, last=LAST)
+    assert done.success, done.all_events
+    told = {e.step_materialization_data.materialization.asset_key.to_user_string()
+            for e in done.get_asset_materialization_events()}  # fmt: skip
+    assert told == {"sessions"}
+    assert {p: p.read_bytes() for p in (lake.home / "lake" / "cleaned").rglob("*.parquet")} == before
+
+
 @contextmanager
 def another_process_holding(database):
     """A process that has the database open for writing, as a dbt of somebody else would."""
@@ -138,3 +155,18 @@ def test_a_database_that_cannot_be_opened_ends_in_one_line(result, lake):
     while error.cause is not None:
         error = error.cause
     assert error.cls_name == "CleaningError" and "lock" in error.message.lower() and len(error.message) < 500
+
+
+def test_raw_days_of_an_older_version_are_named_in_one_line(result, lake):
+    path = lake.day(LAST, "raw", "events")
+    present = pq.read_table(path)
+    pq.write_table(present.drop_columns("event_key"), path)
+    try:
+        with dg.DagsterInstance.ephemeral() as instance, pytest.raises(CleaningError, match=f"{LAST} to {LAST}.*older"):
+            definitions().resolve_implicit_global_asset_job_def().execute_in_process(
+                instance=instance,
+                tags={"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": FIRST},
+                asset_selection=[dg.AssetKey(name) for name in ("stg_events", "cleaned_events")],
+            )
+    finally:
+        pq.write_table(present, path)

@@ -17,7 +17,7 @@ import pytest
 
 from recsys.lake import Lake
 from recsys.sources.simulator import Simulator
-from recsys_assets.checks.standing import standing
+from recsys_assets.defs.monitoring.standing import standing
 
 DAYS = ["2026-01-05", "2026-01-06", "2026-01-07"]
 FIRST, LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -58,7 +58,7 @@ def intake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Intake]:
     root = tmp_path_factory.mktemp("intake")
     simulator = Simulator(days=4, users=120)
     (root / "deliveries" / "events").mkdir(parents=True)
-    pl.DataFrame(simulator.items()).write_parquet(root / "deliveries" / "items.parquet")
+    pl.DataFrame(simulator.items()).drop("id_is_integer").write_parquet(root / "deliveries" / "items.parquet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_HOME", str(root / "home"))
         patch.setenv("RECSYS_SOURCE", "files")
@@ -68,13 +68,13 @@ def intake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Intake]:
 
         with dg.DagsterInstance.ephemeral() as instance:
             for day in DAYS:
-                events = pl.DataFrame(simulator.read_day(day).events).drop("position")
+                events = pl.DataFrame(simulator.read_day(day).events).drop("position", "event_key")
                 events.write_parquet(root / "deliveries" / "events" / f"{day}.parquet")
             days.cache_clear()  # of another test's source
             job = defs().resolve_job_def("take_in")
-            found = Intake(Lake(root / "home"), root / "deliveries", job, instance)
-            assert found.run(DAYS[0], DAYS[-1]).success
-            yield found
+            made = Intake(Lake(root / "home"), root / "deliveries", job, instance)
+            assert made.run(DAYS[0], DAYS[-1]).success
+            yield made
         days.cache_clear()
 
 
@@ -88,8 +88,8 @@ def cause(failed: dg.ExecuteInProcessResult) -> str:
 
 
 def words(done: dg.ExecuteInProcessResult, check: str) -> tuple[bool, str]:
-    found = next(c for c in done.get_asset_check_evaluations() if c.check_name == check)
-    return found.passed, found.description or ""
+    evaluation = next(c for c in done.get_asset_check_evaluations() if c.check_name == check)
+    return evaluation.passed, evaluation.description or ""
 
 
 def test_a_day_that_comes_twice_changes_no_byte_of_what_is_learned_from(intake: Intake) -> None:
@@ -158,8 +158,8 @@ def test_a_poisoned_day_stops_before_dbt_and_stands_until_it_is_right(intake: In
     finally:
         file.write_bytes(content)
     assert not failed.success and intake.bytes_of("cleaned", "features") == before
-    found = [str(finding) for finding in standing(intake.instance, intake.lake)]
-    assert any("raw_events_meet_expectations" in f and "user_id: column values to not be null" in f for f in found)
+    findings = [str(finding) for finding in standing(intake.instance, intake.lake)]
+    assert any("raw_events_meet_expectations" in f and "user_id: column values to not be null" in f for f in findings)
     assert intake.run(DAYS[2], DAYS[2]).success
     assert standing(intake.instance, intake.lake) == [] and intake.bytes_of("cleaned", "features") == before
 
@@ -191,7 +191,7 @@ def test_a_check_that_crashes_stops_what_is_below_it_and_stands(
     failed = intake.run(DAYS[1], DAYS[1])
     assert not failed.success and "no room for the table" in cause(failed)
     assert intake.bytes_of("cleaned", "features") == before
-    found = [str(finding) for finding in standing(intake.instance, intake.lake)]
-    assert any("raw_events_meet_expectations: could not be evaluated, its run" in f for f in found)
+    findings = [str(finding) for finding in standing(intake.instance, intake.lake)]
+    assert any("raw_events_meet_expectations: could not be evaluated, its run" in f for f in findings)
     monkeypatch.undo()
     assert intake.run(DAYS[1], DAYS[1]).success and standing(intake.instance, intake.lake) == []

@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 from bentos.recommender.metrics import Metrics
-from recsys.settings import Settings
+from bentos.recommender.stream import Told
+from recsys.settings import Settings, SettingsError, from_environment
+from recsys.stream.consumer import Progress
 from tests.conftest import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -57,6 +59,7 @@ def test_manifests_point_at_each_other() -> None:
         for kind, pattern in (
             ("ConfigMap", r'"configMapRef": {"name": "([\w-]+)"'),
             ("Secret", r'"secret(?:Ref|KeyRef)": {(?:"key": "\w+", )?"name": "([\w-]+)"'),
+            ("Secret", r'"secret": {"secretName": "([\w-]+)"'),
             ("PersistentVolumeClaim", r'"claimName": "([\w-]+)"'),
         ):
             for name in re.findall(pattern, text):
@@ -74,10 +77,20 @@ def test_every_setting_named_is_one_of_ours(path: Path) -> None:
     assert named <= VARIABLES, named - VARIABLES
 
 
+def test_the_manifests_secrets_do_not_pass_as_they_are() -> None:
+    """Whoever applies them unchanged gets no service with a key that is in a public repository."""
+    secrets = [d for d in documents(DEPLOY / "kubernetes" / "config.yaml") if d["kind"] == "Secret"]
+    given = {name: value for secret in secrets for name, value in secret["stringData"].items()}
+    assert given.pop("POSTGRES_PASSWORD") == ""  # which its image refuses
+    assert set(given) == {"RECSYS_API_KEYS"}
+    with pytest.raises(SettingsError, match="RECSYS_API_KEYS"):
+        from_environment(given)
+
+
 @pytest.mark.parametrize("path", ["grafana/recommender.json", "prometheus/alerts.yaml"])
 def test_every_metric_asked_for_is_one_that_the_service_has(path: str) -> None:
     names = set()
-    for family in Metrics()._registry.collect():
+    for family in (*Metrics()._registry.collect(), *Told(Progress()).collect()):
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "summary": ["_sum", "_count"]}
         names |= {family.name + suffix for suffix in suffixes.get(family.type, [""])}
     asked = set(re.findall(r"recsys_[a-z_]+", (DEPLOY / path).read_text()))

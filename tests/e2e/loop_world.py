@@ -29,6 +29,10 @@ from recsys.settings import Settings, from_environment
 from recsys.sources.simulator import DEVICES, Simulator
 from recsys.sources.source import day_name
 from recsys.sources.world import BEGIN_MS, FIRST_DAY
+from recsys_assets.checks.nothing import has_failed
+from recsys_assets.definitions import defs
+from recsys_assets.partitions import days
+from recsys_assets.stock import take_stock
 
 FIRST, LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 EVENT_FIELDS = (
@@ -85,14 +89,14 @@ class Platform:
 
     # -- the source ----------------------------------------------------------------------------------------------------
 
-    def deliver(self, day: int, change: Any = lambda events: events) -> None:
+    def deliver(self, day: int) -> None:
         """Put a file of the simulator's log of a day into the folder of deliveries."""
         folder = self.home.parent / "deliveries"
         (folder / "events").mkdir(parents=True, exist_ok=True)
         if not (folder / "items.parquet").exists():
-            pl.DataFrame(self.simulator.items()).write_parquet(folder / "items.parquet")
-        events = pl.DataFrame(self.simulator.read_day(self.name(day)).events).drop("position")
-        change(events).write_parquet(folder / "events" / f"{self.name(day)}.parquet")
+            pl.DataFrame(self.simulator.items()).drop("id_is_integer").write_parquet(folder / "items.parquet")
+        events = pl.DataFrame(self.simulator.read_day(self.name(day)).events).drop("position", "event_key")
+        events.write_parquet(folder / "events" / f"{self.name(day)}.parquet")
 
     def withdraw(self, day: int) -> None:
         """Take the file of a day away again."""
@@ -126,8 +130,8 @@ class Platform:
                 answer = recommender.recommend(self._request(user, at))
                 assert answer.rung == "full", answer.rung
                 items, bundle = [str(item.item_id) for item in answer.items], answer.bundle
-                found = truth.outcome([name] * len(items), items, at, np.arange(len(items)))
-                values.append(float(found.click.mean()))
+                outcomes = truth.outcome([name] * len(items), items, at, np.arange(len(items)))
+                values.append(float(outcomes.click.mean()))
                 slates.append((name, at, tuple(items)))
                 for event in self.simulator.feedback(name, items, at, n, answer.request_id):
                     heapq.heappush(pending, (event["occurred_at"], len(pending), event))
@@ -168,8 +172,8 @@ class Platform:
             for name, at, _ in served.slates:
                 answer = other.recommend(self._request(truth.user_index[name], at))
                 items = [str(item.item_id) for item in answer.items]
-                found = truth.outcome([name] * len(items), items, at, np.arange(len(items)))
-                values.append(float(found.click.mean()))
+                outcomes = truth.outcome([name] * len(items), items, at, np.arange(len(items)))
+                values.append(float(outcomes.click.mean()))
         finally:
             recommender.close()
         return float(np.mean(values))
@@ -217,7 +221,10 @@ class Platform:
         return done.success
 
     def night(self, day: int) -> bool:
-        """The nightly run after a day: that day and the one before."""
+        """The nightly run after a day: that day and the one before, on offer since the schedule's tick took stock."""
+        take_stock(self.settings)
+        days.cache_clear()
+        self.definitions = defs()
         return self.run(day, "observe", {FIRST: self.name(day - 1), LAST: self.name(day)})
 
     def tick(self, day: int, *names: str) -> None:
@@ -228,11 +235,11 @@ class Platform:
             context = dg.build_sensor_context(
                 self.instance, cursor=self.cursors.get(name), repository_def=repository, sensor_name=name
             )
-            found = sensor.evaluate_tick(context)
-            self.skipped[name] = found.skip_message or ""
-            if found.cursor is not None:
-                self.cursors[name] = found.cursor
-            for request in found.run_requests or []:
+            ticked = sensor.evaluate_tick(context)
+            self.skipped[name] = ticked.skip_message or ""
+            if ticked.cursor is not None:
+                self.cursors[name] = ticked.cursor
+            for request in ticked.run_requests or []:
                 if request.run_key not in self.run_keys:
                     self.run_keys.add(str(request.run_key))
                     job = request.job_name or sensor.job_name
@@ -244,13 +251,13 @@ class Platform:
     def failed_checks(self) -> dict[str, str]:
         """Newest evaluation of each check that does not pass: its words."""
         keys = list(self.definitions.get_repository_def().asset_graph.asset_check_keys)
-        found = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+        newest = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
         failed = {}
-        for key, record in found.items():
+        for key, record in newest.items():
             event = record.event.dagster_event if record.event else None
             if event is not None and event.event_type_value == "ASSET_CHECK_EVALUATION":
                 evaluation = event.asset_check_evaluation_data
-                if not evaluation.passed:
+                if has_failed(evaluation):
                     failed[f"{key.asset_key.to_user_string()}: {key.name}"] = evaluation.description or ""
         return failed
 
@@ -295,10 +302,3 @@ def _turn_around(folder: Path) -> None:
         boosters[head] = xgb.Booster({"nthread": 1}, model_file=bytearray(json.dumps(model).encode()))
     shutil.rmtree(folder)
     dataclasses.replace(ranker, boosters=boosters).save(folder)
-
-
-def poisoned(events: pl.DataFrame) -> pl.DataFrame:
-    """A delivery in which a column went missing half-way: most rows name no user."""
-    rng = np.random.default_rng(5)
-    lost = pl.Series(rng.random(events.height) < 0.7)
-    return events.with_columns(user_id=pl.when(lost).then(None).otherwise(pl.col("user_id")))

@@ -1,7 +1,7 @@
 """Ten days of a platform that serves, is watched, learns and recovers: the whole loop by a simulated clock.
 
-Day 4: every user wakes up with another's tastes and what was good is bad. Day 6: a poisoned delivery. Day 8: somebody
-forces a bundle that prefers what it should not. Nobody touches anything else.
+Day 4: every user wakes up with another's tastes and what was good is bad. Day 6: a file of a day that was served.
+Day 8: somebody forces a bundle that prefers what it should not. Nobody touches anything else.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import pytest
 from recsys.evaluation.gates import Verdict
 from recsys.retrieval.milvus_server import stop_milvus
 from recsys.sources.simulator import Simulator
-from tests.e2e.loop_world import FIRST, LAST, Platform, Served, contrary, poisoned
+from tests.e2e.loop_world import FIRST, LAST, Platform, Served, contrary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]
 HISTORY, USERS, REQUESTS = 8, 500, 120
-TURN, POISON, FORCED = 4, 6, 8
+TURN, FILE, FORCED = 4, 6, 8
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Story:
     served: dict[int, Served] = field(default_factory=dict)
     champion: dict[int, str | None] = field(default_factory=dict)  # in the evening, when all sensors have looked
     night: dict[int, bool] = field(default_factory=dict)
+    refused: dict[int, list[str]] = field(default_factory=dict)  # failures of the night
     failed: dict[int, dict[str, str]] = field(default_factory=dict)  # checks, after the night
     verdict: dict[int, tuple[str, ...]] = field(default_factory=dict)  # reasons of the newest one
     skipped: dict[int, dict[str, str]] = field(default_factory=dict)  # why sensors did nothing
@@ -76,8 +77,8 @@ def story(platform: Platform) -> Story:
         if day == FORCED:
             told.forced = contrary(platform)
         told.served[day] = platform.serve(day)
-        if day == POISON:
-            platform.deliver(day, poisoned)
+        if day == FILE:
+            platform.deliver(day)
             asked = told.served[day]
             told.old_on_the_day_after, told.new_on_the_day_after = (
                 platform.what_if(str(bundle), asked) for bundle in (told.first, told.champion[day - 1])
@@ -86,6 +87,7 @@ def story(platform: Platform) -> Story:
         for _ in range(2):  # a tick that comes twice changes nothing
             platform.tick(day, "rollback_on_regression")
         told.night[day] = platform.night(day)
+        told.refused[day] = platform.failures
         for _ in range(2):
             platform.tick(day, "retrain_on_drift")
         told.failed[day], told.skipped[day] = platform.failed_checks(), dict(platform.skipped)
@@ -93,7 +95,7 @@ def story(platform: Platform) -> Story:
         told.verdict[day] = Verdict.load(platform.lake.reports / "verdict.json").reasons
         seconds = time.monotonic() - began
         print(f"day {day} {seconds:.0f} s: {told.served[day].true_ctr:.4f} {told.champion[day]} {told.skipped[day]}")
-        if day == POISON:
+        if day == FILE:
             platform.withdraw(day)  # the source took it back; the day is taken in again
             assert platform.night(day), platform.failures
     return told
@@ -123,7 +125,7 @@ def test_the_turn_is_seen_on_its_first_day_and_retrains_once(story: Story, platf
 def test_the_new_ranker_passed_its_gates_and_is_why_it_gets_better(story: Story, platform: Platform) -> None:
     new = story.champion[TURN + 1]
     assert new != story.first, story.verdict[TURN + 1]
-    assert new is not None and story.served[POISON].bundle == new
+    assert new is not None and story.served[FILE].bundle == new
     bundle = platform.registry.get(new)
     assert bundle.lineage["cause"] == "drift" and bundle.lineage["through"] == platform.name(TURN + 1)
     assert bundle.lineage["days"] and bundle.lineage["code"]
@@ -138,11 +140,12 @@ def test_the_online_metric_recovers(story: Story) -> None:
     assert story.served[10].true_ctr > at_worst + 0.5 * (before - at_worst)
 
 
-def test_a_poisoned_day_is_refused_and_the_champion_stays(story: Story, platform: Platform) -> None:
-    assert not story.night[POISON]
-    assert "user_id: column values to not be null" in story.failed[POISON]["raw_events: raw_events_meet_expectations"]
-    assert story.champion[POISON] == story.champion[TURN + 1] == story.champion[POISON + 1]
-    assert story.night[POISON + 1]  # the source took it back
+def test_a_file_of_a_day_that_was_served_is_refused_and_the_champion_stays(story: Story, platform: Platform) -> None:
+    assert not story.night[FILE]
+    (refused,) = story.refused[FILE]
+    assert platform.name(FILE) in refused and "a day comes from one of them" in refused
+    assert story.champion[FILE] == story.champion[TURN + 1] == story.champion[FILE + 1]
+    assert story.night[FILE + 1]  # the source took it back
 
 
 def test_a_bad_bundle_is_rolled_back_on_its_first_day_and_only_it(story: Story, platform: Platform) -> None:

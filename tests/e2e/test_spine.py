@@ -21,6 +21,8 @@ import pytest
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from bentos.recommender.recsys_v1 import recommender_pb2_grpc as stubs
 from recsys.evaluation.metrics import auc
+from recsys.lake import Lake
+from recsys_assets.defs.evaluation.contenders import judged_ranker
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "RECSYS_USERS": "1200",
         "RECSYS_HTTP_PORT": str(free_port()),
         "RECSYS_GRPC_PORT": str(free_port()),
+        "RECSYS_EXPLORE": "false",  # HTTP and gRPC are to answer the same
     }
 
 
@@ -160,3 +163,20 @@ def test_grpc_and_http_answer_the_same(service: str, environment: dict[str, str]
     ).json()
     assert [str(i["item_id"]) for i in over_http["items"]] == [i.item_id for i in over_grpc.items]
     np.testing.assert_array_equal([i["score"] for i in over_http["items"]], [i.score for i in over_grpc.items])
+
+
+def test_a_ranker_that_nobody_judged_gets_no_bundle(printed: str, environment: dict[str, str]) -> None:
+    """Under the executor that the UI uses: one more file in its folder, and the verdict is about another."""
+    home = Path(environment["RECSYS_HOME"])
+    bundles, more = sorted((home / "registry" / "bundles").iterdir()), judged_ranker(Lake(home)) / "more"
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    command = [dagster, "asset", "materialize", "--select", "bundle", "-m", "recsys_assets.definitions"]
+    more.write_bytes(b"")
+    try:
+        where = {**environment, "DAGSTER_HOME": str(home / "dagster")}
+        ended = subprocess.run(command, cwd=ROOT, env=where, capture_output=True, text=True, timeout=400, check=False)
+    finally:
+        more.unlink()
+    assert ended.returncode != 0
+    assert "the verdict is about another ranker than what is there: materialize" in ended.stderr, ended.stderr[-3000:]
+    assert sorted((home / "registry" / "bundles").iterdir()) == bundles

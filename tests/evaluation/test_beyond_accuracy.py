@@ -12,27 +12,27 @@ FOUR = Catalogue(np.array([1, 2, 3, 4]), np.array([10, 10, 20, 30]), np.array([8
 
 
 def test_lists_by_hand() -> None:
-    found = beyond_accuracy(np.array([[1, 2, 3], [1, 3, 0]]), FOUR, k=3)
-    assert found["coverage"] == 3 / 4
-    assert found["diversity"] == pytest.approx((2 / 3 + 1) / 2)  # pairs (1, 2) alike, (1, 3), (2, 3) and (1, 3) not
+    figures = beyond_accuracy(np.array([[1, 2, 3], [1, 3, 0]]), FOUR, k=3)
+    assert figures["coverage"] == 3 / 4
+    assert figures["diversity"] == pytest.approx((2 / 3 + 1) / 2)  # pairs (1, 2) alike, (1, 3), (2, 3) and (1, 3) not
     bits = np.log2(16 / np.array([9, 3, 3, 1]))  # 12 impressions and one for each item
-    assert found["novelty"] == pytest.approx(np.mean(bits[[0, 1, 2, 0, 2]]))
+    assert figures["novelty"] == pytest.approx(np.mean(bits[[0, 1, 2, 0, 2]]))
     percentile = np.array([0.875, 0.5, 0.5, 0.125])  # mid-ranks: the two alike share the middle
-    assert found["popularity_bias"] == pytest.approx(np.mean(percentile[[0, 1, 2, 0, 2]]))
+    assert figures["popularity_bias"] == pytest.approx(np.mean(percentile[[0, 1, 2, 0, 2]]))
     exposure = np.array([0, 1, 2, 2])
     mean_gap = np.abs(exposure[:, None] - exposure[None, :]).mean()
-    assert found["concentration"] == pytest.approx(mean_gap / (2 * exposure.mean()))
+    assert figures["concentration"] == pytest.approx(mean_gap / (2 * exposure.mean()))
 
 
 def test_only_the_first_k_count_and_one_item_for_all_is_as_concentrated_as_can_be() -> None:
-    found = beyond_accuracy(np.array([[1, 2], [1, 3], [1, 4]]), FOUR, k=1)
-    assert found["coverage"] == 0.25 and found["concentration"] == pytest.approx(0.75)
-    assert np.isnan(found["diversity"]), "one item has no pair"
+    figures = beyond_accuracy(np.array([[1, 2], [1, 3], [1, 4]]), FOUR, k=1)
+    assert figures["coverage"] == 0.25 and figures["concentration"] == pytest.approx(0.75)
+    assert np.isnan(figures["diversity"]), "one item has no pair"
 
 
 def test_nothing_shown_is_not_a_number_instead_of_zero() -> None:
-    found = beyond_accuracy(np.zeros((2, 3), np.int64), FOUR)
-    assert all(np.isnan(value) for value in found.values())
+    figures = beyond_accuracy(np.zeros((2, 3), np.int64), FOUR)
+    assert all(np.isnan(value) for value in figures.values())
     assert np.isnan(beyond_accuracy(np.array([[77]]), FOUR)["coverage"]), "an item that the catalogue does not have"
 
 

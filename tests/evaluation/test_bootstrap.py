@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.evaluation import metrics
+from recsys.evaluation import bootstrap, metrics
 from recsys.evaluation.bootstrap import Resamples, interval
+from recsys.evaluation.gates import COMPARISONS
 
 
 def sample(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -56,3 +57,27 @@ def test_ndcg_of_a_replicate_is_that_of_its_drawn_users() -> None:
     by_user = [metrics.ndcg_at_k(user[user == u], label[user == u], score[user == u], 3) for u in range(6)]
     by_hand = [np.average(by_user, weights=counts) for counts in drawn.counts]
     np.testing.assert_allclose(drawn.ndcg(label, score, 3), by_hand)
+
+
+def test_the_auc_of_many_users_is_near_enough_to_that_of_their_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    user = rng.choice(400, 6000, p=rng.dirichlet(np.ones(400)))  # some have fifty rows, some one
+    labels = (rng.random(6000) < 0.3).astype(float)
+    scores = rng.normal(size=6000) + labels + 0.5 * rng.normal(size=400)[user]
+    drawn = Resamples.draw(user, replicates=2000)
+    low, high = interval(drawn.auc(labels, scores))
+    monkeypatch.setattr(bootstrap, "MATRIX", 0)
+    assert interval(drawn.auc(labels, scores)) == pytest.approx((low, high), abs=0.03 * (high - low))
+
+
+def test_all_comparisons_of_the_gates_hold_the_truth_together_in_95_percent() -> None:
+    """As many ways in which two models are equal, in two hundred worlds of sixty users."""
+    assert COMPARISONS >= 40
+    rng, lost = np.random.default_rng(11), {1: 0, COMPARISONS: 0}
+    drawn = Resamples.draw(np.arange(60))
+    for _ in range(200):
+        differences = drawn.mean(rng.normal(size=(60, COMPARISONS)))
+        for claims in lost:
+            lost[claims] += any(interval(of_one, claims)[1] < 0 for of_one in differences.T)
+    assert lost[COMPARISONS] <= 16, "an equal challenger is certainly behind somewhere: 2.5 % and chance"
+    assert lost[1] > 100, "uncorrected it is on most days"

@@ -29,17 +29,17 @@ def rows() -> pl.DataFrame:
 
 
 def test_cohorts_part_the_rows(rows: pl.DataFrame) -> None:
-    found = cohorts.cohorts(rows, {0: "news"})
-    assert {cohort: list(values) for cohort, values in found.items()} == {
+    masks = cohorts.cohorts(rows, {0: "news"})
+    assert {cohort: list(values) for cohort, values in masks.items()} == {
         "user": ["new", "light", "heavy"],
         "item": ["new", "old", "undated"],
         "device": ["phone", "unknown"],
         "category": ["news", "1", "2", "3", "4", "others"],
     }
-    for cohort, values in found.items():
+    for cohort, values in masks.items():
         assert (sum(mask.astype(int) for mask in values.values()) == 1).all(), cohort
-    assert [int(mask.sum()) for mask in found["user"].values()] == [400, 400, 400]
-    assert int(found["category"]["others"].sum()) == 450
+    assert [int(mask.sum()) for mask in masks["user"].values()] == [400, 400, 400]
+    assert int(masks["category"]["others"].sum()) == 450
     assert "user" not in cohorts.cohorts(rows.drop("user_seen_log_all")), "left out, not an error"
 
 

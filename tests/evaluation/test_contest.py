@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluation import metrics
-from recsys.evaluation.contest import choose
+from recsys.evaluation.contest import best_order, choose
 from recsys.ranking.ranker import Predictions
 from recsys.training_sets.examples import Examples
 from recsys.training_sets.inputs import Inputs
@@ -35,7 +36,7 @@ def noisy(spread: float, seed: int) -> np.ndarray:
 
 def test_a_better_ranker_is_chosen_and_its_figures_are_the_metrics(tmp_path: Path) -> None:
     contest = choose("trees", {"trees": told(noisy(1.0, 2)), "net": told(TRUTH)}, ROWS)
-    assert contest.chosen == "net" and "net has a lower log loss than trees" in contest.reason
+    assert contest.chosen == "net" and "net against trees" in contest.reason
     assert contest.entrants["net"].log_loss == pytest.approx(2 * metrics.log_loss(CLICK, TRUTH))
     assert contest.entrants["net"].ndcg == pytest.approx(metrics.ndcg_at_k(USER, CLICK, TRUTH, 5))
     assert contest.entrants["trees"].log_loss_less == (0.0, 0.0)
@@ -56,3 +57,29 @@ def test_probabilities_alone_do_not_win_when_the_order_is_worse() -> None:
 def test_the_best_of_several_is_chosen() -> None:
     entrants = {"trees": told(noisy(1.0, 2)), "net": told(noisy(0.5, 3)), "blend": told(noisy(0.2, 4))}
     assert choose("trees", entrants, ROWS).chosen == "blend"
+
+
+def test_an_order_that_is_certainly_better_wins_where_the_log_loss_cannot_tell() -> None:
+    few = ROWS.take(USER < 50)
+    truth, p = TRUTH[USER < 50], noisy(0.3, 2)[USER < 50]
+    order = told(noisy(0.28, 3)[USER < 50], score=truth)
+    contest = choose("trees", {"trees": told(p, score=noisy(3.0, 5)[USER < 50]), "net": order}, few)
+    net = contest.entrants["net"]
+    assert net.log_loss_less[0] < 0 < net.log_loss_less[1] and net.ndcg_more[0] > 0
+    assert contest.chosen == "net" and "ndcg@5 +" in contest.reason
+
+
+def test_a_better_order_does_not_win_with_certainly_worse_probabilities() -> None:
+    entrants = {"trees": told(noisy(0.2, 2), score=noisy(2.0, 5)), "net": told(noisy(1.5, 3), score=TRUTH)}
+    assert choose("trees", entrants, ROWS).chosen == "trees"
+
+
+def test_the_order_of_the_trees_stands_unless_another_is_certainly_better() -> None:
+    assert best_order("trees", {"trees": told(noisy(0.3, 2)), "net": told(noisy(0.29, 3))}, ROWS) == "trees"
+    assert best_order("trees", {"trees": told(noisy(2.0, 2)), "net": told(TRUTH)}, ROWS) == "net"
+
+
+def test_a_log_without_long_views_is_judged_by_its_clicks() -> None:
+    rows = dataclasses.replace(ROWS, long_view=np.zeros(N, np.int8))
+    contest = choose("trees", {"trees": told(noisy(1.0, 2)), "net": told(TRUTH)}, rows)
+    assert contest.chosen == "net" and contest.entrants["net"].log_loss == pytest.approx(metrics.log_loss(CLICK, TRUTH))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,8 +12,6 @@ import pytest
 from recsys.evaluation import metrics
 from recsys.evaluation.heuristics import (
     RETRIEVERS,
-    Heuristic,
-    HeuristicError,
     Queries,
     retrieve_like_last,
     retrieve_popular,
@@ -21,23 +22,39 @@ from recsys.evaluation.heuristics import (
 )
 from recsys.events import DAY_MS, HOUR_MS
 from recsys.features.catalog import FEATURES
+from recsys.ranking.explain import phrase_of
+from recsys.ranking.heuristics import RULES, HeuristicError, HeuristicRanker
+from recsys.ranking.ranker import RankerError
+from recsys.ranking.saved import load_ranker
+from recsys.training_sets.examples import examples
+from recsys.training_sets.inputs import Inputs
 from tests.evaluation.world import COLUMNS, HEURISTICS, START, catalogue, impressions, log_of
+
+NAMES = tuple(name for name in impressions(0).columns if name not in COLUMNS)
+
+
+def fitted(name: str, validation: pl.DataFrame) -> HeuristicRanker:
+    return HeuristicRanker.fit(name, examples(validation, NAMES), NAMES, "f")
+
+
+def inputs(frame: pl.DataFrame) -> Inputs:
+    return Inputs.of(frame, NAMES)
 
 
 @pytest.mark.parametrize("name", HEURISTICS)
 def test_a_heuristic_reads_only_features_of_the_catalogue(name: str) -> None:
-    read = [c for c in impressions(0).columns if c not in COLUMNS]
-    assert set(read) <= set(FEATURES)
-    found = Heuristic.fit(name, impressions(0)).score(impressions(1))
-    for values in found.columns().values():
+    assert set(NAMES) <= set(FEATURES)
+    predictions = fitted(name, impressions(0)).predict(inputs(impressions(1)))
+    for values in predictions.columns().values():
         assert values.shape == (900,) and np.isfinite(values).all()
-    assert found.p_click.min() > 0 and found.p_click.max() < 1
+    assert predictions.p_click.min() > 0 and predictions.p_click.max() < 1
 
 
 def test_signals_find_the_appeal_that_the_world_has() -> None:
     validation, test = impressions(0, 4000), impressions(1, 4000)
     auc = {
-        n: metrics.auc(test["click"].to_numpy(), Heuristic.fit(n, validation).score(test).p_click) for n in HEURISTICS
+        n: metrics.auc(test["click"].to_numpy(), fitted(n, validation).predict(inputs(test)).p_click)
+        for n in HEURISTICS
     }
     assert auc["random"] == pytest.approx(0.5, abs=0.03)
     assert auc["item_rate"] > 0.65 and auc["user_times_item_rate"] > auc["item_rate"]
@@ -45,33 +62,70 @@ def test_signals_find_the_appeal_that_the_world_has() -> None:
 
 def test_a_heuristics_probability_is_calibrated_as_a_models_is() -> None:
     test = impressions(1, 4000)
-    found = Heuristic.fit("item_rate", impressions(0, 4000)).score(test)
-    assert metrics.calibration_error(test["click"].to_numpy(), found.p_click) < 0.04
+    predictions = fitted("item_rate", impressions(0, 4000)).predict(inputs(test))
+    assert metrics.calibration_error(test["click"].to_numpy(), predictions.p_click) < 0.04
 
 
-def test_random_depends_on_the_impression_and_not_on_its_neighbours() -> None:
-    validation, test = impressions(0), impressions(1)
-    heuristic = Heuristic.fit("random", validation)
-    assert heuristic.score(test[5:9]).score.tolist() == heuristic.score(test).score[5:9].tolist()
+@pytest.mark.parametrize("name", RULES)
+def test_a_heuristic_is_a_ranker_like_any_other(name: str, tmp_path: Path) -> None:
+    ranker, fresh = fitted(name, impressions(0)), inputs(impressions(1, 40))
+    ranker.save(tmp_path / name)
+    loaded = load_ranker(tmp_path / name)
+    assert (loaded.name, loaded.feature_names, loaded.fingerprint) == (name, NAMES, "f")
+    for column, values in ranker.predict(fresh).columns().items():
+        alone = [loaded.predict_only(fresh.take(slice(i, i + 1)), [column])[column] for i in range(len(fresh))]
+        assert np.concatenate(alone).tobytes() == values.tobytes(), "the same bits alone, among others, and from disk"
+    assert loaded.explain(fresh) == ranker.explain(fresh)
 
 
-def test_rows_of_another_catalogue_are_one_clear_line() -> None:
+def test_a_heuristics_reason_is_true_of_the_row() -> None:
+    validation, test = impressions(0), impressions(1, 200)
+    above = test["item_popularity_log_all"] > float(validation["item_popularity_log_all"].median())  # type: ignore[arg-type]
+    phrase = phrase_of("item_popularity_log_all")
+    assert phrase is not None
+    for is_above, reason in zip(above, fitted("popular", validation).explain(inputs(test)), strict=True):
+        assert reason == (phrase.words if is_above else RULES["popular"].words)
+    assert set(fitted("random", validation).explain(inputs(test))) == {"picked by chance"}
+
+
+def test_a_log_without_long_views_and_watch_time_is_ordered_by_clicks() -> None:
+    clicks = impressions(0).with_columns(long_view=pl.lit(0, pl.Int8), watch_ms=pl.lit(0))
+    ranker = fitted("item_rate", clicks)
+    predictions = ranker.predict(inputs(impressions(1)))
+    assert ranker.aim == "click" and np.array_equal(predictions.score, ranker.signal(inputs(impressions(1)), "click"))
+    assert np.isnan(predictions.p_long_view).all() and np.isnan(predictions.watch_seconds).all()
+    assert np.isfinite(predictions.p_click).all()
+
+
+def test_a_rule_that_is_no_more_and_rows_of_another_catalogue_are_one_clear_line(tmp_path: Path) -> None:
+    dataclasses.replace(fitted("popular", impressions(0)), name="fewest_past_outcomes").save(tmp_path)
+    with pytest.raises(RankerError, match="run the graph again"):
+        load_ranker(tmp_path)
+    fewer = tuple(name for name in NAMES if name != "item_popularity_log_all")
     with pytest.raises(HeuristicError, match="no column item_popularity_log_all"):
-        Heuristic.fit("popular", impressions(0).drop("item_popularity_log_all"))
+        HeuristicRanker.fit("popular", examples(impressions(0), fewer), fewer, "f")
 
 
-def asked(*instants: int, user: int = 99) -> Queries:
-    return Queries(np.full(len(instants), user), np.array(instants))
+def asked(*instants: int, user: int = 99, shelf: str = "feed", come_back: bool = True) -> Queries:
+    return Queries(np.full(len(instants), user), np.array(instants), [shelf] * len(instants), come_back)
 
 
 def test_popular_counts_what_was_received_strictly_before_the_query() -> None:
     log = log_of(
         [("click", 1, 3, START), ("click", 2, 3, START + 1), ("click", 1, 2, START + 2), ("play", 1, 1, START)]
     )
-    found = retrieve_popular(log, catalogue(4), asked(START, START + 2, START + 3), 2)
-    assert found[1].tolist()[0] == 3 and found[1].tolist() != found[2].tolist()
-    assert found[2].tolist() == [3, 2]
-    assert found[0].tolist() == [1, 2]  # nothing is known yet: catalogue order
+    lists = retrieve_popular(log, catalogue(4), asked(START, START + 2, START + 3), 2)
+    assert lists[1].tolist()[0] == 3 and lists[1].tolist() != lists[2].tolist()
+    assert lists[2].tolist() == [3, 2]
+    assert lists[0].tolist() == [1, 2]  # nothing is known yet: catalogue order
+
+
+def test_a_tie_at_the_cut_is_broken_by_item_whatever_the_size_of_the_catalogue() -> None:
+    """Items 5, 10, ... were opened once each: which of them are listed once changed with items that nobody opened."""
+    log = log_of([("click", u, 5 * u, START + u) for u in range(1, 21)])
+    for size in (100, 101, 128, 400, 1_000, 5_000):
+        lists = retrieve_popular(log, catalogue(size), asked(START + 99), 7)
+        assert lists.tolist() == [[5, 10, 15, 20, 25, 30, 35]], size
 
 
 def test_trending_forgets_and_popular_does_not() -> None:
@@ -88,9 +142,9 @@ def test_decayed_trending_weighs_by_age_and_never_forgets_all_at_once() -> None:
     old = [("click", u, 1, START) for u in range(3)]
     new = [("click", u, 2, START + 2 * DAY_MS) for u in range(2)]  # three of two days ago are worth 0.75 now
     log, catalogue_of_3 = log_of([*old, *new, ("click", 8, 3, START + 2 * DAY_MS + 1)]), catalogue(3)
-    found = retrieve_trending_decayed(log, catalogue_of_3, asked(START + 1, START + 3 * DAY_MS), 3)
-    assert found[0].tolist()[0] == 1
-    assert found[1].tolist() == [2, 3, 1]
+    lists = retrieve_trending_decayed(log, catalogue_of_3, asked(START + 1, START + 3 * DAY_MS), 3)
+    assert lists[0].tolist()[0] == 1
+    assert lists[1].tolist() == [2, 3, 1]
     long_ago = log_of([("click", 1, 1, START), ("click", 2, 2, START + 4_000 * DAY_MS)])
     assert retrieve_trending_decayed(long_ago, catalogue_of_3, asked(START + 1), 1).tolist() == [[1]]
 
@@ -103,8 +157,8 @@ def test_resume_puts_what_was_opened_and_not_finished_first() -> None:
             ("click", 9, 2, START + 3), ("click", 9, 3, START + 4), ("click", 9, 2, START + 5),
         ]
     )  # fmt: skip
-    found = retrieve_resumed(log, catalogue(4), asked(START + 5, START + 6, user=9), 3)
-    assert found.tolist() == [[3, 2, 4], [2, 3, 4]], "the last first, finished ones not, then the popular"
+    lists = retrieve_resumed(log, catalogue(4), asked(START + 5, START + 6, user=9), 3)
+    assert lists.tolist() == [[3, 2, 4], [2, 3, 4]], "the last first, finished ones not, then the popular"
     assert retrieve_resumed(log, catalogue(4), asked(START + 6, user=8), 1).tolist() == [[4]]
 
 
@@ -116,26 +170,33 @@ def test_like_the_last_item_asks_who_else_engaged_with_it_before_the_first_query
     log = log_of([*together, *popular, *mine, *later])
     query = asked(START + HOUR_MS, user=9)
     assert retrieve_like_last(log, catalogue(5), query, 2).tolist() == [[2, 5]]
-    shown = log_of([*together, *popular, *mine, ("impression", 9, 2, START + 200)])
-    assert retrieve_like_last(shown, catalogue(5), query, 1).tolist() == [[5]]
+    skipped = log_of([*together, *popular, *mine, ("skip", 9, 2, START + 200)])
+    assert retrieve_like_last(skipped, catalogue(5), query, 1).tolist() == [[5]]
 
 
-def test_what_a_user_was_shown_before_does_not_come_back_to_that_user() -> None:
-    log = log_of([("impression", 9, 1, START), ("click", 5, 1, START + 1), ("click", 5, 2, START + 2)])
-    mine = retrieve_popular(log, catalogue(3), asked(START + 9, user=9), 3)
-    others = retrieve_popular(log, catalogue(3), asked(START + 9, user=8), 3)
-    assert mine.tolist() == [[2, 3, 0]]
-    assert others.tolist() == [[1, 2, 3]]
-    at_that_instant = retrieve_popular(log, catalogue(3), asked(START, user=9), 3)
-    assert 1 in at_that_instant[0]
+def test_what_the_service_would_leave_out_does_not_come_back_and_nothing_else_is_left_out() -> None:
+    opened = [("click", 5, 1, START + 1), ("click", 5, 1, START + 2), ("click", 5, 2, START + 3)]
+    for kind, is_left_out in (("impression", False), ("click", False), ("skip", True), ("dislike", True)):
+        log = log_of([(kind, 9, 1, START), *opened])
+        mine = retrieve_popular(log, catalogue(3), asked(START + 9, user=9), 3)
+        assert mine.tolist() == ([[2, 3, 0]] if is_left_out else [[1, 2, 3]]), kind
+        others = retrieve_popular(log, catalogue(3), asked(START + 9, user=8), 3)
+        assert others.tolist() == [[1, 2, 3]]
+        assert 1 in retrieve_popular(log, catalogue(3), asked(START, user=9), 3)[0], "at that instant nobody knew"
+    log = log_of([("skip", 9, 1, START), *opened])
+    for query in (asked(START + 9, user=9, shelf="shortcuts"), asked(START + 8 * DAY_MS, user=9)):
+        assert 1 in retrieve_popular(log, catalogue(3), query, 3)[0], "each shelf has its rule, and a skip its term"
+    log = log_of([("click", 9, 1, START), *opened])
+    once = asked(START + 9, user=9, come_back=False)
+    assert retrieve_popular(log, catalogue(3), once, 3).tolist() == [[2, 3, 0]]
 
 
 @pytest.mark.parametrize("name", list(RETRIEVERS))
 def test_lists_name_no_item_twice_and_are_padded_with_zero(name: str) -> None:
     log = log_of([("click", 1, 3, START)])
-    found = RETRIEVERS[name](log, catalogue(5), asked(START + 1, START + DAY_MS), 8)
-    assert found.shape == (2, 8)
-    for row in found:
+    lists = RETRIEVERS[name](log, catalogue(5), asked(START + 1, START + DAY_MS), 8)
+    assert lists.shape == (2, 8)
+    for row in lists:
         assert sorted(row[row != 0]) == [1, 2, 3, 4, 5] and (row[5:] == 0).all()
     assert not RETRIEVERS[name](log, catalogue(0), asked(START), 3).any()
 

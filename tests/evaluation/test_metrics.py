@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss as sklearn_log_loss
@@ -31,6 +33,30 @@ def test_auc_equals_sklearn_with_ties_and_weights(rows: tuple[np.ndarray, ...]) 
 def test_auc_of_one_class_or_no_row_is_nan() -> None:
     assert np.isnan(metrics.auc(np.ones(4), np.arange(4.0)))
     assert np.isnan(metrics.auc(np.zeros(0), np.zeros(0)))
+
+
+@pytest.mark.parametrize("longer", [0, 1, 2])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda g, y, s: metrics.auc(y, s, g),
+        metrics.gauc,
+        lambda g, y, s: metrics.ndcg_at_k(g, y, s, 5),
+        lambda g, y, s: metrics.precision_at_k(g, y, s, 5),
+        lambda g, y, s: metrics.map_at_k(g, y, s, 5),
+        lambda g, y, s: metrics.log_loss(y, s) + metrics.log_loss(g, y),
+        lambda g, y, s: metrics.row_tweedie_deviance(y, s) + metrics.row_tweedie_deviance(g, y),
+        lambda g, y, s: metrics.calibration_error(y, s) + metrics.calibration_error(g, y),
+        lambda g, y, s: metrics.mean_absolute_error(y, s) + metrics.mean_absolute_error(g, y),
+        lambda g, y, s: metrics.xauc(y, s) + metrics.xauc(g, y),
+    ],
+)
+def test_arrays_of_unequal_rows_are_refused(metric: Callable[..., object], longer: int) -> None:
+    given = [np.array([0.0, 1.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0, 1.0]), np.array([0.4, 0.2, 0.1, 0.9])]
+    metric(*given)
+    given[longer] = np.r_[given[longer], 1.0]
+    with pytest.raises(ValueError, match="one value a row is needed"):
+        metric(*given)
 
 
 def test_gauc_is_the_impression_weighted_mean_over_users_with_both_classes(rows: tuple[np.ndarray, ...]) -> None:

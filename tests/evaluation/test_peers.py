@@ -47,10 +47,11 @@ def world(log: EventLog) -> World:
         as_of=np.full(USERS, at),
         impression_id=[""] * USERS,
         position=np.zeros(USERS, np.int64),
+        shelf=["feed"] * USERS,
         target_query=log.user_key[later] - 1,
         target_item=log.item_key[later],
     )
-    return World.of(log, catalogue(ITEMS), task, at)
+    return World.of(log, catalogue(ITEMS), task, at, come_back=True)
 
 
 def test_a_world_holds_only_what_was_received_before(world: World, log: EventLog) -> None:
@@ -81,12 +82,12 @@ def test_the_protocol_splits_at_the_28th_and_closes_the_gap_from_item_rate_to_or
     assert (split.train, split.validation, split.test) == (tuple(days[:3]), (days[3],), tuple(days[4:]))
     assert models_protocol.split_of(["2026-01-05", "2026-01-06"]) is None
     user, label = np.repeat([1, 2], 3), np.array([1, 0, 0, 0, 1, 0])
-    found = models_protocol.judge(
+    figures = models_protocol.judge(
         user, label, {"oracle": label, "smoothed item rate": np.zeros(6), "half": np.array([1, 0, 0, 0, 0, 0])}
     )
-    assert found["oracle"]["primary"] == 1.0 and found["oracle"]["gap_closed"] == 1.0
-    assert found["smoothed item rate"]["gap_closed"] == 0.0
-    assert found["half"]["gauc"] == pytest.approx(0.75) and 0 < found["half"]["gap_closed"] < 1
+    assert figures["oracle"]["primary"] == 1.0 and figures["oracle"]["gap_closed"] == 1.0
+    assert figures["smoothed item rate"]["gap_closed"] == 0.0
+    assert figures["half"]["gauc"] == pytest.approx(0.75) and 0 < figures["half"]["gap_closed"] < 1
 
 
 def test_a_history_of_one_item_is_an_array_that_torch_takes() -> None:

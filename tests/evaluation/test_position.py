@@ -19,6 +19,8 @@ class Known:
     name, fingerprint = "known", "f"
     feature_names = ("appeal", "slot")
 
+    labels = ("click", "long_view", "watch_ms")
+
     def predict_only(self, inputs: Inputs, names: Collection[str]) -> dict[str, np.ndarray]:
         odds = inputs.features[:, 0].astype(np.float64) - 0.5 * inputs.features[:, 1]
         return dict.fromkeys(names, 1 / (1 + np.exp(-odds)))

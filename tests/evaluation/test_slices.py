@@ -54,16 +54,20 @@ def told(mine: Predictions, before: Predictions) -> dict[str, Any]:
     watch = {"mean_prediction": 5.0, "mean_observed": 5.0}
     as_good = {"auc_click": [0.0, 0.01], "auc_long_view": [0.0, 0.01], "gauc_long_view": [0.0, 0.01]}
     ahead = {metric: [0.3, 0.4] for metric in as_good}
-    scores = {name: found.score for name, found in predicted.items()}
+    scores = {name: predictions.score for name, predictions in predicted.items()}
     return {
         "challenger": "new",
+        "labels": ["click", "long_view"],
+        "test_users": 299,
+        "impressions": {"test": N},
+        "levels": {"calibration_error_click": [0.01, 0, 0.02], "calibration_error_long_view": [0.01, 0, 0.02]},
         "previous": "old",
         "heuristics": ["rule"],
         "ranking": {
             "new": {"click": good, "long_view": good, "watch_seconds": watch},
             "rule": {"click": poor, "long_view": poor, "watch_seconds": watch},
         },
-        "intervals": {"old": as_good, "rule": ahead},
+        "intervals": {"old": as_good, "rule": ahead, "new": {}},
         "slices": slices.judged(ROWS, predicted, "new", "old"),
         "exposure": slices.exposure(ROWS, slates(ROWS), scores, ["new", "old"]),
     }
@@ -108,6 +112,7 @@ def test_who_crowds_out_providers_is_refused(group: str) -> None:
     crowded = slices._providers(ROWS)[group]
     reasons = decide(told(predictions(APPEAL, APPEAL - 2.0 * crowded), predictions(APPEAL))).reasons
     assert len(reasons) == 1 and reasons[0].startswith(f"{group} keep their places: 0.")
+    assert reasons[0].endswith(f"(299 users, {N:,} rows)")
 
 
 def test_the_same_rows_give_the_same_intervals() -> None:

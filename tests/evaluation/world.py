@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from recsys.evaluation.heuristics import CONTROLS, SIGNALS
 from recsys.events import DAY_MS, HOUR_MS, KINDS
 from recsys.features.catalog import FEATURES
 from recsys.features.history import HISTORY_COLUMNS
 from recsys.features.log import EventLog, ItemColumns, Items
+from recsys.ranking.heuristics import CONTROLS, RULES
 
 START = 20_000 * DAY_MS
 COLUMNS = [
@@ -89,4 +89,4 @@ def catalogue(n: int) -> Items:
     return Items(np.arange(1, n + 1), ItemColumns(zeros, zeros, zeros, zeros, zeros))
 
 
-HEURISTICS = (*SIGNALS, *CONTROLS)
+HEURISTICS = (*RULES, *CONTROLS)

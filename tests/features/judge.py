@@ -33,12 +33,12 @@ def aggregates(log: Any, items: Any, rows: Any) -> None:
     from tests.features.oracle import by_hand, history_by_hand
 
     truth = by_hand(log, items, *rows)
-    assert np.array_equal(replayed(log, items, *rows), truth), "replay"
+    assert np.array_equal(replayed(log, items, rows), truth), "replay"
     for threads in (1, 3):
-        assert np.array_equal(sweep.point_in_time(log, items, *rows, threads=threads), truth), "sweep"
-    found = sweep.histories(log, rows[0], rows[2], rows[3])
+        assert np.array_equal(sweep.point_in_time(log, items, rows, threads=threads), truth), "sweep"
+    histories = sweep.histories(log, rows[0], rows[2], rows[3])
     for r in range(len(rows[0])):
-        got = list(zip(*found.row(r), strict=True))
+        got = list(zip(*histories.row(r), strict=True))
         assert got == history_by_hand(log, int(rows[0][r]), int(rows[2][r])), "history"
 
 
@@ -76,9 +76,9 @@ def store(folder: Path, log: Any, table: Any, zero: Any) -> None:
     import numpy as np
     import pyarrow as pa
 
-    import recsys.features.store as module
-    from recsys.events import DAY_MS, HOUR_MS, first_position, key64
-    from recsys.features.store_lmdb import LmdbJournal
+    import recsys.store.online as module
+    from recsys.events import DAY_MS, HOUR_MS, event_key, first_position, key64
+    from recsys.store.lmdb_journal import LmdbJournal
     from tests.features.oracle import by_hand, history_by_hand
 
     now = int(log.received_at.max()) // DAY_MS * DAY_MS + 3 * DAY_MS - HOUR_MS  # the next local day in UTC+8
@@ -99,12 +99,13 @@ def store(folder: Path, log: Any, table: Any, zero: Any) -> None:
         return read
 
     held = module.OnlineStore(LmdbJournal(folder, create=True), create=True)
-    held.bootstrap(log, table, log.head, event_ids=["old"], utc_offset_ms=8 * HOUR_MS)
+    old = event_key("old", "u0", "click", "i0", now - DAY_MS)
+    held.bootstrap(log, table, log.head, event_keys=[old], utc_offset_ms=8 * HOUR_MS)
     check(held, now)
     batch = [event(i) for i in range(160)] + [
         event(161, occurred_at=now + 60_000),
         event(3),
-        event(162, event_id="old"),
+        event(162, event_id="old", kind="click", item_id="i0", occurred_at=now - DAY_MS),
     ]
     taken = held.append(batch, now)
     assert taken[:2] == (161, 2), "idempotent within a batch"
@@ -127,7 +128,7 @@ def store(folder: Path, log: Any, table: Any, zero: Any) -> None:
     assert np.array_equal(check(held, now).aggregates, later.aggregates), "after a restart"
     held.append([event(170)], now)
     check(held, now)
-    held.bootstrap(log, table, log.head, event_ids=["old"], utc_offset_ms=8 * HOUR_MS)
+    held.bootstrap(log, table, log.head, event_keys=[old], utc_offset_ms=8 * HOUR_MS)
     assert len(held.export()[0].position) == live + 1, "after another bootstrap"
     check(held, now)
     held.close()

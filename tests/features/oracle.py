@@ -1,10 +1,12 @@
-"""The slow, obvious meaning of every aggregate, written twice without the kernel: plain Python, and DuckDB SQL.
+"""The slow, obvious meaning of every aggregate, without the kernel: the stranger's Python, and DuckDB SQL.
 
-Both look at every event for every row. They read the catalogue's declarations and nothing else of the engine.
+Both go by the page alone and look at every event for every row. Of the catalogue only the order of the columns is read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import duckdb
@@ -12,18 +14,23 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.events import KINDS
-from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH, VIEWS
-from recsys.features.definition import FeatureView, Measure, Window
+from recsys.features.catalog import AGGREGATES
 from recsys.features.log import EventLog, Items
+from tests.features import stranger
+from tests.features.stranger import COLUMNS, PARTS, Column
 
 NAMES = {code: kind for kind, code in KINDS.items()}
-Event = dict[str, Any]
 
 
-def events_of(log: EventLog) -> list[Event]:
+def log_of(log: EventLog) -> stranger.Log:
     columns = {name: column.tolist() for name, column in zip(log._fields, log, strict=True)}
     events = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return [event | {"kind": NAMES[event["kind"]]} for event in events]
+    told = [event | {"kind": NAMES[event["kind"]], "item": event["item_key"]} for event in events]
+    return stranger.Log([event | entities(event) for event in told])
+
+
+def entities(row: dict[str, Any]) -> dict[str, int | None]:
+    return {part: row[f"{part}_key"] or None for part in PARTS}
 
 
 def rows_of(
@@ -33,7 +40,7 @@ def rows_of(
     positions: np.ndarray,
     as_of: np.ndarray,
     shelves: np.ndarray | None = None,
-) -> list[Event]:
+) -> list[dict[str, Any]]:
     item = items.lookup(keys)
     shelves = np.zeros(len(users), np.int64) if shelves is None else shelves
     columns = (users, keys, item.category_key, item.creator_key, shelves, positions, as_of)
@@ -41,75 +48,23 @@ def rows_of(
     return [dict(zip(names, map(int, values), strict=True)) for values in zip(*columns, strict=True)]
 
 
-def by_hand(log: EventLog, items: Items, *rows: np.ndarray, views: tuple[FeatureView, ...] = VIEWS) -> np.ndarray:
-    """Aggregates of rows (users, items, positions, as_of, shelves), int64[n, columns of the views]."""
-    events = events_of(log)
-    out = []
-    for row in rows_of(items, *rows):
-        seen = [event for event in events if event["position"] <= row["position"]]
-        values: list[int] = []
-        for view in views:
-            parts = [f"{part}_key" for part in view.entity.parts]
-            mine = [e for e in seen if all(row[part] and e[part] == row[part] for part in parts)]
-            for aggregation in view.aggregations:
-                for window in aggregation.windows:
-                    values += [_value(mine, measure, window, row["as_of"]) for measure in aggregation.measures]
-            if view.session is not None:
-                values += _session(mine, view.session.kinds, view.session.gap.length_ms, row["as_of"])
-        out.append(values)
-    return np.array(out, np.int64).reshape(len(out), -1)
-
-
-def _value(events: list[Event], measure: Measure, window: Window, as_of: int) -> int:
-    chosen = [e for e in events if e["kind"] in measure.kinds]
-    if measure.op == "latest":
-        return max((e["occurred_at"] for e in chosen), default=0)
-    if measure.op == "decayed":
-        return _decayed(chosen, measure, window.length_ms, as_of)
-    if window.hop_ms:
-        since = (as_of - window.length_ms) // window.hop_ms * window.hop_ms
-        chosen = [
-            e for e in chosen if e["occurred_at"] >= since and e["received_at"] - e["occurred_at"] <= window.length_ms
-        ]
-    return sum(e["watch_ms"] for e in chosen) if measure.op == "sum" else len(chosen)
-
-
-def _decayed(events: list[Event], measure: Measure, half_life: int, as_of: int) -> int:
-    """One rounding at the very end: floor of the exact sum on the grid of the last octave."""
-    events = [e for e in events if e["received_at"] - e["occurred_at"] <= 15 * half_life]
-    if not events:
-        return 0
-
-    def step(instant: int) -> int:
-        return round(2 ** ((instant % half_life) * 64 // half_life / 64) * 65536)
-
-    last = max(e["occurred_at"] // half_life for e in events)
-    weights = dict(zip(measure.kinds, measure.weights, strict=True))
-    total = 0
-    for e in events:
-        total += weights[e["kind"]] * step(e["occurred_at"]) << (64 + e["occurred_at"] // half_life - last)
-    total >>= 64 - 16  # 16 fractional bits of the octave
-    later = as_of // half_life - last
-    return (total >> later) // step(as_of) if later >= 0 else total // 65536
-
-
-def _session(events: list[Event], kinds: tuple[str, ...], gap: int, as_of: int) -> list[int]:
-    first = last = count = 0
-    for e in events:
-        if e["kind"] not in kinds:
-            continue
-        if count == 0 or e["occurred_at"] - last > gap:
-            first, last, count = e["occurred_at"], e["occurred_at"], 0
-        first, last, count = min(first, e["occurred_at"]), max(last, e["occurred_at"]), count + 1
-    return [first, count] if count and as_of - last <= gap else [0, 0]
+def by_hand(
+    log: EventLog,
+    items: Items,
+    *rows: np.ndarray,
+    columns: Sequence[Column] = COLUMNS,
+    order: Sequence[str] = AGGREGATES,
+) -> np.ndarray:
+    """Aggregates of rows (users, items, positions, as_of, shelves), int64[n, order]."""
+    events = log_of(log)
+    counted = [stranger.aggregates(events, row | entities(row), columns) for row in rows_of(items, *rows)]
+    return np.array([[row[name] for name in order] for row in counted], np.int64).reshape(len(counted), -1)
 
 
 def history_by_hand(log: EventLog, user_key: int, position: int) -> list[tuple[int, int, int]]:
-    return [
-        (e["item_key"], KINDS[e["kind"]], e["occurred_at"])
-        for e in events_of(log)
-        if e["position"] <= position and e["user_key"] == user_key and e["kind"] in HISTORY_KINDS
-    ][-HISTORY_LENGTH:]
+    """Item, kind's code and instant of a user's last events."""
+    told = stranger.history(log_of(log), {"user": user_key or None, "position": position})
+    return [(item, KINDS[kind], instant) for item, kind, instant in told]
 
 
 def by_sql(log: EventLog, items: Items, *rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -120,42 +75,35 @@ def by_sql(log: EventLog, items: Items, *rows: np.ndarray) -> dict[str, np.ndarr
     database.register("events", events)
     database.register("reads", reads)
     database.execute("set threads = 1")
-    found: dict[str, np.ndarray] = {}
-    for view in VIEWS:
-        columns = [
-            f"{_sql(measure, window)} as {view.entity.name}_{measure.name}_{measure.op}_{window.name}"
-            for aggregation in view.aggregations
-            for window in aggregation.windows
-            for measure in aggregation.measures
-        ]
-        on = " and ".join(f"r.{part}_key = e.{part}_key and r.{part}_key != 0" for part in view.entity.parts)
+    columns_of: dict[str, np.ndarray] = {}
+    for parts, columns in groupby(COLUMNS, key=lambda column: column.parts):
+        told = [f"{_sql(c)} as {c.name}" for c in columns if not c.how.startswith("session")]
+        on = " and ".join(f"r.{part}_key = e.{part}_key and r.{part}_key != 0" for part in parts)
         table = database.sql(
-            f"select {', '.join(columns)} from reads r left join events e on e.position <= r.position and {on}"
+            f"select {', '.join(told)} from reads r left join events e on e.position <= r.position and {on}"
             " group by r.r order by r.r"
         ).to_arrow_table()
-        found |= {name: table[name].to_numpy() for name in table.column_names}
-    return found
+        columns_of |= {name: table[name].to_numpy() for name in table.column_names}
+    return columns_of
 
 
-def _sql(measure: Measure, window: Window) -> str:
-    kinds = f"e.kind in ({', '.join(str(KINDS[kind]) for kind in measure.kinds)})"
-    if measure.op == "latest":
+def _sql(column: Column) -> str:
+    kinds = f"e.kind in ({', '.join(str(KINDS[kind]) for kind in column.weights)})"
+    if column.how == "latest instant":
         return f"coalesce(max(e.occurred_at) filter ({kinds}), 0)"
-    if measure.op == "decayed":
-        return _decayed_sql(measure, window.length_ms, kinds)
-    value = "e.watch_ms" if measure.op == "sum" else "1"
-    if window.hop_ms:
+    if column.how == "decayed sum":
+        return _decayed_sql(column, kinds)
+    value = "e.watch_ms" if column.how == "sum of watch_ms" else "1"
+    if column.hop:
         # instants are positive, where // rounds as floor does
-        since = f"((any_value(r.as_of) - {window.length_ms}) // {window.hop_ms} * {window.hop_ms})"
-        since = since.replace("any_value(r.as_of)", "r.as_of")
-        kinds += f" and e.occurred_at >= {since} and e.received_at - e.occurred_at <= {window.length_ms}"
+        since = f"((r.as_of - {column.length}) // {column.hop} * {column.hop})"
+        kinds += f" and e.occurred_at >= {since} and e.received_at - e.occurred_at <= {column.length}"
     return f"coalesce(sum({value}) filter ({kinds}), 0)::bigint"
 
 
-def _decayed_sql(measure: Measure, half_life: int, kinds: str) -> str:
-    weight = "case e.kind " + " ".join(
-        f"when {KINDS[kind]} then {weight}" for kind, weight in zip(measure.kinds, measure.weights, strict=True)
-    )
+def _decayed_sql(column: Column, kinds: str) -> str:
+    half_life = column.length
+    weight = "case e.kind " + " ".join(f"when {KINDS[kind]} then {weight}" for kind, weight in column.weights.items())
     weight += " end"
     admitted = f"{kinds} and e.received_at - e.occurred_at <= {15 * half_life}"
 

@@ -11,15 +11,21 @@ from typing import Any
 import redis
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class RedisServer:
     """`with RedisServer(folder) as server`: server.url, and kill() and start() to see what a crash does."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder, self._options = folder, options
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RedisServer:
         self.start()
@@ -31,7 +37,15 @@ class RedisServer:
     def client(self) -> Any:
         return redis.Redis.from_url(self.url)
 
+    def flush(self) -> None:
+        self.client().flushall()
+
+    def lives(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
+        if self.lives():
+            return
         self._process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "",
              "--appendonly", "yes", "--appendfsync", "always", *self._options],
@@ -46,5 +60,6 @@ class RedisServer:
         raise RuntimeError("redis-server did not start")
 
     def kill(self) -> None:
+        assert self._process is not None
         self._process.kill()
         self._process.wait()

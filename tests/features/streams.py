@@ -9,10 +9,11 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA, KINDS, MINUTE_MS, key64
-from recsys.features.log import EventLog, Items, items_from_table
+from recsys.features.log import EventLog, Items, Rows, items_from_table
 from recsys.features.sweep import read_positions
 
 START = 1_650_000_000_000
+NOW = START + 45 * DAY_MS  # after every stream
 CATEGORIES, CREATORS = ("news", "music", "sport"), ("ada", "bo", "cy", "di")
 
 
@@ -84,8 +85,8 @@ def random_log(
     return log, catalogue, table
 
 
-def random_rows(seed: int, rows: int, log: EventLog, *, users: int = 7, items: int = 6) -> tuple[np.ndarray, ...]:
-    """user_keys, item_keys, positions, as_of, shelf_keys: imported reads, reads at tile edges and at any instant."""
+def random_rows(seed: int, rows: int, log: EventLog, *, users: int = 7, items: int = 6) -> Rows:
+    """Imported reads, reads at tile edges and at any instant."""
     rng = np.random.default_rng(seed)
     low, high = int(log.received_at.min()), int(log.received_at.max()) + 2 * DAY_MS
     as_of = rng.integers(low, high, rows)
@@ -99,7 +100,7 @@ def random_rows(seed: int, rows: int, log: EventLog, *, users: int = 7, items: i
     positions = np.where(soon, log.position[chosen], read_positions(log, as_of))
     anywhere = ~soon & (rng.random(rows) < 0.2)  # a position and an instant that have nothing to do with each other
     positions = np.where(anywhere, rng.choice(log.position, rows), positions)
-    return (
+    return Rows(
         np.where(soon, log.user_key[chosen], user_keys(users)[rng.integers(0, users, rows)]),
         key64(f"i{i}" for i in rng.integers(0, items, rows)),
         positions,

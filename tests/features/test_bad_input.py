@@ -14,9 +14,10 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import DAY_MS, HOUR_MS
-from recsys.features import kernel
-from recsys.features.store import OnlineStore, StoreUnavailable
-from recsys.features.store_redis import RedisJournal
+from recsys.features import fold
+from recsys.store.errors import StoreUnavailable
+from recsys.store.online import OnlineStore
+from recsys.store.redis_journal import RedisJournal
 from tests.features.redis_server import RedisServer
 from tests.features.streams import item_table, random_log
 from tests.features.test_store import NOW, Opener, as_bytes, event, filled, journal, opener  # noqa: F401  fixtures
@@ -71,7 +72,7 @@ def test_the_state_of_a_hot_key_does_not_grow_with_its_events(opener: Opener) ->
             assert store.append([event(n, event_id=f"h{i}:{n}", **hot) for n in range(400)], at).accepted == 400
         store.read("u1", ["i1"], NOW)
         assert store._hot is not None
-        return int(store._hot.state.used[kernel.U_CELLS])
+        return int(store._hot.state.used[fold.U_CELLS])
 
     before = heat(0, 10)
     assert heat(10, 20) == before  # 8,000 events later
@@ -139,13 +140,13 @@ def test_repeats_of_a_batch_by_two_writers_at_once_count_once(opener: Opener) ->
     """Both timed out and send again: together they take each event once."""
     filled(opener)
     stores = [opener() for _ in range(2)]
-    batch, found = [event(i) for i in range(200)], []
-    threads = [threading.Thread(target=lambda s=s: found.append(s.append(batch, NOW + 300_000))) for s in stores]
+    batch, appends = [event(i) for i in range(200)], []
+    threads = [threading.Thread(target=lambda s=s: appends.append(s.append(batch, NOW + 300_000))) for s in stores]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(appended.accepted for appended in found) == 200 and sum(a.duplicates for a in found) == 200
+    assert sum(appended.accepted for appended in appends) == 200 and sum(a.duplicates for a in appends) == 200
     ids = stores[0].tail(0)["event_id"].to_pylist()
     assert len(ids) == len(set(ids)) == 200
     assert_true_to_its_log(stores[1])

@@ -32,6 +32,9 @@ from recsys.features.definition import (
 )
 from recsys.features.derive import Context, compile_features, derive, derive_rows, log1p
 from recsys.features.layout import compile_program
+from recsys.features.log import Rows
+from recsys.features.page import views_table
+from tests.features import stranger
 from tests.features.oracle import by_hand
 from tests.features.streams import random_log, random_rows
 
@@ -51,12 +54,14 @@ def test_a_new_feature_is_one_declaration() -> None:
     )  # fmt: skip
     log, items, _ = random_log(2, 400)
     rows = random_rows(2, 50, log)
-    found = sweep.point_in_time(log, items, *rows, program=compile_program(views))
-    assert found.tobytes() == by_hand(log, items, *rows, views=views).tobytes() and found.any()
+    aggregates = sweep.point_in_time(log, items, rows, program=compile_program(views))
+    told = stranger.columns(stranger.tables(views_table(views))[0])
+    truth = by_hand(log, items, *rows, columns=told, order=views[0].columns)
+    assert aggregates.tobytes() == truth.tobytes() and aggregates.any()
     tables = compile_features((feature,), views[0].columns)
     out = np.zeros((50, 1), np.float32)
-    derive_rows(*tables, found, np.zeros((9, 50), np.int64), out)
-    assert np.allclose(out[:, 0], (found[:, 0] + 0.05) / (found[:, 1] + 5.0))
+    derive_rows(*tables, aggregates, np.zeros((9, 50), np.int64), out)
+    assert np.allclose(out[:, 0], (aggregates[:, 0] + 0.05) / (aggregates[:, 1] + 5.0))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +98,7 @@ def test_every_feature_stays_within_its_valid_range_and_is_a_number() -> None:
         rng.integers(-1, 40, 800),
         items.lookup(keys),
     )
-    features = derive(sweep.point_in_time(log, items, users, keys, positions, as_of, shelves), context)
+    features = derive(sweep.point_in_time(log, items, Rows(users, keys, positions, as_of, shelves)), context)
     assert features.dtype == np.float32 and features.shape == (800, len(FEATURES))
     for f, name in enumerate(FEATURES):
         low, high = VALID_RANGES[name]
@@ -110,7 +115,7 @@ def test_the_logarithm_is_right_to_the_last_bits_of_a_float32() -> None:
 def test_the_same_rows_give_the_same_floats_in_any_batch() -> None:
     log, items, _ = random_log(8, 1_000)
     users, keys, positions, as_of, _ = random_rows(8, 333, log)
-    aggregates, zero = sweep.point_in_time(log, items, users, keys, positions, as_of), np.zeros(333, np.int64)
+    aggregates, zero = sweep.point_in_time(log, items, Rows(users, keys, positions, as_of)), np.zeros(333, np.int64)
     context = Context(as_of, zero + 5, zero, zero, items.lookup(keys))
     together = derive(aggregates, context)
     for start, stop in ((0, 1), (1, 4), (100, 117), (332, 333)):

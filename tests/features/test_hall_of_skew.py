@@ -11,16 +11,17 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import DAY_MS, HOUR_MS, KINDS, key64
-from recsys.features import store as store_module
 from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
 from recsys.features.history import HISTORY_COLUMNS
 from recsys.features.impressions import FEATURE_SCHEMA, impression_features, replayed
-from recsys.features.log import EventLog, ItemColumns, Items, items_from_table
-from recsys.features.store import OnlineStore, StoreMissing
-from recsys.features.store_lmdb import LmdbJournal
-from recsys.features.store_redis import RedisJournal
+from recsys.features.log import EventLog, ItemColumns, Items, Rows, items_from_table
+from recsys.store import online as store_module
+from recsys.store.errors import StoreMissing
+from recsys.store.lmdb_journal import LmdbJournal
+from recsys.store.online import OnlineStore
+from recsys.store.redis_journal import RedisJournal
 from tests.features.redis_server import RedisServer
 from tests.features.streams import START, item_table, random_log, random_rows
 from tests.features.test_store import NOW, as_bytes, event
@@ -52,8 +53,8 @@ def one_user(*events: tuple[str, int, int]) -> tuple[EventLog, Items]:
 
 def value(column: str, log: EventLog, items: Items, position: int, as_of: int) -> int:
     """By the sweep and by the replay, which must say the same."""
-    rows = np.array([USER]), np.array([ITEM]), np.array([position]), np.array([as_of])
-    swept, again = (runner(log, items, *rows) for runner in (sweep.point_in_time, replayed))
+    rows = Rows(np.array([USER]), np.array([ITEM]), np.array([position]), np.array([as_of]))
+    swept, again = (runner(log, items, rows) for runner in (sweep.point_in_time, replayed))
     assert swept.tobytes() == again.tobytes()
     return int(swept[0, AGGREGATES.index(column)])
 
@@ -101,9 +102,9 @@ def test_feast_2960_stores_agree(store: OnlineStore, redis_server: RedisServer) 
 
 def test_feast_6787_rows_that_share_entity_and_instant_stay_rows() -> None:
     log, items, _ = random_log(3, 200)
-    rows = tuple(np.repeat(column[:1], 20) for column in random_rows(3, 1, log))
-    found = sweep.point_in_time(log, items, *rows)
-    assert len(found) == 20 and len(np.unique(found, axis=0)) == 1
+    rows = Rows(*(np.repeat(column[:1], 20) for column in random_rows(3, 1, log)))
+    aggregates = sweep.point_in_time(log, items, rows)
+    assert len(aggregates) == 20 and len(np.unique(aggregates, axis=0)) == 1
 
 
 def test_chronon_1115_what_a_measure_leaves_out_does_not_move_it() -> None:
@@ -150,17 +151,16 @@ def test_openmldb_1780_ties_are_in_the_order_of_position() -> None:
 def test_openmldb_1629_threads_do_not_change_the_result() -> None:
     log, items, _ = random_log(9, 2_000, users=30, items=20, backwards=0.02)
     rows = random_rows(9, 600, log, users=30, items=20)
-    results = {sweep.point_in_time(log, items, *rows, threads=n).tobytes() for n in (1, 2, 3, 7, 64)}
+    results = {sweep.point_in_time(log, items, rows, threads=n).tobytes() for n in (1, 2, 3, 7, 64)}
     assert len(results) == 1
 
 
 def test_metarank_940_the_order_of_rows_is_the_callers() -> None:
     log, items, _ = random_log(10, 500)
     rows = random_rows(10, 100, log)
-    backwards = tuple(column[::-1].copy() for column in rows)
-    assert (
-        sweep.point_in_time(log, items, *backwards)[::-1].tobytes() == sweep.point_in_time(log, items, *rows).tobytes()
-    )
+    backwards = Rows(*(column[::-1].copy() for column in rows))
+    there, back = (sweep.point_in_time(log, items, asked) for asked in (rows, backwards))
+    assert back[::-1].tobytes() == there.tobytes()
 
 
 def test_merlin_systems_243_serving_has_the_dtype_and_bytes_of_training(store: OnlineStore) -> None:

@@ -45,14 +45,18 @@ MUTATIONS = {
         "e_sums = np.zeros((longest + 1, width), np.int64)",
         "e_sums = np.zeros((longest + 1, width), np.float32)",
     ),
-    "a snapshot that its readers change": ("store_lmdb.py", 'mmap_mode="c"', 'mmap_mode="r+"'),
+    "a snapshot that its readers change": (
+        "snapshot_files.py",
+        "mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)",
+        "mmap.mmap(os.open(file.name, os.O_RDWR), 0, access=mmap.ACCESS_WRITE)",
+    ),
     "a stale fingerprint": (
-        "store_lmdb.py",
-        'snapshot = transaction.get(b"snapshot:" + fingerprint.encode(), db=self._meta)',
-        'snapshot = next((v for k, v in transaction.cursor(self._meta) if k.startswith(b"snapshot:")), None)',
+        "lmdb_journal.py",
+        "snapshot = transaction.get(_pointer(fingerprint), db=opened.meta)",
+        "snapshot = next((v for k, v in transaction.cursor(opened.meta) if k.startswith(b'snapshot:')), None)",
     ),
     "the local day slipped to UTC": (
-        "store.py",
+        "online.py",
         "first_position((received_at + hot.utc_offset_ms) // DAY_MS)",
         "first_position(received_at // DAY_MS)",
     ),
@@ -64,16 +68,16 @@ MUTATIONS = {
     ),
     "zero for never": ("derive.py", "x = c1 if b[r] == 0 else log1p", "x = 0.0 if b[r] == 0 else log1p"),
     "double apply after a restart": (
-        "store.py",
-        "records = self._journal.records(hot.position, mark.head)",
-        "records = self._journal.records(hot.snapshot_position, mark.head)",
+        "hot.py",
+        "np.array([position, utc_offset_ms], np.int64)",
+        "np.array([position >> 33 << 33, utc_offset_ms], np.int64)",
     ),
     "a shard boundary": (
         "prefix.py",
         "    for k in range(first, last):\n        base,",
         "    for k in range(first, last - 1):\n        base,",
     ),
-    "a repeated event taken again": ("store_lmdb.py", "overwrite=False", "overwrite=True"),
+    "a repeated event taken again": ("lmdb_journal.py", "if digest in known:", "if digest in ():"),
     "a cache that outlives its window": (
         "kernel.py",
         "if cells[at + 2] != cut + 1 and cells[at] > 0:",
@@ -88,10 +92,10 @@ MUTATIONS = {
         "elif cells[at + 2] > 0 and now - cells[at] <= groups[g, G_LENGTH]:",
         "elif cells[at + 2] > 0 and now - cells[at] < groups[g, G_LENGTH] // 2:",
     ),
-    "an instant ahead of our clock kept": ("intake.py", "occurred_at = min(occurred_at, received_at)", "pass"),
-    "items as they are now, not as they were": ("hot.py", "if p <= position]", "if p >= 0]"),
+    "an instant ahead of our clock kept": ("intake.py", "min(occurred_at, received_at)", "occurred_at"),
+    "items as they are now, not as they were": ("hot.py", "records[:, 0] <= position", "records[:, 0] >= 0"),
     "events lost by a bootstrap": (
-        "store.py",
+        "online.py",
         "if mark.head > hot.position:",
         "if mark.head > hot.position and self._loaded == '':",
     ),
@@ -101,9 +105,9 @@ MUTATIONS = {
         "(cells[at] % (groups[g, G_TILES] - 1)) * RECENT_FIELDS",
     ),
     "an archive's event taken again": (
-        "store.py",
-        "duplicates = int(archived.sum())",
-        "duplicates = 0",
+        "online.py",
+        "new = (~hot.has([entry.digest for entry in entries])).tolist()",
+        "new = [True] * len(entries)",
     ),
 }
 
@@ -118,7 +122,7 @@ def _try(folder: Path, name: str | None) -> None:
     shutil.copytree(REPOSITORY / "recsys", folder / "recsys", ignore=shutil.ignore_patterns("__pycache__"))
     if name is not None:
         file, old, new = MUTATIONS[name]
-        path = folder / "recsys" / "features" / file
+        [path] = [*(folder / "recsys").glob(f"features/{file}"), *(folder / "recsys").glob(f"store/{file}")]
         text = path.read_text()
         if text.count(old) != 1:
             os._exit(77)

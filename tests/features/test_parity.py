@@ -23,8 +23,8 @@ from recsys.features.parity import (
     completeness,
     distances,
 )
-from recsys.features.store import OnlineStore
-from recsys.features.store_lmdb import LmdbJournal
+from recsys.store.lmdb_journal import LmdbJournal
+from recsys.store.online import OnlineStore
 from tests.features.streams import item_table, random_log
 from tests.features.test_store import NOW, event
 
@@ -35,8 +35,8 @@ def table(values: list[float], ids: list[str] | None = None) -> pa.Table:
 
 
 def test_equal_tables_agree_in_any_order() -> None:
-    found = compare(table([1, 2, float("nan")]), table([float("nan"), 2, 1], ["r2", "r1", "r0"]))
-    assert found.holds and found.values == 3
+    compared = compare(table([1, 2, float("nan")]), table([float("nan"), 2, 1], ["r2", "r1", "r0"]))
+    assert compared.holds and compared.values == 3
 
 
 def test_one_bit_is_a_mismatch_and_so_is_the_sign_of_zero() -> None:
@@ -52,9 +52,9 @@ def test_one_event_of_a_history_is_a_mismatch() -> None:
 
 
 def test_missing_and_extra_rows_are_counted() -> None:
-    found = compare(table([1, 2], ["a", "b"]), table([2, 3, 4], ["b", "c", "d"]))
-    assert (found.values, found.mismatches, found.missing, found.extra) == (1, 0, 1, 2)
-    assert not found.holds
+    compared = compare(table([1, 2], ["a", "b"]), table([2, 3, 4], ["b", "c", "d"]))
+    assert (compared.values, compared.mismatches, compared.missing, compared.extra) == (1, 0, 1, 2)
+    assert not compared.holds
 
 
 def test_nothing_compared_does_not_hold() -> None:

@@ -29,6 +29,6 @@ def spark() -> Iterator[Any]:
 def test_spark_reads_what_the_local_sweep_reads(spark: Any, tmp_path: Path) -> None:
     log, items, _ = random_log(3, 3_000, users=40, items=30, backwards=0.02)
     asked = random_rows(3, 1_000, log, users=45, items=35)
-    found = runner(spark, tmp_path, partitions=3)(log, items, *asked)
-    parity = compare_arrays(found, sweep.point_in_time(log, items, *asked), AGGREGATES)
+    aggregates = runner(spark, tmp_path, partitions=3)(log, items, asked)
+    parity = compare_arrays(aggregates, sweep.point_in_time(log, items, asked), AGGREGATES)
     assert parity.holds, str(parity)

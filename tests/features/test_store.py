@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +13,38 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.events import DAY_MS, EVENT_SCHEMA, KINDS, first_position, key64
-from recsys.features import sweep
+from recsys.events import DAY_MS, IDENTITY, ITEM_SCHEMA, KINDS, RAW_EVENT_SCHEMA, event_key, first_position, key64
+from recsys.features import fold, sweep
 from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH
 from recsys.features.derive import Context, derive
-from recsys.features.journal import Journal, key_of
-from recsys.features.log import ItemColumns
-from recsys.features.store import LIVE_RANK, OnlineStore, Read, StoreError, StoreMissing
-from recsys.features.store_lmdb import LmdbJournal
-from recsys.features.store_redis import RedisJournal
-from tests.features.redis_server import RedisServer
-from tests.features.streams import START, item_table, random_log
+from recsys.features.log import ItemColumns, Rows
+from recsys.store.errors import StoreBusy, StoreError, StoreMissing
+from recsys.store.journal import Journal, key_of
+from recsys.store.lmdb_journal import LmdbJournal
+from recsys.store.online import LIVE_RANK, OnlineStore
+from recsys.store.past import Read
+from tests.features.crowd import opened
+from tests.features.streams import NOW, START, item_table, random_log
 
 Opener = Callable[..., OnlineStore]
-NOW = START + 45 * DAY_MS
 
 
-@pytest.fixture(params=["lmdb", pytest.param("redis", marks=pytest.mark.redis)])
-def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[bool], Journal]:
+@pytest.fixture
+def journal(place: str) -> Callable[[bool], Journal]:
     """Opens one journal again and again, as other processes and restarts do."""
-    if request.param == "lmdb":
-        return lambda create: LmdbJournal(tmp_path / "store", create=create)
-    server: RedisServer = request.getfixturevalue("redis_server")
-    server.client().flushall()
-    return lambda create: RedisJournal(server.url)
+    return lambda create: opened(place, create)
 
 
 @pytest.fixture
 def opener(journal: Callable[[bool], Journal]) -> Iterator[Opener]:
-    opened = []
+    stores = []
 
     def open_again(create: bool = False) -> OnlineStore:
-        opened.append(OnlineStore(journal(create), create=create))
-        return opened[-1]
+        stores.append(OnlineStore(journal(create), create=create))
+        return stores[-1]
 
     yield open_again
-    for store in opened:
+    for store in stores:
         store.close()
 
 
@@ -61,14 +59,18 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def identity(event: dict[str, Any]) -> str:
+    return event_key(*(event[name] for name in IDENTITY))
+
+
 def as_bytes(read: Read) -> list[bytes]:
-    return [np.ascontiguousarray(value).tobytes() for value in read[3:]]
+    return [np.ascontiguousarray(value).tobytes() for value in (*read[3:-1], *read.judged)]
 
 
 def filled(opener: Opener, seed: int = 1) -> tuple[OnlineStore, Any]:
     store = opener(create=True)
     log, _, table = random_log(seed, 500)
-    store.bootstrap(log, table, log.head, event_ids=[f"old{i}" for i in range(500)])
+    store.bootstrap(log, table, log.head, event_keys=[identity(event(i, event_id=f"old{i}")) for i in range(500)])
     return store, log
 
 
@@ -78,7 +80,7 @@ def test_a_bootstrapped_store_reads_what_the_sweep_reads(opener: Opener) -> None
     read = store.read("u1", items, NOW)
     keys = key64(items)
     swept = sweep.point_in_time(
-        log, store.export()[1], np.repeat(key64(["u1"]), 5), keys, np.full(5, log.head), np.full(5, NOW)
+        log, store.export()[1], Rows(np.repeat(key64(["u1"]), 5), keys, np.full(5, log.head), np.full(5, NOW))
     )
     assert read.aggregates.tobytes() == swept.tobytes()
     assert read.position == log.head
@@ -129,7 +131,7 @@ def test_a_repeat_inside_one_batch_counts_once(opener: Opener) -> None:
 
 def test_an_event_of_the_archive_sent_again_is_a_duplicate(opener: Opener) -> None:
     store, _ = filled(opener)
-    assert store.append([event(1, event_id="old7")], NOW + 5000)[:2] == (0, 1)
+    assert store.append([event(7, event_id="old7")], NOW + 5000)[:2] == (0, 1)
 
 
 def test_bad_events_are_refused_with_a_reason_and_the_others_taken(opener: Opener) -> None:
@@ -170,7 +172,7 @@ def test_events_accepted_after_the_bootstrap_survive_the_next_one(opener: Opener
     store.append([event(i) for i in range(20)], NOW + 30_000)
     before = store.read("u1", ["i1", "i2"], NOW + 40_000)
     _, _, table = random_log(1, 500)
-    store.bootstrap(log, table, log.head, event_ids=[f"old{i}" for i in range(500)])
+    store.bootstrap(log, table, log.head, event_keys=[identity(event(i, event_id=f"old{i}")) for i in range(500)])
     assert as_bytes(store.read("u1", ["i1", "i2"], NOW + 40_000)) == as_bytes(before)
     assert as_bytes(opener().read("u1", ["i1", "i2"], NOW + 40_000)) == as_bytes(before)
 
@@ -182,8 +184,50 @@ def test_a_bootstrap_past_live_events_keeps_them_once(opener: Opener) -> None:
     whole, _ = store.export()
     table = random_log(1, 500)[2]
     # Half of the live events came back with the archive; the archive's head lies past them all.
-    store.bootstrap(whole.take(slice(0, 510)), table, whole.head, event_ids=[f"e{i}" for i in range(10)])
+    store.bootstrap(whole.take(slice(0, 510)), table, whole.head, event_keys=[identity(event(i)) for i in range(10)])
     assert as_bytes(store.read("u1", ["i1", "i2"], NOW + 40_000)) == as_bytes(before)
+
+
+def test_a_checkpoint_changes_no_byte_and_leaves_little_to_catch_up_with(opener: Opener) -> None:
+    store, log = filled(opener)
+    other = opener()
+    changed = item_table(1).slice(0, 1).set_column(6, "duration_ms", pa.array([77]))
+    for number in range(0, 200, 20):
+        store.append([event(number + i) for i in range(20)], NOW + 30_000)
+        store.put_items(changed.set_column(6, "duration_ms", pa.array([number])), NOW + 30_000)
+    at = NOW + 400_000
+    before = store.read("u1", ["i0", "i1", "strange"], at)
+    earlier = store.read("u1", ["i0"], at, position=log.head + 1)
+    told = store.told_items(), store.late_items()
+    assert not store.checkpoint(store.since_snapshot) and store.checkpoint(store.since_snapshot - 1)
+    fresh = opener()
+    assert fresh.since_snapshot == 0
+    for held in (store, other, fresh):
+        assert as_bytes(held.read("u1", ["i0", "i1", "strange"], at)) == as_bytes(before)
+        assert as_bytes(held.read("u1", ["i0"], at, position=log.head + 1)) == as_bytes(earlier)
+        assert (held.told_items(), held.late_items()) == told
+        assert held.append([event(7), event(7, event_id="old7")], NOW + 30_000)[:2] == (0, 2)
+    assert other.append([event(300)], at).accepted == 1
+    assert store.read("u0", ["i0"], at).position == fresh.read("u0", ["i0"], at).position == other.head()
+
+
+def test_a_checkpoint_that_comes_while_a_user_is_forgotten_doubles_nothing(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = filled(opener)
+    other, real, done = opener(), store._catch_up, []
+
+    def then_a_checkpoint() -> Any:
+        hot = real()
+        if not done:
+            done.append(other.append([event(i) for i in range(9)], NOW + 9000))
+            assert other.checkpoint(0)
+        return hot
+
+    monkeypatch.setattr(store, "_catch_up", then_a_checkpoint)
+    store.forget("u1", lambda raw: raw)
+    log = opener().export()[0]
+    assert len(log.position) == 509 and not np.isin(key64(["u1"]), log.user_key).any()
 
 
 def test_a_bootstrap_while_another_process_writes_loses_nothing(opener: Opener) -> None:
@@ -230,9 +274,53 @@ def test_a_read_far_behind_the_log_is_still_exact(opener: Opener) -> None:
     read = store.read("u1", ["i1"], as_of)
     whole, items = store.export()
     swept = sweep.point_in_time(
-        whole, items, key64(["u1"]), key64(["i1"]), np.array([read.position]), np.array([as_of])
+        whole, items, Rows(key64(["u1"]), key64(["i1"]), np.array([read.position]), np.array([as_of]))
     )
     assert read.aggregates.tobytes() == swept.tobytes()
+
+
+def test_what_was_received_by_an_instant_lies_up_to_one_position_items_included(opener: Opener) -> None:
+    store, log = filled(opener)
+    archived = log.head
+    assert store.position_at(int(log.received_at.max())) == archived and store.position_at(0) == 0
+    middle = int(log.received_at[250])
+    later = log.received_at[log.position > store.position_at(middle)]
+    assert store.position_at(middle) >= log.position[250] and later[0] > middle
+    first = store.append([event(1)], NOW).position
+    store.put_items(pa.Table.from_pylist([{"item_id": "told", "item_type": "video"}], schema=ITEM_SCHEMA), NOW + 500)
+    told = store.head()
+    last = store.append([event(2)], NOW + 1000).position
+    at = {NOW - 1: archived, NOW: first, NOW + 499: first, NOW + 500: told, NOW + 999: told, NOW + 1000: last}
+    assert {instant: store.position_at(instant) for instant in at} == at and first < told < last
+
+
+def test_a_read_of_the_past_stops_no_writer_and_waits_for_its_turn(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = filled(opener)
+    store.append([event(7, occurred_at=NOW + 40 * DAY_MS)], NOW + 40 * DAY_MS)
+    begun, go_on, honest = threading.Event(), threading.Event(), fold.scan_rows
+
+    def slow(*given: Any) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        honest(*given)
+
+    monkeypatch.setattr(fold, "scan_rows", slow)
+    monkeypatch.setattr("recsys.store.online.TURN_SECONDS", 0.05)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(store.read, "u1", ["i1"], START + 10 * DAY_MS)
+        assert begun.wait(30)
+        try:
+            head = store.append([event(8)], NOW + 41 * DAY_MS).position  # the lock is free
+            assert store.read("u1", ["i1"], NOW + 41 * DAY_MS).position == head
+            with pytest.raises(StoreBusy, match="wait for their turn: try again"):
+                store.read("u1", ["i1"], START + 11 * DAY_MS)
+        finally:
+            go_on.set()
+        assert reading.result(30).position < head
+    again = store.read("u1", ["i1"], START + 10 * DAY_MS, reading.result().position)
+    assert as_bytes(again) == as_bytes(reading.result())
 
 
 def test_many_items_read_far_behind_the_log_are_all_exact(opener: Opener) -> None:
@@ -245,20 +333,64 @@ def test_many_items_read_far_behind_the_log_are_all_exact(opener: Opener) -> Non
         read = store.read("u1", ids, as_of)
         n = len(ids)
         keys, positions = key64(ids), np.full(n, read.position)
-        swept = sweep.point_in_time(whole, items, np.repeat(key64(["u1"]), n), keys, positions, np.full(n, as_of))
+        swept = sweep.point_in_time(whole, items, Rows(np.repeat(key64(["u1"]), n), keys, positions, np.full(n, as_of)))
         assert read.aggregates.tobytes() == swept.tobytes()
 
 
-def test_told_items_are_those_that_arrived_live_as_they_were_told_last(opener: Opener) -> None:
+def test_told_items_are_every_word_that_arrived_live_after_what_the_archive_had_said(opener: Opener) -> None:
     store, log = filled(opener)
     assert store.told_items().num_rows == 0
     changed = item_table(7).slice(2, 1).set_column(6, "duration_ms", pa.array([77]))
     store.bootstrap(log, changed, log.head)  # a record of the archive's, which nobody told
-    for category in ("news", "sport"):
-        row = {"item_id": "new", "category": category, "is_available": True}
+    assert store.told_items().num_rows == 0
+    for item_id, category in (("new", "news"), ("new", "sport"), ("i2", "news"), ("i3", "music")):
+        row = {"item_id": item_id, "category": category, "is_available": True}
         store.put_items(pa.Table.from_pylist([row], schema=item_table(1).schema), NOW)
-    (told,) = store.told_items().to_pylist()
-    assert told["item_id"] == "new" and told["category"] == "sport"
+    told = store.told_items().to_pylist()
+    seen = [(row["item_id"], row["category"], row["duration_ms"], row["valid_from"]) for row in told]
+    assert seen == [
+        ("new", "news", None, NOW),
+        ("new", "sport", None, NOW),
+        ("i2", None, 77, 0),
+        ("i2", "news", None, NOW),
+        ("i3", "news", 40_000, 0),
+        ("i3", "music", None, NOW),
+    ]
+    assert [row["position"] for row in told if row["valid_from"]] == [store.head() - n for n in (3, 2, 1, 0)]
+
+
+def test_only_a_new_title_or_tag_is_a_new_word(opener: Opener) -> None:
+    store, _ = filled(opener)
+    before, head = store.known_items(["i1"])["i1"], store.head()
+    for change in ({"title": "new"}, {"tags": ["new"]}):
+        table = pa.Table.from_pylist([before | change], schema=item_table(1).schema)
+        assert (store.put_items(table, NOW), store.put_items(table, NOW)) == (1, 0)
+        assert (
+            store.late_items()[1].to_pylist() == table.to_pylist()
+            and store.known_items(["i1"])["i1"] == table.to_pylist()[0]
+        )
+    assert store.head() > head
+
+
+def test_a_live_event_comes_back_with_what_it_counted_for(opener: Opener) -> None:
+    store, log = filled(opener)
+    row = item_table(1).to_pylist()[0]
+    for number, category in enumerate((None, "sport", "music")):
+        store.append([event(number, item_id="i0")], NOW)
+        store.put_items(pa.Table.from_pylist([row | {"category": category}], schema=item_table(1).schema), NOW)
+    keys = [int(key64(["news"])[0]), 0, int(key64(["sport"])[0])]
+    assert store.tail(log.head)["category_key"].to_pylist() == keys
+
+
+def test_what_was_told_after_the_catalogue_was_read_stands(opener: Opener) -> None:
+    store, log = filled(opener)
+    heard, given = store.head(), item_table(7)
+    told = pa.Table.from_pylist([given.to_pylist()[0] | {"title": "told"}], schema=given.schema)
+    store.put_items(told, NOW)
+    store.bootstrap(log, given, log.head, told_until=heard)
+    assert store.known_items(["i0"])["i0"]["title"] == "told"
+    store.bootstrap(log, given, log.head, told_until=store.head())
+    assert store.known_items(["i0"])["i0"]["title"] is None
 
 
 def test_tail_gives_back_the_events_as_raw_rows(opener: Opener) -> None:
@@ -266,7 +398,7 @@ def test_tail_gives_back_the_events_as_raw_rows(opener: Opener) -> None:
     store.put_items(item_table(7), NOW)
     store.append([event(i) for i in range(4)], NOW + 30_000)
     tail = store.tail(log.head)
-    assert tail.schema == EVENT_SCHEMA
+    assert tail.schema == RAW_EVENT_SCHEMA
     assert tail["event_id"].to_pylist() == ["e0", "e1", "e2", "e3"]
     assert tail["watch_ms"].to_pylist() == [None, None, 1000, None]
     assert set(tail["received_at"].to_pylist()) == {NOW + 30_000}
@@ -302,30 +434,19 @@ def test_a_store_that_is_not_there_says_what_to_materialize(tmp_path: Path) -> N
         LmdbJournal(tmp_path / "nowhere")
 
 
-def _writer(open_journal: Callable[..., Journal], place: Any, first: int) -> None:
-    store = OnlineStore(open_journal(place))
+def _writer(place: str, first: int) -> None:
+    store = OnlineStore(opened(place))
     for i in range(first, first + 40):
         store.append([event(i), event(1000 + i % 20, occurred_at=NOW)], NOW + 60_000)
     store.close()
 
 
-@pytest.mark.parametrize("kind", ["lmdb", pytest.param("redis", marks=pytest.mark.redis)])
-def test_processes_that_write_at_once_lose_and_double_nothing(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    place: Any = tmp_path / "store"
-    open_journal: Callable[..., Journal] = LmdbJournal
-    if kind == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        server.client().flushall()
-        place, open_journal = server.url, RedisJournal
-        store = OnlineStore(RedisJournal(place), create=True)
-    else:
-        store = OnlineStore(LmdbJournal(place, create=True), create=True)
+def test_processes_that_write_at_once_lose_and_double_nothing(place: str) -> None:
+    store = OnlineStore(opened(place, create=True), create=True)
     log, _, table = random_log(1, 50)
     store.bootstrap(log, table, log.head)
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_writer, args=(open_journal, place, 100 * k)) for k in range(1, 4)]
+    processes = [context.Process(target=_writer, args=(place, 100 * k)) for k in range(1, 4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -337,7 +458,7 @@ def test_processes_that_write_at_once_lose_and_double_nothing(
     read = store.read("u1", ["i1", "i3"], NOW + 90_000)
     keys = key64(["i1", "i3"])
     swept = sweep.point_in_time(
-        whole, items, np.repeat(key64(["u1"]), 2), keys, np.full(2, whole.head), np.full(2, NOW + 90_000)
+        whole, items, Rows(np.repeat(key64(["u1"]), 2), keys, np.full(2, whole.head), np.full(2, NOW + 90_000))
     )
     assert read.aggregates.tobytes() == swept.tobytes()
     store.close()

@@ -13,14 +13,19 @@ import numpy as np
 import pytest
 
 from recsys.events import key64
-from recsys.features import store as store_module
 from recsys.features import sweep
-from recsys.features.store import OnlineStore, StoreCorrupt, StoreFull, StoreMissing, StoreUnavailable
-from recsys.features.store_lmdb import LmdbJournal
-from recsys.features.store_redis import RedisJournal
+from recsys.features.log import Rows
+from recsys.settings import Settings
+from recsys.store import online as store_module
+from recsys.store.checkpoints import Checkpoints
+from recsys.store.errors import StoreCorrupt, StoreFull, StoreMissing, StoreUnavailable
+from recsys.store.lmdb_journal import LmdbJournal
+from recsys.store.online import OnlineStore
+from recsys.store.redis_journal import RedisJournal
+from tests.features.crowd import opened
 from tests.features.redis_server import RedisServer
-from tests.features.streams import random_log
-from tests.features.test_store import NOW, as_bytes, event
+from tests.features.streams import NOW, random_log
+from tests.features.test_store import as_bytes, event
 
 
 def filled(folder: Path, **options: Any) -> OnlineStore:
@@ -36,7 +41,7 @@ def assert_true_to_its_log(store: OnlineStore) -> None:
     for user in ("u0", "u1", "u2"):
         read = store.read(user, names, NOW + 90_000)
         rows = np.repeat(key64([user]), 5), key64(names), np.full(5, read.position), np.full(5, read.as_of)
-        assert read.aggregates.tobytes() == sweep.point_in_time(whole, items, *rows).tobytes()
+        assert read.aggregates.tobytes() == sweep.point_in_time(whole, items, Rows(*rows)).tobytes()
 
 
 def one_line(error: pytest.ExceptionInfo[Exception], *words: str) -> None:
@@ -59,6 +64,32 @@ def test_a_damaged_snapshot_is_refused_with_what_to_do(tmp_path: Path, damage: s
     with pytest.raises(StoreCorrupt) as error:
         OnlineStore(LmdbJournal(tmp_path))
     one_line(error, "cells.npy", "materialize online_state")
+
+
+def test_a_damaged_log_of_a_snapshot_is_never_replayed_nor_carried_on(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    store.append([event(i) for i in range(20)], NOW + 30_000)
+    file = next(tmp_path.glob("snapshot-*/log.npy"))
+    data = bytearray(file.read_bytes())
+    data[2000] ^= 1
+    file.write_bytes(data)
+    again = OnlineStore(LmdbJournal(tmp_path))  # opens whatever the log's length: nothing reads the log
+    for call in (again.export, lambda: again.checkpoint(0), lambda: again.forget("u1", lambda raw: raw)):
+        with pytest.raises(StoreCorrupt) as error:
+            call()
+        one_line(error, "log.npy", "materialize online_state")
+
+
+def test_a_snapshot_of_another_version_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = LmdbJournal(tmp_path, create=True)
+    cells = np.zeros(10, np.int64)
+    journal.save(store_module.FINGERPRINT, "old", {"table": cells, "cells": cells, "used": cells[:3]}, None)
+    with pytest.raises(StoreCorrupt) as error:
+        OnlineStore(journal)
+    one_line(error, "another version", "materialize online_state")
+    OnlineStore(journal, create=True).close()
 
 
 def test_a_damaged_map_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -122,33 +153,23 @@ def test_a_full_map_takes_nothing_of_the_batch_and_goes_on_when_there_is_room(tm
     larger.close()
 
 
-def _append_until_killed(place: Any, kind: str, acknowledged: Any) -> None:
-    store = OnlineStore(LmdbJournal(place) if kind == "lmdb" else RedisJournal(place))
+def _append_until_killed(place: str, acknowledged: Any) -> None:
+    store = OnlineStore(opened(place))
     for i in range(0, 1_000_000, 7):
         store.append([event(j, occurred_at=NOW) for j in range(i, i + 7)], NOW)
         acknowledged.value = i + 7
 
 
-@pytest.mark.parametrize("kind", ["lmdb", pytest.param("redis", marks=pytest.mark.redis)])
-def test_kill_9_loses_and_doubles_nothing_that_was_acknowledged(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    place: Any = tmp_path
-    if kind == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        server.client().flushall()
-        place = server.url
-        store = OnlineStore(RedisJournal(place), create=True)
-        log, _, table = random_log(1, 300)
-        store.bootstrap(log, table, log.head)
-    else:
-        store = filled(tmp_path)
+def test_kill_9_loses_and_doubles_nothing_that_was_acknowledged(place: str) -> None:
+    store = OnlineStore(opened(place, create=True), create=True)
+    log, _, table = random_log(1, 300)
+    store.bootstrap(log, table, log.head)
     context = multiprocessing.get_context("spawn")
     rng = np.random.default_rng(3)
     sent = 0
     for _ in range(3):
         acknowledged = context.Value("q", 0)
-        writer = context.Process(target=_append_until_killed, args=(place, kind, acknowledged))
+        writer = context.Process(target=_append_until_killed, args=(place, acknowledged))
         writer.start()
         for _ in range(2000):
             if acknowledged.value > sent + 50:
@@ -198,3 +219,16 @@ def test_redis_without_memory_takes_nothing_of_the_batch(tmp_path: Path) -> None
         server.client().config_set("maxmemory", "0")
         assert store.append([event(i) for i in range(10)], NOW + 30_000)[:2] == (10, 0)
         assert_true_to_its_log(store)
+
+
+def test_a_checkpoint_is_taken_by_a_process_beside_once_it_is_due(tmp_path: Path) -> None:
+    store = filled(tmp_path / "store")
+    store.append([event(i) for i in range(30)], NOW + 30_000)
+    before, held = store.read("u1", ["i1"], NOW + 40_000), store.since_snapshot
+    for records, left in ((30, held), (20, 0)):
+        due = Checkpoints(store, Settings(home=tmp_path), records=records)
+        due.look()
+        due.close()
+        assert as_bytes(store.read("u1", ["i1"], NOW + 40_000)) == as_bytes(before)
+        assert store.since_snapshot == left
+    store.close()

@@ -8,8 +8,10 @@ import pytest
 
 from expectations.events import CLEANED_EVENTS, RAW_EVENTS
 from expectations.impression_features import IMPRESSION_FEATURES
+from recsys.cleaned.keyed import keyed_events
+from recsys.events import RAW_EVENT_SCHEMA
 from recsys.features.catalog import DEFAULTS, FEATURES
-from recsys.sources.keyed import ItemKeys, keyed_events
+from recsys.features.log import items_from_table
 from recsys.sources.simulator import Simulator
 from recsys_assets.checks.bridge import BridgeError, from_evidently, from_great_expectations
 from recsys_assets.checks.validation import validate
@@ -17,21 +19,34 @@ from recsys_assets.checks.validation import validate
 
 @pytest.fixture(scope="module")
 def raw():
-    return Simulator(days=2, users=200).read_day("2026-01-05").events
+    events = Simulator(days=2, users=200).read_day("2026-01-05").events
+    return pa.concat_tables([RAW_EVENT_SCHEMA.empty_table(), events], promote_options="default")
 
 
 @pytest.fixture(scope="module")
 def cleaned():
-    from recsys.sources.keyed import CLEANED_EVENT_SCHEMA
+    from recsys.cleaned.keyed import CLEANED_EVENT_SCHEMA
 
     rows = [
-        {"event_id": f"e{n}", "kind": "click", "user_id": "u", "item_id": "i", "date": "2026-01-05", "consent": True}
+        {
+            "event_id": "e",
+            "event_key": f"e{n}",
+            "kind": "click",
+            "user_id": "u",
+            "item_id": "i",
+            "date": "2026-01-05",
+            "consent": True,
+        }
         | {"occurred_at": 1767571200000 + n, "received_at": 1767571200000 + n, "position": (20458 << 32) + n}
         for n in range(4)
     ]
-    names = [n for n in CLEANED_EVENT_SCHEMA.names if not n.endswith("_key")]
+    names = [
+        n
+        for n in CLEANED_EVENT_SCHEMA.names
+        if n not in ("user_key", *(f"{x}_key" for x in ("item", "category", "creator", "shelf")))
+    ]
     table = pa.Table.from_pylist(rows, pa.schema([CLEANED_EVENT_SCHEMA.field(n) for n in names]))
-    return keyed_events(table, ItemKeys({"i": (3, 4)}), CLEANED_EVENT_SCHEMA)
+    return keyed_events(table, items_from_table(Simulator(days=2, users=200).items()), CLEANED_EVENT_SCHEMA)
 
 
 def replaced(table, name, values):
@@ -66,7 +81,7 @@ def test_an_expectation_that_cannot_be_evaluated_raises(raw):
 @pytest.mark.parametrize(
     ("column", "values", "words"),
     [
-        ("event_id", ["a", "a", "b", "c"], "event_id: column values to be unique"),
+        ("event_key", ["a", "a", "b", "c"], "event_key: column values to be unique"),
         ("position", [1, 3, 2, 4], "position: column values to be increasing"),
         ("user_id", ["u", None, "u", "u"], "user_id: column values to not be null"),
         ("item_key", [5, 0, 5, 5], "item_key: column values to not be in set"),
@@ -89,6 +104,9 @@ def test_feature_bounds_are_those_of_the_catalogue():
     wrong = replaced(good, FEATURES[3], [-1e9, DEFAULTS[FEATURES[3]]])
     check = from_great_expectations(validate(wrong, IMPRESSION_FEATURES))
     assert not check.passed and f"{FEATURES[3]}: column min to be between" in check.description
+    half = replaced(good, FEATURES[3], [0.0, float("nan")])  # a smallest and a largest value within the bounds
+    check = from_great_expectations(validate(half, IMPRESSION_FEATURES))
+    assert not check.passed and f"{FEATURES[3]}: column values to not be null" in check.description
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,13 @@ import pytest
 from recsys.events import NOBODY, key64
 from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES
-from recsys.features.privacy import Border
-from recsys.features.store import open_store
+from recsys.features.log import Rows
 from recsys.lake import Lake
+from recsys.privacy.border import Border
 from recsys.serving.forget import traces
 from recsys.settings import from_environment
 from recsys.sources.simulator import Simulator
+from recsys.store.opening import open_store
 from recsys_assets.forget import forgotten
 from tests.cleaned.build import build
 
@@ -75,13 +76,14 @@ def whole(lake: Lake, *table: str) -> pa.Table:
 
 def of_items(lake: Lake) -> np.ndarray:
     """What the features of every item say at the end, to a user of whom nothing is known."""
-    from recsys_assets.defs.features.impression_features import catalogue, events_until
+    from recsys.cleaned.log import read_log
+    from recsys.features.log import items_from_table
 
-    log, items = events_until(lake, LAST), catalogue(lake)
+    log, items = read_log(lake, through=LAST), items_from_table(lake.read(lake.table("cleaned", "items")))
     n = len(items.item_key)
     asked: Any = (np.full(n, key64(["a stranger"])[0]), items.item_key, np.full(n, log.head), np.full(n, END))
     columns = [i for i, name in enumerate(AGGREGATES) if not name.startswith("user")]
-    return sweep.point_in_time(log, items, *asked)[:, columns]
+    return sweep.point_in_time(log, items, Rows(*asked))[:, columns]
 
 
 END = 1767830400000  # 2026-01-08
@@ -89,12 +91,12 @@ END = 1767830400000  # 2026-01-08
 
 def named(lake: Lake, name: str) -> list[str]:
     """Files that tell that id anywhere: as bytes, or as a value of a table."""
-    found = []
+    files = []
     for path in (p for p in lake.home.rglob("*") if p.is_file()):
         text = str(pq.read_table(path).to_pydict()).encode() if path.suffix == ".parquet" else path.read_bytes()
         if name.encode() in text:
-            found.append(path.name)
-    return found
+            files.append(path.name)
+    return files
 
 
 def test_a_forgotten_user_does_not_come_back_with_the_source(lake: Lake) -> None:

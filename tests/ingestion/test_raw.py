@@ -1,16 +1,19 @@
 """Raw tables as Dagster materializes them: from the source, from the service's log, and when the source is broken."""
 
+import json
+import time
+
 import dagster as dg
 import pyarrow as pa
 import pytest
 
-from recsys.events import EVENT_SCHEMA
+from recsys.events import COUNTED_AS, EVENT_SCHEMA, ITEM_SCHEMA, RAW_EVENT_SCHEMA, with_event_keys
 from recsys.features.log import empty
-from recsys.features.store import open_store
 from recsys.lake import Lake
 from recsys.settings import from_environment
 from recsys.sources.simulator import Simulator
 from recsys.sources.source import REJECTED_SCHEMA, SourceError
+from recsys.store.opening import open_store
 
 
 @pytest.fixture
@@ -49,7 +52,9 @@ def test_every_day_holds_what_the_source_says(lake):
     world = Simulator(days=3, users=60)
     assert lake.days("raw", "events") == lake.days("raw", "rejected") == ["2026-01-05", "2026-01-06", "2026-01-07"]
     for day in lake.days("raw", "events"):
-        assert lake.read(lake.day(day, "raw", "events")).equals(world.read_day(day).events)
+        raw = lake.read(lake.day(day, "raw", "events"))
+        assert raw.select(EVENT_SCHEMA.names).equals(with_event_keys(world.read_day(day).events))
+        assert raw.schema == RAW_EVENT_SCHEMA and all(raw[name].null_count == raw.num_rows for name in COUNTED_AS)
         assert lake.read(lake.day(day, "raw", "rejected")).schema == REJECTED_SCHEMA
     assert lake.read(lake.table("raw", "items")).equals(world.items())
     assert lake.read(lake.table("raw", "users")).num_rows == 60
@@ -71,7 +76,7 @@ def test_what_the_service_was_told_joins_the_day_it_was_received(lake):
     store.close()
     assert materialize("raw_events").success
     tables = {day: lake.read(lake.day(day, "raw", "events")) for day in lake.days("raw", "events")}
-    assert all(table.schema == EVENT_SCHEMA for table in tables.values())
+    assert all(table.schema == RAW_EVENT_SCHEMA for table in tables.values())
     live = {day: [r for r in t.to_pylist() if r["position"] is not None] for day, t in tables.items()}
     assert {day: len(rows) for day, rows in live.items()} == {"2026-01-05": 0, "2026-01-06": 1, "2026-01-07": 0}
     (row,) = live["2026-01-06"]
@@ -90,18 +95,52 @@ def test_items_that_the_service_was_told_of_are_in_the_next_days_catalogue(lake)
     store.close()
     for _ in range(2):  # the second after its own word came back as the catalogue
         assert materialize("raw_items").success
-        found = lake.read(lake.table("raw", "items"))
-        rows = {row["item_id"]: row for row in found.to_pylist()}
-        assert found.num_rows == len(rows) == given.num_rows + 1
+        items = lake.read(lake.table("raw", "items"))
+        rows = {row["item_id"]: row for row in items.to_pylist()}
+        assert items.num_rows == len(rows) == given.num_rows + 1
         assert rows["told"] == new and rows[gone["item_id"]] == gone
         assert [row for row in given.to_pylist() if row["item_id"] != gone["item_id"]] == [
             row for item_id, row in rows.items() if item_id not in ("told", gone["item_id"])
         ]
         store = open_store(from_environment())
         before = store.head()
-        store.bootstrap(empty(), found, 0)
+        store.bootstrap(empty(), items, 0)
         assert store.head() == before  # nothing changed: no record
         store.close()
+
+
+def test_a_takedown_in_the_catalogue_after_a_correction_that_was_told_is_not_lost(lake, tmp_path, monkeypatch):
+    """And the catalogue of before it does not undo what was told; in a lake that begins anew, too."""
+    data = tmp_path / "data"
+    data.mkdir()
+    monkeypatch.setenv("RECSYS_SOURCE", "files")
+    monkeypatch.setenv("RECSYS_DATA", str(data))
+    (data / "events.csv").write_text("kind,user_id,item_id,occurred_at\nclick,1,x,1767607200000\n")
+
+    def catalogue(**changes):
+        rows = [{"item_id": i, "title": "old", "is_available": True} | changes for i in ("x", "y")]
+        (data / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with dg.DagsterInstance.ephemeral() as instance:  # no day is named, as when it is run by hand
+            assert dg.materialize([raw_items], instance=instance, resources={"workspace": Workspace()}).success
+        items = lake.read(lake.table("raw", "items")).to_pylist()
+        return {row["item_id"]: (row["title"], row["is_available"]) for row in items}
+
+    from recsys_assets.defs.ingestion.raw import raw_items
+    from recsys_assets.resources import Workspace
+
+    catalogue()
+    store = open_store(from_environment(), create=True)
+    store.bootstrap(empty(), lake.read(lake.table("raw", "items")), 0)
+    word = store.known_items(["x"])["x"] | {"title": "corrected"}
+    store.put_items(pa.Table.from_pylist([word], ITEM_SCHEMA), int(time.time() * 1000))
+    store.close()
+    for _ in range(2):
+        assert catalogue() == {"x": ("corrected", True), "y": ("old", True)}
+    versions = lake.table("raw", "item_versions")
+    assert catalogue(is_available=False) == {"x": ("corrected", False), "y": ("old", False)}
+    versions.unlink()
+    assert catalogue(is_available=False) == {"x": ("old", False), "y": ("old", False)}
+    assert catalogue(title="new") == {"x": ("new", True), "y": ("new", True)}
 
 
 def test_rows_that_cannot_be_read_are_kept_counted_and_warned_of(lake, tmp_path, monkeypatch):
@@ -155,3 +194,22 @@ def test_a_full_disk_ends_in_one_line_and_keeps_what_was_there(lake, monkeypatch
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == before and not list(lake.home.rglob("*.tmp"))
+
+
+def test_attributes_of_users_are_kept_and_told_when_they_are_no_longer_said(lake, monkeypatch, tmp_path):
+    result = materialize("raw_users")  # the default world says nothing of anybody
+    assert result.success and not lake.table("raw", "user_attributes").exists()
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "events.csv").write_text("kind,user_id,item_id,occurred_at\nclick,0,0,1767600000000\n")
+    (folder / "items.csv").write_text("item_id\n0\n")
+    monkeypatch.setenv("RECSYS_SOURCE", "files")
+    monkeypatch.setenv("RECSYS_DATA", str(folder))
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "files"))
+    for table, passes in (("user_id,plan,age\n0,free,30\n1,paid,\n", True), ("user_id,plan\n0,paid\n1,paid\n", False)):
+        (folder / "users.csv").write_text(table)
+        result = materialize("raw_users")
+        assert result.success and checks(result)["attributes_are_still_said"].passed == passes
+    assert "age was said of 50% of the users, and now of 0%" in checks(result)["attributes_are_still_said"].description
+    kept = Lake(tmp_path / "files").read(Lake(tmp_path / "files").table("raw", "user_attributes"))
+    assert kept["attributes"].to_pylist() == [["age=30", "age~5", "plan=free"], ["plan=paid"], ["plan=paid"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from recsys.features.catalog import DEFAULTS, FEATURES
 from recsys.monitoring.day import look, predicted
 from recsys.monitoring.drift import DriftError
+from recsys.monitoring.drift_summary import html, record, since
 from recsys.monitoring.reference import Reference, reference
 from recsys.ranking.ranker import Predictions
 from recsys.training_sets.assemble import LABELS
@@ -45,15 +48,29 @@ def learned(ctr: float = 0.3) -> Reference:
 
 
 def test_a_day_like_the_others_holds_in_every_way() -> None:
-    found = look(learned(), day(20, "2026-01-20"), Rule())  # type: ignore[arg-type]
-    assert found.holds and found.ctr.holds and found.complete.holds
-    assert "known in 95% of rows or more" in found.complete.words and "| --- |" in found.table
+    judged = look(learned(), day(20, "2026-01-20"), Rule())  # type: ignore[arg-type]
+    assert judged.holds and judged.ctr.holds and judged.complete.holds
+    assert "known in 95% of rows or more" in judged.complete.words and "| --- |" in judged.table
 
 
 def test_a_shift_moves_its_column_the_predictions_and_their_level() -> None:
-    found = look(learned(), day(21, "2026-01-20", ctr=0.36), Rule())  # type: ignore[arg-type]
-    assert {"user_ctr_24h", "p_click"} <= set(found.drift.drifted) and "user_ctr_7d" not in found.drift.drifted
-    assert not found.ctr.holds and "+20" in found.ctr.words
+    judged = look(learned(), day(21, "2026-01-20", ctr=0.36), Rule())  # type: ignore[arg-type]
+    assert {"user_ctr_24h", "p_click"} <= set(judged.drift.drifted) and "user_ctr_7d" not in judged.drift.drifted
+    assert not judged.ctr.holds and "+20" in judged.ctr.words
+
+
+def test_the_page_begins_with_what_moved_since_when_and_against_which_bound() -> None:
+    moved = look(learned(), day(21, "2026-01-20", ctr=0.36), Rule())  # type: ignore[arg-type]
+    still = look(learned(), day(20, "2026-01-20"), Rule())  # type: ignore[arg-type]
+    days = {19: moved, 18: moved, 17: still, 16: moved}
+    before = [(f"2026-01-{n}", record(judged, "bundle <a>")) for n, judged in days.items()]
+    first = since("2026-01-20", moved, "bundle <a>", before)
+    assert set(first) == set(moved.drift.drifted) and set(first.values()) == {"2026-01-18"}
+    assert set(since("2026-01-20", moved, "bundle b", before).values()) == {"2026-01-20"}, "another champion's days"
+    head = html("2026-01-20", moved, "bundle <a>", first)
+    assert f"<h1>2026-01-20: {len(first)} of {len(moved.drift.columns)} columns have moved</h1>" in head
+    assert "<td>user_ctr_24h</td><td>2026-01-18</td>" in head and "bundle &lt;a&gt;" in head
+    assert "<h1>2026-01-20: no column has moved</h1>" in html("2026-01-20", still, "bundle a", {})
 
 
 def test_a_third_of_the_clicks_lost_is_off_what_was_predicted_and_a_tenth_is_not() -> None:
@@ -61,16 +78,16 @@ def test_a_third_of_the_clicks_lost_is_off_what_was_predicted_and_a_tenth_is_not
     for share, holds in ((0.1, True), (0.33, False)):
         kept = pl.Series(np.random.default_rng(3).random(rows.height) >= share)
         lost = rows.with_columns(pl.col("click") * kept, pl.col("long_view") * kept)
-        found = look(learned(), lost, Rule())  # type: ignore[arg-type]
-        assert found.level.holds == holds
+        judged = look(learned(), lost, Rule())  # type: ignore[arg-type]
+        assert judged.level.holds == holds
         if not holds:
-            assert not found.holds and "clicks -3" in found.words and "against what was predicted" in found.words
+            assert not judged.holds and "clicks -3" in judged.words and "against what was predicted" in judged.words
 
 
 def test_few_days_do_not_say_how_far_a_day_strays() -> None:
     few = learned().rows.filter(pl.col("date") < "2026-01-05")
-    found = look(Reference(few), day(24, "2026-01-20", true_ctr=0.1), Rule())  # type: ignore[arg-type]
-    assert found.level.holds and "4 days of predictions are too few" in found.level.words
+    judged = look(Reference(few), day(24, "2026-01-20", true_ctr=0.1), Rule())  # type: ignore[arg-type]
+    assert judged.level.holds and "4 days of predictions are too few" in judged.level.words
 
 
 @pytest.mark.parametrize(("share", "holds"), [(0.03, True), (0.08, False)])
@@ -78,8 +95,8 @@ def test_features_that_go_missing_are_counted_and_named(share: float, holds: boo
     rows = day(22, "2026-01-20")
     lost = np.random.default_rng(1).random(rows.height) < share
     value = pl.when(pl.Series(lost)).then(DEFAULTS["user_ctr_7d"]).otherwise(pl.col("user_ctr_7d"))
-    found = look(learned(), rows.with_columns(user_ctr_7d=value.cast(pl.Float32)), Rule())  # type: ignore[arg-type]
-    assert found.complete.holds == holds and ("user_ctr_7d" in found.complete.words) != holds
+    judged = look(learned(), rows.with_columns(user_ctr_7d=value.cast(pl.Float32)), Rule())  # type: ignore[arg-type]
+    assert judged.complete.holds == holds and ("user_ctr_7d" in judged.complete.words) != holds
 
 
 def test_predictions_are_held_against_the_days_in_which_the_champion_settled() -> None:
@@ -92,12 +109,31 @@ def test_predictions_are_held_against_the_days_in_which_the_champion_settled() -
 
 
 def test_a_world_that_turns_shows_in_the_errors_while_the_features_stand() -> None:
-    found = look(learned(), day(23, "2026-01-20", true_ctr=0.15), Rule())  # type: ignore[arg-type]
-    assert "click_error" in found.drift.drifted and found.ctr.holds
-    assert not set(found.drift.drifted) & {"user_ctr_24h", "p_click"}
+    judged = look(learned(), day(23, "2026-01-20", true_ctr=0.15), Rule())  # type: ignore[arg-type]
+    assert "click_error" in judged.drift.drifted and judged.ctr.holds
+    assert not set(judged.drift.drifted) & {"user_ctr_24h", "p_click"}
 
 
 def test_a_reference_of_an_earlier_version_is_refused() -> None:
     old = Reference(learned().rows.drop("click_error"))
     with pytest.raises(DriftError, match="earlier version: train again"):
         look(old, day(24, "2026-01-20"), Rule())  # type: ignore[arg-type]
+
+
+class OfClicks(Rule):
+    """A rule that learned of a log without long views and watch times."""
+
+    def predict(self, inputs: Inputs) -> Predictions:
+        told = super().predict(inputs)
+        unknown = np.full(len(told.score), np.nan)
+        return replace(told, p_long_view=unknown, watch_seconds=unknown)
+
+
+def test_what_was_not_learned_is_not_looked_at() -> None:
+    rows = pl.concat([day(seed, f"2026-01-{seed:02}") for seed in range(1, 8)])
+    made = Reference(predicted(reference(rows, [*LABELS, *FEATURES]).rows, OfClicks()))  # type: ignore[arg-type]
+    judged = look(made, day(20, "2026-01-20"), OfClicks())  # type: ignore[arg-type]
+    assert judged.holds and judged.ctr.holds
+    columns = {moved.column for moved in judged.drift.columns}
+    assert {"p_click", "click_error"} <= columns and not {"p_long_view", "watch_error"} & columns
+    assert "long views" not in judged.level.words

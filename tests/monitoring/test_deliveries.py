@@ -22,8 +22,8 @@ def test_days_as_days_are(rows: int) -> None:
 
 @pytest.mark.parametrize(("rows", "words"), [(2100, "2.1"), (480, "0.4"), (0, "0.00 times")])
 def test_half_a_day_two_days_and_none(rows: int, words: str) -> None:
-    found = volume(rows, USUAL)
-    assert not found.holds and words in found.words and "delivered once, and whole" in found.words
+    anomaly = volume(rows, USUAL)
+    assert not anomaly.holds and words in anomaly.words and "delivered once, and whole" in anomaly.words
 
 
 def test_where_days_differ_by_nature_they_may(recwarn: pytest.WarningsRecorder) -> None:
@@ -31,8 +31,8 @@ def test_where_days_differ_by_nature_they_may(recwarn: pytest.WarningsRecorder) 
 
 
 def test_too_short_a_history_says_so() -> None:
-    found = volume(5, [1000, 1000])
-    assert found.holds and "too few" in found.words
+    anomaly = volume(5, [1000, 1000])
+    assert anomaly.holds and "too few" in anomaly.words
 
 
 START = 20_000 * DAY_MS
@@ -45,8 +45,8 @@ def arrivals(hours: np.ndarray, people: int = 1000) -> Arrivals:
 def test_a_delivery_that_stops_at_noon_is_noticed() -> None:
     whole = np.arange(0, 24, 0.1)
     assert freshness(arrivals(whole), []).holds
-    found = freshness(arrivals(whole[:120]), [arrivals(whole)])
-    assert not found.holds and "12.1 hours" in found.words and "is the day complete?" in found.words
+    anomaly = freshness(arrivals(whole[:120]), [arrivals(whole)])
+    assert not anomaly.holds and "12.1 hours" in anomaly.words and "is the day complete?" in anomaly.words
     evening = freshness(arrivals(whole[:180]), [arrivals(whole)] * 3)
     assert not evening.holds and "6.1 hours (usual: at most 1.0)" in evening.words
     assert arrivals(np.zeros(0)).silence == DAY_MS
@@ -62,9 +62,9 @@ def test_an_evening_lost_is_noticed_though_nights_are_as_quiet_and_stragglers_ca
     usual = np.arange(6 * 20, 24 * 20) / 20  # twenty people an hour from six on
     before = [arrivals(usual)] * 3
     stragglers = np.concatenate([usual[usual < 18], [18.2, 19.1, 19.9]])
-    found = freshness(arrivals(stragglers), before)
-    assert found.words == "0 people from 20:00 to 21:00, never fewer than 20 before: is the day complete?"
-    assert not found.holds
+    anomaly = freshness(arrivals(stragglers), before)
+    assert anomaly.words == "0 people from 20:00 to 21:00, never fewer than 20 before: is the day complete?"
+    assert not anomaly.holds
     assert freshness(arrivals(stragglers), before[:2]).holds  # two days do not say what is usual
 
 
@@ -88,6 +88,6 @@ def test_rows_that_name_nobody_arrived_all_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("share", "holds"), [(0.04, True), (0.07, True), (0.15, False)])
 def test_a_bot_is_told_from_a_busy_person(share: float, holds: bool) -> None:
-    found = dominance(share, [0.02, 0.04, 0.03])
-    assert found.holds == holds and ("a bot" in found.words) != holds
+    anomaly = dominance(share, [0.02, 0.04, 0.03])
+    assert anomaly.holds == holds and ("a bot" in anomaly.words) != holds
     assert dominance(share, [0.02, 0.04]).holds

@@ -50,10 +50,10 @@ def test_days_like_the_reference_alarm_no_more_often_than_stated(before: Referen
 
 @pytest.mark.parametrize("shift", [{"shift": 0.4}, {"of_user": 0.8}])
 def test_a_moved_column_is_found_and_named_first(before: Reference, shift: dict[str, float]) -> None:
-    found = drift(before, watched(day(50, "2026-02-01", **shift), COLUMNS))
+    judged = drift(before, watched(day(50, "2026-02-01", **shift), COLUMNS))
     moved = {"shift": "f0"}.get(next(iter(shift)), "of_user")
-    assert found.columns[0].column == moved and not found.holds and moved in str(found)
-    assert found.columns[0].distance["psi"] > found.columns[0].bound["psi"]
+    assert judged.columns[0].column == moved and not judged.holds and moved in str(judged)
+    assert judged.columns[0].distance["psi"] > judged.columns[0].bound["psi"]
 
 
 def test_a_column_that_goes_missing_or_becomes_constant_is_found(before: Reference) -> None:
@@ -63,7 +63,7 @@ def test_a_column_that_goes_missing_or_becomes_constant_is_found(before: Referen
 
 def test_bounds_tighten_with_the_rows_of_the_day(before: Reference) -> None:
     few, many = (drift(before, watched(day(52, "2026-02-01", users), COLUMNS)) for users in (60, 600))
-    bound = {found.rows: next(m.bound["psi"] for m in found.columns if m.column == "f0") for found in (few, many)}
+    bound = {judged.rows: next(m.bound["psi"] for m in judged.columns if m.column == "f0") for judged in (few, many)}
     assert bound[many.rows] < 0.5 * bound[few.rows]
 
 
@@ -114,11 +114,15 @@ def test_a_reference_is_whole_users_of_the_newest_days_and_survives_its_file(tmp
 
 def test_the_page_says_what_the_check_says(before: Reference, tmp_path: Path) -> None:
     today = watched(day(55, "2026-02-01", shift=1.0), COLUMNS)
-    found = drift(before, today)
-    snapshot = drift_page.write(tmp_path / "drift.html", found, before, today)
+    judged = drift(before, today)
+    snapshot = drift_page.write(tmp_path / "drift.html", judged, before, today, "<h1>what moved</h1>")
     failed = [test["name"] for test in snapshot["tests"] if "FAIL" in str(test["status"]).upper()]
-    assert [name.rsplit(" ", 1)[-1].rstrip(".") for name in failed] == list(found.drifted)
-    assert "<html" in (tmp_path / "drift.html").read_text()[:2000]
+    assert [name.rsplit(" ", 1)[-1].rstrip(".") for name in failed] == list(judged.drifted)
+    page = (tmp_path / "drift.html").read_text()
+    assert "<html" in page[:2000] and page.index("<h1>what moved</h1>") < page.index(
+        "drawDashboard", page.index("<body>")
+    )
+    assert "default-src 'none'" in page and " connect-src" not in page, "it may load nothing"
 
 
 def test_what_is_known_is_told_from_what_is_missing() -> None:

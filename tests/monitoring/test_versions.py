@@ -56,21 +56,21 @@ def test_the_page_shows_every_bundle_newest_first_and_escapes_what_it_quotes(
 ) -> None:
     ids = [register(registry, tmp_path / str(n), str(n), passed=n != 1, auc=0.6 + n / 100) for n in range(3)]
     registry.promote(ids[2])
-    found = versions(registry)
-    svg = write(tmp_path / "versions.html", found)
+    bundles = versions(registry)
+    svg = write(tmp_path / "versions.html", bundles)
     page = (tmp_path / "versions.html").read_text()
     assert svg.startswith("<svg") and svg in page
-    newest_first = found["bundle"].to_list()[::-1]
+    newest_first = bundles["bundle"].to_list()[::-1]
     assert [page.index(f"<td>{name}</td>") for name in newest_first] == sorted(
         page.index(f"<td>{name}</td>") for name in ids
     )
     assert "&lt;b&gt;" in page and "<b>" not in page and "refused" in page
     assert page.count("<tr class=champion>") == 1
-    table = markdown(found, newest=2)
+    table = markdown(bundles, newest=2)
     assert table.count("\n") == 3 and newest_first[0] in table and newest_first[2] not in table
 
 
 def test_an_empty_registry_has_a_page_too(registry: Registry, tmp_path: Path) -> None:
-    found = versions(registry)
-    assert found.height == 0 and write(tmp_path / "versions.html", found)
+    bundles = versions(registry)
+    assert bundles.height == 0 and write(tmp_path / "versions.html", bundles)
     assert "0 bundles" in (tmp_path / "versions.html").read_text()

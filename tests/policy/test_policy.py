@@ -5,18 +5,24 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.events import ITEM_TYPES, KINDS
-from recsys.policy.filters import FILTERS, Audience, Candidates, dropped_by, seen_items
-from recsys.policy.shelves import DEFAULT, SHELVES, Shelf
+from recsys.evaluation.shelves import checked
+from recsys.events import DAY_MS, ITEM_TYPES
+from recsys.features.judged import VERDICTS, Judged
+from recsys.policy.filters import FILTERS, Audience, Candidates, dropped_by, left_out, seen_items
+from recsys.policy.named import ShelfError
+from recsys.policy.repeats import Repeats
+from recsys.policy.shelves import DEFAULT, SHELVES, Shelf, shelf_of
 from recsys.policy.slate import select
 from recsys.policy.value import VALUE, value
 from recsys.ranking.ranker import Predictions
+from tests.evaluation.world import log_of
 
 
 def test_a_score_is_the_weighted_sum_of_the_predictions() -> None:
@@ -51,6 +57,27 @@ def test_every_shelf_names_known_item_types_and_sensible_caps() -> None:
         assert set(shelf.caps) <= {"creator", "category"} and all(0 < share <= 1 for share in shelf.caps.values())
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"item_types": ("film",)}, "names the item type 'film': it must be one of video, podcast"),
+        ({"sources": {"popularr": 0}}, "shelf attic: a shelf names the source 'popularr': it must be one of two_tower"),
+        ({"order": "xgboost"}, "shelf attic: a shelf names the order 'xgboost': it must be one of ranker, habits"),
+        ({"label": "watched"}, "shelf attic: a shelf names the label 'watched'"),
+        ({"heuristics": ("newest",)}, "shelf attic: a shelf names the heuristic 'newest'"),
+        ({"heuristics": ("segment_popular",)}, "shelf attic: a shelf names no heuristic that can serve it"),
+        ({"metrics": ("auc@10",)}, "shelf attic: a shelf names the metric 'auc'"),
+        ({"metrics": ("ndcg",)}, "shelf attic: a shelf names the metric 'ndcg': it ends in @"),
+        ({"weights": {"p_share": 1.0}}, "shelf attic: a shelf names the prediction to weigh 'p_share'"),
+        ({"caps": {"creator": 2.0}}, "a cap is a share above 0"),
+    ],
+)
+def test_a_row_that_names_what_there_is_not_is_refused_in_one_line(row: dict[str, Any], words: str) -> None:
+    with pytest.raises(ShelfError) as refused:
+        checked({"attic": Shelf(**{"item_types": ("video",), **row})})
+    assert words in str(refused.value) and "\n" not in str(refused.value)
+
+
 def candidates(n: int = 7) -> Candidates:
     return Candidates(
         item_key=np.arange(10, 10 + n),
@@ -78,16 +105,28 @@ def test_each_filter_drops_what_it_names_and_the_first_one_is_the_reason() -> No
     assert set(FILTERS) == {"unavailable", "unpublished", "off_shelf", "blocked", "seen"}
 
 
-def test_a_shelf_of_things_to_return_to_shows_seen_items_again() -> None:
-    everything = tuple(ITEM_TYPES)
-    seen = np.array([10, 11])
-    assert dropped_by(candidates(2), Audience(Shelf(everything), at=9, seen=seen))[1] == {"seen": 2}
-    assert dropped_by(candidates(2), Audience(Shelf(everything, again=True), at=9, seen=seen))[1] == {}
-
-
-def test_a_finished_item_is_seen_and_a_clicked_one_may_be_resumed() -> None:
-    kinds = np.array([KINDS["click"], KINDS["long_view"], KINDS["like"], KINDS["exposure_long_view"]], dtype=np.int8)
-    assert seen_items(np.array([1, 2, 3, 2]), kinds).tolist() == [2, 3]
+@pytest.mark.parametrize(
+    ("shelf", "come_back", "days", "gone"),
+    [
+        ("feed", True, 1, ["disliked", "finished", "skipped"]),
+        ("feed", True, 7, ["disliked", "finished"]),
+        ("podcasts", True, 36_500, ["disliked", "finished"]),
+        ("playlists", True, 180, ["disliked"]),
+        ("shortcuts", True, 1, ["disliked"]),
+        ("shortcuts", True, 36_500, ["disliked"]),
+        ("feed", False, 1, ["disliked", "finished", "opened", "skipped"]),
+        ("tab 3", False, 36_500, ["disliked", "finished", "opened"]),
+        ("shortcuts", False, 1, ["disliked"]),
+        ("podcasts", False, 1, ["disliked", "finished", "skipped"]),
+    ],
+)
+def test_what_a_person_judged_stays_away_for_a_while(shelf: str, come_back: bool, days: int, gone: list[str]) -> None:
+    at = np.zeros((len(VERDICTS), len(VERDICTS)), np.int64)
+    for verdict, place in VERDICTS.items():
+        at[place, VERDICTS[verdict]] = 1_000
+    judged = Judged(np.arange(len(VERDICTS)), at, np.empty((0, 3), np.int64))
+    left_out = seen_items(judged, shelf_of(shelf, come_back), 1_000 + days * DAY_MS).tolist()
+    assert left_out == sorted(VERDICTS[verdict] for verdict in gone)
 
 
 def test_without_caps_the_slate_is_the_k_best_and_ties_are_by_key() -> None:
@@ -96,6 +135,17 @@ def test_without_caps_the_slate_is_the_k_best_and_ties_are_by_key() -> None:
     assert select(scores, keys, 3).tolist() == [1, 2, 0]
     assert select(scores, keys, 9).tolist() == [1, 2, 0, 3]
     assert select(scores[:0], keys[:0], 3).tolist() == []
+
+
+def test_a_unit_takes_one_place_and_what_is_sure_of_one_keeps_it() -> None:
+    scores, keys = np.array([0.9, 0.8, 0.7, 0.6, 0.1]), np.arange(5)
+    shows = np.array([1, 1, 2, 3, 2])
+    sure = np.array([False, False, False, False, True])
+    assert select(scores, keys, 5, units=shows).tolist() == [0, 2, 3]
+    assert select(scores, keys, 5, units=shows, sure=sure).tolist() == [0, 3, 4]  # of its show it is the one
+    assert select(scores, keys, 2, units=shows, sure=sure).tolist() == [0, 4]
+    creators = {"creator": np.array([7, 7, 7, 7, 7])}
+    assert select(scores, keys, 2, creators, {"creator": 0.5}, sure=sure).tolist() == [0, 4]
 
 
 slates = st.lists(
@@ -137,3 +187,43 @@ def test_caps_hold_unless_the_slate_would_be_short_and_order_in_does_not_matter(
     order = [i for i in shuffle if i < len(rows)]
     again = select(scores[order].astype(float), keys[order], k, {n: g[order] for n, g in groups.items()}, caps)
     assert keys[order][again].tolist() == slate.tolist()
+
+
+def test_a_request_of_the_past_leaves_out_what_the_service_left_out_at_that_instant() -> None:
+    start = 1_800_000_000_000
+    log = log_of(
+        [
+            ("impression", 1, 5, start),
+            ("long_view", 1, 5, start + 1),
+            ("skip", 1, 6, start + 2),
+            ("dislike", 1, 7, start + 3),
+            ("skip", 2, 5, start + 4),
+        ]
+    )
+    later = start + 8 * DAY_MS
+    asked = [(1, "feed", start + 1), (1, "feed", start + 9), (1, "shortcuts", later), (1, "tab 3", later)]
+    asked += [(2, None, start + 9), (3, "feed", start + 9)]
+    users, shelves, instants = zip(*asked, strict=True)
+    left = left_out(log, np.array(users), shelves, np.array(instants), come_back=True)
+    assert [keys.tolist() for keys in left] == [[], [5, 6, 7], [7], [5, 7], [5], []]
+
+
+def test_who_comes_back_is_counted_over_days_and_few_engagements_tell_nothing() -> None:
+    start = 1_800_000_000_000
+
+    def once(people: int) -> list[tuple[str, int, int, int]]:
+        """Each opens an item on two days, and views it long at once."""
+        days = [(user, day) for user in range(1, people + 1) for day in (0, 3)]
+        return [
+            (kind, u, 9 * u + d, start + d * DAY_MS + k)
+            for u, d in days
+            for k, kind in enumerate(("click", "long_view"))
+        ]
+
+    assert Repeats.counted(log_of(once(299))) == Repeats(again=0, of=299)
+    assert Repeats.counted(log_of(once(299))).come_back and not Repeats.counted(log_of(once(301))).come_back
+    again = [("click", user, 9 * user, start + 5 * DAY_MS) for user in range(1, 9)]
+    counted = Repeats.counted(log_of(sorted(once(301) + again, key=lambda event: event[3])))
+    assert counted == Repeats(again=8, of=309) and counted.come_back
+    nobody = [("click", 0, 1, start), ("click", 0, 1, start + 3 * DAY_MS)]  # the forgotten are no one person
+    assert Repeats.counted(log_of(nobody)) == Repeats()

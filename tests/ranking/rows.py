@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +36,15 @@ def rows(n: int, seed: int, users: int = 80) -> Examples:
     )
 
 
+def poorer(made: Examples, without: Sequence[str]) -> Examples:
+    """The rows of a log that does not know some of the labels."""
+    return replace(made, **{name: np.zeros_like(getattr(made, name)) for name in without})
+
+
 def write(made: Examples, path: Path) -> None:
     """The rows as a file of the training set, of small row groups."""
     columns = {name: made.features[:, i] for i, name in enumerate(NAMES)}
     columns |= {"click": made.click, "long_view": made.long_view, "watch_ms": made.watch_ms, "user_key": made.user}
     columns |= {"request_id": np.char.add("r", made.slate.astype(str)), "occurred_at": made.slate * 1_000}
+    columns["sampling_rate"] = pa.nulls(len(made), pa.float64())
     pq.write_table(pa.table(columns), path, row_group_size=1_000)

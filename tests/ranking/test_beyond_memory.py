@@ -9,7 +9,7 @@ import pytest
 
 from recsys.evaluation import metrics
 from recsys.ranking import xgboost_ranker, xgboost_rows
-from recsys.ranking.ranker import load_ranker
+from recsys.ranking.saved import load_ranker
 from recsys.training_sets import on_disk
 from tests.ranking.rows import NAMES, rows, write
 
@@ -75,6 +75,6 @@ def test_external_memory_trains_the_ranker_of_memory(
     several = trained(0).predict(judged.inputs)
     for name in ("p_click", "p_long_view"):
         np.testing.assert_allclose(several.columns()[name], expected.columns()[name], atol=0.01)
-    for found, label in ((several.p_click, judged.click), (several.p_long_view, judged.long_view)):
+    for predicted, label in ((several.p_click, judged.click), (several.p_long_view, judged.long_view)):
         best = expected.p_click if label is judged.click else expected.p_long_view
-        assert abs(metrics.auc(label, found) - metrics.auc(label, best)) < 0.001
+        assert abs(metrics.auc(label, predicted) - metrics.auc(label, best)) < 0.001

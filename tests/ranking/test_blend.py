@@ -12,9 +12,10 @@ from recsys.evaluation import metrics
 from recsys.ranking import mmoe_training, xgboost_ranker
 from recsys.ranking.blend import BlendRanker
 from recsys.ranking.mmoe import MMoEConfig, MMoERanker
-from recsys.ranking.ranker import Ranker, RankerError, load_ranker
+from recsys.ranking.ranker import Ranker, RankerError
+from recsys.ranking.saved import load_ranker
 from recsys.training_sets.examples import concat
-from tests.ranking.rows import NAMES, rows
+from tests.ranking.rows import NAMES, poorer, rows
 
 CONFIG = mmoe_training.TrainingConfig(
     max_epochs=6, batch_rows=256, learning_rate=5e-3, network=MMoEConfig(experts=2, width=16, min_rows=20)
@@ -51,6 +52,15 @@ def test_a_row_is_predicted_bit_for_bit_alike_alone_and_only_what_is_asked_for(b
         assert alone.tobytes() == values.tobytes(), name
 
 
+def test_the_member_that_orders_better_is_the_one_whose_order_and_reasons_are_told(
+    members: list[Ranker], tmp_path: Path
+) -> None:
+    BlendRanker.fit(members, VALIDATION, orders=1).save(tmp_path)
+    loaded, fresh = load_ranker(tmp_path), rows(40, 4).inputs
+    assert loaded.predict(fresh).score.tobytes() == members[1].predict(fresh).score.tobytes()
+    assert loaded.explain(fresh) == members[1].explain(fresh)
+
+
 def test_candidates_are_ordered_by_the_first_member_alone(
     blend: BlendRanker, members: list[Ranker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,3 +92,35 @@ def test_rankers_of_different_catalogues_are_not_blended(members: list[Ranker]) 
     other = dataclasses.replace(members[0], fingerprint="g")  # type: ignore[type-var]
     with pytest.raises(RankerError, match="different features"):
         BlendRanker.fit([other, members[1]], VALIDATION)
+
+
+def test_a_blend_of_a_poorer_log_predicts_what_its_members_learned(tmp_path: Path) -> None:
+    train, validation = (poorer(made, ("long_view", "watch_ms")) for made in (TRAIN, VALIDATION))
+    trees = xgboost_ranker.train(train, validation, NAMES, "f", threads=1, seed=7, rounds=10)
+    brief = dataclasses.replace(CONFIG, max_epochs=2)
+    network = mmoe_training.train(train, validation, NAMES, "f", tmp_path / "c", config=brief)
+    BlendRanker.fit([trees, network], validation).save(tmp_path / "b")
+    blend = load_ranker(tmp_path / "b")
+    told = blend.predict(rows(200, 3).inputs)
+    assert blend.labels == network.labels == ("click",)
+    assert np.isfinite(told.p_click).all() and np.isfinite(told.score).all()
+    assert np.isnan(told.p_long_view).all() and np.isnan(told.watch_seconds).all()
+
+
+def test_weights_follow_what_a_member_is_worth_and_of_no_worth_it_is_not_asked(
+    members: list[Ranker], tmp_path: Path
+) -> None:
+    made = rows(1500, 2)
+    noise = dataclasses.replace(made, click=np.roll(made.click, 7), long_view=np.roll(made.long_view, 7))
+    useless = xgboost_ranker.train(noise, noise, NAMES, "f", threads=1, seed=7, rounds=5)
+    blend = BlendRanker.fit([*members, dataclasses.replace(useless, name="useless")], VALIDATION)
+    for name in ("p_click", "p_long_view"):
+        *worth, nothing = blend.weights[name]
+        assert sum(worth) > 0.5 and nothing < 0.3 * sum(worth)
+    blend = dataclasses.replace(blend, weights={name: (*given[:2], 0.0) for name, given in blend.weights.items()})
+    blend.save(tmp_path)
+    loaded = BlendRanker.load(tmp_path, load_ranker)
+    assert loaded.weights == blend.weights
+    unasked = dataclasses.replace(loaded, members=(*loaded.members[:2], None))  # type: ignore[arg-type]
+    outputs = unasked.predict_only(rows(10, 3).inputs, ["p_click", "watch_seconds"])
+    assert all(np.isfinite(values).all() for values in outputs.values())

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from recsys.features.catalog import FEATURES
+from recsys.features.catalog import DEFAULTS, FEATURES
 from recsys.ranking.explain import OTHERWISE, PHRASES, Reasons, phrase_of
 
 NAMES = ("user_category_affinity_log_7d", "item_age_days", "user_ctr_7d", "item_popularity_log_24h")
@@ -16,8 +16,8 @@ MEDIANS = np.array([1.0, 30.0, 0.3, 2.0], np.float32)
 
 
 def reasons(contributions: list[float], values: list[float]) -> str:
-    found = Reasons(NAMES, MEDIANS).of(np.array([contributions], np.float32), np.array([values], np.float32))
-    return found[0]
+    worded = Reasons(NAMES, MEDIANS).of(np.array([contributions], np.float32), np.array([values], np.float32))
+    return worded[0]
 
 
 def test_the_strongest_contribution_that_its_value_bears_out_speaks() -> None:
@@ -35,6 +35,13 @@ def test_an_old_item_is_never_new() -> None:
 
 def test_what_lowered_the_prediction_and_what_is_the_users_alone_give_no_reason() -> None:
     assert reasons([-0.5, -0.1, 0.9, -0.2], [9.0, 1.0, 0.9, 9.0]) == OTHERWISE
+
+
+def test_a_stranger_is_not_told_of_habits_nor_an_undated_item_called_new() -> None:
+    names = ("user_category_ctr_all", "item_age_days")
+    unknown = np.array([[DEFAULTS[name] for name in names]], np.float32)
+    worded = Reasons(names, np.array([-1.0, 30.0], np.float32)).of(np.array([[0.5, 0.4]], np.float32), unknown)
+    assert worded == [OTHERWISE]
 
 
 def test_an_unknown_value_gives_no_reason() -> None:

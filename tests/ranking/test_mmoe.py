@@ -16,11 +16,12 @@ from recsys.features.history import History
 from recsys.ranking import mmoe_training
 from recsys.ranking.mmoe import BLOCK, TASKS, WEIGHTS, MMoE, MMoEConfig, MMoERanker
 from recsys.ranking.mmoe_training import Batches, TrainingConfig, listwise, train
-from recsys.ranking.ranker import RankerError, load_ranker
-from recsys.ranking.training import TrainingError
+from recsys.ranking.ranker import RankerError
+from recsys.ranking.saved import load_ranker
 from recsys.training_sets.examples import Examples
 from recsys.training_sets.imported import Imported
 from recsys.training_sets.inputs import Inputs
+from recsys.training_sets.labels import LabelError
 from tests.ranking.rows import NAMES, rows
 
 SMALL = TrainingConfig(
@@ -76,13 +77,13 @@ def fresh() -> Inputs:
 
 def test_heads_find_what_moves_each_outcome_and_stay_calibrated(ranker: MMoERanker) -> None:
     judged = named(4000, 4)
-    found = ranker.predict(judged.inputs)
-    assert metrics.auc(judged.click, found.p_click) > 0.78
-    assert metrics.auc(judged.long_view, found.p_long_view) > 0.72
-    assert metrics.gauc(judged.slate, judged.relevance > 0, found.score) > 0.72
-    assert metrics.calibration_error(judged.click, found.p_click) < 0.05
-    assert found.watch_seconds.min() >= 0
-    assert found.watch_seconds.mean() == pytest.approx(judged.watch_ms.mean() / 1000, rel=0.2)
+    predictions = ranker.predict(judged.inputs)
+    assert metrics.auc(judged.click, predictions.p_click) > 0.78
+    assert metrics.auc(judged.long_view, predictions.p_long_view) > 0.72
+    assert metrics.gauc(judged.slate, judged.relevance > 0, predictions.score) > 0.72
+    assert metrics.calibration_error(judged.click, predictions.p_click) < 0.05
+    assert predictions.watch_seconds.min() >= 0
+    assert predictions.watch_seconds.mean() == pytest.approx(judged.watch_ms.mean() / 1000, rel=0.2)
 
 
 def test_a_name_is_known_by_name_and_a_rare_or_unseen_one_is_just_unknown(ranker: MMoERanker) -> None:
@@ -107,7 +108,7 @@ def test_a_network_of_full_size_rounds_alike_in_every_place() -> None:
     names = tuple(f"f{i}" for i in range(145))
     torch.manual_seed(0)
     network = MMoE(MMoEConfig(own_vectors=True), [], [], len(names), np.arange(1, 40)).eval()
-    full = MMoERanker(names, "f", network, {}, np.zeros(len(names), np.float32), {})
+    full = MMoERanker(names, "f", network, {}, np.zeros(len(names), np.float32), {}, ("click", "long_view"))
     inputs = Inputs(rng.normal(size=(n, 145)).astype(np.float32), rng.integers(0, 40, n), some_history(n, rng))
     order = rng.permutation(n)
     together, shuffled = full.outputs(inputs), full.outputs(inputs.take(order))
@@ -226,6 +227,6 @@ def test_the_order_loss_is_the_cross_entropy_of_each_user() -> None:
 
 def test_a_label_of_one_kind_is_one_clear_line(tmp_path: Path) -> None:
     silent = rows(400, 1)
-    silent.click[:] = 0
-    with pytest.raises(TrainingError, match="validation has 400 impressions, 0 with click"):
+    silent.click[:] = silent.long_view[:] = 0
+    with pytest.raises(LabelError, match="validation has 400 impressions, 0 with click, 0 with long_view"):
         train(rows(400, 1), silent, NAMES, "f", tmp_path)

@@ -12,10 +12,10 @@ import pytest
 from recsys.evaluation import metrics
 from recsys.ranking import xgboost_ranker, xgboost_spark
 from recsys.ranking.objectives import HEADS, SHARED
-from recsys.ranking.ranker import load_ranker
-from recsys.ranking.training import TrainingError
+from recsys.ranking.saved import load_ranker
 from recsys.settings import Settings
 from recsys.training_sets.examples import concat
+from recsys.training_sets.labels import LabelError
 from recsys_assets import resources
 from tests.ranking.rows import NAMES, rows, write
 
@@ -45,18 +45,18 @@ def test_two_workers_train_the_ranker_of_one_machine(spark: Any, tmp_path: Path)
     local = xgboost_ranker.refit(alone, concat(TRAIN, VALIDATION), **given)
     expected = local.predict(JUDGED.inputs)
     ranker.save(tmp_path / "saved")
-    found = load_ranker(tmp_path / "saved").predict(JUDGED.inputs)
+    predictions = load_ranker(tmp_path / "saved").predict(JUDGED.inputs)
     for name, values in ranker.predict(JUDGED.inputs).columns().items():
-        assert found.columns()[name].tobytes() == values.tobytes(), name
+        assert predictions.columns()[name].tobytes() == values.tobytes(), name
         assert np.corrcoef(values, expected.columns()[name])[0, 1] > 0.98, name
     for label, ours, theirs in (
-        (JUDGED.click, found.p_click, expected.p_click),
-        (JUDGED.long_view, found.p_long_view, expected.p_long_view),
+        (JUDGED.click, predictions.p_click, expected.p_click),
+        (JUDGED.long_view, predictions.p_long_view, expected.p_long_view),
     ):
         assert metrics.auc(label, ours) == pytest.approx(metrics.auc(label, theirs), abs=0.004)
         errors = [metrics.calibration_error(label, told) for told in (ours, theirs)]
         assert errors[0] < errors[1] + 0.01
-    assert metrics.gauc(JUDGED.slate, JUDGED.relevance > 0, found.score) > 0.75
+    assert metrics.gauc(JUDGED.slate, JUDGED.relevance > 0, predictions.score) > 0.75
     # of an even number of rows Spark takes the lower of the two in the middle: of slots, 1 and not 1.5
     np.testing.assert_allclose(ranker.medians[:4], local.medians[:4], atol=0.01)
     assert ranker.facts["refit_rows"] == 8_000
@@ -66,8 +66,8 @@ def test_two_workers_train_the_ranker_of_one_machine(spark: Any, tmp_path: Path)
 
 def test_rows_without_a_click_are_one_clear_line(spark: Any, tmp_path: Path) -> None:
     silent = rows(400, 1)
-    silent.click[:] = 0
+    silent.click[:] = silent.long_view[:] = 0
     for name, made in (("train", rows(400, 2)), ("validation", silent)):
         write(made, tmp_path / f"{name}.parquet")
-    with pytest.raises(TrainingError, match="validation has 400 impressions, 0 with click"):
+    with pytest.raises(LabelError, match="validation has 400 impressions, 0 with click, 0 with long_view"):
         xgboost_spark.train(spark, tmp_path / "train.parquet", tmp_path / "validation.parquet", NAMES, "f", seed=7)

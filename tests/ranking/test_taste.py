@@ -31,7 +31,7 @@ def test_the_user_is_the_weighted_sum_of_what_was_shown() -> None:
     taste = Taste(KNOWN, 4, dropout=0.5, own=True).eval()
     items, history = some()
     with torch.no_grad():
-        found = taste(bags(KNOWN, items, history))
+        tasted = taste(bags(KNOWN, items, history))
         for r, key in enumerate(items):
             of = {3: 1, 5: 2, 9: 3}
             user, total = torch.zeros(4), 0.0
@@ -41,9 +41,9 @@ def test_the_user_is_the_weighted_sum_of_what_was_shown() -> None:
                 vector = taste.items.weight[of.get(int(history.item_key[at]), 0)]
                 user, total = user + weight * (vector * taste.turn[bag] + taste.shift[bag]), total + weight
             user, item = user / (total + 1), taste.items.weight[of.get(int(key), 0)]
-            torch.testing.assert_close(found[r], torch.cat([item, user, item * user]))
+            torch.testing.assert_close(tasted[r], torch.cat([item, user, item * user]))
         taste.own = False
-        assert torch.equal(taste(bags(KNOWN, items, history)), found[:, 4:])
+        assert torch.equal(taste(bags(KNOWN, items, history)), tasted[:, 4:])
 
 
 def test_a_history_that_several_items_meet_is_read_once() -> None:

@@ -25,9 +25,9 @@ def trained(depth: int, features: int, rounds: int = 12) -> tuple[xgb.Booster, n
 def test_values_are_those_of_the_library(depth: int, features: int) -> None:
     booster, rows = trained(depth, features)
     expected = booster.predict(xgb.DMatrix(rows[:400]), pred_contribs=True)[:, :-1]
-    found = tree_shap.contributions(tree_shap.forest(trees.read(booster)), rows[:400])
-    assert np.abs(expected).max() > 0.3 and found.shape == (400, features)
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    values = tree_shap.contributions(tree_shap.forest(trees.read(booster)), rows[:400])
+    assert np.abs(expected).max() > 0.3 and values.shape == (400, features)
+    np.testing.assert_allclose(values, expected, atol=2e-5)
 
 
 def test_a_row_has_the_same_bits_alone() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from recsys.ranking import tuning, xgboost_ranker
 from recsys.ranking.objectives import SHARED
 from recsys.ranking.tuning import DEFAULTS, Budget, Tuned, TuningError, folds, plots, tune
+from tests.conftest import ROOT
 from tests.ranking.rows import rows
 
 TRAIN, VALIDATION = rows(1200, 1), rows(600, 2)
@@ -68,6 +72,33 @@ def test_a_killed_study_goes_on_and_tries_the_running_trial_again(
     assert retried.params["max_depth"] == killed.params["max_depth"] and retried.value is not None
     assert len({str(trial.params) for trial in made.trials[1:]}) == len(made.trials) - 1, "no point is drawn twice"
     assert study(tmp_path, 4)[0] == tuned and len(calls) <= 2 * 2, "a spent budget tries nothing"
+
+
+def test_a_second_process_leaves_the_trials_of_the_first_alone(tmp_path: Path) -> None:
+    """The first is a process of its own in the middle of a trial; killed, its trial is tried again."""
+    script = f"""
+import time, sys
+from pathlib import Path
+from recsys.ranking import tuning, xgboost_ranker
+from tests.ranking.test_tuning import study
+def hang(*given, **named):
+    print("begun", flush=True)
+    time.sleep(600)
+xgboost_ranker.judged = hang
+study(Path({str(tmp_path)!r}), 4)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT) as first:
+        try:
+            assert first.stdout is not None and first.stdout.readline() == b"begun\n"
+            tuned, made = study(tmp_path, 2)
+            assert tuned.trials == 2
+            assert [trial.number for trial in made.get_trials(states=(TrialState.RUNNING,))] == [0]
+        finally:
+            first.kill()
+            first.wait()
+    tuned, made = study(tmp_path, 3)
+    assert tuned.trials == 3 and not made.get_trials(states=(TrialState.RUNNING,))
+    assert made.trials[0].state == TrialState.FAIL and list((tmp_path / tuning.WORKERS).iterdir()) == []
 
 
 def test_several_at_once_spend_the_same_budget(tmp_path: Path) -> None:

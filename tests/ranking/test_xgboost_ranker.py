@@ -11,11 +11,13 @@ import pytest
 from recsys.evaluation import metrics
 from recsys.ranking import xgboost_ranker
 from recsys.ranking.objectives import SHARED, monotone
-from recsys.ranking.ranker import FILE, RankerError, load_ranker
-from recsys.ranking.training import TrainingError
+from recsys.ranking.ranker import FILE, LABEL_OF, RankerError
+from recsys.ranking.saved import load_ranker
 from recsys.ranking.xgboost_ranker import XGBoostRanker
+from recsys.training_sets.examples import concat
 from recsys.training_sets.inputs import Inputs
-from tests.ranking.rows import NAMES, rows
+from recsys.training_sets.labels import LabelError
+from tests.ranking.rows import NAMES, poorer, rows
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +32,13 @@ def fresh() -> Inputs:
 
 def test_heads_find_what_moves_each_outcome(ranker: XGBoostRanker) -> None:
     judged = rows(4000, 4)
-    found = ranker.predict(judged.inputs)
-    assert metrics.auc(judged.click, found.p_click) > 0.75
-    assert metrics.auc(judged.long_view, found.p_long_view) > 0.75
-    assert metrics.gauc(judged.slate, judged.relevance > 0, found.score) > 0.75
-    assert metrics.calibration_error(judged.click, found.p_click) < 0.05
-    assert found.watch_seconds.min() >= 0
-    assert found.watch_seconds.mean() == pytest.approx(judged.watch_ms.mean() / 1000, rel=0.15)
+    predictions = ranker.predict(judged.inputs)
+    assert metrics.auc(judged.click, predictions.p_click) > 0.75
+    assert metrics.auc(judged.long_view, predictions.p_long_view) > 0.75
+    assert metrics.gauc(judged.slate, judged.relevance > 0, predictions.score) > 0.75
+    assert metrics.calibration_error(judged.click, predictions.p_click) < 0.05
+    assert predictions.watch_seconds.min() >= 0
+    assert predictions.watch_seconds.mean() == pytest.approx(judged.watch_ms.mean() / 1000, rel=0.15)
 
 
 def test_some_predictions_are_those_of_all(ranker: XGBoostRanker, fresh: Inputs) -> None:
@@ -82,10 +84,46 @@ def test_training_twice_gives_the_same_predictions(fresh: Inputs) -> None:
     assert first.predict(fresh).score.tobytes() == second.predict(fresh).score.tobytes()
 
 
-def test_a_label_of_one_kind_is_one_clear_line() -> None:
-    silent = dataclasses.replace(rows(400, 1), click=np.zeros(400, np.int8))
-    with pytest.raises(TrainingError, match="validation has 400 impressions, 0 with click"):
+def test_rows_of_one_kind_are_one_clear_line() -> None:
+    silent = dataclasses.replace(rows(400, 1), click=np.zeros(400, np.int8), long_view=np.zeros(400, np.int8))
+    with pytest.raises(LabelError, match="validation has 400 impressions, 0 with click, 0 with long_view"):
         xgboost_ranker.train(rows(400, 1), silent, NAMES, "f", threads=1, seed=7, rounds=5)
+
+
+@pytest.mark.parametrize(
+    ("without", "labels"),
+    [
+        (("long_view", "watch_ms"), ("click",)),
+        (("watch_ms",), ("click", "long_view")),
+        (("click", "watch_ms"), ("long_view",)),
+    ],
+)
+def test_a_log_without_an_outcome_teaches_the_others(
+    without: tuple[str, ...], labels: tuple[str, ...], fresh: Inputs, tmp_path: Path
+) -> None:
+    """Case 15: what is not there is NaN, and the slate is still ordered."""
+    made = [poorer(rows(800, seed), without) for seed in (1, 2)]
+    trained = xgboost_ranker.train(*made, NAMES, "f", threads=1, seed=7, rounds=10)
+    again = xgboost_ranker.refit(trained, concat(*made), threads=1, seed=7)
+    again.save(tmp_path)
+    loaded = XGBoostRanker.load(tmp_path)
+    assert loaded.labels == labels
+    told = loaded.predict(fresh)
+    for name, label in LABEL_OF.items():
+        assert np.isfinite(told.columns()[name]).all() == (label in labels)
+        assert np.isnan(told.columns()[name]).all() == (label not in labels)
+    held_out = rows(1_000, 9)
+    assert metrics.auc(held_out.click, loaded.predict(held_out.inputs).score) > 0.7
+    assert len(loaded.explain(fresh)) == len(fresh)
+    assert loaded.importances()
+
+
+def test_rows_without_any_order_to_learn_are_ordered_by_the_aim(fresh: Inputs) -> None:
+    """One row a user and slate: a log of one impression each."""
+    alone = [dataclasses.replace(rows(800, s), user=np.arange(800), slate=np.arange(800)) for s in (1, 2)]
+    trained = xgboost_ranker.train(*alone, NAMES, "f", threads=1, seed=7, rounds=10)
+    assert "order" not in trained.boosters
+    assert trained.predict(fresh).score.tobytes() == trained.margin("long_view", fresh.features).tobytes()
 
 
 def test_rows_of_another_width_are_refused(ranker: XGBoostRanker) -> None:
@@ -123,8 +161,8 @@ def test_a_constrained_rate_can_only_raise_its_own_head() -> None:
 def test_rounds_are_told_and_may_stop_the_judging() -> None:
     heard: list[int] = []
     given = (rows(800, 1), rows(800, 2), SHARED)
-    found = xgboost_ranker.judged(*given, threads=1, seed=7, rounds=5, on_round=lambda r, value: heard.append(r))
-    assert heard == list(range(10)) and 0.6 < found < 1.0
+    score = xgboost_ranker.judged(*given, threads=1, seed=7, rounds=5, on_round=lambda r, value: heard.append(r))
+    assert heard == list(range(10)) and 0.6 < score < 1.0
 
     def stop(r: int, value: float) -> None:
         raise InterruptedError

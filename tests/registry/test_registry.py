@@ -22,7 +22,6 @@ FACTS = Facts(
     tower="t1",
     index_tower="t1",
     collection="items__a",
-    id_type="int",
     utc_offset_ms=0,
 )
 
@@ -85,7 +84,6 @@ def test_a_folder_without_one_of_its_parts_is_refused(registry: Registry, tmp_pa
     [
         ({"ranker_features": "f0"}, "trained on features f0"),
         ({"index_tower": "t0"}, "embedded by tower t0"),
-        ({"id_type": "uuid"}, "must be int or str"),
     ],
 )
 def test_parts_of_different_makes_are_refused(
@@ -152,6 +150,17 @@ def test_aliases_are_independent(registry: Registry, tmp_path: Path) -> None:
     registry.promote(one)
     registry.promote(two, alias="challenger")
     assert (registry.alias_id("champion"), registry.alias_id("challenger")) == (one, two)
+
+
+def test_the_champion_is_in_use_however_often_other_aliases_move(registry: Registry, tmp_path: Path) -> None:
+    """What is in use keeps its collection in Milvus; five changes of the challenger once cost the champion its own."""
+    a, b, c = three(registry, tmp_path)
+    registry.promote(a)
+    for bundle_id in (b, c, b, c, b):
+        registry.try_out(bundle_id, canary=0.05)
+    assert registry.in_use(5) == {a, b}
+    registry.promote(c)
+    assert registry.in_use(1) == {a, b, c} and registry.in_use(0) == {b, c}
 
 
 def test_an_unknown_or_malformed_id_is_one_clear_line(registry: Registry, tmp_path: Path) -> None:

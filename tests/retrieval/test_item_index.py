@@ -123,6 +123,9 @@ def test_equal_scores_are_ordered_by_item_id_also_at_the_cut() -> None:
     assert top_k(scores, 2).tolist() == [1, 2]
     assert top_k(scores, 9).tolist() == [1, 2, 4, 3, 0]
     assert top_k(scores, 0).tolist() == []
+    holes = np.array([np.nan, 1.0, np.nan, -np.inf, 2.0])  # to np.partition a NaN is the highest, and equal to nothing
+    for k, best in ((1, [4]), (3, [4, 1, 3]), (4, [4, 1, 3, 0]), (9, [4, 1, 3, 0, 2])):
+        assert top_k(holes, k).tolist() == best
 
 
 def test_two_searches_that_differ_in_more_than_ties_are_told_apart() -> None:

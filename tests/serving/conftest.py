@@ -9,6 +9,8 @@ import pytest
 from recsys.retrieval.milvus_server import stop_milvus
 from recsys.serving.opening import open_recommender
 from recsys.serving.pipeline import Recommender
+from recsys.store.online import OnlineStore
+from recsys.store.opening import open_store
 from tests.serving.world import World, make
 
 
@@ -22,5 +24,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def recommender(world: World) -> Iterator[Recommender]:
     opened = open_recommender(world.settings, follow=False)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(world: World) -> Iterator[OnlineStore]:
+    opened = open_store(world.settings)
     yield opened
     opened.close()

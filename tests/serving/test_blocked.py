@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from recsys.features import catalog
-from recsys.features.privacy import Border, Forgotten
-from recsys.features.store import OnlineStore, open_store
+from recsys.privacy.border import Border, Forgotten
 from recsys.registry import Registry
 from recsys.serving import served_log
 from recsys.serving.bundle import ServingBundle, load
@@ -20,6 +19,8 @@ from recsys.serving.pipeline import Recommender
 from recsys.serving.replay import replay_requests
 from recsys.serving.schema import BadRequest, Blocked, BlockRequest, RecommendRequest
 from recsys.serving.served_log import ServedLog
+from recsys.store.online import OnlineStore
+from recsys.store.opening import open_store
 from tests.serving.test_pipeline import Broken
 from tests.serving.world import World
 
@@ -71,8 +72,8 @@ def test_what_is_blocked_once_stays_away_everywhere_until_it_is_unblocked(
         assert shown(each, user, consent=False) == shown(each, other, consent=False)  # nothing personal is read
     worker.close()
     log = served_log.read(served_log.segments(tmp_path))
-    found = replay_requests(log, store, lambda name: bundle)
-    assert found.same == len(set(log["request_id"].to_pylist())) and not found.different, str(found)
+    replays = replay_requests(log, store, lambda name: bundle)
+    assert replays.same == len(set(log["request_id"].to_pylist())) and not replays.different, str(replays)
 
     lifted = recommender.block(BlockRequest(user_id=user, unblock=blocked))
     assert (lifted.items, lifted.creators) == (0, 0) and shown(recommender, user) == before

@@ -141,4 +141,5 @@ def test_the_manifest_names_what_the_bundle_is_made_of(world: World) -> None:
         "ranker",
         "items.parquet",
         "sources",
+        "about_log.json",
     }

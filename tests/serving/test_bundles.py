@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from recsys.experiments.assignment import place_of
+from recsys.experiments.record import Experiment
 from recsys.features import catalog
-from recsys.features.store import open_store
 from recsys.lake import Lake
 from recsys.policy.value import value
 from recsys.registry import Registry, RegistryError
 from recsys.serving.bundle import load
-from recsys.serving.bundles import BundleWatch, share_of
+from recsys.serving.bundles import BundleWatch
 from recsys.serving.course import Course
 from recsys.serving.pipeline import Recommender
-from recsys.serving.schema import Context, FeaturesRequest, RecommendRequest
+from recsys.serving.scene import Scene
+from recsys.serving.schema import Context, RecommendRequest
 from recsys.serving.served_log import ServedLog, read, segments
-from recsys.training_sets.inputs import Inputs
+from recsys.store.opening import open_store
 from tests.serving.world import World
 
 USERS = [f"user {n}" for n in range(4000)]
@@ -38,10 +42,33 @@ def watch(registry: Registry) -> BundleWatch:
 
 
 def test_shares_are_even_stable_and_new_with_every_challenger() -> None:
-    places = np.array([share_of(user, "a") for user in USERS])
+    places = np.array([place_of("a", user) for user in USERS])
     assert abs(places.mean() - 0.5) < 0.02 and abs((places < 0.1).mean() - 0.1) < 0.02
-    others = np.array([share_of(user, "b") for user in USERS])
+    others = np.array([place_of("b", user) for user in USERS])
     assert abs(np.corrcoef(places, others)[0, 1]) < 0.05
+
+
+def test_an_experiment_answers_by_arm_ends_at_its_stop_and_an_arm_that_is_gone_leaves_its_users_to_the_champion(
+    world: World, registry: Registry, watch: BundleWatch
+) -> None:
+    now = time.time_ns() // 1_000_000
+    ids = {"control": world.champion.bundle_id, "treatment": world.other.bundle_id}
+    made = Experiment("one", ids, {"control": 0.5, "treatment": 0.5}, now - 1000, 7, stages=((0, 0.4),))
+    registry.run_experiment(made, held=catalog.FINGERPRINT)
+    assert watch.look() and not watch.look() and set(ids.values()) <= registry.in_use(0)
+    for user in USERS:
+        assert watch.of(user).bundle.bundle_id == ids[made.arm_of(user, now) or "control"]
+    assert 700 < sum(watch.of(user).role == "canary" for user in USERS) < 900
+    with pytest.raises(RegistryError, match="experiment one shares out the users"):
+        registry.try_out(world.other.bundle_id, canary=0.1)
+    with pytest.raises(RegistryError, match="no bundle 0123"):
+        registry.run_experiment(replace(made, name="two", arms={**ids, "treatment": "0123"}))
+    registry.experiments.end("one", "stopped", ["by hand"])
+    assert watch.look() and {watch.of(user).role for user in USERS} == {"champion"}
+    shutil.rmtree(registry.get(world.other.bundle_id).path)
+    registry.experiments.start(replace(made, name="three"))
+    assert watch.look() and {watch.of(user).role for user in USERS} == {"champion"}
+    assert world.other.bundle_id in (watch.refused or "")
 
 
 def test_a_canary_takes_its_share_and_grows_without_moving_anybody_back(
@@ -72,9 +99,10 @@ def test_a_promoted_challenger_is_the_champion_for_all(world: World, registry: R
 
 @pytest.mark.parametrize("shares", [{"canary": -0.1}, {"canary": 0.6, "shadow": 0.6}, {"shadow": float("nan")}])
 def test_shares_that_make_no_sense_change_nothing(registry: Registry, world: World, shares: dict[str, float]) -> None:
+    before = registry.traffic(), registry.alias_id("challenger")
     with pytest.raises(RegistryError, match="from 0 to 1"):
         registry.try_out(world.other.bundle_id, **shares)
-    assert registry.traffic().bundle_id is None and registry.alias_id("challenger") is None
+    assert (registry.traffic(), registry.alias_id("challenger")) == before
 
 
 def test_a_challenger_that_does_not_fit_leaves_the_champion_alone(
@@ -93,7 +121,8 @@ def test_canary_and_shadow_answer_with_their_own_scores(
 ) -> None:
     registry.try_out(world.other.bundle_id, canary=0.5, shadow=0.5)
     watch.look()
-    recommender = Recommender(open_store(world.settings), watch, ServedLog(tmp_path / "served"))
+    store = open_store(world.settings)
+    recommender = Recommender(store, watch, ServedLog(tmp_path / "served"))
     told: list[tuple[Course, float]] = []
     shadowed = threading.Event()
     recommender.on_shadow = lambda course, overlap: (told.append((course, overlap)), shadowed.set())[0]
@@ -104,11 +133,12 @@ def test_canary_and_shadow_answer_with_their_own_scores(
         answer = recommender.recommend(RecommendRequest(user_id=users[role], context=at), course)
         assert (answer.bundle, course.role, answer.rung) == (bundle_id, role, "full")
         ids = [str(item.item_id) for item in answer.items]
-        rows = recommender.features(FeaturesRequest(user_id=users[role], item_ids=ids, at=world.simulator_end)).rows
-        ranker = watch.of(users[role]).bundle.ranker
-        assert value(ranker.predict(Inputs.of_strangers(rows)).columns()).tolist() == [
-            item.score for item in answer.items
-        ]
+        bundle = watch.of(users[role]).bundle
+        scene = Scene.at_shelf(bundle, users[role], world.simulator_end)
+        # As it was known then, as a slate of the past reads it: other files of this session may have sent events.
+        then = store.position_at(world.simulator_end)
+        known = store.read(users[role], ids, world.simulator_end, then, shelf_key=scene.shelf_code)
+        assert value(bundle.ranker.predict(scene.inputs(known)).columns()).tolist() == [i.score for i in answer.items]
     assert shadowed.wait(20)
     (course, overlap), *more = told
     assert not more and (course.role, course.bundle) == ("shadow", world.other.bundle_id)

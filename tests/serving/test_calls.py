@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from bentos.recommender.calls import Calls, Overloaded, Starting
-from recsys.features.store import OnlineStore, open_store
 from recsys.serving.breakers import Breakers
 from recsys.serving.bundles import Fixed
 from recsys.serving.course import Course
@@ -19,6 +18,8 @@ from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import Context, RecommendRequest, RecommendResponse
 from recsys.serving.served_log import ServedLog
 from recsys.serving.steps import PARTS
+from recsys.store.online import OnlineStore
+from recsys.store.opening import open_store
 from tests.serving.world import World
 
 
@@ -88,7 +89,7 @@ def test_a_slow_store_counts_as_failed_and_no_later_stage_is_begun(
         slow.seconds = 0.85  # answers, but over a third of the budget
         course = Course()
         answer = await calls.recommend(RecommendRequest(user_id=world.user_ids[32]), course)
-        assert answer.rung == "trending" and set(course.down) == {"index", "store"}
+        assert answer.rung == "trending" and set(course.down) == {"two_tower", "store"}
         await calls.recommend(RecommendRequest(user_id=world.user_ids[32]), Course())
         assert calls.recommender.state()["breakers"]["store"] == "opened"
         calls.close()

@@ -17,12 +17,12 @@ import pytest
 from recsys.events import NOBODY, key64
 from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.features.parity import audit_served, replay
-from recsys.features.privacy import Border, Forgotten, PrivacyError
-from recsys.features.store import OnlineStore
-from recsys.features.store_lmdb import LmdbJournal
+from recsys.privacy.border import Border, Forgotten, PrivacyError
 from recsys.serving import served_log
 from recsys.serving.forget import forget, traces
 from recsys.serving.served_log import Served, ServedLog
+from recsys.store.lmdb_journal import LmdbJournal
+from recsys.store.online import OnlineStore
 from tests.features.test_privacy import KEY, SECRET, TRACES, assert_no_byte_left, lived
 from tests.features.test_store import NOW
 
@@ -51,9 +51,15 @@ def home(tmp_path: Path) -> Path:
         "lake/raw/events/d.parquet": {"event_id": IDS, "kind": ["impression"] * 4, "user_id": USERS},
         "lake/raw/rejected/d.parquet": {"origin": ["f:1"], "reason": ["torn"], "text": [f"click,{SECRET},i1"]},
         "lake/raw/users.parquet": {"user_id": ["u1", SECRET, "u2"]},
+        "lake/raw/user_attributes.parquet": {
+            "user_id": ["u1", SECRET], "attributes": [["plan=free"], [f"nick={SECRET}"]], "known_from": [0, 0],
+        },
         "lake/cleaned/events/d.parquet": {
             "event_id": IDS, "kind": ["impression"] * 4, "user_id": USERS, "user_key": keys, "item_id": ["i1"] * 4,
             "impression_id": IDS, "request_id": IDS, "session_id": IDS,
+        },
+        "lake/cleaned/searches/d.parquet": {
+            "event_id": IDS, "user_id": USERS, "user_key": keys, "query": [f"who is {u}" for u in USERS],
         },
         "lake/cleaned/quarantine/d.parquet": {
             "event_id": [IDS[0]], "kind": ["what"], "user_id": pa.nulls(1, pa.string()), "reason": ["unknown_kind"],
@@ -106,7 +112,7 @@ def test_nothing_of_the_user_is_left_and_what_they_did_still_counts(home: Path) 
         table = pq.read_table(path)
         text = json.dumps([table[n].to_pylist() for n in table.column_names], default=str)
         assert SECRET not in text and str(KEY) not in text, path
-    assert (gone.store_events, gone.served_rows, gone.rows_removed, gone.rows_made_nobodys) == (83, 2, 9, 5)
+    assert (gone.store_events, gone.served_rows, gone.rows_removed, gone.rows_made_nobodys) == (83, 2, 10, 7)
     cleaned = pq.read_table(home / "lake/cleaned/events/d.parquet")
     assert cleaned["item_id"].to_pylist() == ["i1"] * 4  # the item's events are all there
     assert cleaned["user_id"].to_pylist() == [NOBODY, "u1", NOBODY, "u2"] and cleaned["user_key"][0].as_py() == 0
@@ -213,6 +219,23 @@ def test_a_short_id_is_a_value_and_no_part_of_another(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "t.parquet")["user_id"].to_pylist() == ["77", "17"]
     assert pq.read_table(tmp_path / "numbers.parquet")["user_id"].to_pylist() == [77]
     assert (tmp_path / "run.log").read_text() == "7 rows, 77 columns"
+
+
+def test_a_user_who_is_numbered_like_an_item_or_a_creator_can_be_forgotten(home: Path) -> None:
+    """Models and bundles hold the keys of items for good: they are no trace of the user of that number."""
+    catalogue = {"item_id": [SECRET, "i1"], "creator_id": ["u1", "c"], "category": ["x", None], "tags": [["x"], []]}
+    pq.write_table(pa.table(catalogue), home / "lake/cleaned/items.parquet")
+    (home / "models").mkdir()
+    (home / "models" / "towers.npz").write_bytes(key64([SECRET, "u1"]).tobytes())
+    store = opened(home)
+    for user in (SECRET, "u1"):
+        forget(user, home, Border(Forgotten(home)), store, NOW)
+        assert user not in store.tail(0)["user_id"].to_pylist()
+    store.close()
+    tables = {path: pq.read_table(path) for path in home.rglob("*.parquet")}
+    users = {u for table in tables.values() if "user_id" in table.column_names for u in table["user_id"].to_pylist()}
+    assert users <= {NOBODY, "u2", None}
+    assert tables[home / "lake/cleaned/items.parquet"]["item_id"].to_pylist() == [SECRET, "i1"]
 
 
 def test_every_kind_of_trace_is_seen(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +21,7 @@ from bentos.recommender.grpc_server import _address
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from recsys.settings import SettingsError, from_environment
 from tests.conftest import ROOT
-from tests.serving.test_service import Service, environment, free_port, serving
+from tests.serving.running import Service, environment, free_port, serving
 from tests.serving.world import World
 
 KEYS = ("first-key-0123456789", "second-key-0123456789")
@@ -74,6 +78,47 @@ def test_callers_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(limited._callers) == 10
 
 
+def test_a_peer_that_tries_keys_is_asked_to_wait_but_for_the_keys_it_has_shown() -> None:
+    closed = Gate(KEYS)
+    closed.admit(f"Bearer {KEYS[0]}", "peer")
+    refused: list[type[Exception]] = []
+    for n in range(40):
+        with pytest.raises((Unauthorized, TooOften)) as error:
+            closed.admit(f"Bearer a-guess-of-a-key-{n}", "peer")
+        refused.append(error.type)
+    assert refused[:10] == [Unauthorized] * 10 and refused[-20:] == [TooOften] * 20
+    with pytest.raises(TooOften):
+        closed.admit(f"Bearer {KEYS[1]}", "peer")  # a right guess is told as little as a wrong one
+    assert closed.admit(f"Bearer {KEYS[0]}", "peer").key_id  # who called from there before goes on
+    assert closed.admit(f"Bearer {KEYS[1]}", "another peer").key_id
+
+
+def test_keys_are_taken_anew_from_their_file_and_never_fewer_than_one(tmp_path: Path) -> None:
+    file = tmp_path / "recsys_api_keys"
+    file.write_text(KEYS[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_SECRETS", str(tmp_path))
+        closed = Gate.of(from_environment())
+        for text, good, bad in (
+            (",".join(KEYS), KEYS, ()),  # both hold while callers change over
+            (KEYS[1], KEYS[1:], KEYS[:1]),
+            ("", KEYS[1:], KEYS[:1]),
+            ("weak", KEYS[1:], KEYS[:1]),
+        ):
+            file.with_suffix(".new").write_text(text)
+            file.with_suffix(".new").replace(file)
+            closed.renew()
+            for key in good:
+                closed.admit(f"Bearer {key}", f"peer of {text}")
+            for key in bad:
+                with pytest.raises(Unauthorized):
+                    closed.admit(f"Bearer {key}", f"peer of {text}")
+        file.unlink()
+        closed.renew()
+        with pytest.raises(Unauthorized):
+            closed.admit(None, "peer")
+
+
 def test_a_grpc_peer_is_its_address_without_the_port() -> None:
     assert _address("ipv4:127.0.0.1:5000") == "127.0.0.1"
     assert _address("ipv6:%5B::1%5D:5000") == "::1"
@@ -81,8 +126,15 @@ def test_a_grpc_peer_is_its_address_without_the_port() -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    extra = {"RECSYS_API_KEYS": ",".join(KEYS), "RECSYS_RATE_LIMIT": str(RATE)}
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("secrets")
+    (folder / "recsys_api_keys").write_text(",".join(KEYS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def guarded(world: World, secrets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    extra = {"RECSYS_SECRETS": str(secrets), "RECSYS_RATE_LIMIT": str(RATE)}
     with serving(world, tmp_path_factory.mktemp("guarded"), **extra) as started:
         yield started
 
@@ -129,6 +181,29 @@ def test_keys_are_never_in_the_log(guarded: Service) -> None:
     assert not any(key in text for key in KEYS) and "Authorization: Bearer KEY" in text
 
 
+def test_the_log_names_a_key_by_its_id(guarded: Service) -> None:
+    headers = {"authorization": f"Bearer {KEYS[0]}"}
+    deadline = time.monotonic() + 30
+    while guarded.http.post("/features", json={}, headers=headers).status_code != 422:
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    lines = [json.loads(line) for line in guarded.output.read_text().splitlines() if line.startswith("{")]
+    assert hashlib.sha256(KEYS[0].encode()).hexdigest()[:8] in {line.get("key") for line in lines}
+
+
+def test_a_running_service_takes_another_key_without_a_restart(guarded: Service, secrets: Path) -> None:
+    new = "third-key-0123456789"
+    headers = {"authorization": f"Bearer {new}"}
+    assert guarded.http.post("/recommend", json={"user_id": "u"}, headers=headers).status_code == 401
+    (secrets / "new").write_text(",".join([*KEYS, new]))
+    (secrets / "new").replace(secrets / "recsys_api_keys")
+    deadline = time.monotonic() + 30
+    while (code := guarded.http.post("/recommend", json={"user_id": "u"}, headers=headers).status_code) != 200:
+        assert code in (401, 429) and time.monotonic() < deadline
+        time.sleep(0.5)
+    assert new not in guarded.output.read_text()
+
+
 def test_the_launcher_refuses_a_poor_key_in_one_line(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "bentos.recommender.serve"],
@@ -141,3 +216,24 @@ def test_the_launcher_refuses_a_poor_key_in_one_line(tmp_path: Path) -> None:
     )
     assert ended.returncode == 2 and ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("RECSYS_API_KEYS: key 1 of 1 needs") and "weak-one" not in ended.stderr
+
+
+def test_a_caller_on_this_machine_names_no_other_address(
+    world: World, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Else who calls over loopback would have a new rate with each `X-Forwarded-For`."""
+    with serving(world, tmp_path_factory.mktemp("forwarded"), RECSYS_RATE_LIMIT="2") as started:
+        codes = {
+            started.http.post("/features", json={}, headers={"x-forwarded-for": f"198.51.100.{n}"}).status_code
+            for n in range(20)
+        }
+    assert codes == {422, 429}
+
+
+def test_an_idle_connection_is_kept(guarded: Service) -> None:
+    """A balancer keeps idle connections for a minute: the framework's five seconds gave its callers sporadic errors."""
+    with socket.create_connection(("127.0.0.1", guarded.ports[0]), timeout=30) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            time.sleep(7)

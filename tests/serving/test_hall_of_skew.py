@@ -10,7 +10,7 @@ import pytest
 import xgboost as xgb
 
 from recsys.ranking import xgboost_ranker
-from recsys.ranking.ranker import load_ranker
+from recsys.ranking.saved import load_ranker
 from recsys.registry import Registry, RegistryError
 from tests.ranking.rows import NAMES, rows
 from tests.registry.test_registry import FACTS, parts

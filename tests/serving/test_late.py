@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from recsys.events import ITEM_SCHEMA
 from recsys.features import catalog
-from recsys.features.store import OnlineStore, open_store
+from recsys.features.log import items_from_table
 from recsys.lake import Lake
 from recsys.registry import Registry
 from recsys.retrieval.item_index import ExactMirror, IndexedItems, ItemIndexUnavailable, MilvusIndex, late_of
 from recsys.retrieval.milvus_server import ensure_milvus
+from recsys.retrieval.text import with_words
 from recsys.serving.bundle import load
 from recsys.serving.bundles import BundleWatch
 from recsys.serving.candidates import PoolCache, trending
@@ -22,16 +25,10 @@ from recsys.serving.course import Course
 from recsys.serving.late import Supplemented
 from recsys.serving.pipeline import Recommender
 from recsys.serving.scene import Scene
-from recsys.serving.schema import EventsRequest, ItemsRequest
+from recsys.serving.schema import EventsRequest, ItemsRequest, RecommendRequest
 from recsys.serving.served_log import ServedLog
+from recsys.store.online import OnlineStore
 from tests.serving.world import World
-
-
-@pytest.fixture
-def store(world: World) -> Iterator[OnlineStore]:
-    opened = open_store(world.settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -46,13 +43,53 @@ def recommender(world: World, store: OnlineStore, tmp_path: Path) -> Iterator[Re
 def candidates(recommender: Recommender, user: str, shelf: str = "feed") -> list[str]:
     bundle = recommender._bundles.current
     scene = Scene.at_shelf(bundle, user, time.time_ns() // 1_000_000, shelf)
-    return bundle.catalogue.ids(recommender._steps.retrieved(bundle, scene, Course())[0].rows)
+    return bundle.catalogue.ids(recommender._steps.retrieved(bundle, scene, Course(), set())[0].rows)
 
 
 def item(item_id: str, **fields: object) -> ItemsRequest:
     return ItemsRequest.model_validate(
         {"items": [{"item_id": item_id, "item_type": "podcast", "creator_id": "c-new", "title": "New", **fields}]}
     )
+
+
+def test_what_is_not_said_of_a_known_item_stays_and_a_title_alone_is_embedded_and_shown(
+    world: World, recommender: Recommender, store: OnlineStore
+) -> None:
+    item_id = world.item_ids[17]
+    before = store.known_items([item_id])[item_id]
+    first = before
+    tags = [row["tags"] for row in store.known_items(world.item_ids).values()]
+    other = next(tag for tag in tags if tag and tag != before["tags"])
+    for said in ({"tags": other}, {"title": "new"}, {"duration_ms": 5}, {"category": None}):
+        told = recommender.put_items(ItemsRequest.model_validate({"items": [{"item_id": item_id, **said}]}))
+        assert told.recorded == 1
+        before = before | said
+        assert store.known_items([item_id])[item_id] == before
+        assert recommender._bundles.look()
+        now = recommender._bundles.current
+        row = now.items.to_pylist()[now.catalogue.item_id.index(item_id)]
+        assert {name: row[name] for name in before if name in row} == {n: v for n, v in before.items() if n in row}
+        word = pa.Table.from_pylist([before], ITEM_SCHEMA)
+        expected = now.retriever.tower.embed_items(with_words(items_from_table(word), word))[0]
+        assert np.allclose(row["embedding"], expected, atol=1e-5)
+    again = recommender.put_items(ItemsRequest.model_validate({"items": [{"item_id": item_id, "duration_ms": 5}]}))
+    assert again.recorded == 0
+    assert store.put_items(pa.Table.from_pylist([first], ITEM_SCHEMA), time.time_ns() // 1_000_000) == 1
+
+
+def test_of_an_item_that_one_request_says_twice_the_later_word_follows_the_earlier(
+    recommender: Recommender, store: OnlineStore
+) -> None:
+    new = {"item_id": "twice", "item_type": "podcast", "title": "kept", "published_at": 1_767_605_400_000}
+    body = {"items": [new, {"item_id": "twice", "is_available": False}]}
+    told = recommender.put_items(ItemsRequest.model_validate(body))
+    row = store.known_items(["twice"])["twice"]
+    assert (told.recorded, row["title"], row["is_available"]) == (2, "kept", False)
+    assert recommender.put_items(ItemsRequest.model_validate(body)).recorded == 0
+    turns = {"items": [{"item_id": "twice", "category": word} for word in ("a", "b", "a", "b")]}
+    for _ in range(2):  # the second time it begins with another category than it ends with
+        assert recommender.put_items(ItemsRequest.model_validate(turns)).recorded == 4
+        assert store.known_items(["twice"])["twice"]["category"] == "b"
 
 
 def test_a_new_item_is_a_candidate_has_events_and_is_taken_offline(world: World, recommender: Recommender) -> None:
@@ -83,6 +120,7 @@ def test_an_item_of_the_bundle_can_be_taken_offline_and_come_back(world: World, 
     assert isinstance(watch, BundleWatch)
     first = candidates(recommender, world.user_ids[7])[0]
     row = next(r for r in world.simulator.items().to_pylist() if r["item_id"] == first)
+    del row["id_is_integer"]  # as the id itself tells
     for available in (False, True):
         recommender.put_items(ItemsRequest.model_validate({"items": [{**row, "is_available": available}]}))
         assert watch.look() and watch.current.items.num_rows == len(watch.current.catalogue.item_id)
@@ -165,7 +203,26 @@ def test_what_was_cached_before_a_new_item_came_still_names_the_same_items(
     recommender.put_items(item("a-first-id"))  # sorts before all others: every row moves
     watch.look()
     after = watch.current
-    found = pools.get(after, "u", "feed")
-    assert found is not None
-    assert after.catalogue.ids(found.rows) == before.catalogue.ids(pool.rows)[: len(found)]
+    pooled = pools.get(after, "u", "feed")
+    assert pooled is not None
+    assert after.catalogue.ids(pooled.rows) == before.catalogue.ids(pool.rows)[: len(pooled)]
     assert after.catalogue.row["a-first-id"] == 0
+
+
+def test_each_item_is_answered_in_the_type_in_which_its_id_first_came(
+    world: World, store: OnlineStore, recommender: Recommender
+) -> None:
+    watch, now = recommender._bundles, time.time_ns() // 1_000_000
+    assert isinstance(watch, BundleWatch)
+    told: tuple[str | int, ...] = (7001, "7002", 7003.0, "007", "promo-a", 123456789012345678)
+    for item_id in told:
+        recommender.put_items(item(item_id, published_at=now - 1000))  # type: ignore[arg-type]
+    recommender.put_items(item("7001", published_at=now - 1000, is_available=False))  # another type, later
+    recommender.put_items(item("7001", published_at=now - 1000))
+    watch.look()
+    written = watch.current.catalogue.written
+    held = ["7001", "7002", "7003", "007", "promo-a", "123456789012345678", world.item_ids[0]]
+    assert [written(name) for name in held] == [7001, "7002", 7003, *held[3:]]
+    for user in ("guest", *world.user_ids[:20]):
+        for shown in recommender.recommend(RecommendRequest(user_id=user, shelf="podcasts", k=100)).items:
+            assert shown.item_id == written(str(shown.item_id))

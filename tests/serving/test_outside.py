@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -10,6 +12,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -23,7 +26,7 @@ from bentos.recommender.recsys_v1 import recommender_pb2_grpc as pb_grpc
 from recsys.lake import Lake
 from recsys.registry import Registry
 from tests.conftest import ROOT
-from tests.serving.test_service import Service, environment, free_port, serving
+from tests.serving.running import Service, environment, free_port, serving
 from tests.serving.world import World
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -66,6 +69,7 @@ def collector() -> Iterator[Collector]:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.private_key_pem.write_to_path(folder / "ca.key")
     for name in ("127.0.0.1", "client"):
         made = authority.issue_cert(name)
         made.private_key_pem.write_to_path(folder / f"{name}.key")
@@ -107,6 +111,85 @@ def test_without_a_certificate_nobody_comes_in(service: Service, certificates: P
     assert service.stub.Recommend(pb.RecommendRequest(user_id="u")).rung == "full"
 
 
+def test_a_renewed_certificate_is_shown_by_both_fronts_and_half_a_pair_is_not(
+    service: Service, certificates: Path
+) -> None:
+    pem, key = certificates / "127.0.0.1.pem", certificates / "127.0.0.1.key"
+
+    def shown(port: int) -> str:
+        context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+        context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+        ):
+            return ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True) or b"")
+
+    before, old_key = pem.read_text(), key.read_bytes()
+    assert [shown(port) for port in service.ports] == [before, before]
+    authority = trustme.CA.from_pem((certificates / "ca.pem").read_bytes(), (certificates / "ca.key").read_bytes())
+    renewed = authority.issue_cert("127.0.0.1")
+    renewed.cert_chain_pems[0].write_to_path(pem)  # its key is yet to come
+    time.sleep(2.5)
+    assert [shown(port) for port in service.ports] == [before, before]
+    assert "the certificate stays as it was: RECSYS_TLS_CERT and RECSYS_TLS_KEY" in service.output.read_text()
+    renewed.private_key_pem.write_to_path(key)
+    deadline = time.monotonic() + 30
+    while [shown(port) for port in service.ports] != [pem.read_text()] * 2:
+        assert time.monotonic() < deadline and key.read_bytes() != old_key
+        time.sleep(0.2)
+    assert service.http.get("/livez").status_code == 200  # a connection of before goes on
+    assert service.stub.Recommend(pb.RecommendRequest(user_id="u")).rung == "full"
+
+
+def _negotiated(
+    service: Service,
+    certificates: Path,
+    ciphers: str,
+    front: int,
+    version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+) -> str | None:
+    """The cipher that a version of TLS agrees on out of `ciphers`; None when the server has none of them."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.maximum_version = version
+    context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
+    context.load_verify_locations(certificates / "ca.pem")
+    context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
+    context.set_alpn_protocols(["h2"] if front else ["http/1.1"])
+    with socket.create_connection(("127.0.0.1", service.ports[front]), timeout=10) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as secured:
+                agreed = secured.cipher()
+                return agreed[0] if agreed else None
+        except (ssl.SSLError, ConnectionError):
+            return None
+
+
+@pytest.mark.parametrize("front", [0, 1], ids=["http", "grpc"])
+def test_tls_1_2_has_modern_ciphers_and_no_others(service: Service, certificates: Path, front: int) -> None:
+    offered = [cipher["name"] for cipher in _all_ciphers()]
+    agreed = {name for name in offered if _negotiated(service, certificates, name, front)}
+    modern = {name for name in agreed if name.startswith("ECDHE-") and ("GCM" in name or "CHACHA20" in name)}
+    assert agreed and agreed == modern
+
+
+@pytest.mark.parametrize("front", [0, 1], ids=["http", "grpc"])
+def test_no_version_of_tls_before_1_2_is_spoken(service: Service, certificates: Path, front: int) -> None:
+    for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
+        assert _negotiated(service, certificates, "ALL", front, version) is None
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        assert _negotiated(service, certificates, "ALL", front, version)
+
+
+def _all_ciphers() -> list[dict[str, Any]]:
+    """Every cipher of TLS 1.2 that this machine's OpenSSL can offer, weak ones too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return [dict(cipher) for cipher in context.get_ciphers() if cipher["protocol"] != "TLSv1.3"]
+
+
 def test_a_trace_goes_on_where_the_callers_began_and_names_the_stages(
     service: Service, collector: Collector, world: World
 ) -> None:
@@ -126,7 +209,7 @@ def test_a_trace_goes_on_where_the_callers_began_and_names_the_stages(
     by_id = {a["request_id"].string_value: span for span, a in zip(roots, told, strict=True)}
     mine = by_id[answer.json()["request_id"]]
     stages = [span for span in collector.spans if span.parent_span_id == mine.span_id]
-    assert {"store", "index", "features", "ranker", "slate", "shown", "reasons", "log"} <= {s.name for s in stages}
+    assert {"store", "retrieval", "two_tower", "ranker", "shown", "log"} <= {s.name for s in stages}
     assert all(mine.start_time_unix_nano <= s.start_time_unix_nano <= s.end_time_unix_nano for s in stages)
     assert all(s.end_time_unix_nano <= mine.end_time_unix_nano for s in stages)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import HOUR_MS, ITEM_SCHEMA
-from recsys.features.store import OnlineStore, open_store
+from recsys.policy.exploration import RANKED, Exploration, Explorer
 from recsys.policy.shelves import SHELVES
 from recsys.registry import Registry
 from recsys.serving import served_log
@@ -22,7 +22,11 @@ from recsys.serving.pipeline import Recommender
 from recsys.serving.replay import replay_requests
 from recsys.serving.schema import Blocked, Context, EventsRequest, RecommendRequest
 from recsys.serving.served_log import ServedLog
+from recsys.store.online import OnlineStore
+from recsys.store.opening import open_store
 from tests.serving.world import World
+
+EXPLORER = Explorer(b"secret of these tests")
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +52,17 @@ def bundle_of(home: Path, store: OnlineStore) -> Callable[[str], ServingBundle]:
 def served(world: World, home: Path, store: OnlineStore, bundle_of: Callable[[str], ServingBundle]) -> pa.Table:
     """Slates on every shelf, with events, a new item and a blocked one in between, by a bundle that takes it up."""
     registry = Registry(home / "registry")
-    watch = BundleWatch(registry, lambda found: bundle_of(found.bundle_id), store.late_items)
+    watch = BundleWatch(registry, lambda registered: bundle_of(registered.bundle_id), store.late_items)
     folder = home / "requests"
-    recommender = Recommender(store, watch, ServedLog(folder))
     at = world.simulator_end
+    recommender = Recommender(store, watch, ServedLog(folder), explorer=EXPLORER, clock=lambda: at)
     for n, (user, shelf) in enumerate(itertools.product(world.user_ids[:5], SHELVES)):
         recommender.recommend(
             RecommendRequest(
                 user_id=user,
                 shelf=shelf,
                 k=4 + n,
-                context=Context(at=at - n * HOUR_MS, device=["ios", None][n % 2]),
+                context=Context(at=at - n * HOUR_MS if n % 3 else None, device=["ios", None][n % 2]),
                 blocked=Blocked(item_ids=world.item_ids[: n % 3]),
             )
         )
@@ -75,13 +79,28 @@ def served(world: World, home: Path, store: OnlineStore, bundle_of: Callable[[st
 def test_every_request_is_the_same_again(
     served: pa.Table, store: OnlineStore, bundle_of: Callable[[str], ServingBundle]
 ) -> None:
-    found = replay_requests(served, store, bundle_of)
+    replays = replay_requests(served, store, bundle_of, EXPLORER)
     requests = len(set(served["request_id"].to_pylist()))
-    assert (found.same, found.different, found.left_out) == (requests, {}, {}), str(found)
-    assert replay_requests(served, store, bundle_of, latest=3).same == 3
+    assert (replays.same, replays.different, replays.left_out) == (requests, {}, {}), str(replays)
+    assert replay_requests(served, store, bundle_of, EXPLORER, latest=3).same == 3
 
 
-@pytest.mark.parametrize("name", ["score", "item_id", "features", "watch_seconds"])
+def test_what_was_left_to_chance_is_logged_as_such_and_needs_its_policy_to_be_drawn_again(
+    served: pa.Table, store: OnlineStore, bundle_of: Callable[[str], ServingBundle]
+) -> None:
+    rows = served.to_pylist()
+    explored = [row for row in rows if row["explored"]]
+    assert 3 < len(explored) < 0.15 * len(rows)
+    assert all(row["propensity"] == 1 / row["pool_size"] < 1 for row in explored)
+    assert {row["propensity"] for row in rows if not row["explored"]} == {1.0}
+    assert {row["policy"] for row in rows} == {RANKED, Exploration().policy}  # shortcuts leave nothing to chance
+    without = replay_requests(served, store, bundle_of)
+    assert not without.different and "which shelf feed has no more" in str(list(without.left_out.values()))
+    other = replay_requests(served, store, bundle_of, Explorer(b"another secret"))
+    assert set(other.different) & {row["request_id"] for row in explored}
+
+
+@pytest.mark.parametrize("name", ["score", "item_id", "features", "watch_seconds", "propensity"])
 def test_one_changed_value_is_found(
     name: str, served: pa.Table, store: OnlineStore, bundle_of: Callable[[str], ServingBundle]
 ) -> None:
@@ -93,13 +112,13 @@ def test_one_changed_value_is_found(
     else:
         rows[0][name] = float(np.nextafter(rows[0][name], 9.0))
     changed = pa.Table.from_pylist(rows, schema=served.schema)
-    found = replay_requests(changed, store, bundle_of)
-    assert list(found.different) == [rows[0]["request_id"]]
+    replays = replay_requests(changed, store, bundle_of, EXPLORER)
+    assert list(replays.different) == [rows[0]["request_id"]]
 
 
 def test_a_request_of_a_bundle_that_is_gone_is_left_out_and_said(served: pa.Table, store: OnlineStore) -> None:
     def gone(name: str) -> ServingBundle:
         raise BundleRefused(f"bundle {name} is gone")
 
-    found = replay_requests(served, store, gone, latest=2)
-    assert found.same == 0 and set(found.left_out.values()) == {f"bundle {served['bundle'][0]} is gone"}
+    replays = replay_requests(served, store, gone, latest=2)
+    assert replays.same == 0 and set(replays.left_out.values()) == {f"bundle {served['bundle'][0]} is gone"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,11 +15,14 @@ from recsys.serving.schema import (
     BadRequest,
     EventsRequest,
     FeaturesRequest,
+    Item,
+    ItemsRequest,
     RecommendRequest,
     events_of,
     parse,
-    written,
 )
+from recsys.sources.files import Files
+from recsys.vocabulary import wrong
 
 
 def recommend(**fields: object) -> RecommendRequest:
@@ -42,10 +47,12 @@ def test_an_instant_is_milliseconds_or_iso_and_both_mean_the_same() -> None:
         ({"user_id": None}, "user_id"),
         ({"user_id": True}, "user_id"),
         ({"user_id": 1.5}, "user_id"),
-        ({"user_id": -1}, "user_id"),
-        ({"user_id": 2**63}, "user_id"),
+        ({"user_id": -(2**63) - 1}, "user_id"),
+        ({"user_id": 2**64}, "user_id"),
         ({"user_id": ""}, "user_id"),
-        ({"user_id": "a" * 129}, "user_id"),
+        ({"user_id": " null "}, "user_id"),
+        ({"user_id": "a" * 257}, "user_id"),
+        ({"user_id": "é" * 129}, "user_id"),
         ({"user_id": "a\nb"}, "user_id"),
         ({"user_id": "a\x00"}, "user_id"),
         ({"user_id": ["a"]}, "user_id"),
@@ -59,6 +66,7 @@ def test_an_instant_is_milliseconds_or_iso_and_both_mean_the_same() -> None:
         ({"user_id": "a", "more": 1}, "more"),
         ({"user_id": "a", "context": {"at": "yesterday"}}, "context.at"),
         ({"user_id": "a", "context": {"at": -1}}, "context.at"),
+        ({"user_id": "a", "context": {"at": 1_767_605_400}}, "context.at"),  # seconds
         ({"user_id": "a", "context": {"at": 1e300}}, "context.at"),
         ({"user_id": "a", "context": {"at": "9999-12-31T23:59:59Z"}}, "context.at"),
         ({"user_id": "a", "context": {"at": "0001-01-01T00:00:00"}}, "context.at"),
@@ -96,35 +104,121 @@ json_values = st.recursive(
 
 @given(st.lists(json_values, max_size=5))
 def test_every_event_is_either_good_or_rejected_with_its_index(events: list[object]) -> None:
-    good, bad = events_of(EventsRequest(events=events))
+    good, bad = events_of(events)
     assert sorted([i for i, _ in good] + [r.index for r in bad]) == list(range(len(events)))
 
 
 def test_one_bad_event_does_not_cost_the_others() -> None:
-    click = {"event_id": "e1", "kind": "click", "user_id": 1, "item_id": 2, "occurred_at": 3}
+    click = {"event_id": "e1", "kind": "click", "user_id": 1, "item_id": 2, "occurred_at": 1_767_605_400_000}
     wrong = [
-        {**click, "kind": "teleport"},
         {**click, "position": 9},  # the service's to give
         {**click, "received_at": 9},
-        {**click, "watch_ms": 9},
-        {**click, "kind": "play"},
-        {**click, "slot": -1},
+        {**click, "event_key": "k"},
+        {**click, "watch_ms": 9.5},
+        {**click, "user_id": True},
         7,
     ]
-    good, bad = events_of(EventsRequest(events=[click, *wrong, {**click, "kind": "play", "watch_ms": 0}]))
+    good, bad = events_of([click, *wrong, {**click, "kind": "play", "watch_ms": 0}])
     assert [i for i, _ in good] == [0, len(wrong) + 1]
     assert [r.index for r in bad] == list(range(1, len(wrong) + 1))
-    assert "kind: must be one of impression, click" in bad[0].reason
-    assert "position" in bad[1].reason and "received_at" in bad[2].reason and "watch_ms" in bad[3].reason
+    assert "position" in bad[0].reason and "received_at" in bad[1].reason and "watch_ms" in bad[3].reason
     assert (good[0][1].user_id, good[0][1].item_id) == ("1", "2")
 
 
-def test_an_event_without_an_id_gets_its_own() -> None:
+def test_an_id_or_an_instant_told_is_what_the_same_one_in_a_file_is(tmp_path: Path) -> None:
+    """Or both refuse it: negative numbers, joiners of characters, blanks, words for nothing, fractions of a ms."""
+    ids = [
+        -5,
+        2**64 - 1,
+        "zw\u200dj",
+        "a\u00ad",
+        " a\u3000",
+        "None",
+        "nan",
+        "a\x07",
+        "a\x1f",
+        "\x85a",
+        "a\x85b",
+        "x" * 257,
+    ]
+    at = "2026-01-05T09:30:00.0009Z"
+    rows = [
+        {"kind": "click", "user_id": f"u{n}", "item_id": id_, "occurred_at": at, "shelf": str(id_), "device": str(id_)}
+        for n, id_ in enumerate(ids)
+    ]
+    rows += [{**row, "item_id": "i", "event_id": "e" + row["user_id"]} for row in rows]  # of no consequence to the item
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps({"item_id": i}) + "\n" for i in [*ids, "i"]))
+    names = ("user_id", "item_id", "event_id", "occurred_at", "shelf", "device")
+    files = Files(tmp_path)
+    read = files.events().filter(pl.col("item_id").is_not_null()).select(names).rows()
+    good, _ = events_of(rows)
+    told = [event.model_dump() | {"received_at": 1_767_605_400_000} for _, event in good]
+    assert [tuple(event[name] for name in names) for event in told if wrong(event) is None] == read
+    assert len(read) == 6 + 8 and {row[3] for row in read} == {1_767_605_400_000}
+    items = pl.DataFrame(files.items())
+    answered = set(items.filter("id_is_integer")["item_id"])
+    assert answered == {"-5"}
+
+
+def test_metadata_in_seconds_is_refused_as_events_are() -> None:
+    for at in (1_767_605_400, 5):
+        with pytest.raises(BadRequest, match=r"^items\.0\.published_at: is in seconds"):
+            parse(ItemsRequest, json.dumps({"items": [{"item_id": "a", "published_at": at}]}).encode())
+        with pytest.raises(BadRequest, match=r"^at: is in seconds"):
+            parse(FeaturesRequest, json.dumps({"user_id": "a", "item_ids": ["a"], "at": at}).encode())
+
+
+def test_an_event_without_an_id_bears_that_of_the_same_row_in_a_file(tmp_path: Path) -> None:
+    said = {
+        "kind": "play", "user_id": "7", "item_id": "i", "occurred_at": 1_767_605_400_000, "request_id": "r",
+        "shelf": "feed", "slot": 0, "watch_ms": 900,
+    }  # fmt: skip
+    search = {"kind": "search", "user_id": "7", "occurred_at": 1_767_605_400_000, "query": "whales"}
+    rows = [said, said | {"watch_ms": 901}, search]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "items.jsonl").write_text('{"item_id": "i"}\n')
+    source = Files(tmp_path)
+    read = [id_ for day in source.days() for id_ in source.read_day(day).events["event_id"].to_pylist()]
+    good, bad = events_of([*rows, said, {**said, "user_id": 7}])
+    told = [event.event_id for _, event in good]
+    assert not bad and told[3] == told[4] == told[0]  # a retry, and an id of the other JSON type
+    assert len(set(told)) == 3 and set(told) == {id_ for id_ in read if "#" not in id_}  # less what is derived
+
+
+def test_events_that_say_neither_id_nor_instant_are_each_their_own() -> None:
     one = {"kind": "like", "user_id": "u", "item_id": "i"}
-    good, _ = events_of(EventsRequest(events=[one, one]))
+    good, _ = events_of([one, one])
     assert good[0][1].event_id != good[1][1].event_id
 
 
-def test_ids_are_written_as_the_source_gave_them() -> None:
-    assert written("42", "int") == 42 and written("42", "str") == "42"
-    assert written("track:42", "int") == "track:42" and written("४२", "int") == "४२"
+@pytest.mark.parametrize(
+    ("sent", "held", "is_integer"),
+    [
+        ("42", "42", True),
+        ("42.0", "42", True),
+        ('"42"', "42", False),
+        ("999999999999999", "999999999999999", True),
+        ("123456789012345678", "123456789012345678", False),  # every digit is kept; a double would lose the last
+        ('"007"', "007", False),
+        ('"promo-a"', "promo-a", False),
+    ],
+)
+def test_an_item_keeps_the_digits_and_the_type_of_its_id(sent: str, held: str, is_integer: bool) -> None:
+    body = f'{{"items": [{{"item_id": {sent}, "item_type": "video"}}]}}'
+    (item,) = parse(ItemsRequest, body.encode()).items
+    assert (item.item_id, item.id_is_integer) == (held, is_integer)
+
+
+def test_blanks_around_an_id_are_no_part_of_it() -> None:
+    """As files are read: the same user would be another one live."""
+    assert parse(RecommendRequest, b'{"user_id": " u1\\t"}').user_id == "u1"
+    with pytest.raises(BadRequest, match="user_id"):
+        parse(RecommendRequest, b'{"user_id": "   "}')
+
+
+def test_null_tags_and_null_duration_are_not_known() -> None:
+    """As an export of a catalogue says it: the file border reads a null so as well."""
+    item = Item.model_validate_json('{"item_id": "i", "tags": null, "duration_ms": null, "category": null}')
+    assert (item.tags, item.duration_ms, item.category) == ([], 0, None)
+    assert {"tags", "duration_ms"} <= item.model_fields_set  # said, so a known item's tags go

@@ -13,17 +13,17 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from recsys.events import ITEM_TYPES, KINDS, first_position, key64
+from recsys.events import ITEM_TYPES, KINDS, first_position, key64, with_event_keys
 from recsys.features import catalog, sweep
 from recsys.features.derive import Context, derive
-from recsys.features.log import EventLog, Items, from_table, items_from_table
-from recsys.features.store import open_store
+from recsys.features.log import EventLog, Items, Rows, from_table, items_from_table
 from recsys.lake import Lake
 from recsys.ranking.ranker import Ranker
 from recsys.registry import Bundle, Facts, Registry
 from recsys.settings import Settings
 from recsys.sources.simulator import Simulator
 from recsys.sources.source import day_name, day_number
+from recsys.store.opening import open_store
 from recsys.training_sets.examples import Examples
 from recsys.training_sets.inputs import Inputs
 
@@ -46,7 +46,7 @@ def cleaned(simulator: Simulator) -> pa.Table:
     items = pl.from_arrow(simulator.items()).select("item_id", "category", "creator_id")
     days = []
     for number in range(day_number(simulator.first_day()), day_number(simulator.last_day()) + 1):
-        events = pl.from_arrow(simulator.read_day(day_name(number)).events)
+        events = pl.from_arrow(with_event_keys(simulator.read_day(day_name(number)).events))
         good = events.join(items, on="item_id").filter(
             pl.col("user_id").is_not_null(),
             pl.col("kind").is_in(list(KINDS)),
@@ -101,7 +101,7 @@ def inputs_of(log: EventLog, items: Items, shown: pl.DataFrame) -> Inputs:
     user_keys, item_keys = shown["user_key"].to_numpy(), shown["item_key"].to_numpy()
     positions = sweep.read_positions(log, as_of)
     aggregates = sweep.point_in_time(
-        log, items, user_keys, item_keys, positions, as_of, key64(shown["shelf"].to_list())
+        log, items, Rows(user_keys, item_keys, positions, as_of, key64(shown["shelf"].to_list()))
     )
     context = Context(
         as_of=as_of,
@@ -127,7 +127,7 @@ def examples(shown: pl.DataFrame, inputs: Inputs, rows: slice) -> Examples:
 
 def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     """Everything `serve` needs, below `home`."""
-    from recsys.ranking import mmoe_training, xgboost_ranker
+    from recsys.ranking import factors_training, mmoe_training, xgboost_ranker
     from recsys.ranking.blend import BlendRanker
     from recsys.ranking.mmoe import MMoEConfig
     from recsys.retrieval import sources
@@ -135,9 +135,9 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     from recsys.retrieval.milvus_server import ensure_milvus
     from recsys.retrieval.two_tower import QueryTower, TowerConfig, TwoTower, Vocabulary
     from recsys.serving.assemble import assemble
-    from recsys.sources.world import SHELVES
+    from recsys.sources.world import SHOWN_ON
 
-    settings = Settings(home=home, http_port=http_port, grpc_port=grpc_port)
+    settings = Settings(home=home, http_port=http_port, grpc_port=grpc_port, explore=False)
     lake = Lake(home)
     simulator = Simulator(days=DAYS, users=120, seed=3, slates_per_user_day=2.0)
     events, catalogue = cleaned(simulator), simulator.items()
@@ -146,7 +146,7 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     cut = len(shown) * 3 // 4
 
     store = open_store(settings, create=True)
-    store.bootstrap(log, catalogue, log.head, event_ids=events["event_id"].to_pylist())
+    store.bootstrap(log, catalogue, log.head, event_keys=events["event_key"].to_pylist())
     store.close()
 
     names = (items.item_key, np.unique(items.columns.creator_key), np.unique(items.columns.category_key))
@@ -154,7 +154,10 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
         np.unique(inputs.features[:, catalog.FEATURES.index(f"{n}_bucket")]).astype(np.int64)
         for n in ("shelf", "device")
     ]
-    network = TwoTower(TowerConfig(dim=16, hidden=32), Vocabulary(*names, np.zeros(0, np.int64), *buckets), items)
+    about = np.sort(key64(["country=de", "country=fr", "language=de", "language=fr"]))
+    network = TwoTower(
+        TowerConfig(dim=16, hidden=32), Vocabulary(*names, np.zeros(0, np.int64), *buckets, about), items
+    )
     tower = QueryTower(network, int(log.occurred_at.max()))
     tower.save(lake.models / "two_tower")
     table = pl.from_arrow(catalogue).with_columns(
@@ -163,7 +166,7 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
         creator_key=pl.Series(key64(catalogue["creator_id"].to_pylist())),
         item_type_code=pl.col("item_type").replace_strict(ITEM_TYPES, return_dtype=pl.Int64),
     )
-    sources.learn(log, table.to_arrow(), SHELVES).save(lake.models / "two_tower")
+    sources.learn(log, table.to_arrow(), SHOWN_ON).save(lake.models / "two_tower")
     vectors = dict(zip(items.item_key.tolist(), tower.embed_items(items), strict=True))
 
     embedding = np.stack([vectors[key] for key in table["item_key"].to_list()])
@@ -177,7 +180,6 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
         tower=tower.fingerprint,
         index_tower=tower.fingerprint,
         collection=collection,
-        id_type="str",
         utc_offset_ms=0,
     )
     users = shown["user_id"].unique().sort().to_list()
@@ -185,12 +187,13 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     train, validation = examples(shown, inputs, slice(0, cut)), examples(shown, inputs, slice(cut, None))
     given = (train, validation, catalog.FEATURES, catalog.FINGERPRINT)
     config = mmoe_training.TrainingConfig(max_epochs=2, batch_rows=256, network=MMoEConfig(width=16, min_shown=1))
-    for rounds in (10, 20):  # trees alone, and with a network that reads histories
+    for rounds in (10, 20):  # trees alone, and a blend that orders by taste and reads histories
         folder = home / "staging" / str(rounds)
         ranker: Ranker = xgboost_ranker.train(*given, threads=1, seed=1, rounds=rounds)
         if rounds == 20:
             reader = mmoe_training.train(*given, home / "checkpoints", config=config, say=lambda line: None)
-            ranker = BlendRanker.fit([ranker, reader], validation)
+            personal = factors_training.train(*given, config=factors_training.TrainingConfig(rounds=20))
+            ranker = BlendRanker.fit([ranker, reader, personal], validation, orders=2)
         ranker.save(home / "rankers" / str(rounds))
         assemble(
             folder,

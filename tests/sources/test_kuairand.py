@@ -62,7 +62,8 @@ def test_a_watch_over_midnight_lands_on_the_next_day(tmp_path):
     [
         ({"play_time_ms": 2_999}, ["impression", "play", "skip"]),
         ({"play_time_ms": 3_000}, ["impression", "play"]),
-        ({"play_time_ms": 0}, ["impression", "skip"]),
+        ({"play_time_ms": 0}, ["impression"]),  # the cover was never opened
+        ({"play_time_ms": 1}, ["impression", "play", "skip"]),
         ({"play_time_ms": 2_000, "is_click": 1}, ["impression", "click", "play"]),
         ({"play_time_ms": 2_000, "long_view": 1}, ["impression", "play", "long_view"]),
         ({"play_time_ms": 5_000, "is_hate": 1, "is_follow": 1}, ["impression", "play", "dislike", "follow"]),
@@ -191,3 +192,5 @@ def test_every_row_of_the_real_slice_is_accounted_for(kuairand):
     events = pl.concat([pl.DataFrame(pl.from_arrow(d.events)) for d in days])
     assert events.height == sum(d.events.num_rows for d in days)
     assert events.filter(kind="impression")["event_id"].n_unique() == 185_061 - 5_039
+    skipped, played = (events.filter(kind=kind)["impression_id"] for kind in ("skip", "play"))
+    assert len(skipped) == 74_490 - 17_705 and skipped.is_in(played.implode()).all()

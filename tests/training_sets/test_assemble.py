@@ -14,7 +14,8 @@ from recsys.training_sets.split import PARTS, Part, split_by_date, split_by_hour
 NAMES = ("first", "second")
 LISTS = (pl.List(pl.Int64), pl.List(pl.Int8))
 DATES = ("2026-03-01", "2026-03-02", "2026-03-03")
-SPLIT = split_by_date(DATES, validation_days=1, test_days=1)
+ROWS = dict.fromkeys(DATES, 100)
+SPLIT = split_by_date(ROWS, validation_days=1, test_days=1)
 END = SPLIT.ends_at("train", 0)
 
 
@@ -33,6 +34,7 @@ def shown(impression_id: str, date: str = DATES[0], **changes: object) -> dict[s
         "date": date,
         "shelf": "feed",
         "device": "phone",
+        "sampling_rate": None,
         "slot": 0,
         "click": 1,
         "long_view": 1,
@@ -60,13 +62,13 @@ def made(rows: list[dict[str, object]], part: Part = "train", features: pl.LazyF
 
 def test_rows_of_a_part_are_those_of_its_days_in_log_order_with_their_own_features() -> None:
     rows = [shown("i3"), shown("i1"), shown("i2", date=DATES[1])]
-    found = made(rows).frame
-    assert found["impression_id"].to_list() == ["i1", "i3"]
-    assert found.columns == [*KEYS, *LABELS, *NAMES, *HISTORY_COLUMNS]
-    assert found["second"].to_list() == [1.0, 0.0]
+    assembled = made(rows).frame
+    assert assembled["impression_id"].to_list() == ["i1", "i3"]
+    assert assembled.columns == [*KEYS, *LABELS, *NAMES, *HISTORY_COLUMNS]
+    assert assembled["second"].to_list() == [1.0, 0.0]
     for name, dtype in zip(HISTORY_COLUMNS, LISTS, strict=True):
-        assert found[name].to_list() == [[0], []] and found.schema[name] == dtype
-    assert found.schema["first"] == pl.Float32
+        assert assembled[name].to_list() == [[0], []] and assembled.schema[name] == dtype
+    assert assembled.schema["first"] == pl.Float32
     assert made(rows, "validation").frame["impression_id"].to_list() == ["i2"]
 
 
@@ -74,17 +76,17 @@ def test_an_outcome_received_after_the_part_ended_is_not_seen_and_is_counted() -
     late_play = shown("i1", outcome_received_at=END)
     late_click = shown("i2", click_received_at=END + 5, long_view_received_at=END + 6, outcome_received_at=END + 6)
     in_time = shown("i3", outcome_received_at=END - 1)
-    found = made([late_play, late_click, in_time])
-    assert found.frame.select(LABELS).rows() == [(1, 1, 0), (0, 0, 0), (1, 1, 5000)]
-    assert found.hidden_labels == 2
+    assembled = made([late_play, late_click, in_time])
+    assert assembled.frame.select(LABELS).rows() == [(1, 1, 0), (0, 0, 0), (1, 1, 5000)]
+    assert assembled.hidden_labels == 2
 
 
 def test_an_impression_without_outcomes_has_labels_of_zero_and_hides_nothing() -> None:
     silent = dict.fromkeys(("click", "long_view", "watch_ms"), 0)
     unknown = dict.fromkeys(("click_received_at", "long_view_received_at", "outcome_received_at"))
-    found = made([shown("i1", **silent, **unknown), shown("i2")])
-    assert found.frame.select(LABELS).rows()[0] == (0, 0, 0)
-    assert found.hidden_labels == 0
+    assembled = made([shown("i1", **silent, **unknown), shown("i2")])
+    assert assembled.frame.select(LABELS).rows()[0] == (0, 0, 0)
+    assert assembled.hidden_labels == 0
 
 
 def test_an_impression_without_features_is_an_error_that_names_the_asset() -> None:
@@ -115,24 +117,24 @@ def test_rows_of_one_request_are_one_slate_and_without_a_request_those_of_one_us
 
 def test_examples_hold_features_in_the_given_order_and_c_layout() -> None:
     frame = made([shown("i1"), shown("i2", click=0, long_view=1)]).frame
-    found = examples(frame, ("second", "first"))
-    assert found.features.flags.c_contiguous and found.features.dtype == np.float32
-    assert found.features[1].tolist() == [1.0, np.float32(1 / 3)]
-    assert found.relevance.tolist() == [3, 2]
+    assembled = examples(frame, ("second", "first"))
+    assert assembled.features.flags.c_contiguous and assembled.features.dtype == np.float32
+    assert assembled.features[1].tolist() == [1.0, np.float32(1 / 3)]
+    assert assembled.relevance.tolist() == [3, 2]
 
 
 def test_a_day_cut_by_hours_gives_every_impression_to_one_part_and_no_part_a_label_of_the_next() -> None:
-    split = split_by_hours(DATES, 6)
+    split = split_by_hours(ROWS, 6)
     cuts = [split.ends_at(part, 0) for part in PARTS]
     at = [END - 1000, cuts[0] - 1, cuts[0], cuts[1] - 1, cuts[1], cuts[2] - 1, cuts[2] + 5]  # the last: a clock behind
     dates = [DATES[0], *[DATES[2]] * 6]
     rows = [shown(f"i{n}", date=d, occurred_at=t) for n, (d, t) in enumerate(zip(dates, at, strict=True))]
     rows[1]["click_received_at"] = cuts[0]  # clicked a moment after training ended: not known to it
     table = pl.LazyFrame(rows, infer_schema_length=None)
-    found = {part: assemble(table, features_of(rows), NAMES, split, part, 0).frame for part in PARTS}
-    assert [found[part]["impression_id"].to_list() for part in PARTS] == [
+    frames = {part: assemble(table, features_of(rows), NAMES, split, part, 0).frame for part in PARTS}
+    assert [frames[part]["impression_id"].to_list() for part in PARTS] == [
         ["i0", "i1"],
         ["i2", "i3"],
         ["i4", "i5", "i6"],
     ]
-    assert found["train"]["click"].to_list() == [1, 0]
+    assert frames["train"]["click"].to_list() == [1, 0]

@@ -34,8 +34,8 @@ def test_an_exposure_knows_its_outcome_and_what_came_before_it() -> None:
         received_at=at,
         watch_ms=nothing,
     )
-    found = Imported.of(log)
-    assert found.item_key.tolist() == [5, 6, 6, 5]
-    assert found.long_view.tolist() == [1, 1, 0, 0]
-    assert [found.history.row(r)[0].tolist() for r in range(4)] == [[], [], [5, 5], [5, 5, 6]]
+    imported = Imported.of(log)
+    assert imported.item_key.tolist() == [5, 6, 6, 5]
+    assert imported.long_view.tolist() == [1, 1, 0, 0]
+    assert [imported.history.row(r)[0].tolist() for r in range(4)] == [[], [], [5, 5], [5, 5, 6]]
     assert len(Imported.of(log.take(log.kind == KINDS["impression"])).item_key) == 0

@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from recsys.cleaned.log import read_log
 from recsys.events import DAY_MS, KINDS, key64
 from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.features.history import HISTORY_COLUMNS
 from recsys.features.impressions import impression_features
 from recsys.features.log import EventLog, no_items
 from recsys.lake import Lake
-from recsys_assets.defs.features.impression_features import events_until
 from recsys_assets.defs.training_sets.training_set import with_logged
 
 DAY, NOW = "2024-10-04", 20_000 * DAY_MS
@@ -44,7 +44,7 @@ def lake_of(home: Path) -> Lake:
         "device": pa.nulls(2, pa.string()),
         "slot": pa.array([0, 0], pa.int32()),
     }
-    made = impression_features(events_until(lake, DAY), no_items(), pa.table(shown))
+    made = impression_features(read_log(lake, through=DAY), no_items(), pa.table(shown))
     lake.write(made, lake.day(DAY, "features", "impressions"))
     return lake
 
@@ -55,20 +55,20 @@ def serve(lake: Lake) -> None:
     lake.write(slates.to_arrow(), lake.day(DAY, "feedback", "slates"))
 
 
-def found(lake: Lake, history: bool = True) -> pl.DataFrame:
+def rows_of(lake: Lake, history: bool = True) -> pl.DataFrame:
     recomputed = pl.scan_parquet(lake.day(DAY, "features", "impressions"))
     return with_logged(recomputed, lake, history=history).sort("impression_id").collect()
 
 
 def test_an_event_between_the_logged_read_and_the_impression_is_not_in_its_history(tmp_path: Path) -> None:
     lake, (a, b, c) = lake_of(tmp_path), key64(["a", "b", "c"]).tolist()
-    before = found(lake)
+    before = rows_of(lake)
     assert before.columns == ["impression_id", *FEATURES, *HISTORY_COLUMNS]
     assert before["history_item_key"].to_list() == [[a], [a, b, c]]
     serve(lake)
-    after = found(lake)
+    after = rows_of(lake)
     assert after.schema == before.schema and after.row(0) == before.row(0)
     assert after["history_item_key"].to_list() == [[a], [a, b]]
     assert after["history_kind"].to_list() == [[KINDS["click"]], [KINDS["click"], KINDS["impression"]]]
     assert after["slot"].to_list() == [0, 7] and after["user_ctr_24h"][1] == 0.5
-    assert found(lake, history=False).equals(after.drop(HISTORY_COLUMNS))
+    assert rows_of(lake, history=False).equals(after.drop(HISTORY_COLUMNS))

@@ -39,6 +39,11 @@ class RecommenderStub:
                 request_serializer=recommender__pb2.RecommendRequest.SerializeToString,
                 response_deserializer=recommender__pb2.RecommendResponse.FromString,
                 _registered_method=True)
+        self.RecommendBatch = channel.unary_unary(
+                '/recsys.v1.Recommender/RecommendBatch',
+                request_serializer=recommender__pb2.RecommendBatchRequest.SerializeToString,
+                response_deserializer=recommender__pb2.RecommendBatchResponse.FromString,
+                _registered_method=True)
         self.RecordEvents = channel.unary_unary(
                 '/recsys.v1.Recommender/RecordEvents',
                 request_serializer=recommender__pb2.RecordEventsRequest.SerializeToString,
@@ -59,6 +64,16 @@ class RecommenderStub:
                 request_serializer=recommender__pb2.BlockRequest.SerializeToString,
                 response_deserializer=recommender__pb2.BlockResponse.FromString,
                 _registered_method=True)
+        self.Blocks = channel.unary_unary(
+                '/recsys.v1.Recommender/Blocks',
+                request_serializer=recommender__pb2.BlocksRequest.SerializeToString,
+                response_deserializer=recommender__pb2.BlocksResponse.FromString,
+                _registered_method=True)
+        self.Inspect = channel.unary_unary(
+                '/recsys.v1.Recommender/Inspect',
+                request_serializer=recommender__pb2.InspectRequest.SerializeToString,
+                response_deserializer=recommender__pb2.InspectResponse.FromString,
+                _registered_method=True)
 
 
 class RecommenderServicer:
@@ -71,8 +86,16 @@ class RecommenderServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecommendBatch(self, request, context):
+        """Several slates at once, each with a time and a rung of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecordEvents(self, request, context):
-        """Durable before it answers, visible to the next request. A repeated event_id changes nothing.
+        """Durable before it answers, visible to the next request. An event told again (the same event_id, user, kind, item
+        and occurred_at) changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +122,21 @@ class RecommenderServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Blocks(self, request, context):
+        """What is blocked for a person now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Inspect(self, request, context):
+        """A recommend looked into: every candidate with its sources, what was left out and why, the parts of each score, the
+        events behind a feature; of now, of a past request, on any bundle, after events that did not happen. Writes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommenderServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -106,6 +144,11 @@ def add_RecommenderServicer_to_server(servicer, server):
                     servicer.Recommend,
                     request_deserializer=recommender__pb2.RecommendRequest.FromString,
                     response_serializer=recommender__pb2.RecommendResponse.SerializeToString,
+            ),
+            'RecommendBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecommendBatch,
+                    request_deserializer=recommender__pb2.RecommendBatchRequest.FromString,
+                    response_serializer=recommender__pb2.RecommendBatchResponse.SerializeToString,
             ),
             'RecordEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordEvents,
@@ -126,6 +169,16 @@ def add_RecommenderServicer_to_server(servicer, server):
                     servicer.Block,
                     request_deserializer=recommender__pb2.BlockRequest.FromString,
                     response_serializer=recommender__pb2.BlockResponse.SerializeToString,
+            ),
+            'Blocks': grpc.unary_unary_rpc_method_handler(
+                    servicer.Blocks,
+                    request_deserializer=recommender__pb2.BlocksRequest.FromString,
+                    response_serializer=recommender__pb2.BlocksResponse.SerializeToString,
+            ),
+            'Inspect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Inspect,
+                    request_deserializer=recommender__pb2.InspectRequest.FromString,
+                    response_serializer=recommender__pb2.InspectResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -155,6 +208,33 @@ class Recommender:
             '/recsys.v1.Recommender/Recommend',
             recommender__pb2.RecommendRequest.SerializeToString,
             recommender__pb2.RecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecommendBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsys.v1.Recommender/RecommendBatch',
+            recommender__pb2.RecommendBatchRequest.SerializeToString,
+            recommender__pb2.RecommendBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -263,6 +343,60 @@ class Recommender:
             '/recsys.v1.Recommender/Block',
             recommender__pb2.BlockRequest.SerializeToString,
             recommender__pb2.BlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Blocks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsys.v1.Recommender/Blocks',
+            recommender__pb2.BlocksRequest.SerializeToString,
+            recommender__pb2.BlocksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Inspect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsys.v1.Recommender/Inspect',
+            recommender__pb2.InspectRequest.SerializeToString,
+            recommender__pb2.InspectResponse.FromString,
             options,
             channel_credentials,
             insecure,

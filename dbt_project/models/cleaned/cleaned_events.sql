@@ -7,7 +7,7 @@ with kept as (
         ),
         (received_day - date '1970-01-01') << 32 as first_position -- recsys.events.first_position
     from {{ ref('judged_events') }}
-    where reason is null and not is_duplicate
+    where reason is null and not is_duplicate and kind != 'search'
 ),
 
 positioned as (
@@ -17,7 +17,7 @@ positioned as (
             coalesce(
                 position,
                 first_position
-                + row_number() over (partition by received_day, position is null order by received_at, event_id)
+                + row_number() over (partition by received_day, position is null order by received_at, event_id, event_key)
                 - 1
             ) as position
         )
@@ -63,6 +63,7 @@ select
     date,
     consent,
     position,
+    event_key,
     received_day,
     case
         when not starts_with(kind, 'exposure') and user_id != '{{ var("nobody") }}' then concat_ws(':', user_id, received_day, session_number)

@@ -8,7 +8,7 @@ with events as (
 ),
 
 earlier as (
-    select distinct event_id
+    select distinct event_key
     from events
     where received_day < date '{{ var("start") }}' - 2 and reason is null
 ),
@@ -23,8 +23,8 @@ ranked as (
         *,
         -- every column that may differ between two deliveries takes part, so that the winner never depends on row order
         row_number() over (
-            partition by event_id, reason is null
-            order by received_day, received_at, position nulls last, occurred_at, date, kind, user_id, item_id, watch_ms,
+            partition by event_key, reason is null
+            order by received_day, received_at, position nulls last, date, watch_ms,
                 request_id, impression_id, shelf, device, slot
         ) as delivery
     from asked
@@ -32,6 +32,6 @@ ranked as (
 
 select
     ranked.* exclude (delivery),
-    ranked.reason is null and (ranked.delivery > 1 or earlier.event_id is not null) as is_duplicate
+    ranked.reason is null and (ranked.delivery > 1 or earlier.event_key is not null) as is_duplicate
 from ranked
-left join earlier on ranked.event_id = earlier.event_id
+left join earlier on ranked.event_key = earlier.event_key

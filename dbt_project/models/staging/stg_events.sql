@@ -16,9 +16,11 @@ renamed as (
         device,
         slot,
         watch_ms,
+        query,
         date,
         consent,
         position,
+        event_key,
         cast(regexp_extract(filename, '(\d{4}-\d{2}-\d{2})\.parquet$', 1) as date) as received_day
     from source
 )

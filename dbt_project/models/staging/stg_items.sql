@@ -12,7 +12,8 @@ renamed as (
         title,
         duration_ms,
         published_at,
-        is_available
+        is_available,
+        id_is_integer
     from source
 )
 

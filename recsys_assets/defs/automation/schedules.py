@@ -1,8 +1,16 @@
-"""What runs by the clock. Off until somebody turns it on."""
+"""What runs by the clock. Off until somebody turns it on.
+
+No `AutomationCondition.on_cron` in their place (tried on Dagster 1.13.27): of static partitions it asks for every day,
+28 of 28, where the night takes in the last two; and it asks for what is made from all days as soon as any of them is
+made anew, 2 of 28, so the learning at four would not wait for the night any better than the clock does.
+"""
+
+from datetime import timedelta
 
 import dagster as dg
 
-from recsys_assets.partitions import days
+from recsys.settings import from_environment
+from recsys_assets.stock import fresh
 
 OFF = dg.DefaultScheduleStatus.STOPPED
 FIRST, LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -14,11 +22,13 @@ OBSERVED = (
     "online_state",
     "feedback",
     "online_metrics",
+    "experiments",
     "drift_report",
 )
-DBT = ("stg_events", "judged_events", "duplicates", "quarantine", "sessions")
+DBT = ("stg_events", "judged_events", "duplicates", "quarantine", "searches", "sessions")
 CATALOGUE = ("raw_items", "raw_users", "stg_items", "items")
-JUDGING = ("training_set", "drift_reference", "retrieval_candidates", "evaluation", "verdict", "bundle")
+JUDGED = ("retrieval_candidates", "evaluation", "verdict", "bundle")  # a bundle holds what its verdict is about
+JUDGING = ("training_set", "drift_reference", *JUDGED)
 # What sensors, conditions and the night bring after a bundle: in a job that learns they would be made twice.
 FOLLOWING = ("drift_report", "slates", "bundle_versions", "bento")
 
@@ -42,7 +52,9 @@ learn = dg.define_asset_job(
 )
 learn_ranker = dg.define_asset_job(
     "learn_ranker",
-    selection=dg.AssetSelection.assets("xgboost_ranker", "mmoe_ranker", "ranker", *JUDGING),
+    selection=dg.AssetSelection.assets(
+        "xgboost_ranker", "mmoe_ranker", "factor_ranker", "ranker", "shelf_orders", *JUDGING
+    ),
     description="A new ranker to a gated bundle, with the towers and the index that are there.",
 )
 embed = dg.define_asset_job(
@@ -52,15 +64,27 @@ embed = dg.define_asset_job(
 )
 reindex = dg.define_asset_job(
     "reindex",
-    selection=dg.AssetSelection.assets("item_embeddings", "item_index", "bundle"),
-    description="Items that came in since, embedded, indexed, and in a bundle of the models that passed their gates.",
+    selection=dg.AssetSelection.assets("item_embeddings", "item_index", *JUDGED),
+    description="Items that came in since, embedded, indexed, judged with the models that are there, and in a bundle.",
 )
 watch = dg.define_asset_job(
-    "watch", selection=dg.AssetSelection.assets("online_metrics"), description="How the champion does in service."
+    "watch",
+    selection=dg.AssetSelection.assets("online_metrics", "experiments"),
+    description="How the champion and every experiment do in service.",
 )
 release = dg.define_asset_job(
     "release", selection=dg.AssetSelection.assets("bento"), description="The champion as a Bento, ready to ship."
 )
+
+
+def is_judging(instance: dg.DagsterInstance) -> bool:
+    """Whether a run is on its way to a verdict: a new index beneath it would make that verdict one about another."""
+    under_way = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    runs = instance.get_runs(dg.RunsFilter(statuses=under_way))
+    return any(run.job_name in (job.name for job in (refresh, learn, learn_ranker, reindex)) for run in runs)
+
+
+WAITS = dg.SkipReason("a bundle is being judged: its index stays as it is until then")
 
 
 @dg.schedule(
@@ -70,9 +94,11 @@ release = dg.define_asset_job(
     description="At three, when late events are in: the last two days, so that late outcomes find their rows.",
 )
 def observe_every_night(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    keys = days().get_partition_keys(current_time=context.scheduled_execution_time)
+    stock = fresh(from_environment())  # what came in since the definitions were loaded is taken in all the same
+    local = context.scheduled_execution_time + timedelta(milliseconds=stock.utc_offset_ms)
+    keys = [day for day in stock.days if day < f"{local:%Y-%m-%d}"]  # a day is whole when it is over
     if len(keys) < 2:
-        return dg.SkipReason("fewer than two days of data so far")
+        return dg.SkipReason("fewer than two whole days of data so far")
     return dg.RunRequest(run_key=keys[-1], tags={FIRST: keys[-2], LAST: keys[-1]})
 
 
@@ -102,7 +128,9 @@ def learn_everything_every_week(context: dg.ScheduleEvaluationContext) -> dg.Run
     default_status=OFF,
     description="Ten past: what was published in the hour can be retrieved in the next.",
 )
-def embed_items_every_hour(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+def embed_items_every_hour(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    if is_judging(context.instance):
+        return WAITS
     return dg.RunRequest(run_key=f"embed-{context.scheduled_execution_time:%Y-%m-%dT%H}")
 
 

@@ -12,8 +12,9 @@ import dagster as dg
 from recsys.lake import Lake
 from recsys.registry import Registry
 from recsys.settings import from_environment
-from recsys_assets.checks.standing import DRIFT, standing
-from recsys_assets.defs.automation.schedules import learn_ranker, reindex, release
+from recsys_assets.checks.nothing import has_failed
+from recsys_assets.defs.automation.schedules import WAITS, is_judging, learn_ranker, reindex, release
+from recsys_assets.defs.monitoring.standing import DRIFT, standing
 
 OFF = dg.DefaultSensorStatus.STOPPED
 EVERY = 60  # seconds
@@ -73,10 +74,10 @@ def retrain_on_drift(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     description="The champion loses clicks against the bundle before it: that one comes back. Once a bundle.",
 )
 def rollback_on_regression(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    found = _newest(context.instance, REGRESSION)
-    if found is None or found.passed:
+    newest = _newest(context.instance, REGRESSION)
+    if newest is None or not has_failed(newest):
         return dg.SkipReason("the champion holds in service")
-    losing, champion = str(found.metadata["bundle"].value), Registry(Lake(from_environment().home).registry).alias_id()
+    losing, champion = str(newest.metadata["bundle"].value), Registry(Lake(from_environment().home).registry).alias_id()
     if losing != champion:
         return dg.SkipReason(f"{losing} lost clicks, and is not the champion any more")
     return dg.RunRequest(run_key=f"rollback-{losing}", tags={"recsys/cause": "regression"})
@@ -112,12 +113,14 @@ def reindex_on_new_items(context: dg.SensorEvaluationContext) -> dg.SensorResult
     new = sorted(ids - known)
     if not new:
         return dg.SkipReason(f"all {len(ids):,} items are embedded")
+    if is_judging(context.instance):
+        return WAITS
     key = xxhash.xxh3_64_hexdigest("\n".join(new).encode())
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"items-{key}", tags={"recsys/cause": "new items"})])
 
 
 def _newest(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation | None:
-    record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+    record = instance.get_latest_asset_check_evaluation_record(key)
     event = record.event.dagster_event if record and record.event else None
     evaluated = event is not None and event.event_type_value == "ASSET_CHECK_EVALUATION"
     return event.asset_check_evaluation_data if event is not None and evaluated else None
@@ -129,10 +132,10 @@ def _days_by_verdict(instance: dg.DagsterInstance, limit: int = 60) -> tuple[set
     for record in instance.event_log_storage.get_asset_check_execution_history(DRIFT, limit=limit):
         event = record.event.dagster_event if record.event else None
         if event is not None and event.event_type_value == "ASSET_CHECK_EVALUATION":
-            found = event.asset_check_evaluation_data
-            if "day" in found.metadata:
-                verdicts.setdefault(str(found.metadata["day"].value), found.passed)  # newest first
-            elif found.passed:
+            evaluated = event.asset_check_evaluation_data
+            if "day" in evaluated.metadata:
+                verdicts.setdefault(str(evaluated.metadata["day"].value), not has_failed(evaluated))  # newest first
+            elif evaluated.passed:
                 break  # accepted by a person: what was found before is cleared
     return {day for day, passed in verdicts.items() if not passed}, sorted(verdicts)
 

@@ -6,10 +6,15 @@ import dagster as dg
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from expectations.events import CLEANED_EVENTS, RAW_EVENTS
+from expectations.impression_features import COLUMNS, IMPRESSION_FEATURES
+from expectations.impressions import IMPRESSIONS
+from expectations.items import ITEMS
 from recsys.events import KINDS
 from recsys.lake import Lake
 from recsys_assets.checks.bridge import from_great_expectations
 from recsys_assets.checks.days import days_of_run
+from recsys_assets.checks.nothing import nothing
 from recsys_assets.checks.validation import Suite, validate
 from recsys_assets.resources import Workspace
 
@@ -17,8 +22,6 @@ from recsys_assets.resources import Workspace
 @dg.asset_check(asset="raw_events", blocking=True)
 def raw_events_meet_expectations(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
     """Raw events have the agreed columns and are mostly usable."""
-    from expectations.events import RAW_EVENTS
-
     return _validated(context, workspace.lake, RAW_EVENTS, "raw", "events")
 
 
@@ -27,16 +30,12 @@ def cleaned_events_meet_expectations(
     context: dg.AssetCheckExecutionContext, workspace: Workspace
 ) -> dg.AssetCheckResult:
     """Cleaned events are what every feature assumes them to be."""
-    from expectations.events import CLEANED_EVENTS
-
     return _validated(context, workspace.lake, CLEANED_EVENTS, "cleaned", "events")
 
 
 @dg.asset_check(asset="impressions", blocking=True)
 def impressions_meet_expectations(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
     """Impressions carry outcomes that can be learned from."""
-    from expectations.impressions import IMPRESSIONS
-
     return _validated(context, workspace.lake, IMPRESSIONS, "cleaned", "impressions")
 
 
@@ -45,16 +44,12 @@ def impression_features_meet_expectations(
     context: dg.AssetCheckExecutionContext, workspace: Workspace
 ) -> dg.AssetCheckResult:
     """Every feature lies within the range that the catalogue states."""
-    from expectations.impression_features import COLUMNS, IMPRESSION_FEATURES
-
     return _validated(context, workspace.lake, IMPRESSION_FEATURES, "features", "impressions", columns=COLUMNS)
 
 
 @dg.asset_check(asset="items", blocking=True)
 def items_meet_expectations(workspace: Workspace) -> dg.AssetCheckResult:
     """Items are there, one row each, of a known type."""
-    from expectations.items import ITEMS
-
     lake = workspace.lake
     table = lake.read(lake.table("cleaned", "items"))
     return from_great_expectations(validate(table, ITEMS))
@@ -64,14 +59,15 @@ def items_meet_expectations(workspace: Workspace) -> dg.AssetCheckResult:
 def every_raw_event_is_accounted_for(
     context: dg.AssetCheckExecutionContext, workspace: Workspace
 ) -> dg.AssetCheckResult:
-    """Of each day: raw rows = cleaned + quarantined + duplicates."""
+    """Of each day: raw rows = cleaned + quarantined + duplicates + searches."""
     lake = workspace.lake
     counts = {day: _fates(lake, day) for day in days_of_run(context, lake, "cleaned", "events")}
     wrong = [day for day, (raw, *fates) in counts.items() if raw != sum(fates)]
-    raw, cleaned, quarantined, duplicates = (sum(row[i] for row in counts.values()) for i in range(4))
+    raw, cleaned, quarantined, duplicates, searches = (sum(row[i] for row in counts.values()) for i in range(5))
     rows = "".join(f"\n| {day} | {' | '.join(f'{n:,}' for n in row)} |" for day, row in counts.items())
-    table = f"| day | raw | cleaned | quarantined | duplicates |\n| --- | --- | --- | --- | --- |{rows}"
+    table = f"| day | raw | cleaned | quarantined | duplicates | searches |\n|{' --- |' * 6}{rows}"
     totals = f"{raw:,} raw = {cleaned:,} cleaned + {quarantined:,} quarantined + {duplicates:,} duplicates"
+    totals += f" + {searches:,} searches" if searches else ""
     return dg.AssetCheckResult(
         passed=not wrong,
         description=f"rows went missing on {', '.join(wrong)}: materialize these days again" if wrong else totals,
@@ -81,6 +77,7 @@ def every_raw_event_is_accounted_for(
             "cleaned": cleaned,
             "quarantined": quarantined,
             "duplicates": duplicates,
+            "searches": searches,
         },
     )
 
@@ -89,19 +86,28 @@ def every_raw_event_is_accounted_for(
 def every_impression_event_has_its_row(
     context: dg.AssetCheckExecutionContext, workspace: Workspace
 ) -> dg.AssetCheckResult:
-    """Of each day: the impressions are the cleaned events of that kind, nobody's left out, at the same positions."""
+    """Of each day: the impressions are the cleaned events of that kind, nobody's left out, at the same positions;
+    others only where the log has none of them.
+    """
     lake = workspace.lake
-    wrong, total = [], 0
+    wrong, total, implied, drawn = [], 0, 0, 0
     for day in days_of_run(context, lake, "cleaned", "impressions"):
         events = lake.read(lake.day(day, "cleaned", "events"), ["position", "kind_code", "user_key"])
         somebodys = events.filter(pc.not_equal(events["user_key"], 0))
         shown = somebodys.filter(pc.equal(somebodys["kind_code"], KINDS["impression"]))["position"]
-        rows = lake.read(lake.day(day, "cleaned", "impressions"), ["position"])["position"]
-        total += len(rows)
-        if not rows.equals(shown):
+        rows = lake.read(lake.day(day, "cleaned", "impressions"), ["position", "sampling_rate"])
+        logged = rows.filter(pc.is_null(rows["sampling_rate"]))["position"]
+        others = rows["sampling_rate"].drop_null()
+        positives = pc.sum(pc.equal(others, 1.0)).as_py() or 0
+        total, implied, drawn = total + len(logged), implied + positives, drawn + len(others) - positives
+        if not logged.equals(shown) or (len(others) and len(logged)):
             wrong.append(day)
-    words = f"impressions and events disagree on {', '.join(wrong)}: materialize these days again"
-    return dg.AssetCheckResult(passed=not wrong, description=words if wrong else f"{total:,} impressions")
+    words = f"{total:,} impressions"
+    if implied:
+        words += f"; {implied:,} implied by engagements on days without any, and {drawn:,} negatives drawn for them"
+    if wrong:
+        words = f"impressions and events disagree on {', '.join(wrong)}: materialize these days again"
+    return dg.AssetCheckResult(passed=not wrong, description=words)
 
 
 @dg.asset_check(asset="raw_events")
@@ -129,14 +135,14 @@ def _validated(
     days = days_of_run(context, lake, *table)
     rows = lake.read_days(days, *table, columns=columns) if days else None
     if rows is None or not rows.num_rows:  # no_day_is_empty says so
-        return dg.AssetCheckResult(passed=True, description="no rows to validate")
+        return nothing("there are no rows to validate")
     return from_great_expectations(validate(rows, suite, ".".join(table)))
 
 
-def _fates(lake: Lake, day: str) -> tuple[int, int, int, int]:
-    """Rows of a day: raw, cleaned, quarantined, duplicates; each from the footer of its own file."""
-    cleaned = [_rows(lake, day, "cleaned", name) for name in ("events", "quarantine", "duplicates")]
-    return (_rows(lake, day, "raw", "events"), *cleaned)  # type: ignore[return-value]
+def _fates(lake: Lake, day: str) -> list[int]:
+    """Rows of a day: raw, cleaned, quarantined, duplicates, searches; each from the footer of its own file."""
+    cleaned = [_rows(lake, day, "cleaned", name) for name in ("events", "quarantine", "duplicates", "searches")]
+    return [_rows(lake, day, "raw", "events"), *cleaned]
 
 
 def _rows(lake: Lake, day: str, *table: str) -> int:

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 from recsys.events import DAY_MS
 from recsys.lake import Lake
 from recsys.monitoring import deliveries
-from recsys.sources.source import day_number, open_source
+from recsys.sources.opening import open_source
+from recsys.sources.source import day_number
 from recsys_assets.checks.days import days_of_run
 from recsys_assets.resources import Workspace
 
@@ -22,11 +23,11 @@ def volume_is_usual(context: dg.AssetCheckExecutionContext, workspace: Workspace
     lake = workspace.lake
     every = lake.days("raw", "events")
     rows = {day: int(pq.read_metadata(lake.day(day, "raw", "events")).num_rows) for day in every}
-    found = {
+    anomalies = {
         day: deliveries.volume(rows[day], [rows[d] for d in every if d < day])
         for day in days_of_run(context, lake, "raw", "events")
     }
-    return _told(found)
+    return _told(anomalies)
 
 
 @dg.asset_check(asset="raw_events")
@@ -58,13 +59,13 @@ def _in_order(
 ) -> dg.AssetCheckResult:
     """Look at each day with the measures of the days before it; tell of those that the run is about."""
     asked = set(days_of_run(context, lake, "raw", "events"))
-    before, found = list[T](), dict[str, deliveries.Anomaly]()
+    before, anomalies = list[T](), dict[str, deliveries.Anomaly]()
     for day in lake.days("raw", "events")[-deliveries.HISTORY - len(asked) :]:
         measure, anomaly = look(day, before)
         before.append(measure)
         if day in asked:
-            found[day] = anomaly
-    return _told(found)
+            anomalies[day] = anomaly
+    return _told(anomalies)
 
 
 def _largest_share(lake: Lake, day: str) -> float:
@@ -80,9 +81,9 @@ def _arrivals(lake: Lake, day: str):  # type: ignore[no-untyped-def]
     return rows["received_at"].to_numpy(), users.to_numpy().astype("int64")
 
 
-def _told(found: dict[str, deliveries.Anomaly]) -> dg.AssetCheckResult:
-    strange = [f"{day}: {anomaly.words}" for day, anomaly in found.items() if not anomaly.holds]
-    newest = "; ".join(f"{day}: {anomaly.words}" for day, anomaly in list(found.items())[-1:])
+def _told(anomalies: dict[str, deliveries.Anomaly]) -> dg.AssetCheckResult:
+    strange = [f"{day}: {anomaly.words}" for day, anomaly in anomalies.items() if not anomaly.holds]
+    newest = "; ".join(f"{day}: {anomaly.words}" for day, anomaly in list(anomalies.items())[-1:])
     return dg.AssetCheckResult(
         passed=not strange,
         severity=dg.AssetCheckSeverity.WARN,

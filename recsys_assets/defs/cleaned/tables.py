@@ -1,19 +1,22 @@
 """Raw rows to clean facts by dbt: built and tested in its scratch database, then published."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
-from dagster_dbt import DagsterDbtTranslator, asset_utils, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
-from dagster_dbt.dbt_manifest import validate_manifest
 
+from recsys.cleaned.publish import TABLES, CleaningError, publish, publish_items, scratch
 from recsys.lake import Lake
+from recsys.sources.opening import open_source
+from recsys_assets.content import content
 from recsys_assets.defs.automation.conditions import MISSED_DAY
 from recsys_assets.defs.cleaned.project import build, manifest
-from recsys_assets.defs.cleaned.publish import TABLES, CleaningError, publish, publish_items, scratch
-from recsys_assets.partitions import days
+from recsys_assets.partitions import CALENDAR
 from recsys_assets.resources import Workspace
 
 CATALOGUE = "stg_items items"  # not by day
@@ -41,7 +44,7 @@ class Names(DagsterDbtTranslator):
     manifest=manifest(),
     exclude=CATALOGUE,
     name="cleaned_tables",
-    partitions_def=days(),
+    partitions_def=CALENDAR,
     backfill_policy=dg.BackfillPolicy.single_run(),
     dagster_dbt_translator=Names(),
     pool="duckdb",
@@ -49,15 +52,40 @@ class Names(DagsterDbtTranslator):
 def cleaned_tables(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[Any]:
     """Events, impressions with their outcomes, sessions, quarantine and duplicates of the asked days."""
     lake, asked = workspace.lake, sorted(context.partition_keys)
+    _require_present_columns(lake)
 
-    def release() -> None:
+    def release() -> dict[str, int]:
         publish(lake, asked)
-        for model in TABLES.keys() & {key.to_user_string() for key in context.selected_asset_keys}:
-            for day in asked:
-                rows = pq.read_metadata(lake.day(day, "cleaned", TABLES[model][0])).num_rows
+        counted = {
+            (model, day): pq.read_metadata(lake.day(day, "cleaned", TABLES[model][0])).num_rows
+            for model in TABLES
+            for day in asked
+        }
+        selected = {key.to_user_string() for key in context.selected_asset_keys}
+        for (model, day), rows in counted.items():
+            if model in selected:
                 context.add_asset_metadata({"dagster/row_count": rows}, asset_key=model, partition_key=day)
+        return {model: sum(counted[model, day] for day in asked) for model in TABLES}
 
-    yield from _build_then(context, lake, {"start": asked[0], "end": asked[-1]}, release)
+    offset = str(open_source(workspace.settings).utc_offset_ms)
+    variables = {"start": asked[0], "end": asked[-1], "utc_offset_ms": offset}
+    files = {model: [lake.day(day, "cleaned", folder) for day in asked] for model, (folder, _, _) in TABLES.items()}
+    yield from _build_then(context, lake, ["--exclude", *CATALOGUE.split()], variables, release, files)
+
+
+def _require_present_columns(lake: Lake) -> None:
+    """dbt reads every raw day, and says nothing of use where one was written before a column was added.
+
+    Raises:
+        CleaningError: which days, and what to do.
+    """
+    days = lake.days("raw", "events")
+    old = [day for day in days if "event_key" not in pq.read_schema(lake.day(day, "raw", "events")).names]
+    if old:
+        raise CleaningError(
+            f"raw events of {old[0]} to {old[-1]} were written by an older version: take them in again (make run, or "
+            f"make backfill FROM={old[0]} TO={old[-1]})"
+        )
 
 
 @dbt_assets(manifest=manifest(), select=CATALOGUE, name="catalogue", dagster_dbt_translator=Names(), pool="duckdb")
@@ -65,37 +93,69 @@ def catalogue(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterat
     """The items, one row each, with their keys."""
     lake = workspace.lake
 
-    def release() -> None:
-        context.add_asset_metadata({"dagster/row_count": publish_items(lake)}, asset_key="items")
+    def release() -> dict[str, int]:
+        items = publish_items(lake)
+        context.add_asset_metadata({"dagster/row_count": items}, asset_key="items")
+        return {"items": items}
 
-    yield from _build_then(context, lake, {}, release)
+    files = {"items": [lake.table("cleaned", "items")]}
+    yield from _build_then(context, lake, ["--select", *CATALOGUE.split()], {}, release, files)
 
 
 def _build_then(
-    context: dg.AssetExecutionContext, lake: Lake, variables: dict[str, str], release: Callable[[], None]
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    selection: Sequence[str],
+    variables: dict[str, str],
+    release: Callable[[], Mapping[str, int]],
+    files: Mapping[str, Sequence[Path]],
 ) -> Iterator[Any]:
-    """dbt's events, held back until `release` has published what they speak of; of a failed build only its checks."""
-    names, folder, contents = Names(), scratch(lake) / "target", validate_manifest(manifest())
-    select = context.op.tags.get(asset_utils.DAGSTER_DBT_SELECT_METADATA_KEY)
-    exclude = context.op.tags.get(asset_utils.DAGSTER_DBT_EXCLUDE_METADATA_KEY)
-    selection, indirect = asset_utils.get_subset_selection_for_context(
-        context,
-        contents,
-        select,
-        exclude,
-        selector=None,
-        dagster_dbt_translator=names,
-        current_dbt_indirect_selection_env=None,
-    )
-    selection += ["--indirect-selection", indirect] if indirect else []
+    """dbt's events, held back until `release` has published what they speak of; of a failed build only its checks.
+    `release` gives the rows of each model: a check says how many it looked at.
+
+    Whatever is selected, the models of a day are built together: one of them alone would be built on, and published
+    beside, what the scratch database still holds of other days. Told are those that were selected.
+    """
+    names, folder, contents = Names(), scratch(lake) / "target", json.loads(manifest().read_bytes())
     built = build(lake.home, folder, selection, variables)
     events = [
         event
         for told in built.events
         for event in DbtCoreCliEventMessage(told, {}).to_default_asset_events(contents, names, context, folder)
+        if _is_selected(context, event)
     ]
     if built.failure is not None:
         yield from (event for event in events if isinstance(event, dg.AssetCheckResult))
         raise CleaningError(f"dbt: {built.failure} (nothing was published)")
-    release()
-    yield from events
+    rows = release()
+    yield from (_looking_at(_versioned(event, files), rows) for event in events)
+
+
+def _versioned(event: Any, files: Mapping[str, Sequence[Path]]) -> Any:
+    """An output with the version of what was published of it; a model that stays with dbt has none of its own."""
+    if not isinstance(event, dg.Output) or event.output_name not in files:
+        return event
+    version = content(*files[event.output_name])
+    return dg.Output(event.value, event.output_name, metadata=event.metadata, data_version=version)
+
+
+def _looking_at(event: Any, rows: Mapping[str, int]) -> Any:
+    """dbt tells of a test only what it found: its check says of how many rows, too."""
+    if not isinstance(event, dg.AssetCheckResult) or event.asset_key is None:
+        return event
+    model = event.asset_key.to_user_string()
+    if model not in rows:
+        return event
+    said = f"{event.description}; " if event.description else ""
+    return event._replace(
+        description=f"{said}looked at {rows[model]:,} rows of {model}",
+        metadata={**event.metadata, "looked_at": rows[model]},
+    )
+
+
+def _is_selected(context: dg.AssetExecutionContext, event: Any) -> bool:
+    if isinstance(event, dg.AssetCheckResult):
+        return dg.AssetCheckKey(event.asset_key, event.check_name) in context.selected_asset_check_keys
+    if isinstance(event, dg.Output):
+        return event.output_name in {key.to_python_identifier() for key in context.selected_asset_keys}
+    return event.asset_key in context.selected_asset_keys  # what dbt tested of it, told beside its checks

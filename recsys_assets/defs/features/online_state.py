@@ -5,78 +5,96 @@ from __future__ import annotations
 from typing import Final
 
 import dagster as dg
+import numpy as np
 
+from recsys.cleaned.log import read_keyed_log
+from recsys.cleaned.versions import told_until
 from recsys.events import ITEM_SCHEMA
-from recsys.features.log import EventLog, from_table
+from recsys.features.catalog import FEATURES
 from recsys.features.parity import audit_served
-from recsys.features.store import open_store
 from recsys.serving import served_log
-from recsys.sources.source import open_source
+from recsys.sources.opening import open_source
+from recsys.store.opening import open_store
+from recsys_assets.checks.nothing import nothing
+from recsys_assets.content import content
 from recsys_assets.resources import Workspace
 
+REPLAYED_ROWS: Final = 20_000  # drawn by chance from segments of all days: 20 MB, however long the log is
 REPLAYED_REQUESTS: Final = 50  # a day's check takes seconds
+LATEST_ROWS: Final = 5_000  # among which they are
 
 
 @dg.asset(deps=["cleaned_events", "items"], kinds={"numba"}, owners=["team:recsys"])
 def online_state(workspace: Workspace) -> dg.MaterializeResult:
     """Packed state of every entity at the head of the cleaned log; later live events are kept and applied on top."""
     lake, settings = workspace.lake, workspace.settings
-    columns = ["event_id", *(name for name in EventLog._fields if name != "kind"), "kind_code"]
-    table = lake.read_days(lake.days("cleaned", "events"), "cleaned", "events", columns=columns)
-    log = from_table(table)
+    log, event_keys = read_keyed_log(lake)
     store = open_store(settings, create=True)
     try:
         events = store.bootstrap(
             log,
             lake.read(lake.table("cleaned", "items"), ITEM_SCHEMA.names),
             log.head,
-            event_ids=table["event_id"].to_pylist(),
+            event_keys=event_keys,
             utc_offset_ms=open_source(settings).utc_offset_ms,
+            told_until=told_until(lake),
         )
     finally:
         store.close()
     return dg.MaterializeResult(
-        metadata={"dagster/row_count": events, "position": log.head, "fingerprint": store.fingerprint}
+        metadata={"dagster/row_count": events, "position": log.head, "fingerprint": store.fingerprint},
+        data_version=content(
+            lake.table("cleaned", "items"),
+            *(lake.day(day, "cleaned", "events") for day in lake.days("cleaned", "events")),
+        ),
     )
 
 
 @dg.asset_check(asset="online_state", blocking=True)
 def replay(workspace: Workspace) -> dg.AssetCheckResult:
-    """Every feature row that was served is read again from the log at its position and instant: the same bytes."""
-    served = served_log.read(served_log.segments(workspace.lake.served_log))
+    """Feature rows that were served are read again from the log at their position and instant: the same bytes."""
     store = open_store(workspace.settings)
     try:
-        found = audit_served(store.export()[0], store.items_at, served)
+        chance = np.random.default_rng(store.head())  # others each night, and the same when it is asked again
+        served = served_log.draw(workspace.lake.served_log, REPLAYED_ROWS, chance)
+        audited = audit_served(store.export()[0], store.items_at, served)
     finally:
         store.close()
-    return dg.AssetCheckResult(
-        passed=found.mismatches == 0,
-        description=str(found) if found.values else "nothing was served with these features yet",
-        metadata={"values": found.values, "mismatches": found.mismatches},
-    )
+    rows = audited.values // len(FEATURES)
+    looked_at = f"{rows:,} of {served.num_rows:,} served rows"
+    if rows < served.num_rows:
+        looked_at += ", the others are of other features or bear none"
+    metadata = {"values": audited.values, "mismatches": audited.mismatches, "rows": rows, "served": served.num_rows}
+    if not audited.values:
+        return nothing(f"nothing was served with these features yet ({looked_at})", metadata=metadata)
+    return dg.AssetCheckResult(passed=audited.holds, description=f"{audited} ({looked_at})", metadata=metadata)
 
 
 @dg.asset_check(asset="online_state", blocking=True)
 def request_replay(workspace: Workspace) -> dg.AssetCheckResult:
     """The last requests, answered again from bundle and log: the same items, order, scores and features."""
+    from recsys.policy.exploration import Explorer
     from recsys.registry import Registry
     from recsys.serving import bundle
     from recsys.serving.replay import replay_requests
 
     lake, settings = workspace.lake, workspace.settings
-    served = served_log.read(served_log.segments(lake.served_log))
+    served = served_log.draw(lake.served_log, LATEST_ROWS)
     store, registry = open_store(settings), Registry(lake.registry)
     try:
-        found = replay_requests(
+        replays = replay_requests(
             served,
             store,
             lambda name: bundle.load(registry.get(name), None, store.fingerprint, registry),
+            Explorer(registry.secret()),
             latest=REPLAYED_REQUESTS,
         )
     finally:
         store.close()
-    return dg.AssetCheckResult(
-        passed=not found.different,
-        description=str(found) if found.same or found.different else "no slate was served with these features yet",
-        metadata={"requests": found.same + len(found.different), "left_out": len(found.left_out)},
-    )
+    requests = replays.same + len(replays.different)
+    metadata = {"requests": requests, "left_out": len(replays.left_out)}
+    if not requests:
+        why = f"all {len(replays.left_out)} that were looked at were left out ({replays.why_left_out})"
+        words = why if replays.left_out else "no slate was served with these features yet"
+        return nothing(f"no request was answered again: {words}", metadata=metadata)
+    return dg.AssetCheckResult(passed=not replays.different, description=str(replays), metadata=metadata)

@@ -1,25 +1,36 @@
 """What the source says, and what the service was told, as raw tables; nothing is judged here."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from recsys.events import DAY_MS, EVENT_SCHEMA, ITEM_SCHEMA
-from recsys.features.privacy import Border
-from recsys.features.store import OnlineStore, StoreMissing, open_store
+from recsys.cleaned import people
+from recsys.cleaned.versions import appended, as_of, starts_at, timeline
+from recsys.events import DAY_MS, RAW_EVENT_SCHEMA
 from recsys.lake import Lake
+from recsys.privacy.border import Border
 from recsys.settings import Settings
-from recsys.sources.source import SourceError, day_number, open_source
+from recsys.sources.days import read_day
+from recsys.sources.opening import open_source
+from recsys.sources.source import SourceError, day_number
+from recsys.store.errors import StoreMissing
+from recsys.store.online import OnlineStore
+from recsys.store.opening import open_store
+from recsys.store.told import TOLD_SCHEMA
+from recsys_assets.content import content, content_of_days
 from recsys_assets.defs.automation.conditions import MISSED_DAY
-from recsys_assets.partitions import days
+from recsys_assets.partitions import CALENDAR, days_asked
 from recsys_assets.resources import Workspace
+from recsys_assets.stock import own_source, take_stock
 
 
 @dg.asset(
-    partitions_def=days(),
+    partitions_def=CALENDAR,
     backfill_policy=dg.BackfillPolicy.single_run(),
     automation_condition=MISSED_DAY,
     kinds={"python", "parquet"},
@@ -27,6 +38,7 @@ from recsys_assets.resources import Workspace
     check_specs=[
         dg.AssetCheckSpec("every_source_row_is_accounted_for", asset="raw_events", blocking=True),
         dg.AssetCheckSpec("source_rows_are_readable", asset="raw_events"),
+        dg.AssetCheckSpec("no_day_is_a_stray", asset="raw_events"),
     ],
 )
 def raw_events(
@@ -35,23 +47,31 @@ def raw_events(
     """Every delivery of an event, by the local day it was received: from the source, and from the service's own log."""
     settings, lake = workspace.settings, workspace.lake
     source, border = open_source(settings), Border.of(settings)
-    live = _from_store(settings, lambda store: store.tail(0), EVENT_SCHEMA)  # with the positions it gave
+    stock = take_stock(settings, source)
+    border.keep_mark(lake.home)
+    live = _from_store(settings, lambda store: store.tail(0), RAW_EVENT_SCHEMA)  # with the positions it gave
     local_day = pc.divide(pc.add(live["received_at"], source.utc_offset_ms), DAY_MS)
     read = kept = refused = told = 0
     reasons: list[str] = []
     for day in sorted(context.partition_keys):
-        found = source.read_day(day)
+        delivered = read_day(source, day, stock.stray_days)
         answered = live.filter(pc.equal(local_day, day_number(day)))
         # the service's events passed the same border when they came in
-        events = pa.concat_tables([border.events(found.events), answered])
-        written = _write(lake, events, lake.day(day, "raw", "events"))
+        given = border.events(delivered.events)
+        if source.name != "simulator":  # it lives in its own time: who tells a service of it knows what they do
+            _refuse_served(lake, day, given, answered)
+        written = _write(
+            lake, pa.concat_tables([given, answered], promote_options="default"), lake.day(day, "raw", "events")
+        )
         context.add_asset_metadata({"dagster/row_count": written}, partition_key=day)
-        _write(lake, border.rejected(found.rejected), lake.day(day, "raw", "rejected"))
-        read, kept, told = read + found.rows_read, kept + found.rows_kept, told + answered.num_rows
-        refused += found.rejected.num_rows
-        reasons += found.rejected.slice(0, 3).select(["origin", "reason"]).to_pylist()
+        _write(lake, border.rejected(delivered.rejected), lake.day(day, "raw", "rejected"))
+        read, kept, told = read + delivered.rows_read, kept + delivered.rows_kept, told + answered.num_rows
+        refused += delivered.rejected.num_rows
+        reasons += delivered.rejected.slice(0, 3).select(["origin", "reason"]).to_pylist()
     counts = {"source_rows": read, "rows_kept": kept, "rows_rejected": refused, "live_events": told}
-    yield dg.MaterializeResult(metadata=counts)
+    yield dg.MaterializeResult(
+        metadata=counts, data_version=content_of_days(lake, context.partition_keys, "raw", "events")
+    )
     yield dg.AssetCheckResult(
         check_name="every_source_row_is_accounted_for",
         passed=read == kept + refused,
@@ -66,25 +86,127 @@ def raw_events(
         description=f"{refused:,} rows in lake/raw/rejected{first}" if refused else "all",
         metadata=counts,
     )
+    strays = [stray for stray, home in stock.stray_days.items() if home in context.partition_keys]
+    named = f"{', '.join(strays[:3])}{' and more' if len(strays) > 3 else ''}: rows of a wrong clock, in quarantine"
+    yield dg.AssetCheckResult(
+        check_name="no_day_is_a_stray",
+        passed=not strays,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=named if strays else "none",
+    )
 
 
-@dg.asset(kinds={"python", "parquet"}, owners=["team:recsys"])
-def raw_items(workspace: Workspace) -> dg.MaterializeResult:
-    """The catalogue as the source gives it; where the service was told of an item, its word stands."""
-    lake, given = workspace.lake, open_source(workspace.settings).items()
-    told = _from_store(workspace.settings, OnlineStore.told_items, ITEM_SCHEMA)
-    own = given.filter(pc.invert(pc.is_in(given["item_id"], value_set=told["item_id"].combine_chunks())))
-    rows = _write(lake, pa.concat_tables([own, told.cast(given.schema)]), lake.table("raw", "items"))
-    return dg.MaterializeResult(metadata={"dagster/row_count": rows, "live_items": told.num_rows})
+@dg.asset(
+    kinds={"python", "parquet"},
+    owners=["team:recsys"],
+    check_specs=[dg.AssetCheckSpec("item_values_are_readable", asset="raw_items")],
+)
+def raw_items(
+    context: dg.AssetExecutionContext, workspace: Workspace
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """The items that the source or the service named, as they are now; beside them every version of them, append-only.
+
+    The later word stands, whoever said it. A changed row of the source that says no instant holds from the start of
+    the first day that is taken in with it (recsys.cleaned.versions).
+    """
+    settings, lake, source = workspace.settings, workspace.lake, own_source(workspace.settings)
+    given = source.items()
+    told = _from_store(settings, OnlineStore.told_items, TOLD_SCHEMA)
+    path = lake.table("raw", "item_versions")
+    before = lake.read(path) if path.exists() else None
+    asked = days_asked(settings, context.run.tags)
+    start = starts_at(lake.days("cleaned", "events"), asked, source.utc_offset_ms)
+    versions = appended(before, given, told, start)
+    if before is None or versions.num_rows > before.num_rows:
+        _write(lake, versions, path)
+    items = as_of(timeline(versions), time.time_ns() // 1_000_000)
+    named = pa.chunked_array([*given["item_id"].chunks, *told["item_id"].chunks], pa.string())
+    rows = _write(
+        lake,
+        items.filter(pc.is_in(items["item_id"], value_set=named.combine_chunks())),
+        lake.table("raw", "items"),
+    )
+    counts = {"live_items": pc.count_distinct(told["item_id"]).as_py(), "versions": versions.num_rows}
+    yield dg.MaterializeResult(
+        metadata={"dagster/row_count": rows, **counts},
+        data_version=content(lake.table("raw", "items"), lake.table("raw", "item_versions")),
+    )
+    yield _readable("item_values_are_readable", source.refused("items"), lake.table("raw", "rejected_items"), lake)
 
 
-@dg.asset(kinds={"python", "parquet"}, owners=["team:recsys"])
-def raw_users(workspace: Workspace) -> dg.MaterializeResult:
-    """The users whom the source names."""
-    lake = workspace.lake
-    users = Border.of(workspace.settings).users(open_source(workspace.settings).users())
-    rows = _write(lake, users, lake.table("raw", "users"))
-    return dg.MaterializeResult(metadata={"dagster/row_count": rows})
+@dg.asset(
+    kinds={"python", "parquet"},
+    owners=["team:recsys"],
+    check_specs=[
+        dg.AssetCheckSpec("user_values_are_readable", asset="raw_users"),
+        dg.AssetCheckSpec("attributes_are_still_said", asset="raw_users"),
+    ],
+)
+def raw_users(
+    context: dg.AssetExecutionContext, workspace: Workspace
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """The users whom the source names; beside them every version of what it says of them, append-only.
+
+    A changed attribute that says no instant holds from the start of the first day that is taken in with it.
+    """
+    settings, lake, source = workspace.settings, workspace.lake, own_source(workspace.settings)
+    border, path = Border.of(settings), lake.table("raw", "user_attributes")
+    rows = _write(lake, border.users(source.users()), lake.table("raw", "users"))
+    said, before = border.users(source.attributes()), lake.read(path) if path.exists() else None
+    if said.num_rows or before is not None:
+        asked = days_asked(settings, context.run.tags)
+        start = starts_at(lake.days("cleaned", "events"), asked, source.utc_offset_ms)
+        _write(lake, people.appended(before, said, start), path)
+    told = {"described_users": pc.count_distinct(said["user_id"]).as_py()}
+    yield dg.MaterializeResult(
+        metadata={"dagster/row_count": rows, **told},
+        data_version=content(*filter(Path.exists, (lake.table("raw", "users"), path))),
+    )
+    less = people.missing(before, said)
+    words = [f"{name} was said of {once:.0%} of the users, and now of {now:.0%}" for name, (once, now) in less.items()]
+    yield dg.AssetCheckResult(
+        check_name="attributes_are_still_said",
+        passed=not less,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(words) or "all",
+        metadata={name: round(share, 4) for name, share in people.shares(said).items()},
+    )
+    refused = border.rejected(source.refused("users"))
+    yield _readable("user_values_are_readable", refused, lake.table("raw", "rejected_users"), lake)
+
+
+def _readable(name: str, refused: pa.Table, path: Path, lake: Lake) -> dg.AssetCheckResult:
+    """Whether every value of a table could be read; those that could not are written down."""
+    _write(lake, refused, path)
+    first = "".join(f"; {r['origin']}: {r['reason']}" for r in refused.slice(0, 3).to_pylist())
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=refused.num_rows == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{refused.num_rows:,} values in {path.name}{first}" if refused.num_rows else "all",
+        metadata={"values_refused": refused.num_rows},
+    )
+
+
+def _refuse_served(lake: Lake, day: str, given: pa.Table, answered: pa.Table) -> None:
+    """A day comes from the source, or live: rows of it that come in after it was served stand before what was served,
+    and whoever was told of an event twice counts it twice. What was taken in before the service began is no news.
+
+    Raises:
+        SourceError: in one line.
+    """
+    if not answered.num_rows or not given.num_rows:
+        return
+    path = lake.day(day, "raw", "events")
+    before = pq.read_table(path, columns=["event_key", "position"]) if path.exists() else None
+    if before is not None:
+        imported = before.filter(pc.is_null(before["position"]))["event_key"]
+        if sorted(map(str, imported.to_pylist())) == sorted(map(str, given["event_key"].to_pylist())):
+            return
+    raise SourceError(
+        f"{day}: the source has {len(given):,} rows of this day, and the service was told {len(answered):,} events"
+        " live: a day comes from one of them, so take its rows out of RECSYS_DATA"
+    )
 
 
 def _from_store(settings: Settings, ask: Callable[[OnlineStore], pa.Table], schema: pa.Schema) -> pa.Table:

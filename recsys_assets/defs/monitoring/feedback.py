@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from recsys_assets.checks.days import days_of_run
+from recsys_assets.checks.nothing import nothing
+from recsys_assets.content import content, content_of_days
 from recsys_assets.defs.automation.conditions import MISSED_DAY
-from recsys_assets.partitions import days
+from recsys_assets.partitions import CALENDAR
 from recsys_assets.resources import Workspace
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ JUDGED_DAYS = 7  # newest days of service by which bundles are compared
 
 @dg.asset(
     deps=["impressions"],
-    partitions_def=days(),
+    partitions_def=CALENDAR,
     backfill_policy=dg.BackfillPolicy.single_run(),
     automation_condition=MISSED_DAY,
     kinds={"polars", "parquet"},
@@ -40,7 +42,10 @@ def feedback(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mate
         rows = lake.write(made.to_arrow(), lake.day(day, "feedback", "slates"))
         context.add_asset_metadata({"dagster/row_count": rows}, partition_key=day)
         served_rows += served.height
-    return dg.MaterializeResult(metadata={"served_rows_read": served_rows})
+    return dg.MaterializeResult(
+        metadata={"served_rows_read": served_rows},
+        data_version=content_of_days(lake, context.partition_keys, "feedback", "slates"),
+    )
 
 
 @dg.asset_check(asset="feedback", blocking=True)
@@ -49,22 +54,22 @@ def features_as_logged_are_features_as_recomputed(
 ) -> dg.AssetCheckResult:
     """Every row that will be learned from is read again from the log at its position and instant: the same bytes."""
     from recsys.features.parity import audit_served
-    from recsys.features.store import open_store
+    from recsys.store.opening import open_store
 
     lake = workspace.lake
     asked = days_of_run(context, lake, "feedback", "slates")
     table = lake.read_days(asked, "feedback", "slates") if asked else None
     if table is None or not table.num_rows:
-        return dg.AssetCheckResult(passed=True, description="nothing was served and seen on these days")
+        return nothing("nothing was served and seen on these days")
     store = open_store(workspace.settings)
     try:
-        found = audit_served(store.export()[0], store.items_at, table)
+        audited = audit_served(store.export()[0], store.items_at, table)
     finally:
         store.close()
     return dg.AssetCheckResult(
-        passed=found.mismatches == 0,
-        description=str(found),
-        metadata={"values": found.values, "mismatches": found.mismatches},
+        passed=audited.mismatches == 0,
+        description=str(audited),
+        metadata={"values": audited.values, "mismatches": audited.mismatches},
     )
 
 
@@ -79,53 +84,70 @@ def online_metrics(workspace: Workspace) -> dg.MaterializeResult:
     lake = workspace.lake
     folders = sorted(path.name for path in lake.served_log.glob("[0-9]*"))[-JUDGED_DAYS:]
     paths = [path for day in folders for path in served_log.segments(lake.served_log, day)]
-    seen = core.joined(pl.DataFrame(served_log.read(paths)).drop("features"), core.of_events(_told(workspace)))
+    seen = core.joined(pl.DataFrame(served_log.read(paths)).drop("features"), core.of_events(told_events(workspace)))
     lake.write(seen.to_arrow(), lake.reports / "online.parquet")
-    found = core.by_bundle(seen)
-    newest = found.tail(1).to_dicts()
+    figures = core.by_bundle(seen)
+    newest = figures.tail(1).to_dicts()
     lines = ["| day | bundle | impressions | clicks an impression | promised |", "| --- | --- | --- | --- | --- |"]
     lines += [
         f"| {r['day']} | {r['bundle']} | {r['impressions']:,} | {r['ctr']:.4f} | {r['p_click'] or float('nan'):.4f} |"
-        for r in found.to_dicts()
+        for r in figures.to_dicts()
     ]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": seen.height,
             **({"clicks_an_impression": newest[0]["ctr"]} if newest else {}),
             "by_day": dg.MetadataValue.md("\n".join(lines)),
-        }
+            "exploration": dg.MetadataValue.md(_exploration(core.by_exploration(seen))),
+        },
+        data_version=content(lake.reports / "online.parquet"),
     )
+
+
+def _exploration(days: "pl.DataFrame") -> str:
+    lines = [
+        "| day | explored | items | clicks an impression there | elsewhere | discovered |",
+        "| --- |" + " --- |" * 5,
+    ]
+    nothing = float("nan")
+    lines += [
+        f"| {r['day']} | {r['explored']:.1%} | {r['items']:,} | {r['ctr_explored'] or nothing:.4f} "
+        f"| {r['ctr_ranked'] or nothing:.4f} | {r['discovered']:,} |"
+        for r in days.to_dicts()
+    ]
+    return "\n".join(lines)
 
 
 @dg.asset_check(asset="online_metrics")
 def the_champion_holds_in_service(workspace: Workspace) -> dg.AssetCheckResult:
-    """The champion has not lost 10 % of the clicks of the bundle before it, beyond what chance does once in 1,000."""
+    """The champion has not lost 10 % of the clicks of the bundle before it, beyond what chance does once in 1,000
+    over all hours of its first two days."""
     import polars as pl
 
-    from recsys.monitoring.feedback import compare
+    from recsys.monitoring.regression import compare
     from recsys.registry import Registry
 
-    lake, warn = workspace.lake, dg.AssetCheckSeverity.WARN
+    lake = workspace.lake
     promoted = [row for row in Registry(lake.registry).history() if row["alias"] == "champion"]
     if not promoted or promoted[-1]["action"] != "promote" or not promoted[-1]["from"]:
-        words = "the champion was not promoted over another bundle"
-        return dg.AssetCheckResult(passed=True, severity=warn, description=words)
+        return nothing("the champion was not promoted over another bundle")
     champion, before = promoted[-1]["bundle_id"], promoted[-1]["from"]
-    found = compare(pl.DataFrame(lake.read(lake.reports / "online.parquet")), champion, before)
+    compared = compare(pl.DataFrame(lake.read(lake.reports / "online.parquet")), champion, before)
     return dg.AssetCheckResult(
-        passed=found.holds,
-        severity=warn,
-        description=f"{champion}: {found}",
-        metadata={"bundle": champion, "before": before, "users": found.users},
+        passed=compared.holds,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{champion}: {compared}",
+        metadata={"bundle": champion, "before": before, "users": compared.users},
     )
 
 
-def _told(workspace: Workspace) -> "pl.DataFrame":
+def told_events(workspace: Workspace) -> "pl.DataFrame":
     """The events that the service took; none before a store is there."""
     import polars as pl
 
     from recsys.events import EVENT_SCHEMA
-    from recsys.features.store import StoreMissing, open_store
+    from recsys.store.errors import StoreMissing
+    from recsys.store.opening import open_store
 
     try:
         store = open_store(workspace.settings)

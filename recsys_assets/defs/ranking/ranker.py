@@ -1,13 +1,14 @@
 """The rankers: learned from train, stopped and calibrated on validation, then fitted to both; test is never seen."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
 from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.lake import Lake
+from recsys_assets.content import content
 from recsys_assets.resources import Workspace
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def ranker_parameters(workspace: Workspace) -> dg.MaterializeResult:
             "auc": tuned.auc or 0.0,
             "auc_of_the_defaults": tuned.default_auc or 0.0,
             **{path.stem: dg.MetadataValue.path(path) for path in drawn},
-        }
+        },
+        data_version=content(lake.models / "tuning"),
     )
 
 
@@ -72,7 +74,8 @@ def xgboost_ranker(workspace: Workspace, spark: LazyPySparkResource) -> dg.Mater
             "fingerprint": FINGERPRINT,
             "heads": dg.MetadataValue.json(dict(ranker.facts)),
             "share_of_gain": dg.MetadataValue.md("\n".join(f"- {name}: {share:.1%}" for name, share in strongest)),
-        }
+        },
+        data_version=content(lake.models / "rankers" / "xgboost"),
     )
 
 
@@ -81,16 +84,16 @@ def mmoe_ranker(workspace: Workspace) -> dg.MaterializeResult:
     """The neural challenger on the same rows and on imported exposures: it reads what users were shown before."""
     import polars as pl
 
+    from recsys.cleaned.log import read_log
     from recsys.ranking import mmoe_training
     from recsys.training_sets.imported import Imported
-    from recsys_assets.defs.features.impression_features import events_until
 
     lake = workspace.lake
     train, validation = labelled(lake, "train"), labelled(lake, "validation")
     last_day = pl.DataFrame(lake.read(lake.table("training_sets", "train"), ["date"]))["date"].max()
     config = mmoe_training.TrainingConfig(seed=workspace.settings.seed)
     folder = lake.models / "mmoe_checkpoints"
-    given = {"imported": Imported.of(events_until(lake, str(last_day))), "config": config, "threads": threads()}
+    given = {"imported": Imported.of(read_log(lake, through=str(last_day))), "config": config, "threads": threads()}
     fitted = mmoe_training.train(train, validation, FEATURES, FINGERPRINT, folder, **given)
     ranker = mmoe_training.refit(fitted, train, validation, folder, **given)
     _save(lake, fitted, ranker)
@@ -99,25 +102,58 @@ def mmoe_ranker(workspace: Workspace) -> dg.MaterializeResult:
             "dagster/row_count": len(train) + len(validation),
             "fingerprint": FINGERPRINT,
             "facts": dg.MetadataValue.json(dict(ranker.facts)),
-        }
+        },
+        data_version=content(lake.models / "rankers" / "mmoe"),
     )
 
 
-@dg.asset(name="ranker", deps=["xgboost_ranker", "mmoe_ranker"], kinds={"json"}, owners=["team:recsys"])
-def chosen_ranker(workspace: Workspace) -> dg.MaterializeResult:
-    """The trees, the network or the blend of both: the trees, unless another is better beyond chance on validation."""
-    import shutil
-
-    from recsys.evaluation.contest import choose
-    from recsys.ranking.blend import BlendRanker
-    from recsys.ranking.ranker import load_ranker
+@dg.asset(deps=["training_set"], kinds={"torch", "numba"}, owners=["team:recsys"])
+def factor_ranker(workspace: Workspace) -> dg.MaterializeResult:
+    """The personal ranker: a user's taste is solved at the request from what they opened and what they passed over."""
+    from recsys.ranking import factors_training
 
     lake = workspace.lake
-    names, rankers = ("xgboost", "mmoe"), lake.models / "rankers"
+    train, validation = labelled(lake, "train"), labelled(lake, "validation")
+    config = factors_training.TrainingConfig(seed=workspace.settings.seed)
+    given: dict[str, Any] = {"config": config, "threads": threads()}
+    fitted = factors_training.train(train, validation, FEATURES, FINGERPRINT, **given)
+    ranker = factors_training.refit(fitted, train, validation, **given)
+    _save(lake, fitted, ranker)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(train) + len(validation),
+            "fingerprint": FINGERPRINT,
+            "facts": dg.MetadataValue.json(dict(ranker.facts)),
+        },
+        data_version=content(lake.models / "rankers" / "factors"),
+    )
+
+
+@dg.asset(
+    name="ranker", deps=["xgboost_ranker", "mmoe_ranker", "factor_ranker"], kinds={"json"}, owners=["team:recsys"]
+)
+def chosen_ranker(workspace: Workspace) -> dg.MaterializeResult:
+    """The trees, the network or the blend: the trees, unless another is ahead beyond chance in log loss or order.
+
+    The blend orders as the factors do, unless another member orders certainly better.
+    """
+    import shutil
+
+    from recsys.evaluation.contest import best_order, choose
+    from recsys.ranking.blend import BlendRanker
+    from recsys.ranking.saved import load_ranker
+
+    lake = workspace.lake
+    names, rankers = ("xgboost", "mmoe", "factors"), lake.models / "rankers"
     validation = labelled(lake, "validation")
     fitted = {name: load_ranker(rankers / name / FITTED) for name in names}
-    blend = BlendRanker.fit(list(fitted.values()), validation)
-    predicted = {name: ranker.predict(validation.inputs) for name, ranker in {**fitted, "blend": blend}.items()}
+    predicted = {name: ranker.predict(validation.inputs) for name, ranker in fitted.items()}
+    # trees and network learn what a policy chose to show from counters of what was shown. As an order of what it never
+    # showed, theirs is worth what one list for all is worth (true P(long view) of slates: docs/results.md)
+    orders = names.index(best_order("factors", predicted, validation))
+    blend = BlendRanker.fit(list(fitted.values()), validation, orders)
+    predicted["blend"] = blend.predict(validation.inputs)
+    del predicted["factors"]  # it tells no watch time: it serves within the blend
     contest = choose("xgboost", predicted, validation)
     blend.with_members([load_ranker(rankers / name) for name in names]).save(rankers / "blend")
     shutil.rmtree(lake.models / "ranker.new", ignore_errors=True)
@@ -134,17 +170,18 @@ def chosen_ranker(workspace: Workspace) -> dg.MaterializeResult:
             "chosen": contest.chosen,
             "reason": contest.reason,
             "validation": dg.MetadataValue.md("\n".join(lines)),
-        }
+        },
+        data_version=content(lake.models / "ranker"),
     )
 
 
 def labelled(lake: Lake, part: str) -> "Examples":
-    """Rows of one part of the training set."""
+    """Rows of one part of the training set; of a log with drawn negatives the newest."""
     import polars as pl
 
-    from recsys.training_sets.examples import examples
+    from recsys.training_sets.examples import examples, newest
 
-    return examples(pl.DataFrame(lake.read(lake.table("training_sets", part))), FEATURES)
+    return examples(newest(pl.DataFrame(lake.read(lake.table("training_sets", part)))), FEATURES)
 
 
 def _save(lake: Lake, fitted: "Ranker", ranker: "Ranker") -> None:
@@ -163,7 +200,7 @@ def threads() -> int:
 @dg.asset_check(asset="ranker", blocking=True)
 def ranker_speaks_the_catalogue(workspace: Workspace) -> dg.AssetCheckResult:
     """The saved ranker loads, and was trained on the features that the service derives."""
-    from recsys.ranking.ranker import load_ranker
+    from recsys.ranking.saved import load_ranker
 
     ranker = load_ranker(workspace.lake.models / "ranker")
     passed = ranker.fingerprint == FINGERPRINT and ranker.feature_names == FEATURES

@@ -4,9 +4,10 @@ import json
 
 import dagster as dg
 
+from recsys_assets.content import content
 from recsys_assets.resources import Workspace
 
-ROLLBACKS = 5  # promotions whose collections stay, so that a rollback finds its own
+ROLLBACKS = 5  # former champions whose collections stay, so that a rollback finds its own
 
 
 @dg.asset(deps=["two_tower", "items"], kinds={"torch", "parquet"}, owners=["team:recsys"])
@@ -20,7 +21,10 @@ def item_embeddings(workspace: Workspace) -> dg.MaterializeResult:
     table = embed(tower, lake.read(lake.table("cleaned", "items")))
     table = table.replace_schema_metadata({"tower": tower.fingerprint})
     rows = lake.write(table, lake.table("embeddings", "items"))
-    return dg.MaterializeResult(metadata={"dagster/row_count": rows, "tower": tower.fingerprint, "dim": tower.dim})
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": rows, "tower": tower.fingerprint, "dim": tower.dim},
+        data_version=content(lake.table("embeddings", "items")),
+    )
 
 
 @dg.asset_check(asset="item_embeddings", blocking=True)
@@ -56,8 +60,7 @@ def item_index(workspace: Workspace) -> dg.MaterializeResult:
     index = MilvusIndex(ensure_milvus(workspace.settings).uri)
     try:
         registry = Registry(lake.registry)
-        promoted = {change["bundle_id"] for change in registry.history()[-ROLLBACKS:]}
-        serving = {registry.get(bundle_id).facts.collection for bundle_id in promoted}
+        serving = {registry.get(bundle_id).facts.collection for bundle_id in registry.in_use(ROLLBACKS)}
         version = f"{tower}_{items.content_hash[:8]}"
         collection = index.publish(version, items, {"tower": tower}, keep=serving)
         kept = index.collections()
@@ -67,7 +70,8 @@ def item_index(workspace: Workspace) -> dg.MaterializeResult:
     with replacing(lake.models / "item_index.json") as path:
         path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
     return dg.MaterializeResult(
-        metadata={"dagster/row_count": len(items.item_ids), "collection": collection, "versions": ", ".join(kept)}
+        metadata={"dagster/row_count": len(items.item_ids), "collection": collection, "versions": ", ".join(kept)},
+        data_version=content(lake.models / "item_index.json"),
     )
 
 
@@ -92,25 +96,32 @@ def milvus_equals_the_mirror(workspace: Workspace) -> dg.AssetCheckResult:
 
 
 @dg.asset(
-    deps=["item_index", "two_tower", "training_set", "cleaned_events"],
+    deps=["item_index", "two_tower", "training_set", "cleaned_events", "raw_users"],
     kinds={"numpy", "parquet"},
     owners=["team:recsys"],
 )
 def retrieval_candidates(workspace: Workspace) -> dg.MaterializeResult:
     """What every source and the fusion propose to each test user at the instant of the first test impression."""
+    from recsys.cleaned.log import read_log
+    from recsys.cleaned.people import people_of
+    from recsys.cleaned.versions import item_history
     from recsys.retrieval import replay
     from recsys.retrieval.embeddings import indexed
     from recsys.retrieval.item_index import ExactMirror
     from recsys.retrieval.sources import Retriever, SourceData
     from recsys.retrieval.two_tower import QueryTower
-    from recsys_assets.defs.retrieval.tables import events_before, split_tables
+    from recsys_assets.defs.retrieval.tables import split_tables
 
     lake = workspace.lake
     embedded = lake.read(lake.table("embeddings", "items"))
     mirror = ExactMirror(json.loads((lake.models / "item_index.json").read_text())["collection"], indexed(embedded))
     folder = lake.models / "two_tower"
-    retriever = Retriever(QueryTower.load(folder), mirror, mirror.collection, embedded, SourceData.load(folder))
+    towers, data = QueryTower.load(folder), SourceData.load(folder)
+    retriever = Retriever(towers, mirror, mirror.collection, embedded, data, item_history(lake))
     first = replay.first_requests(split_tables(lake)[-1])
-    table = replay.replay(retriever, first, events_before(lake))
+    table = replay.replay(retriever, first, read_log(lake), people_of(lake))
     rows = lake.write(table, lake.table("retrieval", "candidates"))
-    return dg.MaterializeResult(metadata={"dagster/row_count": rows, "requests": first.num_rows})
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": rows, "requests": first.num_rows},
+        data_version=content(lake.table("retrieval", "candidates")),
+    )

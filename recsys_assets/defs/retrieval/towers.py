@@ -3,32 +3,42 @@
 import dagster as dg
 import pyarrow as pa
 
+from recsys_assets.content import content
 from recsys_assets.resources import Workspace
 
 
-@dg.asset(name="two_tower", deps=["training_set", "cleaned_events", "items"], kinds={"torch"}, owners=["team:recsys"])
+@dg.asset(
+    name="two_tower",
+    deps=["training_set", "cleaned_events", "items", "raw_users"],
+    kinds={"torch"},
+    owners=["team:recsys"],
+)
 def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
     """Query and item tower: epochs and fusion chosen on validation, then learned from train and validation together."""
+    from recsys.cleaned.log import read_log
+    from recsys.cleaned.people import people_of
+    from recsys.cleaned.versions import item_history, items_before
     from recsys.features.log import items_from_table
     from recsys.retrieval import engagements, replay, sources, two_tower_training
     from recsys.retrieval.text import with_words
-    from recsys_assets.defs.retrieval.tables import events_before, split_tables
+    from recsys_assets.defs.retrieval.tables import split_tables
 
     settings, lake = workspace.settings, workspace.lake
     train, validation, test = split_tables(lake)
-    items = lake.read(lake.table("cleaned", "items"))
-    log = events_before(lake, min(test["date"].to_pylist()))
+    items = items_before(lake, min(test["occurred_at"].to_pylist()))
+    log = read_log(lake, before=min(test["date"].to_pylist()))
     learned = engagements.concat(engagements.from_history(log), engagements.from_impressions(train, log))
     judged = engagements.from_impressions(validation, log)
     catalogue = with_words(items_from_table(items), items)
     config = two_tower_training.TrainingConfig(seed=settings.seed)
-    checkpoints = lake.models / "two_tower_checkpoints"
-    chosen, report = two_tower_training.fit(learned, judged, log, catalogue, config, checkpoints)
-    fusion, recalls = replay.fit(chosen, items, train, validation, log)
-    tower = two_tower_training.refit(report, learned, judged, log, catalogue, config, checkpoints)
+    checkpoints, people = lake.models / "two_tower_checkpoints", people_of(lake)
+    chosen, report = two_tower_training.fit(learned, judged, log, catalogue, config, checkpoints, people=people)
+    fitted = replay.fit(chosen, items, train, validation, log, item_history(lake), people)
+    given = (learned, judged, log, catalogue, config, checkpoints)
+    tower = two_tower_training.refit(report, *given, people=people)
     shelves = replay.shelf_types(pa.concat_tables([train, validation]), items)
     tower.save(lake.models / "two_tower")
-    sources.learn(log, items, shelves, fusion).save(lake.models / "two_tower")
+    sources.learn(log, items, shelves, fitted.fusion, fitted.repeats).save(lake.models / "two_tower")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.examples,
@@ -37,9 +47,13 @@ def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
             "seconds": report.seconds,
             "device": report.device,
             "epochs": dg.MetadataValue.json([dict(epoch) for epoch in report.epochs]),
-            "fusion": dg.MetadataValue.json({"weights": dict(fusion.weights), "constant": fusion.constant}),
-            "validation_recall_by_source": dg.MetadataValue.json(recalls),
-        }
+            "fusion": dg.MetadataValue.json(
+                {"weights": dict(fitted.fusion.weights), "constant": fitted.fusion.constant}
+            ),
+            "repeats": dg.MetadataValue.json(fitted.repeats._asdict()),
+            "validation_recall_by_source": dg.MetadataValue.json(fitted.recalls),
+        },
+        data_version=content(lake.models / "two_tower"),
     )
 
 

@@ -37,5 +37,6 @@ def bento(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Materia
             "path": dg.MetadataValue.path(built["path"]),
             "packages": built["packages"],
             "built_now": built["built"],
-        }
+        },
+        data_version=dg.DataVersion(built["tag"]),
     )

@@ -1,33 +1,44 @@
-"""Towers, sources, item index and ranker under one content hash; promoted when the verdict says so."""
+"""Towers, sources, item index, ranker and orders under one content hash; promoted when the verdict says so."""
 
 import dagster as dg
 
+from recsys_assets.checks.nothing import nothing
 from recsys_assets.resources import Workspace
 
 
 @dg.asset(
     name="bundle",
-    deps=["two_tower", "item_index", "ranker", "items", "verdict", "online_state", "drift_reference"],
+    deps=["two_tower", "item_index", "ranker", "shelf_orders", "items", "verdict", "online_state", "drift_reference"],
     kinds={"json"},
     owners=["team:recsys"],
 )
 def registered_bundle(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
-    """Everything an answer is made of, registered as one immutable bundle; champion when the gates hold."""
+    """Everything an answer is made of, registered as one immutable bundle; champion when the verdict says so."""
     import shutil
     import tempfile
     from pathlib import Path
 
+    from recsys.evaluation.evidence import require
     from recsys.evaluation.gates import Verdict
-    from recsys.features.store import open_store
     from recsys.monitoring.reference import FILE
     from recsys.registry import Registry
     from recsys.serving.assemble import assemble
+    from recsys.store.opening import open_store
+    from recsys_assets.defs.evaluation.contenders import judged_ranker
     from recsys_assets.defs.serving.holds import holds
     from recsys_assets.defs.serving.lineage import lineage
-    from recsys_assets.defs.serving.parts import example_users, facts, metrics, published_index, refresh_sources
+    from recsys_assets.defs.serving.parts import (
+        about_log,
+        example_users,
+        facts,
+        metrics,
+        published_index,
+        refresh_sources,
+        save_orders,
+    )
 
     settings, lake = workspace.settings, workspace.lake
-    registry = Registry(lake.registry)
+    registry, verdict = Registry(lake.registry), Verdict.load(lake.reports / "verdict.json")
     collection, index, index_tower = published_index(settings)
     lake.registry.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=lake.registry, prefix=".assembling-") as staging:
@@ -37,18 +48,21 @@ def registered_bundle(context: dg.AssetExecutionContext, workspace: Workspace) -
             folder,
             tower=lake.models / "two_tower",
             sources=Path(staging) / "sources",
-            ranker=lake.models / "ranker",
+            ranker=judged_ranker(lake),
             items=lake.read(lake.table("cleaned", "items")),
             index=index,
+            about=about_log(settings),
         )
+        require(verdict.judged, lake, folder / "ranker")
+        save_orders(lake, folder)
         shutil.copyfile(lake.models / FILE, folder / FILE)
         bundle = registry.register(
             folder,
             facts(settings, folder, collection, index_tower),
             metrics=metrics(lake),
-            lineage={**lineage(context, settings), "example_users": example_users(lake)},
+            lineage={**lineage(context, settings, folder), "example_users": example_users(lake)},
         )
-    verdict, held = Verdict.load(lake.reports / "verdict.json"), holds(context.instance, lake, bundle)
+    held = holds(context.instance, lake, bundle)
     if verdict.passed and not held:
         store = open_store(settings)
         registry.promote(bundle.bundle_id, held=store.fingerprint, reason="; ".join(verdict.reasons))
@@ -64,7 +78,8 @@ def registered_bundle(context: dg.AssetExecutionContext, workspace: Workspace) -
             "champion": champion.bundle_id if champion else "none",
             "collection": collection,
             "path": dg.MetadataValue.path(bundle.path),
-        }
+        },
+        data_version=dg.DataVersion(f"{bundle.bundle_id}, champion {champion.bundle_id if champion else 'none'}"),
     )
 
 
@@ -91,9 +106,7 @@ def the_bundle_answers(workspace: Workspace) -> dg.AssetCheckResult:
     from recsys.serving.schema import RecommendRequest
 
     if Registry(workspace.lake.registry).champion() is None:
-        return dg.AssetCheckResult(
-            passed=True, severity=dg.AssetCheckSeverity.WARN, description="no bundle passed its gates yet"
-        )
+        return nothing("no bundle passed its gates yet")
     recommender = open_recommender(workspace.settings, follow=False, logged=False)
     try:
         answer = recommender.recommend(RecommendRequest(user_id="a-stranger"))

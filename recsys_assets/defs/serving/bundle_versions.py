@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from recsys_assets.content import content
 from recsys_assets.defs.automation.conditions import AFTER_CHANGE
 from recsys_assets.resources import Workspace
 
@@ -23,17 +24,18 @@ def bundle_versions(workspace: Workspace) -> dg.MaterializeResult:
 
     lake = workspace.lake
     online, page = lake.reports / "online.parquet", lake.reports / "versions.html"
-    found = versions.versions(Registry(lake.registry), pl.read_parquet(online) if online.exists() else None)
-    drawn = base64.b64encode(versions.write(page, found).encode()).decode()
-    champion = found.filter(pl.col("aliases").str.contains("champion")).to_dicts()
+    bundles = versions.versions(Registry(lake.registry), pl.read_parquet(online) if online.exists() else None)
+    drawn = base64.b64encode(versions.write(page, bundles).encode()).decode()
+    champion = bundles.filter(pl.col("aliases").str.contains("champion")).to_dicts()
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": found.height,
-            "passed": int(found["passed"].fill_null(False).sum()),
-            "refused": int((~found["passed"].fill_null(True)).sum()),
+            "dagster/row_count": bundles.height,
+            "passed": int(bundles["passed"].fill_null(False).sum()),
+            "refused": int((~bundles["passed"].fill_null(True)).sum()),
             **({"champion_auc_click": champion[0]["auc_click"]} if champion and champion[0]["auc_click"] else {}),
-            "versions": dg.MetadataValue.md(versions.markdown(found)),
+            "versions": dg.MetadataValue.md(versions.markdown(bundles)),
             "curves": dg.MetadataValue.md(f"![figures over the versions](data:image/svg+xml;base64,{drawn})"),
             "page": dg.MetadataValue.path(page),
-        }
+        },
+        data_version=content(page),
     )

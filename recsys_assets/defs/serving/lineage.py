@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.evaluation.gates import Verdict
@@ -20,15 +22,26 @@ from recsys.training_sets.split import PARTS
 CAUSE = "recsys/cause"  # run tag: "drift", "by hand"; a schedule leaves none
 
 
-def lineage(context: dg.AssetExecutionContext, settings: Settings) -> dict[str, Any]:
-    """What the manifest of a bundle says of its origin."""
+def lineage(context: dg.AssetExecutionContext, settings: Settings, folder: Path) -> dict[str, Any]:
+    """What the manifest of the bundle in `folder` says of its origin."""
+    from recsys.ranking.ranker import read_header
+
     lake = Lake(settings.home)
     judged = Verdict.load(lake.reports / "verdict.json")
     by_part = {part: _dates(lake, part) for part in PARTS}
     days = sorted({day for dates in by_part.values() for day in dates})
+    ranker = read_header(folder / "ranker")
+    outcomes = Counter(gate.outcome for gate in judged.gates)
     return {
-        "kind": judged.challenger,
-        "verdict": {"passed": judged.passed, "reasons": list(judged.reasons)},
+        "kind": ranker["kind"] if ranker["kind"] == ranker["name"] else f"{ranker['kind']}: {ranker['name']}",
+        "verdict": {
+            "passed": judged.passed,
+            "is_first": judged.is_first,
+            "reasons": list(judged.reasons),
+            "gates": dict(outcomes),
+        },
+        "judged": dict(judged.judged),
+        "learned_until": _last_learned(lake),
         "judged_on": [min(by_part["test"]), max(by_part["test"])] if by_part["test"] else [],
         "run_id": context.run_id,
         "cause": context.run.tags.get(CAUSE, "schedule"),
@@ -57,6 +70,12 @@ def code_version() -> str:
 def _dates(lake: Lake, part: str) -> list[str]:
     table = pq.read_table(lake.table("training_sets", part), columns=["date"])
     return [str(day) for day in table["date"].unique().to_pylist()]
+
+
+def _last_learned(lake: Lake) -> int:
+    """Last instant (UTC ms) of the rows that a ranker is fitted to: train and validation."""
+    tables = [pq.read_table(lake.table("training_sets", part), columns=["occurred_at"]) for part in PARTS[:2]]
+    return max(int(pc.max(table["occurred_at"]).as_py() or 0) for table in tables)
 
 
 def _sha(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from recsys.settings import Settings
 if TYPE_CHECKING:
     from recsys.registry import Facts
     from recsys.retrieval.item_index import IndexedItems
+    from recsys.serving.about_log import AboutLog
 
 
 def published_index(settings: Settings) -> tuple[str, IndexedItems, str]:
@@ -37,25 +39,57 @@ def refresh_sources(lake: Lake, folder: Path) -> None:
     """
     import pyarrow as pa
 
-    from recsys.features.log import EventLog, from_table
+    from recsys.cleaned.log import read_log
     from recsys.retrieval import replay, sources
     from recsys.training_sets.split import PARTS
 
     items = lake.read(lake.table("cleaned", "items"))
-    columns = [*(name for name in EventLog._fields if name != "kind"), "kind_code"]
-    log = from_table(lake.read_days(lake.days("cleaned", "events"), "cleaned", "events", columns=columns))
     shown = pa.concat_tables([lake.read(lake.table("training_sets", part), ["shelf", "item_key"]) for part in PARTS])
     evaluated = sources.SourceData.load(lake.models / "two_tower")
-    sources.learn(log, items, replay.shelf_types(shown, items), evaluated.fusion).save(folder)
+    shelves = replay.shelf_types(shown, items)
+    sources.learn(read_log(lake), items, shelves, evaluated.fusion, evaluated.repeats).save(folder)
+
+
+def save_orders(lake: Lake, folder: Path) -> None:
+    """The orders that a bundle brings beside its ranker: what passed its shelf's gate, else what orders the shelf now,
+    else the best of its heuristics.
+
+    Args:
+        folder: of the bundle
+    """
+    from recsys.evaluation import shelves
+    from recsys.policy.shelves import SHELVES
+    from recsys.ranking.orders import RANKER, Order, heuristic_order
+    from recsys.ranking.saved import load_ranker
+    from recsys.serving.bundle import ORDERS
+    from recsys_assets.defs.evaluation.contenders import judged_ranker
+    from recsys_assets.defs.evaluation.shelves_judged import former_orders, shelf_order
+
+    challenger = load_ranker(lake.models / "ranker")
+    is_shared = judged_ranker(lake) == lake.models / "ranker"  # else a heuristic is the bundle's ranker
+    former = former_orders(lake, challenger)
+    for name, told in shelves.told(lake.reports / "evaluation.json").items():
+        if (shelf := SHELVES.get(name)) is None:
+            continue
+        order: Order | None = None
+        if shelves.goes_on(shelf, told):
+            order = shelf_order(lake, name, shelf, challenger)
+            if is_shared and shelf.order == RANKER:
+                continue
+            if is_shared and order is not None:  # the bundle has the ranker that it reads
+                shutil.copytree(lake.models / "shelves" / name, folder / ORDERS / name)
+                continue
+        order = order or former.get(name) or heuristic_order(told["order"], lake.models / "heuristics")
+        order.save(folder / ORDERS / name)
 
 
 def facts(settings: Settings, folder: Path, collection: str, index_tower: str) -> Facts:
     """The facts of an assembled folder; the registry refuses those that do not fit."""
     from recsys.features.catalog import FINGERPRINT
-    from recsys.ranking.ranker import load_ranker
+    from recsys.ranking.saved import load_ranker
     from recsys.registry import Facts
     from recsys.retrieval.two_tower import QueryTower
-    from recsys.sources.source import open_source
+    from recsys.sources.opening import open_source
 
     source = open_source(settings)
     return Facts(
@@ -64,18 +98,33 @@ def facts(settings: Settings, folder: Path, collection: str, index_tower: str) -
         tower=QueryTower.load(folder / "query_tower").fingerprint,
         index_tower=index_tower,
         collection=collection,
-        id_type=source.id_type,
         utc_offset_ms=source.utc_offset_ms,
     )
 
 
+def about_log(settings: Settings) -> AboutLog:
+    """What the log lacks: which events are derived, and how its negatives were sampled on the validation days."""
+    from recsys.serving.about_log import AboutLog
+    from recsys.sources.negatives import log_odds_kept
+    from recsys.sources.opening import open_source
+
+    lake = Lake(settings.home)
+    rows = lake.read(lake.table("training_sets", "validation"), ["sampling_rate", "click"])
+    rates = rows["sampling_rate"].to_numpy()
+    return AboutLog(open_source(settings).derives, log_odds_kept(rates, rows["click"].to_numpy() > 0))
+
+
 def metrics(lake: Lake) -> Mapping[str, Any]:
-    """The challenger's figures in the last evaluation."""
+    """The figures of the judged ranker in the last evaluation, of the labels that the log has."""
+    from recsys.evaluation.gates import CHAMPION, Verdict
+    from recsys.training_sets.labels import probabilities
+
     report = json.loads((lake.reports / "evaluation.json").read_text())
-    mine = report["ranking"][report["challenger"]]
+    passed = Verdict.load(lake.reports / "verdict.json").passed
+    mine = report["ranking"][CHAMPION if passed else report["challenger"]]
     return {
         f"{metric}_{label}": mine[label][metric]
-        for label in ("click", "long_view")
+        for label in probabilities(mine)
         for metric in ("auc", "gauc", "log_loss")
     }
 

@@ -1,0 +1,204 @@
+"""A store that lives: `python -m benchmarks.store_life [histories forget reload append]`, all of them without a name.
+
+- histories: 10,000 calls of 8 threads in 2 processes, killed with SIGKILL meanwhile, checked for one order
+- forget: two users forgotten a second for two minutes beside 2 processes of 4 threads that read and append
+- reload: the first read behind a bootstrap, opening, and a process's own memory, by the number of live events
+- append: events a second in batches, and single appends beside a bare write and fdatasync of as many bytes
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psutil
+
+from benchmarks.features_world import zipf_world
+from recsys.privacy.border import Border, Forgotten
+from recsys.store.lmdb_journal import LmdbJournal
+from recsys.store.online import OnlineStore
+from tests.features.crowd import Crowd, disorder, longest_wait, opened
+from tests.features.redis_cluster import RedisCluster
+from tests.features.redis_server import RedisServer
+from tests.features.streams import random_log
+from tests.features.test_store import NOW, event
+
+CALLS, KILLS = 10_000, 10
+FORGET_SECONDS, PAUSE = 120.0, 0.5
+LIVE: Final = (100_000, 600_000)
+READERS, CACHE_MB = 4_000, 64  # users whose slates a process reads, and what it keeps where state lies by entity
+BATCH, BATCHES, SINGLES = 5_000, 8, 400
+USERS, ITEMS = 24_000, 6_000
+
+
+def places(folder: Path) -> Iterator[tuple[str, str]]:
+    """Name and place of a store of each engine."""
+    LmdbJournal(folder / "lmdb", create=True).close()
+    yield "LMDB", str(folder / "lmdb")
+    if shutil.which("redis-server"):
+        with ExitStack() as stack:
+            (folder / "redis").mkdir()
+            yield "Redis", stack.enter_context(RedisServer(folder / "redis")).url
+            yield "Redis Cluster", stack.enter_context(RedisCluster(folder / "cluster")).url
+
+
+def small(place: str) -> OnlineStore:
+    store = OnlineStore(opened(place), create=True)
+    log, _, table = random_log(1, 300)
+    store.bootstrap(log, table, log.head)
+    return store
+
+
+def histories(name: str, place: str, folder: Path) -> str:
+    store, began = small(place), time.monotonic()
+    with Crowd(place, folder) as crowd:
+        for kill in range(KILLS):
+            crowd.wait(CALLS * (kill + 1) // (KILLS + 1), 600)
+            crowd.kill_one(kill)
+            store.checkpoint(0)
+        crowd.wait(CALLS, 600)
+    calls = crowd.calls()
+    wrong = disorder(calls, store)
+    return (
+        f"{len(calls):,} calls, {KILLS} kills, {KILLS} checkpoints in {time.monotonic() - began:.0f} s: "
+        f"{len(wrong)} that no order explains {wrong[:3]}, longest call {longest_wait(calls):.2f} s"
+    )
+
+
+def forget(name: str, place: str, folder: Path) -> str:
+    store, border = small(place), Border(Forgotten(folder / "home"))
+    gone = [f"somebody-who-goes-{n}" for n in range(int(FORGET_SECONDS / PAUSE))]
+    store.append([event(1, event_id=user, user_id=user, occurred_at=NOW) for user in gone], NOW)
+    forgotten, began = 0, time.monotonic()
+    with Crowd(place, folder) as crowd:
+        crowd.wait(100, 120)
+        began = time.monotonic()
+        for number, user in enumerate(gone):
+            time.sleep(max(0.0, began + number * PAUSE - time.monotonic()))
+            if time.monotonic() - began > FORGET_SECONDS:
+                break
+            forgotten += store.forget(user, border.nobodys_json)
+            crowd.check_alive()
+        crowd.wait(len(crowd.calls()) + 100, 120)
+    calls = crowd.calls()
+    return (
+        f"{forgotten} users forgotten in {FORGET_SECONDS:.0f} s beside {len(calls):,} calls: "
+        f"{len(disorder(calls, store))} lost or out of order, longest call {longest_wait(calls):.2f} s"
+    )
+
+
+def _hold(place: str, pipe: Any) -> None:
+    """A worker: opens the store, reads when asked, and tells what it took and holds."""
+    began = time.perf_counter()
+    store = OnlineStore(opened(place), cache_mb=CACHE_MB)
+    pipe.send(time.perf_counter() - began)
+    ids, now = [f"i{i}" for i in range(500)], pipe.recv()
+    while True:
+        took = []
+        for _ in range(3):
+            began = time.perf_counter()
+            store.read("u5", ids, now)
+            took.append(time.perf_counter() - began)
+        store.late_items()
+        for user in range(READERS):
+            store.read(f"u{user}", ids[:50], now)
+        gc.collect()
+        pipe.send((took, psutil.Process().memory_full_info().uss / 2**20))
+        pipe.recv()
+
+
+def reload(name: str, place: str, folder: Path) -> str:
+    world, rng, words, sent = zipf_world(USERS, ITEMS, 200_000), np.random.default_rng(1), [], 0
+    now = int(world.log.received_at.max()) + 1000
+    store = OnlineStore(opened(place), create=True)
+    store.bootstrap(world.log, world.item_table, world.log.head)
+    for live in LIVE:
+        while sent < live:
+            users, items = rng.integers(USERS, size=BATCH), rng.integers(ITEMS, size=BATCH)
+            pairs = zip(users.tolist(), items.tolist(), strict=True)
+            store.append(
+                [
+                    {"event_id": f"{sent + n}", "kind": "click", "user_id": f"u{user}", "item_id": f"i{item}"}
+                    for n, (user, item) in enumerate(pairs)
+                ],
+                now,
+            )
+            sent += BATCH
+            store.checkpoint(100_000)
+        ours, theirs = multiprocessing.get_context("spawn").Pipe()
+        worker = multiprocessing.get_context("spawn").Process(target=_hold, args=(place, theirs), daemon=True)
+        worker.start()
+        opening = ours.recv()
+        ours.send(now)
+        (_, *usual), held = ours.recv()
+        store.bootstrap(world.log, world.item_table, world.log.head)
+        ours.send(0)
+        (first, *_), after = ours.recv()
+        worker.kill()
+        words.append(
+            f"{live:,} live events: opened in {opening:.2f} s, first read behind a bootstrap {first * 1e3:.1f} ms "
+            f"(usual {min(usual) * 1e3:.2f}), own memory {held:.0f} MiB, {after:.0f} behind it"
+        )
+    return "; ".join(words)
+
+
+def append(name: str, place: str, folder: Path) -> str:
+    world = zipf_world(USERS, ITEMS, 100_000)
+    now = int(world.log.received_at.max()) + 1000
+    store = OnlineStore(opened(place), create=True)
+    store.bootstrap(world.log, world.item_table, world.log.head)
+
+    def batch(mark: str, size: int) -> list[dict[str, Any]]:
+        return [
+            {"event_id": f"{mark}-{i}", "kind": "click", "user_id": f"u{i % USERS}", "item_id": f"i{i % ITEMS}"}
+            for i in range(size)
+        ]
+
+    store.append(batch("warm", BATCH), now)
+    batches = [batch(str(number), BATCH) for number in range(BATCHES)]
+    began, cpu = time.perf_counter(), time.process_time()
+    for rows in batches:
+        store.append(rows, now)
+    rate = BATCH * BATCHES / (time.perf_counter() - began)
+    per_cpu = BATCH * BATCHES / (time.process_time() - cpu)
+    ours, bare, block = [], [], b"x" * 400
+    descriptor = os.open(folder / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number in range(SINGLES):
+        began = time.perf_counter()
+        store.append(batch(f"single-{number}", 1), now)
+        ours.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        os.write(descriptor, block)
+        os.fdatasync(descriptor)
+        bare.append(time.perf_counter() - began)
+    told = " and ".join(
+        f"{mine * 1e3:.2f} ms at {q} %, {mine / theirs:.1f} times bare"
+        for q, mine, theirs in ((q, np.percentile(ours, q), np.percentile(bare, q)) for q in (50, 99))
+    )
+    return f"batches of {BATCH:,}: {rate:,.0f} events/s, {per_cpu:,.0f} a CPU second here; one alone {told}"
+
+
+def main() -> None:
+    parts = {"histories": histories, "forget": forget, "reload": reload, "append": append}
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    for part in sys.argv[1:] or parts:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, place in places(Path(folder)):
+                here = Path(folder) / f"{name}-{part}"
+                here.mkdir()
+                print(f"{part}, {name}: {parts[part](name, place, here)}", flush=True)
+    print(f"load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

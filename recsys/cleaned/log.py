@@ -1,0 +1,30 @@
+"""The cleaned events of the lake as the log that features are computed from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from recsys.features.log import EventLog, from_table
+from recsys.lake import Lake
+
+COLUMNS: Final = (*(name for name in EventLog._fields if name != "kind"), "kind_code")  # what `from_table` reads
+
+
+def read_log(lake: Lake, *, through: str | None = None, before: str | None = None) -> EventLog:
+    """The log of all days, of those up to a day (YYYY-MM-DD, it included), or of those before one.
+
+    Raises:
+        LakeError: when there is no such day.
+    """
+    return from_table(lake.read_days(_days(lake, through, before), "cleaned", "events", columns=COLUMNS))
+
+
+def read_keyed_log(lake: Lake) -> tuple[EventLog, list[str]]:
+    """The log of all days, and the event_key of each of its events."""
+    table = lake.read_days(_days(lake, None, None), "cleaned", "events", columns=[*COLUMNS, "event_key"])
+    return from_table(table), table["event_key"].to_pylist()
+
+
+def _days(lake: Lake, through: str | None, before: str | None) -> list[str]:
+    days = lake.days("cleaned", "events")
+    return [day for day in days if (through is None or day <= through) and (before is None or day < before)]

@@ -1,0 +1,219 @@
+"""Places of a slate that are left to chance: drawn by the request's own key, with the exact chance of what was drawn.
+
+A draw is a MAC (keyed BLAKE2b, by the registry's secret) of our request id, the place and the item: nobody outside can
+foretell it, and a replay draws the same. Which places explore is such a hash too, of the request alone. They are filled
+one after another, so a propensity is the chance of that item at that place, given that the place explores, the other
+places as they stood and the pool. A place that does not explore, and one whose pool is what stood there alone, has 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Final, Literal
+
+import numpy as np
+from scipy import special
+
+How = Literal["uniform", "softmax", "thompson", "epsilon"]
+RANKED: Final = "ranked"  # the policy that leaves nothing to chance
+MOST: Final = 50  # items in a pool
+# of the integral of a Thompson draw: 64 panels of 16 nodes over 8 deviations on each side
+_PANELS, _NODES, _WIDE = 64, 16, 8.0
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """How much of a shelf's slates explores, from which pool, and how."""
+
+    share: float = 0.05  # of the places, over all slates
+    how: How = "uniform"
+    pool: int = MOST
+    least: float = 0.8  # of the displaced item's chance of a long view
+    temperature: float = 0.2  # softmax: scores that differ by so much differ by e in their odds
+    deviation: float = 0.5  # Thompson and UCB: standard deviation of the score of an item that nobody was shown
+    epsilon: float = 0.5  # epsilon: chance that the pool's best stands there all the same
+    optimism: float = 0.0  # UCB: deviations above its score by which an item gets into the pool
+    fresh_days: float = 7.0  # age up to which an item may be drawn whatever its score, ...
+    fresh_budget: int = 100  # ... until it was shown so often, to anybody
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.share <= 1 and 1 <= self.pool <= MOST and 0 <= self.epsilon <= 1):
+            raise ValueError(f"exploration: share and epsilon are from 0 to 1, a pool from 1 to {MOST}")
+        if not (self.temperature > 0 and self.deviation > 0):
+            raise ValueError("exploration: temperature and deviation are over 0")
+
+    @cached_property
+    def policy(self) -> str:
+        """Names this policy, and none that differs in anything."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return f"{self.how}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The candidates of a request; arrays have one entry each."""
+
+    scores: np.ndarray  # float64[n]
+    item_keys: np.ndarray  # int64[n]
+    impressions: np.ndarray  # float64[n], how often anybody was shown it
+    age_days: np.ndarray  # float64[n]; nan or below 0 where nobody knows
+    units: np.ndarray  # int64[n], what takes a place once: the item, or its show
+    groups: Mapping[str, np.ndarray]  # group name -> int64[n], 0 unknown
+    caps: Mapping[str, float]  # group name -> largest share of the places
+    sure: np.ndarray | None = None  # bool[n]: what keeps its place whatever its score; None: nothing
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A slate, best place first, and by which chance each item stands in its place."""
+
+    chosen: np.ndarray  # int64[k], of the candidates
+    propensity: np.ndarray  # float64[k]
+    pool_size: np.ndarray  # int32[k]
+    explored: np.ndarray  # bool[k]
+    policy: str
+
+    @staticmethod
+    def certain(chosen: np.ndarray, policy: str = RANKED) -> Drawn:
+        """Nothing was left to chance."""
+        k = len(chosen)
+        return Drawn(chosen, np.ones(k), np.ones(k, np.int32), np.zeros(k, bool), policy)
+
+
+class Explorer:
+    """Draws with one secret. Safe to use from several threads."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def uniform(self, request_id: str, what: str, names: Iterable[bytes] = (b"",)) -> np.ndarray:
+        """In (0, 1), one for each name: the same for the same words, even over all others. float64[names]."""
+        told = f"{request_id}\x1f{what}\x1f".encode()
+        digests = [hashlib.blake2b(told + name, key=self._secret, digest_size=8).digest() for name in names]
+        return ((np.frombuffer(b"".join(digests), "<u8") >> np.uint64(12)) + 0.5) / 2.0**52
+
+    def places(self, how: Exploration, k: int, request_id: str) -> list[int]:
+        """Places of a slate of k that explore, first to last."""
+        count = int(how.share * k + float(self.uniform(request_id, "places")[0]))
+        if not count:
+            return []
+        turns = self.uniform(request_id, "turns", (str(place).encode() for place in range(k)))
+        return sorted(np.argsort(turns)[:count].tolist())
+
+    def explore(self, how: Exploration, chosen: np.ndarray, scored: Scored, request_id: str) -> Drawn:
+        """A ranked slate with some places drawn anew.
+
+        Args:
+            chosen: int64[k], places of the ranked slate among the candidates, best first.
+        """
+        drawn = Drawn.certain(chosen.copy(), how.policy)
+        values = special.expit(scored.scores)
+        for place in self.places(how, len(chosen), request_id):
+            pool = pool_at(how, drawn.chosen, place, values, scored)
+            if len(pool) < 2:
+                continue
+            drawn.chosen[place], drawn.propensity[place] = self.draw(how, scored, pool, place, request_id)
+            drawn.pool_size[place], drawn.explored[place] = len(pool), True
+        return drawn
+
+    def draw(
+        self, how: Exploration, scored: Scored, pool: np.ndarray, place: int, request_id: str
+    ) -> tuple[int, float]:
+        """The candidate that stands at a place, of a pool of them, and its chance."""
+        chances = self.uniform(request_id, f"item {place}", map(bytes, scored.item_keys[pool].astype("<i8")[:, None]))
+        coin = float(self.uniform(request_id, f"coin {place}")[0])
+        at, propensity = DRAWS[how.how](how, scored.scores[pool], deviations(how, scored, pool), chances, coin)
+        return int(pool[at]), propensity
+
+
+def deviations(how: Exploration, scored: Scored, rows: np.ndarray) -> np.ndarray:
+    """Standard deviation of each item's score: the more often it was shown, the surer, float64[rows]."""
+    return np.asarray(how.deviation / np.sqrt(1 + scored.impressions[rows]))
+
+
+def pool_at(how: Exploration, slate: np.ndarray, place: int, values: np.ndarray, scored: Scored) -> np.ndarray:
+    """Candidates that may stand at a place beside the others of the slate: the one that stands there, fresh ones that
+    have some of their budget left (least shown first), and those worth nearly as much (best, or most hopeful, first).
+    """
+    standing = slate[place]
+    if scored.sure is not None and scored.sure[standing]:
+        return np.array([standing])
+    others = np.delete(slate, place)
+    allowed = np.ones(len(values), bool)
+    allowed[slate] = False
+    if scored.units is not scored.item_keys:
+        allowed &= ~np.isin(scored.units, scored.units[others])
+    for name, share in scored.caps.items():
+        keys = scored.groups[name]
+        taken, counts = np.unique(keys[others], return_counts=True)
+        full = taken[(counts >= max(1, int(share * len(slate)))) & (taken != 0)]
+        if len(full):
+            allowed &= ~np.isin(keys, full)
+    fresh = allowed & (scored.impressions < how.fresh_budget)
+    fresh &= (scored.age_days >= 0) & (scored.age_days <= how.fresh_days)
+    near = allowed & (values >= how.least * values[standing]) & ~fresh
+    new, known = np.flatnonzero(fresh), np.flatnonzero(near)
+    hopes = scored.scores[known] + how.optimism * deviations(how, scored, known)
+    new = new[np.lexsort((scored.item_keys[new], scored.impressions[new]))]
+    known = known[np.lexsort((scored.item_keys[known], -hopes))]
+    return np.concatenate([[standing], new, known]).astype(np.int64)[: how.pool]
+
+
+# A draw takes the policy, scores and deviations of the pool, a uniform number of each item and a coin of the place; it
+# gives the place in the pool and its chance.
+Draw = Callable[[Exploration, np.ndarray, np.ndarray, np.ndarray, float], tuple[int, float]]
+
+
+def _uniform(
+    how: Exploration, scores: np.ndarray, deviation: np.ndarray, chances: np.ndarray, coin: float
+) -> tuple[int, float]:
+    return int(chances.argmin()), 1 / len(chances)
+
+
+def _softmax(
+    how: Exploration, scores: np.ndarray, deviation: np.ndarray, chances: np.ndarray, coin: float
+) -> tuple[int, float]:
+    """The greatest of the scores with Gumbel noise is drawn as softmax draws."""
+    heat = scores / how.temperature
+    at = int((heat - np.log(-np.log(chances))).argmax())
+    return at, float(special.softmax(heat)[at])
+
+
+def _thompson(
+    how: Exploration, scores: np.ndarray, deviation: np.ndarray, chances: np.ndarray, coin: float
+) -> tuple[int, float]:
+    at = int((scores + deviation * special.ndtri(chances)).argmax())
+    return at, chance_of_greatest(scores, deviation, at)
+
+
+def _epsilon(
+    how: Exploration, scores: np.ndarray, deviation: np.ndarray, chances: np.ndarray, coin: float
+) -> tuple[int, float]:
+    best = int(scores.argmax())
+    at = int(chances.argmin()) if coin < how.epsilon else best
+    return at, how.epsilon / len(chances) + (1 - how.epsilon) * (at == best)
+
+
+DRAWS: Final[Mapping[How, Draw]] = {
+    "uniform": _uniform,
+    "softmax": _softmax,
+    "thompson": _thompson,
+    "epsilon": _epsilon,
+}
+
+
+def chance_of_greatest(mean: np.ndarray, deviation: np.ndarray, at: int) -> float:
+    """The chance that one of independent normal draws is the greatest, within 1e-6."""
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    edges = np.linspace(-_WIDE, _WIDE, _PANELS + 1)
+    half = (edges[1] - edges[0]) / 2
+    z = ((edges[:-1] + half)[:, None] + half * nodes).ravel()
+    x = mean[at] + deviation[at] * z
+    others = np.delete(np.arange(len(mean)), at)
+    below = special.ndtr((x[:, None] - mean[others]) / deviation[others]).prod(axis=1)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    return float(np.clip((np.tile(weights * half, _PANELS) * density * below).sum(), 0.0, 1.0))

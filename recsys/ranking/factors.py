@@ -1,0 +1,309 @@
+"""The personal ranker: matrix factorisation whose user vectors are solved at the request.
+
+    log odds of a click                    = place, hour, age, shelf + level of the item + user . item
+    log odds of a long view of what was opened = the same with weights of its own + slope * (user . item)
+
+An item's vector and level are the sum of what its category, its creator and its own impressions say, learned once
+(factors_training.py). A user's vector is inferred anew from what their history says (factors_solve.py), what they
+passed over as well as what they opened, with the population as prior: a stranger gets the population's order, and each
+impression moves it. The levels are those of the items for everybody; counters of what was shown take no part, so what a
+policy chose to show does not pass for what people want.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from recsys.events import KINDS
+from recsys.features.history import History
+from recsys.features.log import rows_in
+from recsys.lake import replacing
+from recsys.ranking.calibration import Calibration
+from recsys.ranking.explain import Reasons
+from recsys.ranking.factors_solve import Outcomes, Tables, agreement, outcomes_of, solve, weighted
+from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
+from recsys.training_sets.inputs import Inputs
+from recsys.training_sets.labels import PROBABILITIES, aim
+
+ARRAYS: Final = "factors.npz"
+PLAIN: Final = ("base", "context", "usual", "shelves", "whole", "precision")  # fields of Factors that are arrays
+PLACES: Final = 20  # of a slate that have a level of their own; later ones share the last
+HALF_LIVES: Final = (1.0, 4.0, 16.0)  # days, of what being new is worth
+TOLD: Final = np.zeros(max(KINDS.values()) + 1, np.uint8)  # by kind: what an event of a history tells of its item
+TOLD[[KINDS[kind] for kind in ("impression", "exposure")]] = 1
+TOLD[[KINDS[kind] for kind in ("click", "like")]] = 2
+TOLD[[KINDS[kind] for kind in ("long_view", "exposure_long_view")]] = 6
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a category, a creator or an item adds, float64: rows of a vector, then levels of click and of long view."""
+
+    keys: np.ndarray  # [m], sorted
+    values: np.ndarray  # [m + 1, d + 2]; row 0 is for every other key
+
+    def of(self, keys: np.ndarray) -> np.ndarray:
+        """[n, d + 2] of n keys."""
+        return np.asarray(self.values[rows_in(self.keys, keys)])
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The learned parameters. d is the width of a vector."""
+
+    base: np.ndarray  # float64[2], levels of click and of long view
+    context: np.ndarray  # float64[columns of `context_of`, 2]
+    usual: np.ndarray  # float64[2], what the context of the training rows added on average
+    shelves: np.ndarray  # float32[s], buckets of the shelves that have a level of their own
+    category: Level  # by category_bucket
+    creator: Level  # by creator_bucket
+    item: Level  # by item_key, its own share alone
+    whole: np.ndarray  # float64[items + 1, d + 2]: item, creator and category of each known item together
+    slope: float
+    precision: np.ndarray  # float64[d + 1], of the prior of a user's vector and level
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The known items, as `solve` takes them."""
+        whole = self.whole[1:]
+        ones = np.ones((len(whole), 1))
+        vectors = np.ascontiguousarray(np.concatenate([whole[:, :-2], ones], axis=1))
+        click, view = (np.ascontiguousarray(whole[:, place] + self.base[place]) for place in (-2, -1))
+        return Tables(vectors, click, view, self.slope, self.precision)
+
+    def outcomes(self, history: History) -> tuple[Outcomes, np.ndarray, np.ndarray]:
+        """What the h different histories tell, the bounds int64[h + 1] of each among it, and whose each row is [n]."""
+        span = history.start * (len(history.item_key) + 1) + history.stop
+        _, first, whose = np.unique(span, return_index=True, return_inverse=True)
+        start, stop = history.start[first].astype(np.int64), history.stop[first].astype(np.int64)
+        most = int((stop - start).sum())
+        item, bounds = np.empty(most, np.int64), np.zeros(len(start) + 1, np.int64)
+        opened, viewed = np.empty(most, np.uint8), np.empty(most, np.uint8)
+        outcomes_of(
+            self.item.keys, history.item_key, history.kind, start, stop, TOLD, item, opened, viewed, bounds
+        )  # fmt: skip
+        usual = [np.full(most, offset) for offset in self.usual]
+        return Outcomes(item, opened, viewed, *usual), bounds, whose.astype(np.int64)
+
+    def users(self, history: History) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors float64[h, d + 1] of the different histories, and which of them each of the n rows has, int64[n]."""
+        outcomes, bounds, whose = self.outcomes(history)
+        vectors = np.empty((len(bounds) - 1, len(self.precision)))
+        solve(outcomes, self.tables, bounds, np.zeros_like(vectors), vectors)
+        return vectors, whose
+
+
+class Taste(NamedTuple):
+    """What the m items of a history told, and what each adds to the log odds of a click on n items."""
+
+    item_key: np.ndarray  # int64[m]
+    opened: np.ndarray  # bool[m]; else it was passed over
+    viewed: np.ndarray  # bool[m], long
+    parts: np.ndarray  # float64[n, m]; they add up to how user and item agree
+
+
+def columns_of(feature_names: tuple[str, ...]) -> dict[str, int]:
+    """Place of each feature that the ranker reads.
+
+    Raises:
+        RankerError: one is missing.
+    """
+    read = ("slot", "item_age_days", "hour_of_day", "shelf_bucket", "category_bucket", "creator_bucket")
+    missing = [name for name in read if name not in feature_names]
+    if missing:
+        raise RankerError(f"the rows have no column {missing[0]}: materialize training_set with the present catalogue")
+    return {name: feature_names.index(name) for name in read}
+
+
+def context_of(features: np.ndarray, column: Mapping[str, int], shelves: np.ndarray) -> np.ndarray:
+    """Where and when, float64[n, PLACES + HALF_LIVES + 2 + shelves]: place, age, hour, shelf. Missing is 0."""
+    slot, age, hour, shelf = (
+        np.nan_to_num(features[:, column[name]].astype(np.float64), nan=-1.0)
+        for name in ("slot", "item_age_days", "hour_of_day", "shelf_bucket")
+    )
+    days = np.expm1(age)
+    turn = hour * (2.0 * np.pi / 24.0)
+    parts = [np.minimum(slot, PLACES - 1)[:, None] == np.arange(PLACES)]
+    parts += [np.where(age >= 0, np.exp2(-days / half), 0.0)[:, None] for half in HALF_LIVES]
+    parts += [np.where(hour >= 0, wave(turn), 0.0)[:, None] for wave in (np.cos, np.sin)]
+    parts += [shelf[:, None] == shelves.astype(np.float64)[None, :]]
+    return np.concatenate(parts, axis=1, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class FactorRanker:
+    """The factors with their calibrations; implements `ranker.Ranker`."""
+
+    feature_names: tuple[str, ...]
+    fingerprint: str
+    factors: Factors
+    calibrations: Mapping[str, Calibration]  # by label, of its log odds
+    medians: np.ndarray  # float32[F], of the training rows: they make reasons true
+    facts: Mapping[str, Any]
+    labels: tuple[str, ...]
+    name: str = "factors"
+
+    def predict(self, inputs: Inputs) -> Predictions:
+        """Predictions of impressions; bit for bit the same alone or among others."""
+        return Predictions(**self.predict_only(inputs, PREDICTIONS))
+
+    def predict_only(self, inputs: Inputs, names: Collection[str]) -> dict[str, np.ndarray]:
+        """Those of PREDICTIONS by name."""
+        odds = self.log_odds(inputs)
+        outputs = {}
+        for name in names:
+            if name == "score":
+                outputs[name] = odds[aim(self.labels)]
+            else:  # of watch time it learns nothing
+                label = LABEL_OF[name]
+                fitted = self.calibrations.get(label)
+                outputs[name] = not_learned(len(inputs)) if fitted is None else fitted(odds[label])
+        return outputs
+
+    def log_odds(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        """float64[n] of each label before calibration."""
+        parts = self._parts(inputs)
+        click = parts["click"] + parts["match"]
+        if self.factors.slope == 0.0:  # one outcome alone was learned
+            return dict.fromkeys(PROBABILITIES, click)
+        view = parts["view"] + self.factors.slope * parts["taste"]
+        # log of the product of two probabilities: as an order it is their product's log odds, but for no overflow at 1
+        return {"click": click, "long_view": -np.logaddexp(0.0, -click) - np.logaddexp(0.0, -view)}
+
+    def explain(self, inputs: Inputs) -> list[str]:
+        """The strongest of taste, level and age that raised a row, in words that its features bear out."""
+        parts, told = self._parts(inputs), np.zeros((len(inputs), len(self.feature_names)), np.float32)
+        reasons = {"user_category_affinity_log_7d": "taste", "user_creator_affinity_log_7d": "taste"}
+        reasons |= {"item_long_view_rate_all": "level", "item_age_days": "age"}
+        for name, part in reasons.items():
+            if name in self.feature_names:
+                told[:, self.feature_names.index(name)] = parts[part]
+        return self._reasons.of(told, inputs.features)
+
+    def taste(self, inputs: Inputs) -> Taste:
+        """What each item of the first row's history adds to the taste for another, beside the user's own level.
+
+        The most likely vector is where the prior's pull equals the sum of what the outcomes pull: it is that sum over
+        the prior's precision, outcome by outcome, and so is its product with an item's vector.
+        """
+        factors, tables = self.factors, self.factors.tables
+        outcomes, bounds, whose = factors.outcomes(inputs.history)
+        mine = slice(bounds[whose[0]], bounds[whose[0] + 1])
+        item, opened = outcomes.item[mine], outcomes.opened[mine].astype(np.float64)
+        user, vector = factors.users(inputs.history)[0][whose[0]], tables.vector[item]
+        clicked = 1.0 / (1.0 + np.exp(-(tables.click[item] + outcomes.click_offset[mine] + vector @ user)))
+        pull = (opened - clicked)[:, None] * vector[:, :-1]
+        aims = tables.long_view[item] + outcomes.view_offset[mine] + factors.slope * (vector[:, :-1] @ user[:-1])
+        missed = opened * (outcomes.viewed[mine] - 1.0 / (1.0 + np.exp(-aims)))
+        pull += factors.slope * missed[:, None] * vector[:, :-1]
+        parts = self._whole(inputs)[:, :-2] @ (pull / factors.precision[:-1]).T
+        return Taste(factors.item.keys[item], opened > 0, outcomes.viewed[mine] > 0, parts)
+
+    def save(self, folder: Path) -> None:
+        """Write `ranker.json` and the parameters."""
+        folder.mkdir(parents=True, exist_ok=True)
+        factors = self.factors
+        arrays = {name: getattr(factors, name) for name in PLAIN}
+        arrays |= {"medians": self.medians}
+        for name in ("category", "creator", "item"):
+            level = getattr(factors, name)
+            arrays |= {f"{name}_keys": level.keys, f"{name}_values": level.values}
+        with replacing(folder / ARRAYS) as path, path.open("wb") as file:
+            np.savez(file, **arrays)
+        header = {
+            "kind": "factors",
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "feature_names": list(self.feature_names),
+            "labels": list(self.labels),
+            "slope": factors.slope,
+            "calibrations": {label: fitted.to_json() for label, fitted in self.calibrations.items()},
+            "facts": dict(self.facts),
+        }
+        with replacing(folder / FILE) as temporary:
+            temporary.write_text(json.dumps(header, indent=1))
+
+    @staticmethod
+    def load(folder: Path) -> FactorRanker:
+        """The ranker saved in a folder.
+
+        Raises:
+            RankerError: when a file is missing or unreadable.
+        """
+        header = read_header(folder)
+        try:
+            with np.load(folder / ARRAYS) as saved:
+                arrays = {name: saved[name] for name in saved.files}
+            levels: dict[str, Any] = {
+                name: Level(arrays[f"{name}_keys"], arrays[f"{name}_values"])
+                for name in ("category", "creator", "item")
+            }
+            return FactorRanker(
+                feature_names=tuple(header["feature_names"]),
+                fingerprint=header["fingerprint"],
+                factors=Factors(
+                    **levels,
+                    **{name: arrays[name] for name in PLAIN},
+                    slope=header["slope"],
+                ),
+                calibrations={label: Calibration.from_json(fit) for label, fit in header["calibrations"].items()},
+                medians=arrays["medians"],
+                facts=header["facts"],
+                labels=tuple(header["labels"]),
+                name=header["name"],
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RankerError(f"{folder / ARRAYS} is not readable ({error}): materialize ranker again") from None
+
+    @cached_property
+    def _reasons(self) -> Reasons:
+        return Reasons(self.feature_names, self.medians)
+
+    @cached_property
+    def _columns(self) -> dict[str, int]:
+        return columns_of(self.feature_names)
+
+    def _whole(self, inputs: Inputs) -> np.ndarray:
+        """Vector and levels of each row's item, float64[n, d + 2]."""
+        factors = self.factors
+        rows = rows_in(factors.item.keys, inputs.item_key)
+        whole = factors.whole[rows]
+        new = np.flatnonzero(rows == 0)
+        if len(new):  # its category and creator speak for an item that the training days did not show
+            names = ("category_bucket", "creator_bucket")
+            category, creator = (inputs.features[new, self._columns[name]] for name in names)
+            whole[new] = factors.category.of(category) + factors.creator.of(creator)
+        return np.asarray(whole)
+
+    def _parts(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        """What adds up to the log odds, float64[n] each: `click` and `view` without the user, `match` with the user's
+        own level, `taste` without it; `level` of the item and `age`, for reasons.
+        """
+        features, factors = inputs.features, self.factors
+        if features.ndim != 2 or features.shape[1] != len(self.feature_names):
+            raise RankerError(
+                f"the ranker takes {len(self.feature_names)} features a row, got an array of shape {features.shape}"
+            )
+        whole = self._whole(inputs)
+        users, whose = factors.users(inputs.history)
+        taste = np.empty(len(whole))
+        agreement(whole, whose, users, taste)
+        context = context_of(features, self._columns, factors.shelves)
+        added = np.zeros((len(whole), 2))
+        weighted(context, factors.context, added)  # a matrix product rounds by its shape
+        of_age = slice(PLACES, PLACES + len(HALF_LIVES))
+        return {
+            "click": factors.base[0] + whole[:, -2] + added[:, 0],
+            "view": factors.base[1] + whole[:, -1] + added[:, 1],
+            "match": taste + users[whose, -1],
+            "taste": taste,
+            "level": whole[:, -2],
+            "age": (context[:, of_age] * factors.context[of_age, 0]).sum(axis=1),
+        }

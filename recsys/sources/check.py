@@ -1,0 +1,243 @@
+"""What a source holds, what can be learned from it and what it lacks: for `make check`, and how `make run` begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import polars as pl
+
+from recsys.sources.days import stray_days
+from recsys.sources.derived import CLICKED, Rules
+from recsys.sources.files import Files
+from recsys.sources.negatives import NEGATIVES
+from recsys.sources.source import Source
+
+_ASKED: Final = ("kind", "user_id", "item_id", "watch_ms", "slot", "device", "shelf", "request_id")
+# What a log or a catalogue may lack, and what that costs; a column counts as lacking where no row says anything.
+_EVENTS_LACK: Final = {
+    "device": "no devices: features of them are unknown",
+    "slot": "no slots: what a higher place gains cannot be told from what the item gains",
+    "shelf": "no shelves: all shelves learn from the same rows",
+    "request_id": "no request_id: items that were shown together are not known to be",
+}
+_ITEMS_LACK: Final = {
+    "title": "no titles: answers show ids alone",
+    "category": "no categories or tags: tastes are learned item by item, and slates cannot be varied",
+    "creator_id": "no creators: nobody can be followed or blocked, and slates cannot be varied by them",
+    "duration_ms": "no durations of items: a short item watched to its end counts as what was watched of it",
+    "published_at": "no published_at: new items cannot be told from old ones",
+}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found in a source."""
+
+    source: str
+    files: dict[str, list[str]]  # read, by table
+    ignored: list[str]  # a line for each thing that is not read
+    days: dict[str, int]  # rows by day, without stray days
+    stray_days: dict[str, int]
+    kinds: dict[str, int]  # the most frequent first
+    users: int
+    items: int  # of the catalogue
+    seen: int  # of them, in events
+    known: float | None  # share of the events with an item that is in the catalogue; None: no event has an item
+    hint: str | None  # why ids do not match
+    refused: dict[str, list[tuple[str, int, str]]]  # table -> reason, how many, the first of them
+    derived: list[str]  # what its events imply, a line a rule
+    learned: list[str]
+    lacks: list[str]
+    mend: list[str] = field(default_factory=list)  # without which no run can end
+
+    @property
+    def rows(self) -> int:
+        return sum(self.days.values())
+
+
+def survey(source: Source, today: str | None) -> Survey:
+    """Reads a source as a whole.
+
+    Args:
+        today: local day of the clock; None where the source lives in its own time.
+
+    Raises:
+        SourceError: it cannot be read, or every row lies after tomorrow.
+    """
+    rows = dict(source.days())
+    strays = stray_days(rows, today)
+    events, refused = _events(source, list(rows))
+    items = pl.DataFrame(source.items())
+    own = events["kind"].value_counts(sort=True)
+    kinds = dict(zip(own["kind"], own["count"], strict=True))
+    of_items = events["item_id"].drop_nulls()
+    matched = of_items.is_in(items["item_id"].implode())
+    known = float(matched.mean()) if len(of_items) else None  # type: ignore[arg-type]
+    rules = source.derives if isinstance(source, Files) else Rules()
+    learned = _learned(kinds, rules, events)
+    reasons_of = {
+        "events": _by_reason(refused),
+        "items": _by_reason(pl.DataFrame(source.refused("items"))),
+        "users": _by_reason(pl.DataFrame(source.refused("users"))),
+    }
+    return Survey(
+        source=source.name,
+        files=source.files() if isinstance(source, Files) else {},
+        ignored=source.ignored() if isinstance(source, Files) else [],
+        days={day: n for day, n in rows.items() if day not in strays},
+        stray_days={day: rows[day] for day in strays},
+        kinds=kinds,
+        users=events["user_id"].n_unique(),
+        items=items.height,
+        seen=of_items.filter(matched).n_unique(),
+        known=known,
+        hint=_hint(of_items.filter(~matched).unique().to_list(), items["item_id"].to_list()),
+        refused={table: reasons for table, reasons in reasons_of.items() if reasons},
+        derived=rules.describe(),
+        learned=learned,
+        lacks=_lacks(kinds, rules, learned, events, items),
+        mend=[*_mend(known, kinds, learned), *_unavailable(kinds, items), *_unvaried(kinds, rules, learned, events)],
+    )
+
+
+def lacks(surveyed: Survey) -> list[str]:
+    """What the source lacks with what it costs, and what was set aside: the lines that a run begins with."""
+    lines = list(surveyed.lacks)
+    if surveyed.known is not None and surveyed.known < 1:
+        lines.append(_unknown_items(surveyed))
+    for table, reasons in surveyed.refused.items():
+        count, (reason, _, first) = sum(n for _, n, _ in reasons), reasons[0]
+        what = "rows set aside" if table == "events" else "values that cannot be read"
+        lines.append(f"{table}: {count:,} {what} (first: {first}: {reason})")
+    return lines + surveyed.ignored
+
+
+def sparkline(rows: Sequence[int], width: int = 48) -> str:
+    """Bars of how many rows each day has; of more days than `width`, sums of neighbours."""
+    step = -(-len(rows) // width) if rows else 1
+    sums = [sum(rows[i : i + step]) for i in range(0, len(rows), step)]
+    most = max(sums, default=0) or 1
+    return "".join("▁▂▃▄▅▆▇█"[min(7, n * 8 // most)] for n in sums)
+
+
+def _unknown_items(surveyed: Survey) -> str:
+    hint = f": {surveyed.hint}" if surveyed.hint else ""
+    return f"{1 - (surveyed.known or 0):.1%} of the events name an item that is not in the catalogue{hint}"
+
+
+def _events(source: Source, days: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """_ASKED of every event as the log has it, and the rows that were set aside."""
+    if isinstance(source, Files):
+        return source.events().select(_ASKED), pl.DataFrame(source.read_day(source.first_day()).rejected)
+    read = [source.read_day(day) for day in days]
+    events = pl.concat([pl.DataFrame(day.events.select(list(_ASKED))) for day in read])
+    return events, pl.concat([pl.DataFrame(day.rejected) for day in read])
+
+
+def _by_reason(refused: pl.DataFrame) -> list[tuple[str, int, str]]:
+    grouped = refused.group_by("reason", maintain_order=True).agg(pl.len(), pl.col("origin").first())
+    return list(grouped.sort("len", descending=True, maintain_order=True).iter_rows())
+
+
+def _learned(kinds: dict[str, int], rules: Rules, events: pl.DataFrame) -> list[str]:
+    long_view = {"long_view", "exposure_long_view"} & set(kinds) or (rules.long_view and _any(events, "watch_ms"))
+    taught = {
+        "clicks": "click" in kinds or rules.click is not None,
+        "long views": bool(long_view),
+        "watch times": _any(events, "watch_ms"),
+    }
+    return [name for name, there in taught.items() if there]
+
+
+def _lacks(
+    kinds: dict[str, int], rules: Rules, learned: list[str], events: pl.DataFrame, items: pl.DataFrame
+) -> list[str]:
+    lines = []
+    if not {"impression", "exposure"} & set(kinds):
+        lines.append(
+            "no impressions: every first engagement implies one, and items that might have been shown are drawn beside "
+            f"it, {NEGATIVES} each; figures of retrieval say more than those of ranking"
+        )
+    if rules.click:
+        lines.append(f"no clicks: each {rules.click} stands for one")
+    if "long views" not in learned:
+        lines.append("no long views, and no plays with watch_ms that would make them: slates are ordered for clicks")
+    elif rules.long_view:
+        lines.append("no long views: a play to the end of its item, or of 18 s, makes one")
+    if "watch times" not in learned:
+        lines.append("no watch_ms: no watch time is predicted")
+    lines += [words for column, words in _EVENTS_LACK.items() if not _any(events, column)]
+    return lines + [words for column, words in _ITEMS_LACK.items() if not _any(items, column)]
+
+
+def _any(frame: pl.DataFrame, column: str) -> bool:
+    """Whether any row says anything; 0 is unknown where numbers are kept."""
+    values = frame[column].drop_nulls()
+    return bool((values != 0).any()) if values.dtype.is_numeric() and column != "slot" else len(values) > 0
+
+
+def _mend(known: float | None, kinds: dict[str, int], learned: list[str]) -> list[str]:
+    lines = []
+    if known == 0:
+        lines.append("no event names an item of the catalogue: write item_id alike in events and items")
+    if {"exposure", "exposure_long_view"} & set(kinds) and not {"impression", "long_view", "click", *CLICKED} & set(
+        kinds
+    ):
+        lines.append(
+            "exposures alone are a history, and no days to judge on: give impressions, or events of other kinds"
+        )
+    if "clicks" not in learned and "long views" not in learned:
+        lines.append(f"nothing to learn from: give events of kind click, {', '.join(CLICKED)}")
+    return lines
+
+
+def _unavailable(kinds: dict[str, int], items: pl.DataFrame) -> list[str]:
+    """Nothing may be answered, or nothing can be drawn beside what a log without impressions tells."""
+    available = items.filter("is_available")["item_id"].n_unique()
+    if not available:
+        return ["no item is available: is is_available what it should be?"]
+    if available == 1 and not {"impression", "exposure"} & set(kinds):
+        return ["one item alone is available: no other one might have been shown beside it"]
+    return []
+
+
+def _unvaried(kinds: dict[str, int], rules: Rules, learned: list[str], events: pl.DataFrame) -> list[str]:
+    """Impressions of which nothing can be learned: the user had clicked, or viewed, each of them."""
+    if "impression" not in kinds or (rules.long_view and "long views" in learned):  # plays make some long and some not
+        return []
+    pairs = (
+        events.select("user_id", "item_id", "kind").group_by("user_id", "item_id").agg(pl.col("kind").value_counts())
+    )
+    counts = (
+        pairs.explode("kind").unnest("kind").pivot("kind", index=["user_id", "item_id"], values="count").fill_null(0)
+    )
+    for label, kind in {"clicks": rules.click or "click", "long views": "long_view"}.items():
+        if label in learned and kind in counts.columns:
+            shown = counts.filter(pl.col("impression") > 0)
+            if shown.select((pl.col(kind) > 0).any() & (pl.col("impression") > pl.col(kind)).any()).item():
+                return []
+    return [
+        f"every impression has a {rules.click or 'click'} of its user and item, or none has: tell of what was shown and"
+        " passed over, or leave impressions out, and what might have been shown is drawn"
+    ] * bool(learned)
+
+
+def _hint(unknown: list[str], catalogue: list[str]) -> str | None:
+    """Two ids that may be one, written in two ways."""
+    ways: tuple[Literal["case", "digits"], ...] = ("case", "digits")
+    for way in ways:
+        known = {_core(item, way): item for item in catalogue}
+        for item in sorted(unknown)[:1000]:
+            if (core := _core(item, way)) and core in known:
+                return f"the events say {item!r}, the catalogue {known[core]!r}"
+    return f"as {min(unknown)!r}" if unknown else None
+
+
+def _core(item: str, way: Literal["case", "digits"]) -> str:
+    if way == "case":
+        return item.casefold()
+    digits = re.search(r"\d+(?!.*\d)", item)
+    return digits.group().lstrip("0") or "0" if digits else ""

@@ -1,0 +1,466 @@
+"""The embedded journal: LMDB, memory-mapped and ACID. Many processes read while one writes; nothing to start.
+
+One write transaction gives a batch its positions, appends it and remembers its ids. Snapshots are files beside the
+map, so that all workers share their pages, and the transaction that names a snapshot makes it current.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import struct
+import threading
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import lmdb
+import numpy as np
+
+from recsys.encryption import EncryptionError, Kept
+from recsys.store.errors import OffsetMoved, StoreCorrupt, StoreError, StoreFull, StoreMissing
+from recsys.store.journal import NO_END, RECORD_FIELDS, Dump, Entry, Mark, Offset, Records, Taken, is_of
+from recsys.store.snapshot_files import checksum, mapped, write
+
+MAP_BYTES: Final = 64 << 30  # address space, not disk: the file grows as it is used
+READERS: Final = 512  # transactions that read at one moment, of all processes
+DATABASES: Final = (b"meta", b"events", b"ids", b"blocked")
+_RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
+_KIND: Final = struct.Struct("<q")
+_HEAD: Final = b"head"
+_IDENTITY: Final = b"identity"
+_OFFSET: Final = b"offset:"  # begins the name of how far a partition was read
+_RECORDS: Final = Kept(b"event", lambda value: value[1:8] == bytes(7))  # begins with a small number, its kind
+_BLOCKS: Final = Kept(b"blocked", lambda value: value[:1] == b"{")
+_KEPT: Final = {b"events": _RECORDS, b"blocked": _BLOCKS}
+_CURRENT: Final = "current"  # symlink to the folder of the map in use
+
+
+class _Map:
+    """A map that this process has open. LMDB forbids opening one twice, so the stores of a process share it.
+
+    Whoever touches it holds it: the last one to let go closes it. So nobody closes it under a thread that reads, or
+    that waits for its writer's lock, which is what a thread would wait for to the end of its days.
+    """
+
+    _open: ClassVar[dict[tuple[int, str], _Map]] = {}  # by process and folder: a fork inherits none of them
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, folder: Path, map_bytes: int) -> None:
+        self.environment: Any = lmdb.open(str(folder), map_size=map_bytes, max_dbs=4, max_readers=READERS, create=False)
+        self.environment.reader_check()  # those of processes that were killed keep old pages, and their places
+        self.meta, self.events, self.ids, self.blocked = map(self.environment.open_db, DATABASES)
+        self._holders = 0
+
+    @classmethod
+    def held(cls, folder: Path, map_bytes: int) -> _Map:
+        """The map of a folder, held by the caller until `release`."""
+        name = os.getpid(), str(folder.resolve())
+        with cls._lock, _clear_errors():
+            opened = cls._open.get(name)
+            if opened is None:
+                opened = cls._open[name] = cls(folder, map_bytes)
+            opened._holders += 1
+            return opened
+
+    def again(self) -> bool:
+        """Hold it once more; False when everybody has let go of it already."""
+        with self._lock:
+            self._holders += self._holders > 0
+            return self._holders > 0
+
+    def release(self) -> None:
+        """Let go of it."""
+        with self._lock:
+            self._holders -= 1
+            if not self._holders:
+                _Map._open = {name: opened for name, opened in _Map._open.items() if opened is not self}
+                self.environment.close()
+
+
+class LmdbJournal:
+    """A journal in a folder.
+
+    Raises:
+        StoreMissing: the folder holds none (and `create` is false).
+        StoreCorrupt: it is no LMDB map.
+    """
+
+    shares_pages = True
+
+    def __init__(self, folder: Path, *, create: bool = False, map_bytes: int = MAP_BYTES) -> None:
+        self._folder, self._map_bytes = folder, map_bytes
+        self._marked: tuple[tuple[str, int, str], Mark] = ("", -1, ""), Mark(0, "")
+        current = folder / _CURRENT
+        if not current.exists():
+            if not create:
+                raise StoreMissing(
+                    f"there is no online store in {folder.name}/ yet: materialize online_state (make run)"
+                )
+            (folder / "map-0").mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # another process was first
+                current.symlink_to("map-0")
+        self._following = threading.Lock()
+        self._held: tuple[str, _Map] | None = self._newest()
+
+    def _newest(self) -> tuple[str, _Map]:
+        """Name of the current map, and it: held."""
+        while True:
+            name = self._link()
+            try:
+                opened = _Map.held(self._folder / name, self._map_bytes)
+            except StoreError:
+                if self._link() == name:
+                    raise
+                continue  # `forget` took it away meanwhile
+            if self._link() == name:
+                return name, opened
+            opened.release()
+
+    def _link(self) -> str:
+        return os.readlink(self._folder / _CURRENT)
+
+    @contextmanager
+    def _current(self) -> Iterator[tuple[str, _Map]]:
+        """Name of the current map, and it, held: `forget` puts a new one in its place at any time."""
+        while True:
+            held = self._held
+            if held is None or self._link() != held[0]:
+                with self._following:
+                    before = self._held
+                    if before is None or self._link() != before[0]:
+                        self._held = self._newest()
+                        if before is not None:
+                            before[1].release()
+            elif held[1].again():
+                break
+        try:
+            yield held
+        finally:
+            held[1].release()
+
+    @contextmanager
+    def _transaction(self, *, write: bool = False, buffers: bool = False) -> Iterator[tuple[_Map, Any]]:
+        """The current map and a transaction on it, whose default database is the events."""
+        while True:
+            with (
+                self._current() as (name, opened),
+                _clear_errors(),
+                opened.environment.begin(opened.events, write=write, buffers=buffers) as transaction,
+            ):
+                # a writer that waited for `forget` has the old map's lock now
+                if not write or self._link() == name:
+                    yield opened, transaction
+                    return
+
+    def mark(self, fingerprint: str) -> Mark:
+        held, (written, mark) = self._held, self._marked
+        if held is not None and held[0] == written[0] == self._link() and held[1].again():  # every read asks
+            try:
+                # the last transaction's number stands in the map itself, whichever process wrote it: 2 us where two
+                # reads and a parse take 20
+                if (held[1].environment.info()["last_txnid"], fingerprint) == written[1:]:
+                    return mark
+            finally:
+                held[1].release()
+        with self._current() as (name, opened), _clear_errors(), opened.environment.begin() as transaction:
+            head = transaction.get(_HEAD, db=opened.meta)
+            snapshot = transaction.get(_pointer(fingerprint), db=opened.meta)
+            written = name, transaction.id(), fingerprint
+        mark = Mark(_number(head), json.loads(snapshot)["name"] if snapshot else "")
+        self._marked = written, mark
+        return mark
+
+    def probe(self) -> None:
+        self.mark("")
+
+    def append(self, entries: Sequence[Entry], floor: int, offsets: Sequence[Offset] = ()) -> Taken:
+        with self._transaction(write=True) as (opened, transaction):
+            for partition, was, now in offsets:
+                if (transaction.get(_offset(partition), db=opened.meta) or b"") != was:
+                    raise OffsetMoved(f"{partition} was read by another consumer meanwhile")
+                transaction.put(_offset(partition), now, db=opened.meta)
+            before = _number(transaction.get(_HEAD, db=opened.meta))
+            ids = transaction.cursor(opened.ids)
+            known = {bytes(digest) for digest, _ in ids.getmulti([entry.digest for entry in entries])}
+            following, positions, rows, new = max(before + 1, floor), [], [], []
+            for digest, fields, raw in entries:
+                if digest in known:
+                    positions.append(0)
+                    continue
+                known.add(digest)
+                key = following.to_bytes(8, "big")
+                rows.append((key, _RECORDS.encrypted(key, _RECORD.pack(*fields) + raw)))
+                new.append((digest, key))
+                positions.append(following)
+                following += 1
+            if rows:
+                transaction.cursor(opened.events).putmulti(rows, append=True)
+                ids.putmulti(sorted(new))  # in order: pages that lie side by side are written once
+                transaction.put(_HEAD, (following - 1).to_bytes(8, "big"), db=opened.meta)
+        return Taken(positions, before)
+
+    def offsets(self, partitions: Sequence[str]) -> list[bytes]:
+        with self._transaction() as (opened, transaction):
+            return [transaction.get(_offset(partition), db=opened.meta) or b"" for partition in partitions]
+
+    def identity(self) -> str:
+        with self._transaction(write=True) as (opened, transaction):
+            transaction.put(_IDENTITY, uuid.uuid4().hex.encode(), overwrite=False, db=opened.meta)
+            kept: bytes = transaction.get(_IDENTITY, db=opened.meta)
+        return kept.decode()
+
+    def raise_head(self, position: int) -> None:
+        with self._transaction(write=True) as (opened, transaction):
+            if position > _number(transaction.get(_HEAD, db=opened.meta)):
+                transaction.put(_HEAD, position.to_bytes(8, "big"), db=opened.meta)
+
+    def records(self, after: int, until: int) -> Records:
+        keys, fields = [], []
+        with self._transaction(buffers=True) as (_, transaction):
+            for key, value in _from(transaction.cursor(), after):
+                if _number(key) > until:
+                    break
+                keys.append(bytes(key))
+                fields.append(bytes(_RECORDS.decrypted(key, value)[: _RECORD.size]))
+        positions = np.frombuffer(b"".join(keys), ">i8").astype(np.int64)
+        return Records(positions, np.frombuffer(b"".join(fields), np.int64).reshape(-1, RECORD_FIELDS))
+
+    def raw(self, after: int, until: int = NO_END, *, only: int | None = None) -> list[tuple[int, int, bytes]]:
+        records = []
+        with self._transaction(buffers=True) as (_, transaction):
+            for key, value in _from(transaction.cursor(), after):
+                position = _number(key)
+                if position > until:
+                    break
+                value = _RECORDS.decrypted(key, value)
+                kind = _KIND.unpack_from(value)[0]
+                if only in (None, kind):
+                    records.append((position, kind, bytes(value[_RECORD.size :])))
+        return records
+
+    def save(self, fingerprint: str, name: str, arrays: Mapping[str, Any], replaces: str | None) -> bool:
+        pointer, folder = _pointer(fingerprint), self._folder / f"snapshot-{name}"
+        try:
+            about = {"name": name, "arrays": write(folder, arrays)}
+            with self._transaction(write=True) as (opened, transaction):
+                pointed = transaction.get(pointer, db=opened.meta)
+                before = json.loads(pointed)["name"] if pointed else ""
+                # `compact` takes away what nothing names, and may have done so while this was being written
+                whole = all((folder / f"{key}.npy").exists() for key in arrays)
+                fits = whole and replaces in (None, before)
+                if fits:
+                    transaction.put(pointer, json.dumps(about).encode(), db=opened.meta)
+        except FileNotFoundError:  # the folder was taken away
+            fits = False
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        # processes that still map the old files keep them until they let go
+        gone = before if fits else name
+        if gone:
+            shutil.rmtree(self._folder / f"snapshot-{gone}", ignore_errors=True)
+        return fits
+
+    def load(self, fingerprint: str, snapshot: str) -> dict[str, np.ndarray]:
+        # all of them at once: what is open stays whole when a later snapshot comes
+        kept, folder = self._about(fingerprint, snapshot), self._folder / f"snapshot-{snapshot}"
+        return {key: mapped(folder, key, about) for key, about in kept.items()}
+
+    def check(self, fingerprint: str, snapshot: str, names: Collection[str]) -> None:
+        kept, folder = self._about(fingerprint, snapshot), self._folder / f"snapshot-{snapshot}"
+        for key in names:
+            if checksum(mapped(folder, key, kept[key])[: kept[key]["used"]]) != kept[key]["digest"]:
+                raise StoreCorrupt(
+                    f"snapshot file {key}.npy of the online store does not match its checksum: materialize online_state"
+                )
+
+    def _about(self, fingerprint: str, snapshot: str) -> dict[str, Any]:
+        with self._transaction() as (opened, transaction):
+            pointed = transaction.get(_pointer(fingerprint), db=opened.meta)
+        about: dict[str, Any] = json.loads(pointed) if pointed else {}
+        if about.get("name") != snapshot:
+            raise StoreCorrupt(f"snapshot {snapshot} of the online store is gone: materialize online_state")
+        arrays: dict[str, Any] = about.get("arrays", {})  # an earlier version kept none
+        return arrays
+
+    def blocked(self, user_key: int) -> bytes | None:
+        with self._transaction() as (opened, transaction):
+            listed: bytes | None = transaction.get(_key(user_key), db=opened.blocked)
+            return None if listed is None else _BLOCKS.decrypted(_key(user_key), listed)
+
+    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> bytes:
+        with self._transaction(write=True) as (opened, transaction):
+            before = transaction.get(_key(user_key), db=opened.blocked)
+            kept = changed(None if before is None else _BLOCKS.decrypted(_key(user_key), before))
+            transaction.put(_key(user_key), _BLOCKS.encrypted(_key(user_key), kept), db=opened.blocked)
+        return kept
+
+    def strip(self, user_key: int, rewritten: Callable[[bytes], bytes], word: bytes) -> int:
+        with self._transaction(write=True) as (opened, transaction):
+            transaction.delete(_key(user_key), db=opened.blocked)
+            mine = []
+            for key, value in transaction.cursor(opened.events):
+                value = _RECORDS.decrypted(key, value)
+                kind, user, *_ = _RECORD.unpack_from(value)
+                if is_of(kind, user, bytes(value[_RECORD.size :]), user_key, word):
+                    mine.append((bytes(key), bytes(value)))
+            for key, value in mine:
+                kind, _, *rest = _RECORD.unpack_from(value)
+                record = _RECORD.pack(kind, 0, *rest) + rewritten(value[_RECORD.size :])
+                transaction.put(key, _RECORDS.encrypted(key, record), db=opened.events)
+        return len(mine)
+
+    def compact(self, fingerprint: str) -> None:
+        """Write the map anew, row by row: pages that are free, and gaps in those that are not, keep old bytes.
+
+        Values are encrypted with the newest key then.
+
+        Processes that hold the store change over by themselves.
+        """
+        pointer = _pointer(fingerprint)
+        with self._transaction(write=True) as (opened, transaction):  # no other writer until the new map is current
+            following = f"map-{1 + max(int(path.name.split('-')[1]) for path in self._folder.glob('map-*'))}"
+            (self._folder / following).mkdir()
+            named = transaction.get(pointer, db=opened.meta)
+            with (
+                _clear_errors(),
+                lmdb.open(str(self._folder / following), map_size=self._map_bytes, max_dbs=4) as copy,
+            ):
+                databases = (opened.meta, opened.events, opened.ids, opened.blocked)
+                for name, database in zip(DATABASES, databases, strict=True):
+                    target = copy.open_db(name)
+                    kept = _KEPT.get(name)
+                    rows = (
+                        (k, v if kept is None else kept.again(k, v))
+                        for k, v in transaction.cursor(database)
+                        if name != b"meta" or _stays(k, pointer)
+                    )
+                    while chunk := list(itertools.islice(rows, 100_000)):
+                        with copy.begin(target, write=True) as writing:
+                            writing.cursor().putmulti(chunk, append=True)
+            # whoever saves one of these looks whether it is there, once this map's or the next one's lock is theirs
+            self._remove("snapshot-*", f"snapshot-{json.loads(named)['name']}" if named else "")
+            link = self._folder / f"{_CURRENT}.new"
+            link.unlink(missing_ok=True)
+            link.symlink_to(following)
+            os.replace(link, self._folder / _CURRENT)
+            self._remove("map-*", following)
+
+    def drop(self, fingerprint: str) -> None:
+        with self._transaction(write=True) as (opened, transaction):
+            pointed = transaction.pop(_pointer(fingerprint), db=opened.meta)
+        if pointed:
+            shutil.rmtree(self._folder / f"snapshot-{json.loads(pointed)['name']}", ignore_errors=True)
+
+    @contextmanager
+    def dumped(self, fingerprint: str) -> Iterator[Dump]:
+        while True:
+            with self._transaction() as (opened, transaction):
+                pointer = transaction.get(_pointer(fingerprint), db=opened.meta)
+                about = json.loads(pointer) if pointer else {"name": "", "arrays": {}}
+                try:
+                    arrays = {
+                        key: mapped(self._folder / f"snapshot-{about['name']}", key, of)[: of["used"]]
+                        for key, of in about["arrays"].items()
+                    }
+                except StoreCorrupt:
+                    if self.mark(fingerprint).snapshot == about["name"]:
+                        raise
+                    continue  # a checkpoint put another one in its place meanwhile
+                yield Dump(
+                    _number(transaction.get(_HEAD, db=opened.meta)),
+                    about["name"],
+                    arrays,
+                    (
+                        (_number(key), value[: _RECORD.size], value[_RECORD.size :])
+                        for key, value in ((k, _RECORDS.decrypted(k, v)) for k, v in transaction.cursor())
+                    ),
+                    ((digest, _number(key)) for digest, key in transaction.cursor(opened.ids)),
+                    (
+                        (int.from_bytes(key, "big", signed=True), _BLOCKS.decrypted(key, kept))
+                        for key, kept in transaction.cursor(opened.blocked)
+                    ),
+                    [
+                        (key.removeprefix(_OFFSET).decode(), offset)
+                        for key, offset in transaction.cursor(opened.meta)
+                        if key.startswith(_OFFSET)
+                    ],
+                )
+                return
+
+    def fill(self, fingerprint: str, dump: Dump) -> None:
+        if self.mark(fingerprint).head:
+            raise StoreError(f"the online store in {self._folder} holds records already: nothing is laid over them")
+        events = ((at.to_bytes(8, "big"), fields + raw) for at, fields, raw in dump.entries)
+        self._put("events", ((key, _RECORDS.encrypted(key, value)) for key, value in events))
+        self._put("ids", sorted((digest, at.to_bytes(8, "big")) for digest, at in dump.ids))
+        self._put("blocked", sorted((_key(user), _BLOCKS.encrypted(_key(user), kept)) for user, kept in dump.blocked))
+        self._put("meta", sorted((_offset(partition), offset) for partition, offset in dump.offsets))
+        if dump.snapshot:
+            self.save(fingerprint, dump.snapshot, dump.arrays, None)
+        self.raise_head(dump.head)
+
+    def _put(self, database: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Rows in order of their keys, some at a time."""
+        left = iter(rows)
+        while chunk := list(itertools.islice(left, 100_000)):
+            with self._transaction(write=True) as (opened, transaction):
+                transaction.cursor(getattr(opened, database)).putmulti(chunk)
+
+    def _remove(self, pattern: str, kept: str) -> None:
+        """The folders but one: also what an earlier run that was killed left behind."""
+        for folder in self._folder.glob(pattern):
+            if folder.name != kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        with self._following:
+            held, self._held = self._held, None
+        if held is not None:
+            held[1].release()
+
+
+def _pointer(fingerprint: str) -> bytes:
+    return b"snapshot:" + fingerprint.encode()
+
+
+def _offset(partition: str) -> bytes:
+    return _OFFSET + partition.encode()
+
+
+def _stays(key: bytes, pointer: bytes) -> bool:
+    return key == pointer or not key.startswith(b"snapshot:")
+
+
+def _key(user_key: int) -> bytes:
+    return user_key.to_bytes(8, "big", signed=True)
+
+
+def _number(value: bytes | memoryview | None) -> int:
+    return int.from_bytes(value, "big") if value else 0
+
+
+def _from(cursor: Any, after: int) -> Iterator[tuple[Any, Any]]:
+    if cursor.set_range((after + 1).to_bytes(8, "big")):
+        yield from cursor
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    try:
+        yield
+    except (lmdb.MapFullError, lmdb.DiskError) as error:
+        raise StoreFull(
+            f"the online store is full ({error}): free disk space; nothing of this batch was taken"
+        ) from None
+    except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError) as error:
+        raise StoreCorrupt(
+            f"the online store cannot be read ({error}): move the store folder away and materialize online_state"
+        ) from None
+    except (lmdb.Error, EncryptionError) as error:
+        raise StoreError(f"the online store failed: {error}") from None

@@ -1,0 +1,479 @@
+"""The online store: what the service reads features from and appends events to. Several processes hold it at once.
+
+A journal (lmdb_journal.py, redis_journal.py, cluster_journal.py) keeps the one durable truth: the event log, in which
+items' attributes are records too. Packed state is a function of the log, so it is kept as a snapshot with its position,
+and every process catches up from there with the journal's head before each read: an event that was accepted anywhere is
+seen by the next read everywhere, and log and state cannot disagree, whatever dies. A checkpoint puts what came since
+into the next snapshot, so that a process has little to catch up with, and to hold of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.events import DAY_MS, ITEM_SCHEMA, first_position
+from recsys.features.catalog import FINGERPRINT
+from recsys.features.judged import Judged
+from recsys.features.log import EventLog, Items, empty, merged
+from recsys.sources.derived import Rules
+from recsys.store import told
+from recsys.store.blocked import MOST, Blocked, TooManyBlocked
+from recsys.store.by_entity import ByEntity, EntityJournal
+from recsys.store.errors import OffsetMoved, StoreBusy, StoreCorrupt, StoreError, StoreMissing
+from recsys.store.hot import LOG, RECORD_COLUMNS, Hot, packed
+from recsys.store.intake import NO_RULES, Appended, Event, entries_of, item_entries
+from recsys.store.journal import ITEM_RECORD, ITEMS, Journal, Offset, Records, digest_of, digests_of, events_of, key_of
+from recsys.store.past import Past, Read, completed
+
+SEARCHABLE: Final = 6  # a shorter id is everywhere as a text: only as a whole value it names its user
+TURN_SECONDS: Final = 5.0  # for which a read of the past waits for those before it
+LIVE_RANK: Final = 1 << 31  # live events take the upper half of their day's positions: no import of the day meets them
+
+
+class OnlineStore:
+    """Features now, over a journal. One object may be used by several threads.
+
+    Args:
+        journal: where the log lives
+        create: begin with an empty state when the journal has none, or none that can be read
+        cache_mb: of state in this process, where the journal keeps it by entity; None for no bound
+        fingerprint: of these features: states of several lie side by side during a cut-over
+
+    Raises:
+        StoreMissing: the journal holds no state of this code's features.
+        StoreCorrupt: it cannot be read back.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        create: bool = False,
+        cache_mb: int | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        self.fingerprint = fingerprint or FINGERPRINT
+        self.journal, self._cache_mb = journal, cache_mb
+        self._lock = threading.RLock()
+        self._turn = threading.Lock()  # of who reads the past
+        self._loaded = self._named = ""  # the snapshot that this process reads from, and the journal's own
+        self._hot: Hot | None = None
+        self._retired: Hot | None = None  # what it read from before
+        self._checked_log = ""
+        self._late: tuple[int, pa.Table] = 0, ITEM_SCHEMA.empty_table()
+        if create and not journal.mark(self.fingerprint).snapshot:
+            self._begin()
+        try:
+            self._catch_up()
+        except StoreCorrupt:
+            if not create:
+                raise
+            self._begin()  # the log is whole, and a bootstrap follows
+            self._catch_up()
+
+    def head(self) -> int:
+        """Position of the last accepted record."""
+        return self.journal.mark(self.fingerprint).head
+
+    def append(
+        self, events: Sequence[Event], received_at: int, rules: Rules = NO_RULES, offsets: Sequence[Offset] = ()
+    ) -> Appended:
+        """Take a batch of events into the log: durable, and visible to the next read, when this returns.
+
+        Args:
+            events: fields of EVENT_SCHEMA; those of an outcome that are None or absent stay unknown
+            received_at: our clock, UTC ms
+            rules: what events imply: taken behind them in the same step, and not counted in the answer
+            offsets: how far the stream was read that they came from, kept in the same step. With them nothing is
+                taken where an event is rejected: the caller notes it down first, and sends the others again
+
+        Raises:
+            StoreFull, StoreUnavailable, OffsetMoved: nothing was taken, or the batch may be sent again safely.
+        """
+        with self._lock:
+            hot = self._catch_up()
+            told, implied, rejected = entries_of(hot, events, received_at, rules)
+            if offsets and rejected:
+                return Appended(0, 0, rejected, hot.position)
+            entries = told + implied
+            new = (~hot.has([entry.digest for entry in entries])).tolist()
+            n_told = sum(new[: len(told)])
+            entries = [entry for entry, is_new in zip(entries, new, strict=True) if is_new]
+        # outside the lock: reads go on while the disk works
+        if not (entries or offsets):
+            return Appended(0, len(told), rejected, self._catch_up().position)
+        taken = self.journal.append(entries, self._floor(hot, received_at), offsets)
+        own = [(at, entry.fields) for at, entry in zip(taken.positions, entries, strict=True) if at]
+        with self._lock:
+            if own and self._hot is not None and self._hot.position == taken.before:  # nothing to read back
+                self._hot.apply(Records(*(np.array(column, np.int64) for column in zip(*own, strict=True))))
+            head = self._catch_up().position
+        accepted = sum(at > 0 for at in taken.positions[:n_told])
+        return Appended(accepted, len(told) - accepted, rejected, head)
+
+    def put_items(self, items: pa.Table | Callable[[], pa.Table], received_at: int = 0) -> int:
+        """Record the attributes of new or changed items in the log; returns how many records it took.
+
+        Args:
+            items: ITEM_SCHEMA; or what makes them of what is known, asked again where others tell of items meanwhile
+        """
+        while True:
+            (before,), hot = self.journal.offsets([ITEMS]), self._catch_up()  # first how far, then what is known
+            entries = item_entries(hot, items() if callable(items) else items, received_at)
+            if not entries:
+                return 0
+            try:
+                moved = Offset(ITEMS, before, entries[-1].digest)
+                self.journal.append(entries, self._floor(hot, received_at), [moved])
+            except OffsetMoved:  # once for each word of others: they get on
+                continue
+            self._catch_up()
+            return len(entries)
+
+    def late_items(self, records: int | None = None) -> tuple[int, pa.Table]:
+        """How many records of items the log has, and those items as they are now (ITEM_SCHEMA).
+
+        Args:
+            records: as they were when the log had so many; None for now
+        """
+        if records is not None:
+            raws = [raw for *_, raw in self.journal.raw(0, only=ITEM_RECORD)][:records]
+            known = {item["item_id"]: item for item in map(json.loads, raws)}
+            return records, pa.Table.from_pylist(list(known.values()), schema=ITEM_SCHEMA)
+        self._retired = None
+        with self._lock:
+            hot = self._catch_up()
+            number, rows = hot.n_item_records, None
+            if number != self._late[0]:  # each worker asks every second, and 10,000 items take 30 ms to write down
+                rows = hot.late()
+        if rows is not None:
+            self._late = number, pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+        return self._late
+
+    def told_items(self) -> pa.Table:
+        """Every word about an item that arrived live (told.TOLD_SCHEMA): what a later day's raw_items reads."""
+        hot = self._catch_up()
+        positions = hot.item_records[:, 0].tolist()
+        if not positions:
+            return told.TOLD_SCHEMA.empty_table()
+        return told.told_items(self.journal, positions[0], positions[-1], hot.base)
+
+    def known_items(self, item_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Rows of ITEM_SCHEMA, as they are known now, of those ids that are here."""
+        return self._catch_up().known(item_ids)
+
+    def read(
+        self,
+        user_id: str | int,
+        item_ids: Sequence[str] | np.ndarray,
+        as_of: int,
+        position: int | None = None,
+        *,
+        shelf_key: int = 0,
+    ) -> Read:
+        """Features' aggregates of one user and k items, at the head of the log or at an earlier position.
+
+        Args:
+            user_id: the id, or its key64
+            item_ids: ids, or int64[k] of their key64: a caller that holds keys saves a fifth of the time
+            as_of: instant at which windows end, UTC ms
+            position: None for now; an earlier one replays the log to it
+            shelf_key: key64 of the shelf that is read for; 0 where it is not known
+        """
+        user_key = user_id if isinstance(user_id, int) else key_of(user_id)
+        while True:
+            with self._lock:
+                hot = self._catch_up()
+                rows, strange = hot.item_rows.of_items(item_ids)
+                if position not in (None, hot.position):
+                    keys = np.where(rows > 0, hot.item_rows.matrix[rows, 0], strange)
+                    ask = functools.partial(self.past(position).read, user_key, keys, as_of, shelf_key)
+                    break
+                fetch = hot.lacking(user_key, rows, strange, shelf_key)
+                if fetch is None:
+                    read, inexact = hot.read(rows, strange, user_key, as_of, shelf_key)
+                    if inexact is None:
+                        return read
+                    ask = functools.partial(completed, read, *inexact)
+                    break
+            fetch()
+        # It asks the log itself, 0.1 s of 1.7 M events: outside the lock, and one at a time.
+        if not self._turn.acquire(timeout=TURN_SECONDS):
+            raise StoreBusy("reads of the past wait for their turn: try again in a few seconds")
+        try:
+            return ask()
+        finally:
+            self._turn.release()
+
+    def position_at(self, instant: int) -> int:
+        """The last position before whatever was first received after an instant (UTC ms); 0 when there is none."""
+        with self._lock:
+            hot = self._with_log()
+            log, told = hot.log(), hot.item_records[:, [0, -1]]
+            later = (log.position[log.received_at > instant], told[told[:, 1] > instant, 0])
+            stops = [int(positions[0]) for positions in later if len(positions)]
+            if not stops:
+                return hot.position
+            stop = min(stops)
+            earlier = (log.position[log.position < stop], told[told[:, 0] < stop, 0])
+            return max((int(positions[-1]) for positions in earlier if len(positions)), default=0)
+
+    def past(self, position: int | None = None) -> Past:
+        """The log and the items at a position (None: now), to be read without this store.
+
+        Raises:
+            StoreError: the position is ahead of the log.
+        """
+        with self._lock:
+            hot = self._with_log()
+            at = hot.position if position is None else position
+            if at > hot.position:
+                raise StoreError(f"position {at} is ahead of the log's head {hot.position}")
+            return Past(hot.log().until(at), hot.items_at(at), at)
+
+    def judged(self, user_id: str) -> Judged:
+        """What a user made up their mind about, as it is known in this process: asks nothing that could hang."""
+        return Judged.none() if self._hot is None else self._hot.judgements.of(key_of(user_id))
+
+    def imagined(self, events: Sequence[Event], received_at: int, rules: Rules = NO_RULES) -> EventLog:
+        """Events as this store would take them, and does not: in `Past.followed_by` they come next.
+
+        Raises:
+            StoreError: it would refuse one; the message names its place.
+        """
+        with self._lock:
+            hot = self._catch_up()
+            told, implied, rejected = entries_of(hot, events, received_at, rules)
+        for place, reason in rejected:
+            raise StoreError(f"events.{place}: {reason}")
+        rows = np.array([(0, *entry.fields) for entry in told + implied], np.int64).T
+        return EventLog(rows[0], rows[1].astype(np.int8), *rows[2:])
+
+    def bootstrap(
+        self,
+        log: EventLog,
+        items: pa.Table,
+        position: int,
+        *,
+        event_keys: Sequence[str] = (),
+        utc_offset_ms: int = 0,
+        told_until: int | None = None,
+    ) -> int:
+        """Begin anew from an archived log up to `position`, keeping every event accepted live that is not in it.
+
+        Args:
+            log: cleaned events up to `position`
+            items: ITEM_SCHEMA, as they are now. What changed becomes records of the log, so that reads at earlier
+                positions see what they saw
+            told_until: `items` has heard what was told of items up to this position: what was told after it stands.
+                None: all of it
+            event_keys: of the log's events, so that sending one of them again changes nothing
+            utc_offset_ms: offset of the source's local day
+
+        Returns:
+            Events in the state now.
+        """
+        self.journal.raise_head(position)  # whatever is accepted from here on lies after it
+        digests = digests_of(event_keys)
+        archived = {bytes(row) for row in digests}
+        while True:
+            with self._lock:
+                hot = self._catch_up()
+                snapshot, head, late, records = self._named, hot.position, hot.late(), hot.item_records
+            before = hot.items_table
+            live = events_of(self.journal.records(0, head))
+            in_archive = np.isin(live.position, log.position)
+            if archived:
+                raws = self.journal.raw(0, position)
+                ids = {at: digest_of(json.loads(raw).get("event_key", "")) for at, _, raw in raws}
+                in_archive |= np.array([ids.get(at) in archived for at in live.position.tolist()], bool)
+            both = merged(log, live.take(~in_archive))
+            known = pc.is_in(items["item_id"], value_set=before["item_id"].combine_chunks())
+            new = items.filter(pc.invert(known)).select(ITEM_SCHEMA.names).cast(ITEM_SCHEMA)
+            base = pa.concat_tables([before, new])
+            arrays = packed(None, both, base, late, records, head, digests, utc_offset_ms)
+            if self._save(arrays, snapshot):
+                break
+        # What changed of an item becomes a record, so that rows served before still read what they read then.
+        self.put_items(lambda: items if told_until is None else told.unheard(items, self.told_items(), told_until))
+        return len(both.position) + self._catch_up().applied
+
+    @property
+    def since_snapshot(self) -> int:
+        """Records that this process applied to its snapshot."""
+        return 0 if self._hot is None else self._hot.applied
+
+    def checkpoint(self, after: int) -> bool:
+        """Put what the log took since the snapshot into the next one, once that is more than `after` records.
+
+        It stops nobody. A process that opens the store, and with LMDB each that holds it, goes on from there.
+
+        Returns:
+            Whether it was done; False also when another process was first.
+        """
+        hot = self._catch_up()
+        snapshot, head = self._named, hot.position
+        if hot.applied <= after:
+            return False
+        try:
+            arrays = self.journal.load(self.fingerprint, snapshot)
+            self.journal.check(self.fingerprint, snapshot, tuple(arrays))
+        except StoreCorrupt:
+            if self.journal.mark(self.fingerprint).snapshot == snapshot:
+                raise
+            return False
+        fresh = self._hot_of(arrays, snapshot)  # beside the one that is read from, which changes with every read
+        if fresh.position < head:
+            fresh.catch_up(self.journal, head)
+        if fresh.applied <= after:
+            return False  # this process had not changed over
+        return self._save(fresh.packed(), snapshot, same=True)
+
+    def tail(self, after_position: int) -> pa.Table:
+        """Events accepted live after a position (RAW_EVENT_SCHEMA): what a later day's raw_events reads."""
+        return told.events_after(self.journal, after_position)
+
+    def export(self, position: int | None = None) -> tuple[EventLog, Items]:
+        """The log up to a position (None: now) and the items as they were known there: all that a replay needs."""
+        past = self.past(position)
+        return past.log, past.items
+
+    def items_at(self, position: int) -> Items:
+        """The items as they were known at a position."""
+        with self._lock:
+            return self._catch_up().items_at(position)
+
+    def blocked(self, user_id: str) -> Blocked:
+        """What a user never wants to see; nothing for one who is not known."""
+        return Blocked.read(self.journal.blocked(key_of(user_id)))
+
+    def block(self, user_id: str, more: Blocked, less: Blocked) -> Blocked:
+        """Add to and take from what a user never wants to see: durable, and seen by every process, when this returns.
+
+        Returns:
+            All of it now.
+
+        Raises:
+            TooManyBlocked: it would be more than blocked.MOST.
+        """
+
+        def changed(before: bytes | None) -> bytes:
+            now = Blocked.read(before).without(less).plus(more)
+            if max(map(len, now)) > MOST:
+                raise TooManyBlocked(f"a user may block {MOST} items and {MOST} creators: unblock some first")
+            return now.kept()
+
+        return Blocked.read(self.journal.block(key_of(user_id), changed))
+
+    def forget(self, user_id: str, rewritten: Callable[[bytes], bytes]) -> int:
+        """Remove a user: their state, their history, their ids. What they did stays counted for the items.
+
+        The state without them is saved before the one with them goes, so a death in between leaves a store that
+        answers; forgetting again then ends it.
+
+        Args:
+            rewritten: the JSON of an event as nobody's (privacy.Border.nobodys)
+
+        Returns:
+            Events of the user, in the archive and live. Other processes change over at their next read.
+        """
+        user_key = key_of(user_id)
+        word = orjson.dumps(user_id)[1:-1] if len(user_id) >= SEARCHABLE else b""
+        events: int | None = None
+        while True:
+            with self._lock:
+                hot = self._with_log()
+                log, position, late, records = hot.log(), hot.position, hot.late(), hot.item_records
+                snapshot = self._named
+            mine = log.user_key == user_key
+            if events is None:
+                events = int(mine.sum())
+                self.journal.strip(user_key, rewritten, word)
+            anonymous = log._replace(user_key=np.where(mine, 0, log.user_key))
+            arrays = packed(None, anonymous, hot.items_table, late, records, position, hot.digests, hot.utc_offset_ms)
+            if self._save(arrays, snapshot):
+                break  # else another snapshot came meanwhile: the user may be in that one too
+        self.journal.compact(self.fingerprint)
+        self._catch_up()
+        return events
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self.journal.close()
+
+    def _catch_up(self) -> Hot:
+        with self._lock:
+            mark = self.journal.mark(self.fingerprint)
+            if not mark.snapshot:
+                raise StoreMissing(
+                    f"the online store holds no state of these features ({self.fingerprint}): materialize online_state"
+                )
+            self._named = mark.snapshot
+            if self._hot is None or not self._reads_as_well_from(mark.snapshot):
+                try:
+                    arrays = self.journal.load(self.fingerprint, mark.snapshot)
+                    if self._hot is None:  # what a running process follows was written just now, on this machine
+                        checked = [name for name in arrays if name not in LOG]
+                        self.journal.check(self.fingerprint, mark.snapshot, checked)
+                except StoreCorrupt:
+                    if self.journal.mark(self.fingerprint).snapshot == mark.snapshot:
+                        raise
+                    return self._catch_up()  # another process put a newer snapshot in its place meanwhile
+                # giving back what the one before held takes 50 ms: `late_items` does, which no request calls
+                self._retired, self._hot, self._loaded = (
+                    *(self._hot, self._hot_of(arrays, mark.snapshot)),
+                    mark.snapshot,
+                )
+            hot = self._hot
+            if mark.head > hot.position:
+                hot.catch_up(self.journal, mark.head)
+            if isinstance(hot, ByEntity) and self._loaded != mark.snapshot:
+                hot.follow(self.journal.load(self.fingerprint, mark.snapshot))
+                self._loaded = mark.snapshot
+            return hot
+
+    def _hot_of(self, arrays: Mapping[str, np.ndarray], snapshot: str) -> Hot:
+        if self.journal.shares_pages:
+            return Hot(arrays)
+        return ByEntity(arrays, cast(EntityJournal, self.journal), snapshot, self._cache_mb)
+
+    def _with_log(self) -> Hot:
+        """What `_catch_up` gives, with a log that was checked: opening leaves that out. Under the lock."""
+        while True:
+            hot = self._catch_up()
+            try:
+                if self._checked_log != self._loaded:
+                    self.journal.check(self.fingerprint, self._loaded, LOG)
+                    self._checked_log = self._loaded
+                return hot
+            except StoreCorrupt:
+                if self.journal.mark(self.fingerprint).snapshot == self._loaded:
+                    raise  # else a later snapshot came in its place meanwhile
+
+    def _reads_as_well_from(self, snapshot: str) -> bool:
+        """Whether what this process reads from is as good as a snapshot: it is, or a load of the same is dear."""
+        if snapshot == self._loaded:
+            return True
+        return not self.journal.shares_pages and snapshot.split("-")[0] == self._loaded.split("-")[0]
+
+    def _begin(self) -> None:
+        no_records, no_digests = np.zeros((0, RECORD_COLUMNS), np.int64), np.zeros((0, 2), np.uint64)
+        self._save(packed(None, empty(), ITEM_SCHEMA.empty_table(), [], no_records, 0, no_digests, 0), None)
+
+    def _save(self, arrays: Mapping[str, np.ndarray | None], replaces: str | None, *, same: bool = False) -> bool:
+        """Make a snapshot the journal's own; `same`: of the events that the one before it had, and the tail."""
+        lineage = (replaces or "").split("-")[0] if same else uuid.uuid4().hex
+        return self.journal.save(self.fingerprint, f"{lineage}-{uuid.uuid4().hex}", arrays, replaces)
+
+    def _floor(self, hot: Hot, received_at: int) -> int:
+        return first_position((received_at + hot.utc_offset_ms) // DAY_MS) + LIVE_RANK

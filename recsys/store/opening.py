@@ -1,0 +1,39 @@
+"""The online store that the settings name, with its engine."""
+
+from __future__ import annotations
+
+from recsys.settings import CLUSTER_SCHEMES, Settings
+from recsys.store.journal import Journal
+from recsys.store.online import OnlineStore
+
+
+def open_journal(settings: Settings, create: bool = False) -> Journal:
+    """The journal that the settings name: `lmdb` (a folder below RECSYS_HOME), redis://host:port/db, or
+    redis+cluster://host:port,host:port.
+
+    Raises:
+        StoreMissing: there is none (and `create` is false).
+        StoreCorrupt, StoreUnavailable: it cannot be read.
+    """
+    address = settings.store.get_secret_value()
+    if settings.has_embedded_store:
+        from recsys.store.lmdb_journal import LmdbJournal
+
+        return LmdbJournal(settings.home / "store", create=create)
+    if address.startswith(CLUSTER_SCHEMES):
+        from recsys.store.cluster_journal import ClusterJournal
+
+        return ClusterJournal(address)
+    from recsys.store.redis_journal import RedisJournal
+
+    return RedisJournal(address)
+
+
+def open_store(settings: Settings, create: bool = False) -> OnlineStore:
+    """The store over that journal.
+
+    Raises:
+        StoreMissing: it was never bootstrapped (and `create` is false).
+        StoreCorrupt, StoreUnavailable: it cannot be read.
+    """
+    return OnlineStore(open_journal(settings, create), create=create, cache_mb=settings.store_cache_mb)

@@ -1,0 +1,342 @@
+"""The journal at scale: a Redis Stream as the log, its entries' ids the positions, and snapshots as blobs beside it.
+
+What has to happen as a whole is a script, which Redis runs between two commands of others: two writers never get one
+position, and none has to begin anew because another one came first, as with WATCH, by which a crowd of writers can
+keep one from its turn for good. What Redis has acknowledged is as durable as its own settings: run it with
+`appendonly yes` and `appendfsync always`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import redis
+
+from recsys.settings import SecretUrl
+from recsys.store.by_entity import whole
+from recsys.store.errors import OffsetMoved, StoreError, StoreFull, StoreUnavailable
+from recsys.store.journal import NO_END, RECORD_FIELDS, Dump, Entry, Mark, Offset, Records, Taken, is_of
+from recsys.store.redis_states import FORGETTING, FORGETTING_SECONDS, RedisStates
+
+PAGE: Final = 20_000  # stream entries read at once
+REWRITE_SECONDS: Final = 600
+_RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
+_PREFIX: Final = "recsys:"  # with hash tags in a cluster: what a script touches lies in one slot
+
+# Positions are below 2^53, up to which a number of Lua is exact. Arguments: floor, offsets, three words of each, then
+# three of each entry. Answer: first position, what was taken, head before; false where an offset was moved.
+_APPEND: Final = """
+local entries = 3 + 3 * ARGV[2]
+for i = 3, entries - 1, 3 do
+  if (redis.call('HGET', KEYS[4], ARGV[i]) or '') ~= ARGV[i + 1] then return false end
+end
+for i = 3, entries - 1, 3 do redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 2]) end
+local before = redis.call('GET', KEYS[1]) or '0'
+local at = math.max(tonumber(before) + 1, tonumber(ARGV[1]))
+local first, taken = at, {}
+for i = entries, #ARGV, 3 do
+  local id = string.format('%.0f', at)
+  if redis.call('HSETNX', KEYS[3], ARGV[i], id) == 1 then
+    redis.call('XADD', KEYS[2], id .. '-0', 'f', ARGV[i + 1], 'r', ARGV[i + 2])
+    taken[#taken + 1] = '1'
+    at = at + 1
+  else
+    taken[#taken + 1] = '0'
+  end
+end
+if at > first then redis.call('SET', KEYS[1], string.format('%.0f', at - 1)) end
+return {string.format('%.0f', first), table.concat(taken), before}
+"""
+_RAISE: Final = """
+if tonumber(ARGV[1]) > tonumber(redis.call('GET', KEYS[1]) or 0) then redis.call('SET', KEYS[1], ARGV[1]) end
+"""
+_SWAP_FIELD: Final = """
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
+# A snapshot gets its name when the one that it replaces still has it, and while it is noted: it is before its first
+# part is written, and `compact` strikes out all but the one in use before it drops the parts of what is not noted. A
+# client that got no answer asks again: the name is there then.
+_SWAP: Final = """
+local before = redis.call('GET', KEYS[1]) or ''
+if before == ARGV[2] then return '' end
+if ARGV[1] ~= '*' and before ~= ARGV[1] then return false end
+if redis.call('SISMEMBER', KEYS[2], ARGV[2]) == 0 then return false end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('SREM', KEYS[2], before)
+return before
+"""
+_STRIKE: Final = """
+redis.call('DEL', KEYS[2])
+redis.call('SADD', KEYS[2], redis.call('GET', KEYS[1]) or '')
+"""
+# The copy takes the stream's place, once it has what came after it was made. When it has, there is none any more: asked
+# again, nothing is left to do.
+_REPLACE: Final = """
+if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+local rest = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+')
+if #rest > tonumber(ARGV[2]) then return -1 end
+for _, entry in ipairs(rest) do redis.call('XADD', KEYS[2], entry[1], unpack(entry[2])) end
+redis.call('RENAME', KEYS[2], KEYS[1])
+return #rest
+"""
+
+
+class RedisJournal(RedisStates):
+    """A journal in one database of a Redis server, `redis://host:port/db`.
+
+    Raises:
+        StoreUnavailable: the server does not answer.
+    """
+
+    shares_pages = False
+    _AWAY: ClassVar[tuple[type[Exception], ...]] = redis.ConnectionError, redis.TimeoutError
+    _BEGIN: ClassVar[str] = ""  # what a script does before the log takes something
+
+    def __init__(self, url: str, *, timeout: float = 5.0, prefix: str = _PREFIX) -> None:
+        self._url = SecretUrl(url)  # as messages name it: without a password
+        self._prefix, self._timeout = prefix, timeout
+        names = "head", "events", "ids", "offsets", "blocked", "identity", "snapshots", "events:copy"
+        self._sequencer = [f"{prefix}{name}" for name in names[:4]]  # what a script of the log touches
+        self._head, self._events, self._ids, self._offsets, self._blocked, self._identity, self._noted, self._copy = (
+            f"{prefix}{name}" for name in names
+        )
+        with self._clear_errors():
+            self._redis = self._connected()
+            self._redis.ping()
+        scripts = self._BEGIN + _APPEND, self._BEGIN + _RAISE, _SWAP_FIELD, _SWAP, _STRIKE, _REPLACE
+        self._append, self._raise, self._swap_field, self._swap, self._strike, self._replace = map(
+            self._redis.register_script, scripts
+        )
+
+    def _connected(self) -> Any:
+        url = self._url.get_secret_value()
+        return redis.Redis.from_url(url, socket_timeout=self._timeout, socket_connect_timeout=self._timeout)
+
+    def _kept(self, command: str, key: str, *arguments: Any) -> Any:
+        """What a command reads of a key, once what was written there is kept as this store promises."""
+        return self._redis.execute_command(command, key, *arguments)
+
+    def _servers(self) -> Sequence[Any]:
+        """A client of each server that has files, once all know what was written."""
+        return [self._redis]
+
+    def mark(self, fingerprint: str) -> Mark:
+        with self._clear_errors():
+            head, name = self._redis.mget(self._head, self._pointer(fingerprint))
+        return Mark(int(head or 0), (name or b"").decode())
+
+    def probe(self) -> None:
+        with self._clear_errors():
+            self._kept("EXISTS", self._head)
+
+    def append(self, entries: Sequence[Entry], floor: int, offsets: Sequence[Offset] = ()) -> Taken:
+        arguments: list[Any] = [floor, len(offsets), *itertools.chain.from_iterable(offsets)]
+        for digest, fields, raw in entries:
+            arguments += (digest, _RECORD.pack(*fields), raw)
+        with self._clear_errors():
+            answer = self._append(self._sequencer, arguments)
+        if answer is None:
+            raise OffsetMoved(
+                f"{', '.join(offset.partition for offset in offsets)}: read by another consumer meanwhile"
+            )
+        first, taken, before = answer
+        following = itertools.count(int(first))
+        return Taken([next(following) if place == ord("1") else 0 for place in taken], int(before))
+
+    def offsets(self, partitions: Sequence[str]) -> list[bytes]:
+        with self._clear_errors():
+            return [kept or b"" for kept in self._redis.hmget(self._offsets, partitions)] if partitions else []
+
+    def identity(self) -> str:
+        with self._clear_errors():
+            self._redis.set(self._identity, uuid.uuid4().hex, nx=True)
+            kept: bytes = self._kept("GET", self._identity)
+        return kept.decode()
+
+    def raise_head(self, position: int) -> None:
+        with self._clear_errors():
+            self._raise(self._sequencer, [position])
+
+    def records(self, after: int, until: int) -> Records:
+        entries = [(position, fields[b"f"]) for position, fields in self._entries(after, f"{until}-0")]
+        joined = b"".join(record for _, record in entries)
+        return Records(
+            np.array([position for position, _ in entries], np.int64),
+            np.frombuffer(joined, np.int64).reshape(-1, RECORD_FIELDS),
+        )
+
+    def raw(self, after: int, until: int = NO_END, *, only: int | None = None) -> list[tuple[int, int, bytes]]:
+        records = (
+            (position, _RECORD.unpack(fields[b"f"])[0], fields[b"r"])
+            for position, fields in self._entries(after, f"{until}-0")
+        )
+        return [record for record in records if only in (None, record[1])]
+
+    def blocked(self, user_key: int) -> bytes | None:
+        with self._clear_errors():
+            listed: bytes | None = self._redis.hget(self._blocked, str(user_key))
+        return listed
+
+    def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> bytes:
+        with self._clear_errors():
+            while True:
+                before = self._redis.hget(self._blocked, str(user_key))
+                kept = changed(before)
+                swapped = self._swap_field([self._blocked], [str(user_key), before or b"", kept])
+                if swapped and self._kept("HGET", self._blocked, str(user_key)) == kept:
+                    return kept
+
+    def strip(self, user_key: int, rewritten: Callable[[bytes], bytes], word: bytes) -> int:
+        """A copy of the stream takes its place in one step: an entry of a stream cannot be changed."""
+        with self._clear_errors():
+            self._redis.set(FORGETTING, "", ex=FORGETTING_SECONDS)
+            self._redis.hdel(self._blocked, str(user_key))
+            copied, after = self._copied(0, user_key, rewritten, word)
+            # writers do not wait for the copy: the few entries that came meanwhile follow in the one last step
+            while copied and self._replace(keys=[self._events, self._copy], args=[f"{after}-0", PAGE]) < 0:
+                more, after = self._copied(after, user_key, rewritten, word)
+                copied += more
+            self._redis.delete(self._copy)
+            late = copied and any(self._is_of(fields, user_key, word) for _, fields in self._entries(after, "+"))
+            self._kept("EXISTS", self._events)
+        return copied + self.strip(user_key, rewritten, word) if late else copied
+
+    def _copied(self, after: int, user_key: int, rewritten: Callable[[bytes], bytes], word: bytes) -> tuple[int, int]:
+        """Copy what follows a position, nobody's where it was the user's; how many were, and the last position."""
+        copied, pipe = 0, self._redis.pipeline(transaction=False)
+        if not after:
+            pipe.delete(self._copy)
+        last = after
+        for last, fields in self._entries(after, "+"):
+            if self._is_of(fields, user_key, word):
+                copied += 1
+                kind, _, *rest = _RECORD.unpack(fields[b"f"])
+                fields = {b"f": _RECORD.pack(kind, 0, *rest), b"r": rewritten(fields[b"r"])}
+            pipe.xadd(self._copy, fields, id=f"{last}-0")
+            if len(pipe) >= PAGE:
+                pipe.execute()
+        pipe.execute()
+        return copied, last
+
+    @staticmethod
+    def _is_of(fields: Mapping[bytes, bytes], user_key: int, word: bytes) -> bool:
+        kind, user, *_ = _RECORD.unpack(fields[b"f"])
+        return is_of(kind, user, fields[b"r"], user_key, word)
+
+    def compact(self, fingerprint: str) -> None:
+        """Drop the snapshots that nothing names any more, and write the files anew: they still tell the old story."""
+        with self._clear_errors():
+            self._redis.delete(FORGETTING)
+            pointer = self._pointer(fingerprint)
+            for key in self._redis.scan_iter(self._pointer("*")):
+                if key != pointer.encode():
+                    self._redis.delete(key)
+            self._strike([pointer, self._noted])
+            self._clear(pointer)
+            for server in self._servers():
+                if server.info("persistence")["aof_enabled"]:
+                    self._rewrite(server, server.bgrewriteaof, "aof_rewrite_in_progress", "aof_last_bgrewrite_status")
+                if server.config_get("save").get("save"):
+                    self._rewrite(server, server.bgsave, "rdb_bgsave_in_progress", "rdb_last_bgsave_status")
+
+    def _rewrite(self, server: Any, begin: Callable[[], object], running: str, status: str) -> None:
+        """Rewrite one of a server's files: begun after now, and ended."""
+        deadline = time.monotonic() + REWRITE_SECONDS
+        begun = False
+        while time.monotonic() < deadline:
+            info = server.info("persistence")
+            busy = info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"] or info["rdb_bgsave_in_progress"]
+            if begun and not info[running] and not info["aof_rewrite_scheduled"]:
+                if info[status] != "ok":
+                    break
+                return
+            if not begun and not busy:
+                begin()
+                begun = True
+            time.sleep(0.02)
+        raise StoreError(f"Redis at {self._url} did not rewrite its file within {REWRITE_SECONDS} s: forget again")
+
+    def _pointer(self, fingerprint: str) -> str:
+        return f"{self._prefix}state:{fingerprint}"
+
+    def drop(self, fingerprint: str) -> None:
+        """Processes that read from it still find its parts for a while; `compact` clears what no name leads to."""
+        with self._clear_errors():
+            self._redis.delete(self._pointer(fingerprint))
+            self._kept("EXISTS", self._pointer(fingerprint))
+
+    @contextmanager
+    def dumped(self, fingerprint: str) -> Iterator[Dump]:
+        """What came after the head was read is left out: each of its records is later than all of the dump."""
+        with self._clear_errors():
+            # ahead of the head: what a stream tells again is known by its id, what it left out were lost
+            offsets = [(name.decode(), offset) for name, offset in self._redis.hgetall(self._offsets).items()]
+            head, snapshot = self.mark(fingerprint)
+            yield Dump(
+                head,
+                snapshot,
+                whole(self, snapshot, self.load(fingerprint, snapshot)) if snapshot else {},
+                ((at, fields[b"f"], fields[b"r"]) for at, fields in self._entries(0, f"{head}-0")),
+                ((digest, int(at)) for digest, at in self._redis.hscan_iter(self._ids, count=PAGE) if int(at) <= head),
+                ((int(user_key), kept) for user_key, kept in self._redis.hscan_iter(self._blocked, count=PAGE)),
+                offsets,
+            )
+
+    def fill(self, fingerprint: str, dump: Dump) -> None:
+        with self._clear_errors():
+            if self._redis.exists(self._head, self._events, self._ids, self._blocked):
+                raise StoreError(f"Redis at {self._url} holds records already: nothing is laid over them")
+            self._piped((self._events, {b"f": fields, b"r": raw}, f"{at}-0") for at, fields, raw in dump.entries)
+            self._piped((self._ids, digest, str(at)) for digest, at in dump.ids)
+            self._piped((self._blocked, str(user_key), kept) for user_key, kept in dump.blocked)
+            self._piped((self._offsets, partition, offset) for partition, offset in dump.offsets)
+            self._kept("EXISTS", self._events)
+            if dump.snapshot:
+                self.save(fingerprint, dump.snapshot, dump.arrays, None)
+        self.raise_head(dump.head)
+
+    def _piped(self, rows: Iterable[tuple[Any, Any, Any]]) -> None:
+        """Entries of a stream, or fields of a hash, some at a time."""
+        left = iter(rows)
+        while chunk := list(itertools.islice(left, PAGE)):
+            pipe = self._redis.pipeline(transaction=False)
+            for row in chunk:
+                (pipe.xadd if isinstance(row[1], dict) else pipe.hset)(*row)
+            pipe.execute()
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _entries(self, after: int, until: str) -> Iterator[tuple[int, dict[bytes, bytes]]]:
+        with self._clear_errors():
+            while True:
+                page = self._redis.xrange(self._events, f"{after + 1}-0", until, count=PAGE)
+                for name, fields in page:
+                    after = int(name.split(b"-")[0])
+                    yield after, fields
+                if len(page) < PAGE:
+                    return
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self._AWAY as error:
+            raise StoreUnavailable(
+                f"Redis at {self._url} does not answer ({error}): start it, then send the batch again"
+            ) from None
+        except redis.ResponseError as error:
+            if isinstance(error, redis.OutOfMemoryError) or "maxmemory" in str(error):
+                raise StoreFull(
+                    f"Redis at {self._url} is full: raise maxmemory; nothing of this batch was taken"
+                ) from None
+            raise StoreError(f"Redis at {self._url} refused: {type(error).__name__}") from None

@@ -1,0 +1,91 @@
+"""The slates that the service would have given the test users, judged beside every list that is the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from recsys.lake import Lake
+from recsys.privacy.border import Border
+from recsys.sources.source import Source
+
+if TYPE_CHECKING:
+    from recsys.evaluation.served import Requests, Truth
+    from recsys.features.log import EventLog
+    from recsys.ranking.ranker import Ranker
+    from recsys.serving.rehearsal import Rehearsed
+
+
+def requests_of(test: pl.DataFrame) -> Requests:
+    """Each test user's first impression, the first MOST of them by key: a hash, so they are a fair sample."""
+    from recsys.evaluation.served import MOST, Requests
+
+    first = test.sort("occurred_at", "position").unique("user_key", keep="first").sort("user_key").head(MOST)
+    return Requests(first["user_id"].to_list(), first["user_key"].to_numpy(), first["occurred_at"].to_numpy())
+
+
+def served(
+    lake: Lake,
+    source: Source,
+    border: Border,
+    log: EventLog,
+    requests: Requests,
+    challenger: Ranker,
+    aim: str,
+    others: Callable[[Rehearsed], Mapping[str, np.ndarray]] | None = None,
+) -> dict[str, Any]:
+    """`evaluation.json["served"]` of what the challenger would have shown.
+
+    Args:
+        aim: the outcome that slates are ordered for
+        others: gives more slates to judge beside these, int64[q, K] rows of the catalogue by item id
+    """
+    from recsys.evaluation import served as judging
+    from recsys.evaluation.gates import COMPARISONS
+    from recsys.policy.shelves import DEFAULT
+    from recsys.serving.rehearsal import K, Rehearsal, rehearse
+    from recsys_assets.defs.evaluation.rehearsed import trained
+
+    bundle, history = trained(lake, challenger)
+    asked = Rehearsal(bundle, log, history, requests.user_id, requests.at)
+    made = rehearse(asked, {judging.CHALLENGER: bundle.order(DEFAULT)}, by_source=True)
+    lists = judging.lists(log, made.item_keys, requests, made.allowed, aim, K, bundle.people)
+    slates = {**made.slates, "before_policy": made.unlimited[judging.CHALLENGER]}
+    # a source may go by a list's name (popular by shelf and age, trending by half-life): both are told apart
+    slates = {**{f"{n}_source" if n in lists.slates else n: chosen for n, chosen in slates.items()}, **lists.slates}
+    slates |= {} if others is None else others(made)
+    truth, worth = truth_of(source, border, requests, made.item_ids), None
+    if truth is not None:
+        oracles, worth = judging.true_slates(slates, made.candidates, made.allowed, truth, K)
+        slates |= oracles
+    return judging.judge(
+        slates,
+        requests,
+        judging.next_items(log, made.item_keys, requests, made.allowed),
+        bundle.items["published_at"].to_numpy(),
+        lists.shown,
+        worth,
+        COMPARISONS,
+    )
+
+
+def truth_of(source: Source, border: Border, requests: Requests, item_ids: tuple[str, ...]) -> Truth | None:
+    """The truth about each request, where the source knows it; None too where it does not know a user or an item."""
+    from recsys.evaluation.served import TrueOutcomes
+    from recsys.sources.simulator import Simulator
+
+    if not isinstance(source, Simulator):
+        return None
+    given = {border.user(user): user for user in source.users()["user_id"].to_pylist()}
+    users = [given.get(user, user) for user in requests.user_id]
+    if not (set(users) <= source.truth.user_index.keys() and set(item_ids) <= source.truth.item_index.keys()):
+        return None
+
+    def of(place: int) -> TrueOutcomes:
+        outcomes = source.truth.outcome([users[place]] * len(item_ids), item_ids, int(requests.at[place]))
+        return TrueOutcomes(outcomes.click, outcomes.long_view, np.asarray(outcomes.watch_ms))
+
+    return of

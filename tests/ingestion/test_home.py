@@ -1,0 +1,188 @@
+"""A home knows its source: its days, its strays, what the service was told, and that it is not another's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from recsys.events import DAY_MS
+from recsys.lake import Lake
+from recsys.settings import from_environment
+from recsys.sources import manifest
+from recsys.sources.files import Files
+from recsys.store.opening import open_store
+from tests.conftest import ROOT
+from tests.ingestion.test_raw import materialize, why
+
+START = int(datetime(2026, 11, 2, tzinfo=UTC).timestamp() * 1000)
+DAYS = ["2026-11-02", "2026-11-03", "2026-11-05"]  # of the 4th there is no row
+
+
+def write(folder: Path, *instants: int) -> Path:
+    """A folder of clicks: 400 on each of DAYS, and one at each other instant."""
+    regular = [START + d * DAY_MS + n * 60_000 for d in (0, 1, 3) for n in range(400)]
+    rows = [
+        {"event_id": f"e{n}", "kind": "click", "user_id": n % 20, "item_id": n % 7, "occurred_at": at}
+        for n, at in enumerate([*regular, *instants])
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "items.jsonl").write_text("".join(json.dumps({"item_id": n}) + "\n" for n in range(7)))
+    return folder
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    for name in [name for name in os.environ if name.startswith("RECSYS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RECSYS_SOURCE", "files")
+    monkeypatch.setenv("RECSYS_DATA", str(write(tmp_path / "data")))
+    return Lake(tmp_path / "home")
+
+
+def taken_in(first: str = DAYS[0], last: str = DAYS[-1]) -> dg.ExecuteInProcessResult:
+    return materialize("raw_events", first=first, last=last)
+
+
+def stock() -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "recsys_assets.stock"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def tell(lake: Lake, *instants: int) -> None:
+    """What the service was told at those instants."""
+    store = open_store(from_environment(), create=True)
+    store.put_items(Files(Path(os.environ["RECSYS_DATA"])).items())
+    for at in instants:
+        event = {"event_id": f"live{at}", "kind": "click", "user_id": "1", "item_id": "1", "occurred_at": at}
+        assert store.append([event], received_at=at).accepted == 1
+    store.close()
+
+
+def test_the_manifest_holds_days_with_rows_and_strays_go_with_the_nearest(lake: Lake, tmp_path: Path) -> None:
+    write(tmp_path / "data", 978_307_200_000, 2_145_916_800_000)  # 2001-01-01, 2038-01-01
+    assert taken_in().success
+    kept = manifest.read(lake.home)
+    assert kept is not None and kept.days == dict.fromkeys(DAYS, 400)
+    assert kept.stray_days == {"2001-01-01": DAYS[0], "2038-01-01": DAYS[-1]}
+    assert (kept.source, kept.folder, kept.utc_offset_ms) == ("files", str(tmp_path / "data"), 0)
+    rows = {day: lake.read(lake.day(day, "raw", "events")).num_rows for day in DAYS}
+    assert rows == {DAYS[0]: 401, DAYS[1]: 400, DAYS[2]: 401}
+
+
+def test_another_source_folder_seed_or_size_is_refused_in_one_line(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert taken_in().success
+    before = (lake.home / "source.json").read_bytes()
+    monkeypatch.setenv("RECSYS_DATA", str(write(tmp_path / "other", START)))
+    file = tmp_path / "other" / "events.jsonl"
+    file.write_text(file.read_text().replace('"event_id": "e', '"event_id": "f'))  # other events
+    ended = stock()
+    assert ended.returncode == 2 and len(ended.stderr.strip().splitlines()) == 1
+    assert "RECSYS_HOME" in ended.stderr and f"RECSYS_DATA={tmp_path / 'data'}" in ended.stderr
+    failed = taken_in()
+    assert not failed.success and "set RECSYS_HOME to another folder" in why(failed).message
+    assert not materialize("raw_items").success and not materialize("raw_users").success
+    monkeypatch.setenv("RECSYS_SOURCE", "simulator")
+    assert stock().returncode == 2
+    assert (lake.home / "source.json").read_bytes() == before
+
+
+def test_another_key_of_pseudonyms_or_none_any_more_is_refused_in_one_line(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under it every user were a stranger, and without one their ids came in as they are."""
+    key = "the key of the first run"
+    monkeypatch.setenv("RECSYS_PSEUDONYM_KEY", key)
+    assert taken_in().success and stock().returncode == 0
+    raw = lake.day(DAYS[0], "raw", "events").read_bytes()
+    for other in ("another key, as long", None):
+        monkeypatch.setenv("RECSYS_PSEUDONYM_KEY", other) if other else monkeypatch.delenv("RECSYS_PSEUDONYM_KEY")
+        assert not taken_in().success and lake.day(DAYS[0], "raw", "events").read_bytes() == raw
+        for command in ("recsys_assets.stock", "recsys_assets.run", "recsys_assets.forget"):
+            words = ["somebody"] if command == "recsys_assets.forget" else []
+            ended = subprocess.run(
+                [sys.executable, "-m", command, *words], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            said = ended.stderr + ended.stdout
+            assert ended.returncode == 2 and said.count("\n") == 1 and "another RECSYS_PSEUDONYM_KEY" in said, said
+            assert key not in said and not (other and other in said)
+    monkeypatch.setenv("RECSYS_PSEUDONYM_KEY", key)
+    assert taken_in().success
+    assert key not in (lake.home / "pseudonyms").read_text()
+
+
+def test_another_world_of_the_simulator_is_refused(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SOURCE": "simulator", "DAYS": "3", "USERS": "30"}.items():
+        monkeypatch.setenv(f"RECSYS_{name}", value)
+    assert materialize("raw_events").success
+    for name, value in {"USERS": "31", "DAYS": "4", "SEED": "8", "WORLD": "home"}.items():
+        with monkeypatch.context() as other:
+            other.setenv(f"RECSYS_{name}", value)
+            ended = stock()
+            said = ended.stderr
+            assert ended.returncode == 2 and "RECSYS_USERS=30" in said and "RECSYS_WORLD=default" in said, said
+    assert stock().returncode == 0
+
+
+def test_a_folder_that_moved_or_grew_is_the_same(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert taken_in().success
+    shutil.move(tmp_path / "data", tmp_path / "moved")
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "moved"))
+    write(tmp_path / "moved", *(START + 4 * DAY_MS + n for n in range(50)))
+    assert stock().returncode == 0
+    kept = manifest.read(lake.home)
+    assert kept is not None and kept.folder == str(tmp_path / "moved") and kept.last_day == "2026-11-06"
+    assert taken_in("2026-11-06", "2026-11-06").success
+
+
+def test_a_home_that_holds_nothing_yet_takes_whatever_source_comes(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stock().returncode == 0
+    for name, value in {"SOURCE": "simulator", "DAYS": "3", "USERS": "30"}.items():
+        monkeypatch.setenv(f"RECSYS_{name}", value)
+    assert stock().returncode == 0 and manifest.read(lake.home).source == "simulator"  # type: ignore[union-attr]
+
+
+def test_days_that_only_the_service_has_are_offered_and_taken_in(lake: Lake) -> None:
+    assert taken_in().success
+    tell(lake, START + 6 * DAY_MS, START + 6 * DAY_MS + 1)
+    assert stock().returncode == 0
+    kept = manifest.read(lake.home)
+    assert kept is not None and list(kept.days) == [*DAYS, "2026-11-08"] and kept.live_days == {"2026-11-08": 2}
+    assert taken_in("2026-11-08", "2026-11-08").success
+    assert lake.read(lake.day("2026-11-08", "raw", "events")).num_rows == 2
+
+
+def test_a_file_of_a_day_that_was_served_is_refused_and_what_came_before_the_service_is_not(
+    lake: Lake, tmp_path: Path
+) -> None:
+    assert taken_in().success
+    tell(lake, START + 3 * DAY_MS + 80_000_000, START + 4 * DAY_MS)
+    assert taken_in().success  # the 5th was taken in before the service began on it: nothing of the file is new
+    assert lake.read(lake.day(DAYS[-1], "raw", "events")).num_rows == 401
+    assert taken_in("2026-11-06", "2026-11-06").success
+    before = lake.day("2026-11-06", "raw", "events").read_bytes()
+    write(tmp_path / "data", *(START + 4 * DAY_MS + n for n in range(50)))  # the 6th comes as a file too
+    failed = taken_in("2026-11-06", "2026-11-06")
+    assert not failed.success and lake.day("2026-11-06", "raw", "events").read_bytes() == before
+    said = why(failed).message.strip()
+    assert "2026-11-06: the source has 50 rows" in said and "\n" not in said
+
+
+def test_a_damaged_manifest_is_written_again(lake: Lake) -> None:
+    assert stock().returncode == 0
+    (lake.home / "source.json").write_text('{"source": "fi')
+    assert manifest.read(lake.home) is None
+    from recsys_assets.stock import current
+
+    assert list(current(from_environment()).days) == DAYS

@@ -1,0 +1,235 @@
+"""Experiments from served log to decision: exposure, sums of users, looks, and what is refused instead of analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA
+from recsys.experiments.record import Experiment
+from recsys.monitoring.feedback import joined
+from recsys.monitoring.trials import analysed, exposures, needs, table
+from recsys.registry import Registry
+from recsys.serving.served_log import Served, ServedLog
+from recsys.settings import from_environment
+from recsys.store.opening import open_store
+from tests.automation.test_sensors import FITTING
+from tests.experiments.test_record import BEGINS, experiment
+from tests.registry.test_registry import parts
+
+PLACES = 5
+
+
+def world(
+    made: Experiment,
+    rates: dict[str, float],
+    users: int = 300,
+    days: int = 4,
+    *,
+    seed: int = 1,
+    lost: Sequence[str] = (),
+    start: int = BEGINS,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Served rows and seen rows: each user asks once a day for a slate of five, and an arm's rate is what they click.
+
+    Args:
+        lost: arms of whose answers two of three are not on rung full
+    """
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    own = rng.beta(4, 4, users)
+    for day in range(days):
+        for user in range(users):
+            name, at = f"u{user}", start + day * DAY_MS + int(rng.integers(0, 20 * HOUR_MS))
+            arm = made.arm_of(name, at)
+            bundle = made.arms[arm] if arm else "a"
+            rung = "cached" if arm in lost and user % 3 else "full"
+            for slot in range(PLACES):
+                click = int(rng.random() < 2 * own[user] * rates[bundle])
+                request = f"{name} on {start // DAY_MS + day}"
+                rows.append(
+                    {"request_id": request, "user_id": name, "item_id": f"i{slot}", "slot": slot, "served_at": at,
+                     "bundle": bundle, "rung": rung, "click": click, "occurred_at": at + 1000}
+                )  # fmt: skip
+    both = pl.DataFrame(rows)
+    impressions = both.select(
+        "request_id", "item_id", "slot", "click", "occurred_at", long_view="click", watch_ms=pl.col("click") * 60_000,
+        impression_id=pl.concat_str("request_id", "item_id"),
+    )  # fmt: skip
+    served = both.drop("click", "occurred_at")
+    return served, joined(served, impressions)
+
+
+def at_end_of(day: int) -> int:
+    return BEGINS + day * DAY_MS
+
+
+def test_exposed_is_who_was_answered_in_full_by_their_arm() -> None:
+    made = experiment(days=4)
+    served, seen = world(made, {"a": 0.2, "b": 0.2}, users=60, days=1)
+    first = served["request_id"][0]
+    other = served.with_columns(
+        rung=pl.when(pl.col("request_id") == first).then(pl.lit("no_ranker")).otherwise("rung"),
+        bundle=pl.when(pl.col("user_id") == "u1").then(pl.lit("c")).otherwise("bundle"),
+        user_id=pl.when(pl.col("user_id") == "u2").then(pl.lit("")).otherwise("user_id"),
+    )
+    slates = exposures(made, other)
+    assert set(slates.filter(~pl.col("exposed"))["user_id"]) == {"u0", "u1"} and "" not in slates["user_id"].to_list()
+    users = table(made, other, seen, at_end_of(1))
+    assert users.height == 57 and users["impressions"].to_list() == [PLACES] * 57
+    assert dict(users.select("user_id", "arm").iter_rows()) == {u: made.arm_of(u, BEGINS) for u in users["user_id"]}
+
+
+def test_the_sums_of_a_user_are_those_of_their_rows_and_the_covariate_ends_before_the_experiment() -> None:
+    made = experiment(days=4)
+    during, seen_during = world(made, {"a": 0.3, "b": 0.3}, users=30, days=3)
+    earlier = replace(made, begins=BEGINS + 99 * DAY_MS)  # nobody was in it then
+    before, seen_before = world(earlier, {"a": 0.3}, users=20, days=2, start=BEGINS - 2 * DAY_MS)
+    served, seen = pl.concat([before, during]), pl.concat([seen_before, seen_during])
+    users = table(made, served, seen, at_end_of(3))
+    for row in users.head(5).to_dicts() + users.tail(5).to_dicts():
+        mine = seen_during.filter(pl.col("user_id") == row["user_id"])
+        past = seen_before.filter(pl.col("user_id") == row["user_id"])
+        assert (row["click"], row["impressions"]) == (mine["click"].sum(), mine.height)
+        assert (row["click_before"], row["impressions_before"]) == (past["click"].sum(), past.height)
+        assert (row["minutes"], row["sessions"], row["slates"]) == (mine["click"].sum(), 3, 3)
+        assert (row["known_1"], row["back_within_7"], row["known_7"]) == (1, 0, 0)  # a week is not over
+    assert users["back_within_1"].sum() > 0
+    assert table(made, served.sample(fraction=1, shuffle=True, seed=3), seen, at_end_of(3)).equals(users)
+
+
+@pytest.mark.parametrize("method", ["planned", "always_valid"])
+def test_a_better_arm_is_promoted_at_the_first_look_that_can_tell_and_a_worse_one_refused(method: str) -> None:
+    made = experiment(days=6, method=method, minimum_effect=0.3)
+    better = analysed(made, *world(made, {"a": 0.2, "b": 0.4}), at_end_of(4))
+    assert (better.verdict, better.arm) == ("promote", "treatment")
+    told = [look for look in better.looks if look.metric == "ctr"][-1]
+    assert told.low > 0 and told.relative == pytest.approx(1.0, abs=0.3) and "clicks an impression" in better.reasons[0]
+    worse = analysed(made, *world(made, {"a": 0.4, "b": 0.2}), at_end_of(4))
+    assert worse.verdict == "refuse" and "-" in worse.reasons[0]
+
+
+def test_what_cannot_be_told_goes_on_and_is_refused_at_the_end() -> None:
+    made = experiment(days=4)
+    served, seen = world(made, {"a": 0.3, "b": 0.3}, users=200)
+    assert analysed(made, served, seen, at_end_of(0) + 5).reasons == ("its first look is at the end of its first day",)
+    assert analysed(made, served, seen, at_end_of(-3)).verdict == "goes on"
+    assert analysed(made, served, seen, at_end_of(3)).verdict == "goes on"
+    ended = analysed(made, served, seen, at_end_of(4))
+    assert ended.verdict == "refuse" and "not shown to be better within its 4 days" in ended.reasons[0]
+    late = seen.with_columns(occurred_at=pl.col("occurred_at") + 30 * DAY_MS, click=pl.lit(1, pl.Int64))
+    assert analysed(made, served, pl.concat([seen, late], how="vertical_relaxed"), at_end_of(9)) == ended
+    assert ended.report() == analysed(made, served, seen, at_end_of(9)).report()
+
+
+def test_arms_that_lose_their_users_or_their_answers_are_refused_whatever_they_show() -> None:
+    made = experiment(days=4)
+    served, seen = world(made, {"a": 0.2, "b": 0.5}, users=600, days=2)
+    gone = ~((pl.col("bundle") == "b") & (pl.col("user_id").str.slice(1).cast(pl.Int64) % 2 == 0))
+    decision = analysed(made, served.filter(gone), seen, at_end_of(2))
+    assert decision.verdict == "refuse" and "do not hold the shares" in decision.reasons[0]
+    nobody = analysed(made, served.filter(pl.col("bundle") != "b"), seen, at_end_of(2))
+    assert nobody.verdict == "refuse" and "treatment 0" in nobody.reasons[0]  # its bundle never came into service
+    partly = [replace_rungs(frame) for frame in (served, seen)]
+    guarded = analysed(made, *partly, at_end_of(2))
+    assert guarded.verdict == "refuse" and "guardrail: treatment: slates answered in full" in guarded.reasons[0]
+
+
+def replace_rungs(frame: pl.DataFrame) -> pl.DataFrame:
+    """The treatment answers in full on the first day alone, but for every second user."""
+    late = (pl.col("served_at") >= at_end_of(1)) & (pl.col("bundle") == "b")
+    some = pl.col("user_id").str.slice(1).cast(pl.Int64) % 3 > 0
+    return frame.with_columns(rung=pl.when(late & some).then(pl.lit("no_ranker")).otherwise("rung"))
+
+
+def test_a_metric_without_variance_and_too_few_users_decide_nothing() -> None:
+    made = experiment(days=2)
+    for rates, users in (({"a": 0.0, "b": 0.0}, 300), ({"a": 0.2, "b": 0.8}, 40)):
+        decision = analysed(made, *world(made, rates, users=users, days=2), at_end_of(2))
+        assert decision.verdict == "refuse" and "cannot be compared" in decision.reasons[0], decision.reasons
+
+
+def test_users_and_days_are_told_before_the_start() -> None:
+    made = experiment(days=4, minimum_effect=0.2)
+    _, seen = world(made, {"a": 0.3, "b": 0.3}, users=200)
+    wanted = needs(made, seen)
+    assert 200 < wanted.users < 5000 and wanted.days is None and "more than the log has" in str(wanted)
+    assert needs(replace(made, minimum_effect=0.8), seen).days == 1
+    with pytest.raises(ValueError, match="does not tell sessions"):
+        needs(replace(made, metric="sessions"), seen)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_by_the_asset_one_experiment_ends_in_a_promotion_and_one_in_a_refusal(home: Path) -> None:
+    """Bundles in a registry, a served log on disk, events in the store, the asset run by Dagster."""
+    from recsys_assets.defs.monitoring.experiments import experiments
+    from recsys_assets.experiment import listed
+    from recsys_assets.resources import Workspace
+
+    registry = Registry(home / "registry")
+    champion, good, bad = (registry.register(parts(home / n, n), FITTING).bundle_id for n in ("one", "two", "three"))
+    registry.promote(champion)
+    for name, treatment, place in (("better", good, 0.0), ("worse", bad, 0.5)):
+        arms = {"control": champion, "treatment": treatment}
+        made = experiment(name=name, arms=arms, stages=((0, 0.5),), from_place=place, days=3)
+        registry.run_experiment(made, held=FITTING.features)
+    running, _ = registry.experiments.running()
+    store = open_store(from_environment(), create=True)
+    blank = dict.fromkeys(ITEM_SCHEMA.names)
+    items = [{**blank, "item_id": f"i{n}", "item_type": "video", "is_available": True} for n in range(PLACES)]
+    store.put_items(pa.Table.from_pylist(items, ITEM_SCHEMA), BEGINS)
+    log = ServedLog(home / "served_log")
+    for number, made in enumerate(running):
+        rates = {champion: 0.2, good: 0.45, bad: 0.05, "a": 0.2}
+        served, seen = world(made, rates, users=600, days=2, seed=number)
+        kept = pl.Series([made.arm_of(user, BEGINS) is not None for user in served["user_id"]])
+        write(log, served.filter(kept))
+        store.append(list(events(seen.filter(kept))), at_end_of(2))
+    write(log, pl.DataFrame({"request_id": ["last"], "user_id": ["u0"], "item_id": ["i0"], "served_at": [at_end_of(2)],
+                             "bundle": [champion], "rung": ["full"]}))  # fmt: skip
+    log.close()
+    store.close()
+    for _ in range(2):  # again changes nothing
+        assert dg.materialize([experiments], resources={"workspace": Workspace()}).success
+        better, worse = (registry.experiments.get(name) for name in ("better", "worse"))
+        assert (better.state, worse.state) == ("promoted", "refused"), (better.reasons, worse.reasons)
+        assert registry.alias_id() == good
+        (promoted,) = [row for row in registry.history() if row["bundle_id"] == good]
+        assert "experiment better: treatment: clicks an impression" in promoted["reason"]
+    assert better.report is not None and better.report["looks"][0]["day"] == 1
+    assert "better promoted: treatment" in listed(from_environment())
+
+
+def write(log: ServedLog, served: pl.DataFrame) -> None:
+    for (_, user, at, bundle, rung), rows in served.group_by("request_id", "user_id", "served_at", "bundle", "rung"):
+        n = rows.height
+        log.append(
+            Served(rows["request_id"][0], at, user, "feed", "feed", None, bundle, rung, 1, at, "f",
+                   rows["item_id"].to_list(), list(range(n)), ["fresh"] * n, [0.0] * n, [None] * n, [None] * n, None)
+        )  # fmt: skip
+
+
+def events(seen: pl.DataFrame) -> list[dict[str, Any]]:
+    """What the users of those rows tell the service."""
+    told = []
+    for row in seen.to_dicts():
+        for kind in ("impression", *["click"] * row["click"]):
+            told.append(
+                {"event_id": f"{kind} {row['request_id']} {row['item_id']}", "kind": kind, "user_id": row["user_id"],
+                 "item_id": row["item_id"], "occurred_at": row["occurred_at"], "request_id": row["request_id"],
+                 "slot": row["slot"]}
+            )  # fmt: skip
+    return told

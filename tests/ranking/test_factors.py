@@ -1,0 +1,200 @@
+"""The personal ranker on a planted world: tastes are found, in what is passed over too, and every bit is repeatable."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from recsys.evaluation import metrics
+from recsys.events import KINDS
+from recsys.features.history import History
+from recsys.ranking import factors_training
+from recsys.ranking.factors import FactorRanker
+from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, solve
+from recsys.ranking.ranker import RankerError
+from recsys.ranking.saved import load_ranker
+from recsys.training_sets.examples import Examples
+from recsys.training_sets.inputs import Inputs
+from recsys.training_sets.labels import LabelError
+from tests.ranking.rows import poorer
+
+NAMES = (
+    "slot", "item_age_days", "hour_of_day", "shelf_bucket", "category_bucket", "creator_bucket",
+    "user_category_affinity_log_7d", "item_long_view_rate_all",
+)  # fmt: skip
+ITEMS, CATEGORIES = 60, 4
+CONFIG = factors_training.TrainingConfig(width=3, rounds=60)
+LEVEL = np.random.default_rng(0).normal(size=ITEMS + 1)  # an item is its key; its category key % CATEGORIES
+
+
+def features_of(item: np.ndarray, slot: np.ndarray) -> np.ndarray:
+    features = np.zeros((len(item), len(NAMES)), np.float32)
+    features[:, 0], features[:, 2], features[:, 3] = slot, 12.0, 5.0
+    features[:, 1] = np.log1p(10.0)
+    features[:, 4], features[:, 5] = item % CATEGORIES, item % 12
+    return features
+
+
+def world(users: int, seed: int, events: int = 40) -> Examples:
+    """Each user likes the categories of one parity; a later place costs clicks. Rows in the order of the log."""
+    rng = np.random.default_rng(seed)
+    item_key, kind, start, stop, rows = [], [], [], [], []
+    for user in range(users):
+        begun = len(item_key)
+        for event in range(events):
+            item, slot = int(rng.integers(1, ITEMS + 1)), event % 4
+            likes = 1.5 if item % 2 == user % 2 else -1.5
+            click = rng.random() < 1 / (1 + np.exp(-(likes + LEVEL[item] - 0.8 * slot)))
+            view = click and rng.random() < 1 / (1 + np.exp(-likes))
+            rows.append((user, item, slot, click, view))
+            start.append(begun)
+            stop.append(len(item_key))
+            told = [("impression", True), ("click", click), ("long_view", view)]
+            for name, is_there in told:
+                if is_there:
+                    item_key.append(item)
+                    kind.append(KINDS[name])
+    user_of, item_of, slot_of, clicked, viewed = (np.array(column) for column in zip(*rows, strict=True))
+    history = History(
+        np.array(item_key), np.array(kind, np.int8), np.zeros(len(kind), np.int64), np.array(start), np.array(stop)
+    )
+    return Examples(
+        Inputs(features_of(item_of, slot_of), item_of, history),
+        click=clicked.astype(np.int8),
+        long_view=viewed.astype(np.int8),
+        watch_ms=viewed.astype(np.int64) * 20_000,
+        user=user_of,
+        slate=np.arange(len(rows)) // 4,
+    )
+
+
+def asked(kinds: list[tuple[str, int]]) -> Inputs:
+    """All items in the first place, for somebody with that history."""
+    items = np.arange(1, ITEMS + 1)
+    keys, names = np.array([item for _, item in kinds], np.int64), [KINDS[name] for name, _ in kinds]
+    history = History.of_one(keys, np.array(names, np.int8), np.zeros(len(keys), np.int64), ITEMS)
+    return Inputs(features_of(items, np.zeros(ITEMS)), items, history)
+
+
+@pytest.fixture(scope="module")
+def ranker() -> FactorRanker:
+    return factors_training.train(world(150, 1), world(60, 2), NAMES, "f", config=CONFIG)
+
+
+def test_tastes_are_found_in_what_was_opened_and_in_what_was_passed_over(ranker: FactorRanker) -> None:
+    even = np.arange(1, ITEMS + 1) % 2 == 0
+
+    def lead(kinds: list[tuple[str, int]]) -> float:
+        score = ranker.predict(asked(kinds)).score
+        return float(score[even].mean() - score[~even].mean())
+
+    nobody = lead([])
+    opened = lead([event for item in range(2, 22, 2) for event in (("impression", item), ("click", item))])
+    passed = lead([("impression", item) for item in range(1, 21, 2)])
+    assert opened > nobody + 0.5 and passed > nobody + 0.2, "who passes over odd items is shown even ones"
+    one, two = lead([("impression", 1)]), lead([("impression", item) for item in (1, 3, 5)])
+    assert nobody < one < two < passed, "each impression moves the order"
+
+
+def test_a_stranger_gets_the_order_of_the_population(ranker: FactorRanker) -> None:
+    score = ranker.predict(asked([])).score
+    assert np.corrcoef(score, LEVEL[1:])[0, 1] > 0.8
+
+
+def test_probabilities_are_calibrated_and_better_than_everybodys(ranker: FactorRanker) -> None:
+    judged = world(60, 3)
+    told = ranker.predict(judged.inputs)
+    strangers = ranker.predict(replace(judged.inputs, history=History.none(len(judged))))
+    for label in ("click", "long_view"):
+        truth = getattr(judged, label)
+        p, without = getattr(told, f"p_{label}"), getattr(strangers, f"p_{label}")
+        assert metrics.calibration_error(truth, p) < 0.05
+        assert metrics.auc(truth.astype(float), p) > metrics.auc(truth.astype(float), without) + 0.05
+    assert np.isnan(told.watch_seconds).all(), "it learns nothing of watch time, and says so"
+
+
+def test_every_bit_is_the_same_alone_among_others_from_disk_and_trained_again(
+    ranker: FactorRanker, tmp_path: Path
+) -> None:
+    ranker.save(tmp_path)
+    loaded, fresh = load_ranker(tmp_path), world(6, 4).inputs
+    together = ranker.predict(fresh).columns()
+    for name, values in together.items():
+        alone = [loaded.predict_only(fresh.take(slice(i, i + 1)), [name])[name] for i in range(len(fresh))]
+        assert np.concatenate(alone).tobytes() == values.tobytes(), name
+    assert loaded.explain(fresh) == ranker.explain(fresh)
+    again = factors_training.train(world(150, 1), world(60, 2), NAMES, "f", config=CONFIG)
+    assert again.predict(fresh).score.tobytes() == together["score"].tobytes()
+
+
+def test_an_item_that_was_never_shown_is_what_its_category_and_creator_are(ranker: FactorRanker) -> None:
+    known = asked([])
+    new = replace(known, item_key=known.item_key + 1_000)
+    of_new, of_known = ranker.predict(new).score, ranker.predict(known).score
+    same_sides = {(int(a), int(b)) for a, b in known.features[:, 4:6]}
+    assert len(set(np.round(of_new, 9))) == len(same_sides), "equal sides, equal scores"
+    assert np.isfinite(of_new).all() and of_new.std() < of_known.std()
+
+
+def test_the_parts_of_a_taste_by_item_of_the_history_add_up_to_it(ranker: FactorRanker) -> None:
+    likes = [*(("long_view", key) for key in range(2, 24, 2)), *(("click", 24), ("impression", 999))]
+    likes += [("impression", key) for key in range(1, 21, 2)]
+    rows = asked(likes)
+    taste, agreed = ranker.taste(rows), ranker._parts(rows)["taste"]
+    np.testing.assert_allclose(taste.parts.sum(axis=1), agreed, atol=1e-6)
+    assert np.abs(agreed).max() > 0.3 and (taste.viewed.sum(), taste.opened.sum(), len(taste.opened)) == (11, 12, 22)
+    same = ranker.taste(asked([]))
+    assert same.parts.shape == (len(rows), 0) and not ranker._parts(asked([]))["taste"].any()
+
+
+def test_the_solve_is_the_most_likely_vector() -> None:
+    rng = np.random.default_rng(5)
+    n, d = 40, 4
+    vectors = np.concatenate([rng.normal(size=(n, d - 1)), np.ones((n, 1))], axis=1)
+    tables = Tables(vectors, rng.normal(size=n), rng.normal(size=n), 0.6, np.array([1.0, 1.0, 1.0, 3.0]))
+    opened = (rng.random(n) < 0.5).astype(np.uint8)
+    viewed = (opened * (rng.random(n) < 0.5)).astype(np.uint8)
+    zeros = np.zeros(n)
+    outcomes = Outcomes(np.arange(n), opened, viewed, zeros, zeros)
+    solved = np.empty((3, d))
+    solve(outcomes, tables, np.array([0, n, n, n]), np.zeros((3, d)), solved)
+
+    def loss(x: np.ndarray) -> float:
+        click = tables.click + vectors @ x
+        view = tables.long_view + tables.slope * (vectors[:, :-1] @ x[:-1])
+        likelihood = np.logaddexp(0, click).sum() - (opened * click).sum()
+        likelihood += (opened * (np.logaddexp(0, view) - viewed * view)).sum()
+        return float(likelihood + (tables.precision * x * x).sum() / 2)
+
+    best = minimize(loss, np.zeros(d), method="BFGS", options={"gtol": 1e-9}).x
+    np.testing.assert_allclose(solved[0], best, atol=1e-5)
+    assert not solved[1:].any(), "of whom nothing is known has the prior's mean"
+    far = Tables(vectors * 40.0, tables.click, tables.long_view, 0.6, tables.precision)
+    solve(outcomes, far, np.array([0, n, n, n]), np.zeros((3, d)), solved)
+    assert np.isfinite(solved).all() and STEPS >= 5
+
+
+def test_logs_that_lack_an_outcome_and_worlds_of_one_item(tmp_path: Path) -> None:
+    made = [world(30, seed) for seed in (1, 2)]
+    brief = replace(CONFIG, rounds=4)
+    clicks = factors_training.train(*(poorer(m, ("long_view", "watch_ms")) for m in made), NAMES, "f", config=brief)
+    told = clicks.predict(made[0].inputs)
+    assert clicks.labels == ("click",) and np.isnan(told.p_long_view).all() and np.isfinite(told.score).all()
+    views = factors_training.train(*(poorer(m, ("click",)) for m in made), NAMES, "f", config=brief)
+    told = views.predict(made[0].inputs)
+    assert views.labels == ("long_view",) and np.isnan(told.p_click).all() and np.isfinite(told.p_long_view).all()
+    one = [replace(m, inputs=replace(m.inputs, item_key=np.ones(len(m), np.int64))) for m in made]
+    scores = factors_training.train(*one, NAMES, "f", config=brief).predict(asked([("impression", 1)])).score
+    assert np.isfinite(scores).all()
+    with pytest.raises(LabelError, match="give days"):
+        factors_training.train(*(poorer(m, ("click", "long_view")) for m in made), NAMES, "f", config=brief)
+    with pytest.raises(RankerError, match="no column slot"):
+        factors_training.train(*made, NAMES[1:], "f", config=brief)
+    clicks.save(tmp_path)
+    (tmp_path / "factors.npz").write_bytes(b"torn")
+    with pytest.raises(RankerError, match="materialize ranker again"):
+        load_ranker(tmp_path)

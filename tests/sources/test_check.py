@@ -1,0 +1,158 @@
+"""`make check`: what a newcomer reads about a folder before anything is computed from it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recsys.settings import from_environment
+from recsys.sources.check import lacks, sparkline
+from recsys.sources.opening import open_source
+from recsys_assets import check
+from tests.conftest import ROOT
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "example_logs"
+AT = 1793527200000
+DAY = 86_400_000
+
+
+@pytest.fixture
+def says(monkeypatch, capsys, tmp_path):
+    """Runs the command on a folder; its status, and what it says in one line."""
+
+    def run(folder, **settings):
+        for name, value in {"HOME": tmp_path / "home", "DATA": folder, **settings}.items():
+            if value:
+                monkeypatch.setenv(f"RECSYS_{name}", str(value))
+        status = check.main()
+        return status, " ".join(capsys.readouterr().out.split())
+
+    return run
+
+
+def write(folder, events, items="item_id\nmovie-7\nmovie-8\n", header="kind,user_id,item_id,occurred_at"):
+    (folder / "events.csv").write_text("\n".join([header, *events]) + "\n")
+    (folder / "items.csv").write_text(items)
+
+
+def test_the_example_can_be_run(says):
+    status, words = says(EXAMPLE)
+    assert status == 0 and "events: events.csv items: items.csv" in words
+    assert "2026-11-02 to 2026-11-11, 10 with rows" in words and "344 impression, 108 click, 108 play" in words
+    assert "16 items 30, of which 30 are in events" in words and "100.0% of the events name an item" in words
+    assert "clicks, long views, watch times" in words and "test: 2026-11-09 to 2026-11-11" in words
+
+
+def test_the_simulator_can_be_checked_too(says, monkeypatch):
+    status, words = says("", SOURCE="simulator", DAYS=7, USERS=20)
+    assert status == 0 and "2026-01-05 to 2026-01-11, 7 with rows" in words
+
+
+def test_ids_that_do_not_match_are_to_mend_with_a_hint(says, tmp_path):
+    write(tmp_path, [f"click,u{n},7,{AT + n * DAY}" for n in range(8)])
+    status, words = says(tmp_path)
+    assert status == 2 and "0.0% of the events name an item of the catalogue" in words
+    assert "the events say '7', the catalogue 'movie-7'" in words and "write item_id alike" in words
+
+
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [("movie-7,no\nmovie-8,f", "no item is available"), ("movie-7,\nmovie-8,0", "one item alone is available")],
+)
+def test_without_items_to_draw_no_run_can_end(says, tmp_path, items, words):
+    write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}" for n in range(8)], f"item_id,is_available\n{items}\n")
+    status, said = says(tmp_path)
+    assert status == 2 and words in said
+
+
+def test_exposures_alone_are_no_days_to_judge_on(says, tmp_path):
+    kinds = ("exposure", "exposure_long_view")
+    write(tmp_path, [f"{kinds[n % 2]},u{n},movie-7,{AT + n * DAY}" for n in range(8)])
+    status, words = says(tmp_path)
+    assert status == 2 and "exposures alone are a history" in words
+
+
+def test_one_item_shown_again_and_clicked_now_and_then_can_be_learned(says, tmp_path):
+    shown = [f"impression,u,movie-7,{AT + n * DAY}" for n in range(8)]
+    write(tmp_path, [*shown, f"click,u,movie-7,{AT + 1000}"])
+    assert says(tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize(("clicked", "status"), [(8, 2), (7, 0), (0, 2)])
+def test_impressions_that_were_all_clicked_or_none_teach_nothing_and_no_run_begins(says, tmp_path, clicked, status):
+    """The run went on for 87 s before the network said so."""
+    shown = [f"impression,u{n},movie-7,{AT + n * DAY}" for n in range(8)]
+    write(
+        tmp_path,
+        shown + [f"click,u{n},movie-7,{AT + n * DAY + 1000}" for n in range(clicked)] + [f"click,v,movie-8,{AT}"],
+    )
+    code, words = says(tmp_path)
+    assert code == status and ("every impression has a click of its user and item, or none has" in words) == (
+        status == 2
+    )
+    if status:
+        command = [sys.executable, "-m", "recsys_assets.run"]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert ended.returncode == 2 and "leave impressions out" in ended.stdout
+
+
+def test_what_keeps_a_folder_from_being_read_is_named(says, tmp_path):
+    write(tmp_path, [f",click,u,movie-7,{AT}"], header=",kind,user_id,item_id,occurred_at")  # as pandas writes an index
+    assert "events: the columns '', which nobody knows" in says(tmp_path)[1]
+    (tmp_path / "events.csv").write_text(f"kind,user_id,item_id,occurred_at\nclick,u,{'x' * 30_000_000},{AT}\n")
+    status, words = says(tmp_path)
+    assert status == 2 and "events.csv has a row of several MB" in words
+    (tmp_path / "users.csv").symlink_to(tmp_path / "gone.csv")
+    status, words = says(tmp_path)
+    assert status == 2 and "users.csv cannot be read: No such file" in words
+
+
+def test_too_few_days_are_to_mend(says, tmp_path):
+    write(tmp_path, [f"click,u,movie-7,{AT}"])
+    status, words = says(tmp_path)
+    assert status == 2 and "the data has 1 days" in words
+
+
+def test_what_is_set_aside_and_lacking_is_said_with_its_cost(says, tmp_path):
+    rows = [f"{kind},u{n},movie-{7 + n % 2},{AT + n * DAY}" for n in range(9) for kind in ("like", "hover")]
+    write(tmp_path, [*rows, f"like,u,movie-7,{AT // 1000}"])
+    (tmp_path / "notes.txt").write_text("mine")
+    status, words = says(tmp_path)
+    assert status == 0 and "9: kind 'hover' is unknown" in words and "(first: events.csv:3)" in words
+    assert "1: occurred_at is in seconds" in words and "notes.txt" in words
+    assert (
+        "no impressions" in words
+        and "each like stands for one" in words
+        and "no watch_ms" in words
+        and "no titles" in words
+    )
+    assert "no devices" in words and "no slots" in words
+    told = lacks(check.survey_of(open_source(from_environment())))
+    assert any(line.startswith("events: 10 rows set aside (first: events.csv:3: kind 'hover'") for line in told)
+    assert any("notes.txt" in line for line in told) and any(line.startswith("no titles") for line in told)
+
+
+def test_a_stray_day_is_no_day_of_the_split(says, tmp_path):
+    rows = [f"click,u{n % 50},movie-7,{AT + n * DAY // 300}" for n in range(2400)]
+    write(tmp_path, [*rows, "click,u1,movie-7,2001-01-01"])
+    status, words = says(tmp_path)
+    assert status == 0 and "stray days 2001-01-01: 1 rows" in words and "days 2026-11-01" in words
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"KINDS": "view=look"}, "RECSYS_KINDS"),
+        ({"TEST_DAYS": "none"}, "RECSYS_TEST_DAYS"),
+        ({"DATA": "/no/where"}, "is not a"),
+    ],
+)
+def test_wrong_settings_are_told_in_one_line(says, settings, words):
+    status, said = says(EXAMPLE, **settings)
+    assert status == 2 and words in said
+
+
+def test_bars_are_as_high_as_days_are_large():
+    assert sparkline([0, 4, 8]) == "▁▅█" and sparkline([]) == ""
+    assert len(sparkline(list(range(1000)))) <= 48

@@ -1,0 +1,236 @@
+"""Values as people's tools write them, from files on disk to raw tables: one rule each, or counted with its reason."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.sources.files import Files
+from recsys.sources.rows import Words
+
+AT = 1793527200000
+AT_UTC = datetime(2026, 11, 1, 10, tzinfo=UTC)
+AT_NAIVE = AT_UTC.replace(tzinfo=None)
+EVENT = {"kind": ["impression"], "user_id": [1], "item_id": [7], "occurred_at": [AT]}
+
+
+def events_of(source):
+    return source.events().to_dicts()
+
+
+def reasons_of(source):
+    return [row["reason"] for row in source.read_day(source.first_day()).rejected.to_pylist()]
+
+
+def folder_of(tmp_path, *items):
+    for place, columns in enumerate(items or ({"item_id": [7]},)):
+        (tmp_path / "items").mkdir(exist_ok=True)
+        table = columns if isinstance(columns, pa.Table) else pl.DataFrame(columns).to_arrow()
+        pq.write_table(table, tmp_path / "items" / f"{place}.parquet")
+    pl.DataFrame(EVENT).write_parquet(tmp_path / "events.parquet")
+    return Files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "instant"),
+    {
+        "2026-10-25T02:30:00+02:00": "2026-10-25T00:30:00",
+        "2026-10-25T02:30:00+01:00": "2026-10-25T01:30:00",
+        "2026-10-25T10:00:00+05:45": "2026-10-25T04:15:00",
+        "2026-10-25 10:00:00+01": "2026-10-25T09:00:00",
+        "2026-10-25 10:00:00.123456-03": "2026-10-25T13:00:00.123",
+        "2026-10-25T10:00:00-0330": "2026-10-25T13:30:00",
+        "2026-10-25 10:00:00 UTC": "2026-10-25T10:00:00",
+        "1792922400000.0": "2026-10-25T10:00:00",
+        "1.7929224e12": "2026-10-25T10:00:00",
+        "20261025T100000Z": "2026-10-25T10:00:00",
+        "20261025": "2026-10-25T00:00:00",
+        "2026-10-25T10:00:00z": "2026-10-25T10:00:00",
+        "2026-10-25T10:00:00.5Z": "2026-10-25T10:00:00.500",
+        "2026-10-25T10:00:00.123456789Z": "2026-10-25T10:00:00.123",
+        "2026-12-31T23:59:60Z": "2027-01-01T00:00:00",
+        "2026-12-31T24:00:00Z": "2027-01-01T00:00:00",
+        "2026-10-25T10Z": "2026-10-25T10:00:00",
+        "2026-10-25T10:00Z": "2026-10-25T10:00:00",
+        " 2026-10-25T10:00:00Z ": "2026-10-25T10:00:00",
+        "1975-03-01T00:00:00Z": "1975-03-01T00:00:00",
+        "1792922400": "occurred_at is in seconds: write UTC milliseconds",
+        "1792922400000000": "occurred_at is in microseconds: write UTC milliseconds",
+        "10/25/2026 10:00": "occurred_at does not say whether day or month comes first: write ISO 8601, as 2026-10-25T"
+        "10:00:00Z",
+        "2026-02-30": "occurred_at is neither milliseconds nor ISO 8601",
+        "2026-10-25T25:00Z": "occurred_at is neither milliseconds nor ISO 8601",
+        "2026-10-25T10:00:61Z": "occurred_at is neither milliseconds nor ISO 8601",
+        "1970-01-05": "occurred_at is before 26 April 1970",
+    }.items(),
+)
+def test_an_instant_is_read_in_every_form_or_refused_in_words(tmp_path, written, instant):
+    (tmp_path / "items.csv").write_text("item_id\n1\n")
+    (tmp_path / "events.csv").write_text(
+        f"kind,user_id,item_id,occurred_at\nclick,a,1,2026-01-01\nclick,b,1,{written}\n"
+    )
+    source = Files(tmp_path)
+    instants = [row["occurred_at"] for row in events_of(source) if row["user_id"] == "b"]
+    if " " in instant:
+        assert instants == [] and reasons_of(source) == [instant]
+    else:
+        assert instants == [int(datetime.fromisoformat(f"{instant}+00:00").timestamp() * 1000)]
+
+
+def test_ids_that_a_missing_value_made_floats_are_the_catalogues(tmp_path):
+    """pandas makes floats of integers as soon as one is missing."""
+    columns = {**EVENT, "user_id": [901.0, 902.0, None], "item_id": [7.0, None, 7.0]}
+    columns |= {"kind": ["click"] * 3, "occurred_at": [AT] * 3}
+    source = folder_of(tmp_path, {"item_id": [7, 8]})
+    pl.DataFrame(columns).write_parquet(tmp_path / "events.parquet")
+    assert [(r["user_id"], r["item_id"]) for r in events_of(source)] == [("901", "7"), ("902", None), (None, "7")]
+    (tmp_path / "events.parquet").unlink()
+    (tmp_path / "events.csv").write_text(pl.DataFrame(columns).write_csv())
+    assert [(r["user_id"], r["item_id"]) for r in events_of(Files(tmp_path))] == [
+        ("901", "7"),
+        ("902", None),
+        (None, "7"),
+    ]
+
+
+def test_one_id_is_one_item_however_each_file_types_it(tmp_path):
+    (tmp_path / "events").mkdir()
+    (tmp_path / "items.csv").write_text("item_id\n7\n")
+    for name, ids, at in (("a", [7], [AT]), ("b", ["7"], [str(AT)]), ("c", [7.0], [AT_NAIVE])):
+        columns = {**EVENT, "item_id": ids, "user_id": ids, "occurred_at": at}
+        pl.DataFrame(columns).write_parquet(tmp_path / "events" / f"{name}.parquet")
+    rows = events_of(Files(tmp_path))
+    assert {(r["user_id"], r["item_id"], r["occurred_at"]) for r in rows} == {("7", "7", AT)} and len(rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("column", "given", "read"),
+    [
+        ("is_available", ([False], ["false"]), [False, False]),
+        ("is_available", ([False], [0]), [False, False]),
+        ("is_available", (["NO"], ["t"]), [False, True]),
+        ("is_available", ([0.0], [None]), [False, True]),
+        ("published_at", ([AT_NAIVE], [AT]), [AT, AT]),
+        ("published_at", ([AT_UTC], [AT_NAIVE]), [AT, AT]),
+        ("published_at", ([AT_NAIVE], ["2026-11-01T10:00:00"]), [AT, AT]),
+        ("published_at", ([AT], ["1940-01-01"]), [AT, 1]),
+        ("published_at", ([AT], pa.array([AT_NAIVE], pa.timestamp("us", "+05:30"))), [AT, AT]),
+        ("title", (["a"], ["b "]), ["a", "b"]),
+        ("tags", ([["a", "b"]], ["a, b"]), [["a", "b"], ["a", "b"]]),
+        ("duration_ms", ([1000], ["1000.4"]), [1000, 1000]),
+    ],
+)
+def test_types_that_differ_between_files_are_unified_by_file(tmp_path, column, given, read):
+    source = folder_of(tmp_path, *(pa.table({"item_id": [7 + n], column: one}) for n, one in enumerate(given)))
+    assert source.items()[column].to_pylist() == read
+    assert source.refused("items").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("array", "item_id"),
+    [
+        (pa.array([Decimal(7)], pa.decimal128(38, 0)), "7"),
+        (pa.array([Decimal("7.00")], pa.decimal128(20, 2)), "7"),
+        (pa.array([b"7"], pa.binary()), "7"),
+        (pa.array(["7"]).dictionary_encode(), "7"),
+        (pa.array([7], pa.uint64()), "7"),
+        (pa.array([Decimal(7)], pa.decimal256(50, 0)), "7"),
+        (pa.array([bytes(range(16))], pa.uuid()), "00010203-0405-0607-0809-0a0b0c0d0e0f"),
+        (pa.array(["7"], pa.json_()), "7"),
+        (pa.array(["7"], pa.string_view()), "7"),
+        (pa.array(["007"]), "007"),
+        (pa.array(["901234567890123456"]), "901234567890123456"),
+        (pa.array([901234567890123456.0]), "item_id is a floating number whose last digits are lost"),
+        (pa.array([16777217.0], pa.float32()), "item_id is a floating number whose last digits are lost"),
+        (pa.array([7.5]), "item_id is a number with a fraction"),
+        (pa.array([b"\xff"], pa.binary()), "item_id is neither text nor an integer"),
+        (pa.array([True]), "item_id is neither text nor an integer"),
+        (pa.array(["x" * 257]), "item_id is longer than 256 bytes"),
+        (pa.array(["é" * 128]), "é" * 128),
+        (pa.array(["  "]), "item_id is missing"),
+        (pa.array([None], pa.int64()), "item_id is missing"),
+    ],
+)
+def test_an_id_of_any_type_is_its_text_or_left_out_with_a_reason(tmp_path, array, item_id):
+    good = pa.table({"item_id": pa.array(["known"])})
+    source = folder_of(tmp_path, good, pa.table({"item_id": array}))
+    ids = source.items()["item_id"].to_pylist()
+    if item_id.startswith("item_id "):
+        (refused,) = source.refused("items").to_pylist()
+        assert ids == ["known"] and item_id in refused["reason"] and refused["origin"] == "items/1.parquet:1"
+    else:
+        assert ids == ["known", item_id] and source.refused("items").num_rows == 0
+
+
+def test_what_an_item_says_wrongly_is_counted_and_the_item_stays(tmp_path):
+    (tmp_path / "events.csv").write_text(pl.DataFrame(EVENT).write_csv())
+    (tmp_path / "items.csv").write_text(
+        "item_id,item_type,duration_ms,published_at,is_available\n"
+        "1,film,-5,soon,perhaps\n2,VIDEO,1:30,1995,\n3,podcast,1000,,no\n,video,,,\n4,video\n"
+    )
+    source = Files(tmp_path)
+    rows = source.items().select(["item_id", "item_type", "duration_ms", "published_at", "is_available"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [
+        ("1", "video", 0, 0, False),
+        ("2", "video", 0, 0, True),
+        ("3", "podcast", 1000, 0, False),
+    ]
+    assert sorted((r["origin"], r["reason"]) for r in source.refused("items").to_pylist()) == [
+        ("items.csv:2", "duration_ms is negative: read as unknown"),
+        ("items.csv:2", "is_available is neither true nor false: read as false"),
+        ("items.csv:2", "item_type is none of video, podcast, playlist, album: read as video"),
+        ("items.csv:2", "published_at is neither milliseconds nor ISO 8601: read as unknown"),
+        ("items.csv:3", "duration_ms is no number of milliseconds: read as unknown"),
+        ("items.csv:3", "published_at is in seconds: write UTC milliseconds: read as unknown"),
+        ("items.csv:5", "item_id is missing"),
+        ("items.csv:6", "2 fields where 5 are due"),
+    ]
+
+
+def test_own_words_for_kinds_are_mapped_and_unknown_ones_refused_row_by_row(tmp_path):
+    (tmp_path / "items.csv").write_text("item_id\n7\n")
+    kinds = ["view", "Watch", "LIKE", "hover", "stars", "stars", ""]
+    (tmp_path / "events.csv").write_text(
+        "kind,user_id,item_id,occurred_at,rating\n"
+        + "".join(f"{k},{n},7,{AT},{4.5 if n == 4 else ''}\n" for n, k in enumerate(kinds))
+    )
+    source = Files(tmp_path, Words({"view": "impression", "watch": "play", "stars": "rating"}))
+    assert [(r["user_id"], r["kind"]) for r in events_of(source)] == [
+        ("0", "impression"),
+        ("1", "play"),
+        ("2", "like"),
+        ("4", "like"),
+    ]
+    unknown, unrated, missing = reasons_of(source)
+    assert unknown.startswith("kind 'hover' is unknown") and "RECSYS_KINDS" in unknown
+    assert (unrated, missing) == ("rating is missing", "kind is missing")
+
+
+def test_ratings_are_likes_dislikes_and_clicks(tmp_path):
+    (tmp_path / "items.csv").write_text("item_id\n7\n")
+    (tmp_path / "events.csv").write_text(
+        "user_id,item_id,rating,occurred_at\n" + "".join(f"{n},7,{r},{AT}\n" for n, r in enumerate("12345x"))
+    )
+    source = Files(tmp_path)
+    assert [r["kind"] for r in events_of(source)] == ["dislike", "dislike", "click", "like", "like"]
+    assert reasons_of(source) == ["rating is no number"]
+    assert [r["kind"] for r in events_of(Files(tmp_path, Words(like=5, dislike=0)))] == ["click"] * 4 + ["like"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "integers"),
+    [
+        ("items.csv", "item_id\n7\n007\n901234567890123456\npromo-a\n", [True, False, False, False]),
+        ("items.csv", "item_id\n7.0\npromo-a\n", [True, False]),
+        ("items.jsonl", '{"item_id": 7}\n{"item_id": "8"}\n{"item_id": 9.0}\n', [True, False, True]),
+        ("items.json", '[{"item_id": 7}, {"item_id": "a"}, {"item_id": 901234567890123456}]', [True, False, False]),
+        ("items.json", '[{"item_id": "7", "title": "a"}, {"item_id": 7, "title": "b"}]', [False]),
+    ],
+)
+def test_an_id_keeps_the_type_in_which_it_first_came(tmp_path, name, content, integers):
+    (tmp_path / name).write_text(content)
+    (tmp_path / "events.csv").write_text(pl.DataFrame(EVENT).write_csv())
+    assert Files(tmp_path).items()["id_is_integer"].to_pylist() == integers
