@@ -104,6 +104,14 @@ class Platform:
 
     # -- the day -------------------------------------------------------------------------------------------------------
 
+    def visits(self, day: int) -> list[tuple[int, int]]:
+        """Who asks for a feed on a day, and when: rows of the world's users and instants, in their order."""
+        rng, world, begin = np.random.default_rng([11, 1000 + day]), self.simulator.world, self.begins(day)
+        there = np.flatnonzero((world.user_registered_at < begin) & world.user_consents)
+        users = rng.choice(there, self.requests, p=world.user_activity[there] / world.user_activity[there].sum())
+        instants = np.sort(begin + rng.integers(6 * HOUR_MS, 23 * HOUR_MS, self.requests))
+        return list(zip(users.tolist(), instants.tolist(), strict=True))
+
     def serve(self, day: int) -> Served:
         """A day of requests and reactions through the recommender of the champion, among the traffic of other surfaces.
 
@@ -112,21 +120,17 @@ class Platform:
         """
         self.now = self.begins(day)
         recommender = open_recommender(self.settings, follow=False, clock=lambda: self.now)
-        rng = np.random.default_rng([11, 1000 + day])
-        world, truth = self.simulator.world, self.simulator.truth
-        there = np.flatnonzero((world.user_registered_at < self.now) & world.user_consents)
-        users = rng.choice(there, self.requests, p=world.user_activity[there] / world.user_activity[there].sum())
-        instants = np.sort(self.now + rng.integers(6 * HOUR_MS, 23 * HOUR_MS, self.requests))
+        truth = self.simulator.truth
         pending: list[tuple[int, int, dict[str, Any]]] = [
             (event["received_at"], n - 1_000_000, event) for n, event in enumerate(self._elsewhere(day))
         ]
         heapq.heapify(pending)
         slates, values, bundle = [], [], ""
         try:
-            for n, (user, at) in enumerate(zip(users.tolist(), instants.tolist(), strict=True)):
+            for n, (user, at) in enumerate(self.visits(day)):
                 self._tell(recommender, pending, at)
                 self.now = at
-                name = world.user_names[user]
+                name = self.simulator.world.user_names[user]
                 answer = recommender.recommend(self._request(user, at))
                 assert answer.rung == "full", answer.rung
                 items, bundle = [str(item.item_id) for item in answer.items], answer.bundle
@@ -220,11 +224,15 @@ class Platform:
         ]
         return done.success
 
-    def night(self, day: int) -> bool:
-        """The nightly run after a day: that day and the one before, on offer since the schedule's tick took stock."""
+    def offer(self) -> None:
+        """What a schedule's tick does first: take stock of the days that there are."""
         take_stock(self.settings)
         days.cache_clear()
         self.definitions = defs()
+
+    def night(self, day: int) -> bool:
+        """The nightly run after a day: that day and the one before, on offer since the schedule's tick took stock."""
+        self.offer()
         return self.run(day, "observe", {FIRST: self.name(day - 1), LAST: self.name(day)})
 
     def tick(self, day: int, *names: str) -> None:
