@@ -50,8 +50,8 @@ def is_long_view(watch_ms: Any, duration_ms: Any) -> np.ndarray:
 
 
 def with_derived(events: pa.Table, durations: Mapping[str, int], rules: Rules) -> pa.Table:
-    """The events (EVENT_SCHEMA) and, below them, what they imply; nothing where the watch time makes no sense, or nobody
-    is named, or nothing, or who is named does not consent.
+    """The events (EVENT_SCHEMA) and, below them, what they imply; nothing where the watch time makes no sense, user or
+    item is missing, or the user does not consent.
 
     Args:
         durations: ms by item_id; an item without one has none that is known.

@@ -118,8 +118,8 @@ def _refuse_another(made: Manifest, settings: Settings) -> None:
 
 def _refuse_another_meaning(before: Manifest, made: Manifest, settings: Settings) -> None:
     """Days read in two ways are one log of two meanings; only a word that had none yet may get one."""
-    was, now = before.meaning, made.meaning
-    for name in was if was and now else ():
+    was, now = before.meaning or {}, made.meaning or {}
+    for name in sorted(set(was) & set(now)):
         if not set(was[name].split(",")) - {""} <= set(now[name].split(",")):
             raise SourceError(
                 f"{settings.home} was read with RECSYS_{name}={was[name]}, and now it is {now[name] or 'nothing'}: set "
