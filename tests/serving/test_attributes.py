@@ -76,7 +76,7 @@ def test_a_request_with_words_is_answered_again_when_they_are_no_longer_kept(
     recommender.close()
     served = served_log.read(served_log.segments(tmp_path / "log"))
     said = served.filter(pa.compute.equal(served["slot"], 0))["said"].to_pylist()
-    assert [len(words) for words in said] == [4, 2, 0]
+    assert [len(words) for words in said] == [6, 3, 0]
     plain = load(registry.champion(), None, store.fingerprint, registry)
     replays = replay_requests(served, store, lambda name: plain)
     assert replays.same == 3 and not replays.different
