@@ -1,5 +1,5 @@
 """Items and people that change daily, by file and live, against the contract as a stranger wrote it from the docs
-(tests/features/stranger.py): what the lake computed day by day, the fold over its events, what was served, and its replay.
+(tests/features/stranger.py): what the lake computed day by day, the fold over its events, the service, and its replay.
 
 `python -m benchmarks.metadata`; also a part of `python -m benchmarks.parity`.
 """
