@@ -91,7 +91,10 @@ def test_a_request_with_words_is_answered_again_when_they_are_no_longer_kept(
     assert np.array_equal(scene_of(served.to_pylist()[0], bundle).said.flat(), said[0])
 
 
-@pytest.mark.parametrize("wrong", [{"country": "x" * 65}, {"language": "d\x00e"}, {"app": 5}, {"county": "de"}, {"utc_offset_minutes": 841}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"country": "x" * 65}, {"language": "d\x00e"}, {"app": 5}, {"county": "de"}, {"utc_offset_minutes": 841}],
+)
 def test_bad_words_are_refused(recommender: Recommender, wrong: dict) -> None:
     with pytest.raises((ValueError, BadRequest)):
         RecommendRequest.model_validate({"user_id": "u", "context": wrong})
