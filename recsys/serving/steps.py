@@ -276,7 +276,8 @@ class Steps:
         if self._explorer is None or how is None or not ranks or course.role == "shadow":
             return Drawn.certain(chosen)
         assert ranked.inputs is not None
-        if not self._explorer.places(how, len(chosen), course.request_id):  # most slates: nothing is looked at for them
+        places = self._explorer.places(how, len(chosen), course.request_id)
+        if not places:  # most slates: nothing is looked at for them
             return Drawn.certain(chosen, how.policy)
         rows, candidates = ranked.pool.rows, bundle.catalogue.candidates
         published = candidates.published_at[rows]
@@ -290,7 +291,7 @@ class Steps:
             caps=scene.shelf.caps,
             sure=ranked.pool.sure,
         )
-        return self._explorer.explore(how, chosen, scored, course.request_id)
+        return self._explorer.explore(how, chosen, scored, course.request_id, places)
 
     def _explain(self, bundle: ServingBundle, scene: Scene, slate: Slate, course: Course) -> None:
         """Add each place's predictions, and a reason in words that is true of it."""
