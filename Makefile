@@ -36,8 +36,11 @@ $(READY): requirements.lock
 	@echo "installing the locked packages into $(VENV), a few minutes the first time"
 	@# --no-deps: the lock is complete, and leaves out the CUDA packages that xgboost asks for.
 	@# pyspark is published as a source archive only (no compiler needed); everything else is a wheel.
-	@$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --no-binary pyspark -r requirements.lock 2>&1 | { grep -v '^WARNING: Location' || true; }
-	@$(BIN)/python -m pip install --quiet $(TORCH) 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(BIN)/python -m pip install --quiet --no-compile --no-deps --only-binary :all: --no-binary pyspark -r requirements.lock 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(BIN)/python -m pip install --quiet --no-compile $(TORCH) 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@# pip compiles 39,000 files on one core (some 90 s): here on all of them, but for the packages' own tests. Templates
+	@# among the files are no Python, so it always ends with an error.
+	@$(BIN)/python -m compileall -qq -j 0 -x '/site-packages/.*/tests?/' $(VENV)/lib || true
 	@touch $@
 
 run: $(READY) ## raw events to a gated, servable bundle (RECSYS_SOURCE=simulator|kuairand|files, RECSYS_DATA=folder)
