@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from recsys.events import MAX_ID_BYTES
+from recsys.events import MAX_ID_BYTES, OFFSETS, UTC_OFFSET
 from recsys.sources import values
 from recsys.sources.tabular import Raw, Torn
 from recsys.vocabulary import CONTROLS, MISSING
@@ -56,6 +56,11 @@ def _column(raw: Raw, name: str) -> tuple[pl.DataFrame, Torn]:
     refused = raw.set_aside(values.why((is_broken, reason)))
     refused += raw.set_aside(f"{name} " + values.first(*(reading.problem for reading in readings)) + ": left out")
     rows = rows.join(broken.select("row", "value"), on=["row", "value"], how="anti")
+    if name == UTC_OFFSET:
+        real = pl.col("value").is_in([str(minutes) for minutes in OFFSETS])
+        reason = f"{name} is no whole number from {OFFSETS[0]} to {OFFSETS[-1]}: left out"
+        refused += raw.set_aside(values.why((place.is_in(rows.filter(~real)["row"].implode()), reason)))
+        rows = rows.filter(real)
     sizes = rows.select("row", word=_size(name)).drop_nulls()
     if (distinct := rows["value"].n_unique()) > MAX_VALUES:
         reason = f"{name} has {distinct:,} values: with more than {MAX_VALUES:,} it is an id, and is left out"
