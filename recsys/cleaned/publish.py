@@ -93,7 +93,8 @@ def publish(lake: Lake, days: Sequence[str]) -> dict[str, int]:
 
 def _runs(rows: Mapping[str, int]) -> Iterator[list[str]]:
     """Days, in runs of at most AT_ONCE rows (or one day): a query of one day reads the table of all."""
-    run, held = [], 0
+    run: list[str] = []
+    held = 0
     for day, n in rows.items():
         if run and held + n > AT_ONCE:
             yield run
@@ -106,7 +107,7 @@ def _runs(rows: Mapping[str, int]) -> Iterator[list[str]]:
 
 def _by_day(database: duckdb.DuckDBPyConnection, model: str, order: str, days: Sequence[str]) -> dict[str, pa.Table]:
     """The rows of each of those days, in order."""
-    table = database.execute(
+    table: pa.Table = database.execute(
         f"select received_day, * exclude (received_day) from {model} where list_contains($days, received_day)"
         f" order by {order if order == 'all' else f'received_day, {order}'}",
         {"days": [date.fromisoformat(day) for day in days]},
