@@ -25,6 +25,7 @@ from recsys.store.online import OnlineStore
 
 LATEST: Final = 5_000  # requests that are answered again at most, two reads of the past each
 ROUNDED: Final = 10  # digits of what is kept
+ESTIMATORS: Final = ("ips", "snips", "doubly_robust")
 OWN: Final = "champion"  # the name of its own choice among the others
 
 
@@ -47,7 +48,7 @@ class Places:
         told: dict[str, Any] = {"places": len(click), "left_out": dict(self.left_out)}
         for name, chosen in self.chosen.items():
             told[name] = {}
-            for how in ("ips", "snips", "doubly_robust"):
+            for how in ESTIMATORS:
                 try:
                     weight = weights(propensity, np.array(chosen, float))
                     if how == "doubly_robust":

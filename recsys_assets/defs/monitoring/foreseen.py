@@ -61,35 +61,41 @@ def _asked(registry: "Registry") -> dict[tuple[str, int | None], list[str]]:
 def _report(
     workspace: Workspace, registry: "Registry", champion: str, until: int | None, challengers: list[str]
 ) -> dict[str, Any]:
-    import polars as pl
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
     from recsys.monitoring.feedback import of_events
     from recsys.policy.exploration import Explorer
+    from recsys.registry import RegistryError
     from recsys.serving import served_log
-    from recsys.serving.bundle import load
-    from recsys.serving.foreseen import foreseen
+    from recsys.serving.bundle import BundleRefused, ServingBundle, load
+    from recsys.serving.foreseen import ESTIMATORS, foreseen
     from recsys.store.opening import open_store
 
     lake = workspace.lake
-    days = sorted(path.name for path in lake.served_log.glob("[0-9]*"))
-    served = served_log.read([path for day in days for path in served_log.segments(lake.served_log, day)])
-    rows = pl.DataFrame(served.drop_columns(["features"])).with_row_index()
-    asked = pl.col("explored") & (pl.col("bundle") == champion) & (pl.col("served_at") < (until or 1 << 62))
-    kept = served.drop_columns(["features"]).take(rows.filter(asked)["index"].to_arrow())
+    kept = []
+    for path in served_log.segments(lake.served_log):  # one in memory at a time: its features are most of it
+        rows = served_log.read([path]).drop_columns(["features"])
+        mine = pc.and_kleene(rows["explored"], pc.equal(rows["bundle"], champion))
+        kept.append(rows.filter(pc.and_kleene(mine, pc.less(rows["served_at"], until or 1 << 62))))
+    drawn = pa.concat_tables(kept or [served_log.SCHEMA.empty_table().drop_columns(["features"])])
     seen = of_events(told_events(workspace))
     clicked = {
         (request, item): bool(click) for request, item, click in seen.select("request_id", "item_id", "click").rows()
     }
     store = open_store(workspace.settings)
+
+    def loaded(name: str) -> ServingBundle:
+        return load(registry.get(name), None, store.fingerprint, registry)
+
     try:
-        bundles = {name: load(registry.get(name), None, store.fingerprint, registry) for name in challengers}
-        return foreseen(
-            kept,
-            clicked,
-            store,
-            lambda name: load(registry.get(name), None, store.fingerprint, registry),
-            Explorer(registry.secret()),
-            bundles,
-        ).report()
+        able, wrong = {}, {}
+        for name in challengers:
+            try:
+                able[name] = loaded(name)
+            except (BundleRefused, RegistryError) as error:
+                wrong[name] = str(error)
+        report = foreseen(drawn, clicked, store, loaded, Explorer(registry.secret()), able).report()
+        return report | {name: dict.fromkeys(ESTIMATORS, why) for name, why in wrong.items()}
     finally:
         store.close()
