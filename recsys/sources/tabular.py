@@ -107,7 +107,8 @@ def read_table(file: TableFile, known: Container[str], needed: Sequence[str]) ->
         raise SourceError(f"{file.origin} is too large for this machine's memory: part it into several") from None
     for name in given:
         if not raw.has(name):
-            raw.frame = raw.frame.with_columns(pl.lit(file.partitions[name], pl.String).alias(name))
+            said = pl.repeat(file.partitions[name], len(raw.rows), dtype=pl.String, eager=True).alias(name)
+            raw.frame = pl.DataFrame([*raw.frame, said])  # its rows may say nothing else
             raw.untyped.add(name)
     raw.ignored += [name for name in file.partitions if name not in known]
     return raw

@@ -63,6 +63,11 @@ def test_what_is_no_attribute_is_left_out_with_its_reason(tmp_path: Path) -> Non
     nested = folder(tmp_path / "nested", '{"user_id": 1, "plan": "paid", "address": {"city": "x"}}\n', "users.jsonl")
     assert said(nested) == {"1": ["plan=paid"]}
     assert [row["reason"] for row in nested.refused("users").to_pylist()] == ["address is no list of texts: left out"]
+    empty = tmp_path / "empty" / "users" / "plan=paid"
+    empty.mkdir(parents=True)
+    (empty / "a.json").write_text("[{}, {}]")
+    of_nobody = folder(tmp_path / "empty", '{"user_id": 1}\n', "users.jsonl")
+    assert [row["reason"] for row in of_nobody.refused("users").to_pylist()] == ["user_id is missing"] * 2
 
 
 def test_an_offset_that_no_clock_has_is_left_out_with_its_reason(tmp_path: Path) -> None:
