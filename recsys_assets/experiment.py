@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from recsys.experiments.effect import NoEffect
 from recsys.experiments.record import METRICS, STAGES, Experiment, ExperimentError
@@ -26,11 +27,13 @@ def start(settings: Settings, asked: argparse.Namespace) -> str:
     lake = Lake(settings.home)
     registry = Registry(lake.registry)
     if asked.file is not None:
-        experiment = Experiment.of({"begins": now_ms(), **json.loads(asked.file.read_text()), "name": asked.name})
+        experiment = Experiment.of({"begins": now_ms(), **_told(asked.file), "name": asked.name})
     else:
         champion = registry.alias_id()
         if champion is None or not asked.bundle:
             raise ExperimentError("say which bundle is tried (--bundle), against a champion that is there")
+        if champion == asked.bundle:
+            raise ExperimentError(f"bundle {champion} is the champion itself: it would be tried against itself")
         experiment = Experiment(
             name=asked.name,
             arms={"control": champion, "treatment": asked.bundle},
@@ -62,6 +65,21 @@ def tried(settings: Settings, asked: argparse.Namespace) -> str:
         f"users and ranks unseen for {asked.shadow:.0%} of the others"
         + (f"; {_needs(lake, made)}" if asked.canary else "; nobody sees it, so nothing is decided")
     )
+
+
+def _told(file: Path) -> dict[str, Any]:
+    """A record as a file has it.
+
+    Raises:
+        ExperimentError: it is no JSON object.
+    """
+    try:
+        told = json.loads(file.read_text())
+    except ValueError as error:
+        raise ExperimentError(f"{file} is not JSON ({error})") from None
+    if not isinstance(told, dict):
+        raise ExperimentError(f"{file} is no JSON object: a record is one (docs/experiments.md)")
+    return told
 
 
 def now_ms() -> int:
@@ -122,6 +140,8 @@ def main() -> int:
             print(tried(settings, asked))
         elif asked.command == "stop":
             book = Registry(Lake(settings.home).registry).experiments
+            if not asked.reason.strip():
+                raise ExperimentError(f"say why {asked.name} is stopped; it is what the next one will read")
             print(f"experiment {book.end(asked.name, 'stopped', [asked.reason]).experiment.name} is stopped")
         else:
             print(listed(settings))

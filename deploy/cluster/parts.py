@@ -115,7 +115,8 @@ class Parts:
         command = [programs / "postgres", "-D", home / "data", "-k", home, "-p", str(port)]
         # by SIGTERM it would wait for its clients
         self.nest.start("postgres", command, cwd=home, ending=signal.SIGINT, who=who)
-        self.nest.until(lambda: listens(port), "Postgres")
+        ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]  # it listens before it answers
+        self.nest.until(lambda: subprocess.run(ready, check=False).returncode == 0, "Postgres")
         self.settings["RECSYS_DAGSTER_STORAGE"] = f"postgresql+psycopg2://dagster:{password}@127.0.0.1:{port}/postgres"
         return f"Postgres {programs.parent.name} at {port}, for Dagster's records"
 

@@ -48,12 +48,12 @@ class Book:
             ExperimentError: one of that name was there, or one that runs in the layer has some of its users.
         """
         with self._writing():
+            if self._path(experiment.name).exists():
+                raise ExperimentError(f"there was an experiment {experiment.name}: another one needs another name")
             for entry in self.entries():
                 if isinstance(entry, ExperimentError):
-                    raise entry
+                    continue  # nobody is in it any more
                 other = entry.experiment
-                if other.name == experiment.name:
-                    raise ExperimentError(f"there was an experiment {other.name}: another one needs another name")
                 (low, high), (begin, end) = experiment.widest, other.widest
                 runs = entry.state == RUNNING and other.name not in instead_of
                 if runs and other.layer == experiment.layer and low < end and begin < high:
@@ -83,9 +83,8 @@ class Book:
         known = [path.stem for path in sorted(self.root.glob("*.json"))]
         if name not in known:
             raise ExperimentError(f"no experiment {name!r:.60}: there are {', '.join(known) or 'none yet'}")
-        path = self.root / f"{name}.json"
         try:
-            told = json.loads(path.read_text())
+            told = json.loads(self._path(name).read_text())
             experiment = Experiment.of(told["record"])
             if experiment.digest != told["digest"]:
                 raise ExperimentError("its record was edited")
@@ -123,13 +122,16 @@ class Book:
         self._write(ended)
         return ended
 
+    def _path(self, name: str) -> Path:
+        return self.root / f"{name}.json"
+
     def _write(self, entry: Entry) -> None:
         told = {
             "record": entry.experiment.told(),
             "digest": entry.experiment.digest,
             **{name: value for name, value in asdict(entry).items() if name != "experiment"},
         }
-        with replacing(self.root / f"{entry.experiment.name}.json") as temporary:
+        with replacing(self._path(entry.experiment.name)) as temporary:
             temporary.write_text(json.dumps(told, indent=1))
 
     @contextmanager

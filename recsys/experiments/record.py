@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from recsys.events import DAY_MS
 from recsys.experiments.assignment import HOLDOUT, place_of, share_at
+from recsys.vocabulary import END_INSTANT_MS
 
 Method = Literal["planned", "always_valid"]
 STAGES: Final = ((0, 0.01), (1, 0.05), (2, 0.2), (3, 0.5))  # a careful start: day of the experiment, share of the users
+
+
+LONGEST_NAME: Final = 60
 
 
 class ExperimentError(ValueError):
@@ -26,6 +33,7 @@ class Metric:
     above: str
     below: str = "users"
     words: str = ""
+    better: Literal[1, -1] = 1  # -1: the less the better
 
 
 METRICS: Final[Mapping[str, Metric]] = {
@@ -39,6 +47,10 @@ METRICS: Final[Mapping[str, Metric]] = {
     "back_within_7": Metric("back_within_7", "known_7", "users who came back on another day within 7"),
     "back_within_30": Metric("back_within_30", "known_30", "users who came back on another day within 30"),
     "answered": Metric("slates", "asked", "slates answered in full by the arm, of all that its users asked for"),
+    "filled": Metric("places", "wanted", "places filled, of those asked for"),
+    "latency": Metric("took_ms", "timed", "milliseconds a slate", better=-1),
+    "fresh": Metric("fresh", "impressions", "share of impressions that go to items of the last week"),
+    "small_creators": Metric("small", "impressions", "share of impressions that go to creators of few items"),
 }
 
 
@@ -71,8 +83,10 @@ class Experiment:
     def _wrong(self) -> str | None:
         shares = [share for _, share in self.stages]
         days = [day for day, _ in self.stages]
-        if not self.name.replace("-", "").replace("_", "").isalnum():
-            return "a name has letters, digits, - and _"
+        if not 0 <= self.begins < END_INSTANT_MS:
+            return "it begins at an instant in UTC milliseconds"
+        if not self.name.replace("-", "").replace("_", "").isalnum() or len(self.name) > LONGEST_NAME:
+            return f"a name has letters, digits, - and _, {LONGEST_NAME} at most"
         if len(self.arms) < 2 or list(self.arms) != list(self.shares):
             return "at least two arms, and a share of each, in the same order, the control first"
         if any(not 0 < share < 1 for share in self.shares.values()) or abs(sum(self.shares.values()) - 1) > 1e-9:
@@ -88,7 +102,12 @@ class Experiment:
         unknown = [name for name in (self.metric, *self.guardrails) if name not in METRICS]
         if unknown:
             return f"no metric {unknown[0]}: there are {', '.join(METRICS)}"
-        if self.days < 1 or not self.minimum_effect > 0 or not 0 < self.alpha < 0.5 or not 0 <= self.holdout < 1:
+        if (
+            self.days < 1
+            or not 0 < self.minimum_effect < math.inf
+            or not 0 < self.alpha < 0.5
+            or not 0 <= self.holdout < 1
+        ):
             return "days are 1 or more, the minimum effect over 0, alpha under .5, the holdout under 1"
         return None
 
@@ -151,9 +170,13 @@ class Experiment:
         unknown = set(told) - {field.name for field in fields(Experiment)}
         if unknown:
             raise ExperimentError(f"an experiment has no {min(unknown)}")
-        lists = {name: tuple(told[name]) for name in ("guardrails",) if name in told}
-        stages = tuple((int(day), float(share)) for day, share in told.get("stages", ()))
         try:
-            return Experiment(**{**told, **lists, "stages": stages})
-        except TypeError as error:
-            raise ExperimentError(f"an experiment is not complete: {error}") from None
+            return _RECORD.validate_json(json.dumps(dict(told)), strict=True)
+        except ValidationError as error:
+            wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            field = ".".join(str(part) for part in wrong["loc"])
+            words = str(wrong["msg"]).removeprefix("Value error, ")
+            raise ExperimentError(f"an experiment's {field}: {words}" if field else words) from None
+
+
+_RECORD: Final = TypeAdapter(Experiment)

@@ -99,7 +99,8 @@ def look(learned: Reference, rows: pl.DataFrame, ranker: Ranker, settled: pl.Dat
         raise DriftError(f"the reference lacks {missing[:3]}, it is of an earlier version: train again")
     features = [name for name in stationary(FEATURE_DEFINITIONS) if name in learned.columns]
     today = watched(predicted(rows, ranker), learned.columns)
-    own = learned.rows if settled is None else watched(predicted(settled, ranker), learned.columns)
+    # both rounded alike: a prediction that is the same for all would else move by its last digits
+    own = watched(learned.rows if settled is None else predicted(settled, ranker), learned.columns)
     outcomes = [name for name in MEASURED if own[name].is_finite().any()]  # the others were not learned
     judged = own.select(*KEYS, *features, *outcomes)
     if settled is not None:

@@ -16,6 +16,7 @@ from recsys.features.judged import Judged
 from recsys.features.log import EventLog
 from recsys.policy.filters import FILTERS, STAYS, dropping
 from recsys.policy.slate import SURE, UNIT
+from recsys.policy.spread import DAMPED, LIKE, REACH
 from recsys.ranking import inside
 from recsys.ranking.factors import Taste
 from recsys.ranking.orders import ByRanker
@@ -44,6 +45,9 @@ _PREDICTED: Final = {"p_click": "p_click", "p_long_view": "p_long_view", "watch_
 _PASSED: Final = {
     UNIT: "its show has its share of the slate already, with another episode",
     SURE: "its share of the slate is kept for what a source is sure of",
+    DAMPED: "it was shown to this person before",
+    LIKE: "it is like what stands above it",
+    REACH: "what stands there had moved as far as it may",
 }
 _NOT_A_CANDIDATE: Final[Mapping[str, Any]] = {
     "sources": [],
@@ -155,7 +159,9 @@ def _causes(looked: Looked, order: np.ndarray, place: Mapping[int, int]) -> dict
     passed = looked.steps.passed_over or {}
     causes, ahead = {}, 0
     for rank, index in enumerate(order.tolist(), start=1):
-        if index in passed and index not in place:
+        if passed.get(index) in (DAMPED, LIKE, REACH) and place.get(index, rank) > rank:
+            causes[index] = _PASSED[passed[index]]
+        elif index in passed and index not in place:
             causes[index] = _PASSED.get(passed[index], f"its {passed[index]} has its share of the slate already")
             ahead += 1
         elif index in place and place[index] != rank:

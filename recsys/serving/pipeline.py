@@ -362,6 +362,9 @@ class Recommender:
                 pool_size=slate.drawn.pool_size.tolist(),
                 explored=slate.drawn.explored.tolist(),
                 policy=slate.drawn.policy,
+                displaced=slate.displaced.tolist(),
+                cause=slate.causes,
+                took_ms=(time.perf_counter() - course.began) * 1e3,
             )
         items = [
             {

@@ -16,7 +16,8 @@ from recsys.features.catalog import FEATURES
 from recsys.features.judged import Judged
 from recsys.policy.exploration import Drawn, Explorer, Scored
 from recsys.policy.filters import dropped_by
-from recsys.policy.slate import select
+from recsys.policy.slate import displaced, select
+from recsys.policy.spread import Met
 from recsys.ranking.orders import HABITS_ALONE
 from recsys.retrieval.sources import SOURCES, Ask, Attempt
 from recsys.serving.breakers import Breakers, PartDown
@@ -38,6 +39,8 @@ TOLD: Final = ("p_click", "watch_seconds")  # what an answer tells of each item 
 # rungs whose slates explore: those that a replay reaches again
 EXPLORED: Final[tuple[Rung, ...]] = ("full", "partial")
 IMPRESSIONS: Final = FEATURES.index("item_impressions_log_all")
+SHOWN: Final = FEATURES.index("user_item_impressions_log_all")
+DRAWN: Final = "drawn"
 READS: Final = 3  # a history that changes while its candidates are sought is sought for again, at most so often
 T = TypeVar("T")
 
@@ -69,6 +72,8 @@ class Slate:
     predictions: Mapping[str, np.ndarray] | None  # TOLD
     reasons: list[str]
     drawn: Drawn
+    displaced: np.ndarray  # int32, places above the one that its score alone would give it
+    causes: list[str]  # why: a group that had its share, a UNIT, what is SURE, DRAWN, or of Spread; "" where it is not
     history_position: int | None = None  # as of Ranked
     missing: Sequence[str] = ()
 
@@ -238,8 +243,11 @@ class Steps:
         """The k to show, with the predictions and reasons that only they need."""
         rows = ranked.pool.rows
         with course.stage("slate"):
-            drawn = self.drawn(bundle, scene, ranked, self.chosen(bundle, scene, ranked, k), course)
+            why: dict[int, str] = {}
+            placed = self.chosen(bundle, scene, ranked, k, why)
+            drawn = self.drawn(bundle, scene, ranked, placed, course)
         chosen = drawn.chosen
+        moved, causes = displaced(ranked.scores, bundle.catalogue.candidates.item_key[rows], chosen, why)
         slate = Slate(
             rung=ranked.rung,
             position=ranked.position,
@@ -249,6 +257,8 @@ class Steps:
             predictions=None,
             reasons=[ranked.pool.reason(i) for i in chosen.tolist()],
             drawn=drawn,
+            displaced=moved,
+            causes=[DRAWN if by else why for by, why in zip(drawn.explored.tolist(), causes, strict=True)],
             history_position=ranked.history_position,
             missing=ranked.missing,
         )
@@ -262,12 +272,26 @@ class Steps:
         course.dropped, course.features, course.predictions = ranked.dropped or {}, slate.features, slate.predictions
         return slate
 
-    def chosen(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int) -> np.ndarray:
-        """Places of the ranked candidates that are shown, best first."""
-        rows = ranked.pool.rows
+    def chosen(
+        self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int, why: dict[int, str] | None = None
+    ) -> np.ndarray:
+        """Places of the ranked candidates that are shown, best first.
+
+        Args:
+            why: told why a candidate does not stand where its score would put it
+        """
+        rows, how = ranked.pool.rows, scene.shelf.spread
         item_keys = bundle.catalogue.candidates.item_key[rows]
         groups, units, sure = _groups(bundle, rows), scene.units(bundle, rows), ranked.pool.sure
-        return select(ranked.scores, item_keys, k, groups, scene.shelf.caps, self.passed_over, units, sure)
+        why = {} if why is None else why
+        met = None
+        if how is not None and ranked.is_scored and ranked.inputs is not None:
+            shown = np.nan_to_num(ranked.inputs.features[:, SHOWN].astype(np.float64))
+            met = Met(shown, bundle.vectors(rows) if how.likeness else None)
+        slate = select(ranked.scores, item_keys, k, groups, scene.shelf.caps, why, units, sure, how, met)
+        if self.passed_over is not None:
+            self.passed_over.update(why)
+        return slate
 
     def drawn(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, chosen: np.ndarray, course: Course) -> Drawn:
         """Some of the chosen places drawn anew, where the shelf leaves them to chance and a ranker answered."""

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,18 +96,19 @@ def test_redis_takes_its_settings_and_makes_a_cluster_that_acknowledges(nest: Ne
 
 
 @pytest.mark.skipif(not list(DEBIAN_POSTGRES.glob("*/bin/initdb")), reason="apt-get install postgresql")
-def test_postgres_takes_its_settings_and_asks_for_the_password(nest: Nest, tmp_path: Path) -> None:
+def test_postgres_takes_its_settings_and_asks_for_the_password() -> None:
     programs = next(DEBIAN_POSTGRES.glob("*/bin"))
-    for folder in [tmp_path, *list(tmp_path.parents)[:2]]:
-        folder.chmod(0o711)  # as the folder of `make cluster`: Postgres may be another user
-    parts = Parts(nest, Tools("", "", "", programs, _other_than_root() if os.getuid() == 0 else None), tmp_path)
-    parts.postgres()
-    address = parts.settings["RECSYS_DAGSTER_STORAGE"].replace("+psycopg2", "")
-    asked = {**os.environ, "PGPASSWORD": ""}
-    for url, status in ((address, 0), (address.replace(":", ":not", 2).replace("not//", "//"), 2)):
-        psql = [str(programs / "psql"), "-w", "-Atc", "show fsync", url]
-        told = subprocess.run(psql, env=asked, capture_output=True, text=True, check=False)
-        assert (told.returncode, told.stdout) == (status, "on\n" if status == 0 else ""), told.stderr
+    tools = Tools("", "", "", programs, _other_than_root() if os.getuid() == 0 else None)
+    # a folder of pytest's is closed to others, and Postgres may be another user
+    with tempfile.TemporaryDirectory() as folder, Nest(Path(folder) / "logs") as nest:
+        Path(folder).chmod(0o711)
+        parts = Parts(nest, tools, Path(folder))
+        parts.postgres()
+        address = parts.settings["RECSYS_DAGSTER_STORAGE"].replace("+psycopg2", "")
+        for url, status in ((address, 0), (address.replace("dagster:", "dagster:not"), 2)):
+            psql = [str(programs / "psql"), "-w", "-Atc", "show fsync", url]
+            told = subprocess.run(psql, capture_output=True, text=True, check=False)
+            assert (told.returncode, told.stdout) == (status, "on\n" if status == 0 else ""), told.stderr
 
 
 def test_librdkafka_takes_the_example(tmp_path: Path) -> None:
