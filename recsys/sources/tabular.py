@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from recsys.sources.folder import TableFile
+from recsys.sources.folder import COMPRESSIONS, TableFile
 from recsys.sources.source import SourceError, check_columns
 
 Torn = list[dict[str, str]]  # REJECTED_SCHEMA as dicts
@@ -132,7 +132,8 @@ def _content(file: TableFile) -> pa.Buffer:
 
 def _read_csv(file: TableFile, pick: Pick) -> Raw:
     content = _content(file)
-    delimiter = "\t" if file.path.name.lower().removesuffix(".gz").endswith(".tsv") else None
+    form = [ending.lower() for ending in file.path.suffixes if ending.lower() not in COMPRESSIONS]
+    delimiter = "\t" if form[-1:] == [".tsv"] else None
     frame, rows, torn, ignored = parse_csv(file.origin, content, pick, delimiter)
     return Raw(file.origin, frame, rows, typed=False, torn=torn, ignored=ignored)
 
