@@ -77,8 +77,8 @@ backup: $(READY) ## all that is kept, while services run: TO=folder or address (
 restore: $(READY) ## a backup into an empty RECSYS_HOME: FROM=folder or address; AT=its name, else the newest
 	@$(BIN)/python -m recsys_assets.backup restore "$(FROM)" $(if $(AT),--at "$(AT)")
 
-try: $(READY) ## a challenger on shares of the users: BUNDLE=id CANARY=0.05 SHADOW=0.2; shares of 0 end the trial
-	@$(BIN)/python -m recsys_assets.trial $(BUNDLE) --canary $(or $(CANARY),0) --shadow $(or $(SHADOW),0)
+try: $(READY) ## an experiment whose shares you change by hand: BUNDLE=id CANARY=0.05 SHADOW=0.2; shares of 0 end it
+	@$(BIN)/python -m recsys_assets.experiment try $(BUNDLE) --canary $(or $(CANARY),0) --shadow $(or $(SHADOW),0)
 
 experiment: $(READY) ## an experiment on a share of the users: ARGS="start NAME --bundle ID", "stop NAME WHY" or "list"
 	@$(BIN)/python -m recsys_assets.experiment $(ARGS)

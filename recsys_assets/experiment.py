@@ -46,6 +46,24 @@ def start(settings: Settings, asked: argparse.Namespace) -> str:
     return f"experiment {experiment.name} runs for {experiment.days} days; {_needs(lake, experiment)}"
 
 
+def tried(settings: Settings, asked: argparse.Namespace) -> str:
+    """Put a bundle on shares of the users that are changed by hand.
+
+    Raises:
+        ExperimentError, RegistryError: it cannot be; nothing was changed.
+    """
+    lake = Lake(settings.home)
+    registry = Registry(lake.registry)
+    made = registry.try_out(asked.bundle, canary=asked.canary, shadow=asked.shadow, held=FINGERPRINT)
+    if made is None:
+        return f"bundle {asked.bundle} is tried on nobody any more"
+    return (
+        f"experiment {made.name} runs for {made.days} days: bundle {asked.bundle} answers {asked.canary:.0%} of the "
+        f"users and ranks unseen for {asked.shadow:.0%} of the others"
+        + (f"; {_needs(lake, made)}" if asked.canary else "; nobody sees it, so nothing is decided")
+    )
+
+
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -87,6 +105,10 @@ def main() -> int:
     begin.add_argument("--metric", default="ctr", choices=METRICS)
     begin.add_argument("--effect", type=float, default=0.05, help="smallest relative change of interest")
     begin.add_argument("--days", type=int, default=14)
+    share = commands.add_parser("try", help="shares that another call changes; shares of 0 end it")
+    share.add_argument("bundle", help="its id; `registry/bundles` in RECSYS_HOME has them")
+    share.add_argument("--canary", type=float, default=0.0, help="share of the users that it answers, at most .5")
+    share.add_argument("--shadow", type=float, default=0.0, help="share of the others for whom it ranks unseen")
     end = commands.add_parser("stop", help="at once: its users are the champion's again")
     end.add_argument("name")
     end.add_argument("reason")
@@ -96,6 +118,8 @@ def main() -> int:
         settings = from_environment()
         if asked.command == "start":
             print(start(settings, asked))
+        elif asked.command == "try":
+            print(tried(settings, asked))
         elif asked.command == "stop":
             book = Registry(Lake(settings.home).registry).experiments
             print(f"experiment {book.end(asked.name, 'stopped', [asked.reason]).experiment.name} is stopped")

@@ -61,6 +61,7 @@ class Experiment:
     from_place: float = 0.0  # where its users begin among those of the layer, 0 to 1
     holdout: float = 0.0  # share of the users who are in no experiment
     salt: str = ""  # arms are drawn by it; the name, if none is given
+    unseen: float = 0.0  # share of the users whom its last arm does not answer for whom it ranks unseen: a shadow
 
     def __post_init__(self) -> None:
         words = self._wrong()
@@ -78,8 +79,12 @@ class Experiment:
             return f"the arms' shares add up to {sum(self.shares.values()):g}: each is over 0, and they add up to 1"
         if not shares or days != sorted(set(days)) or days[0] != 0 or shares != sorted(shares):
             return "stages begin on day 0 and go on by day, and a share never falls: stop it instead"
-        if not all(0 < share <= 1 for share in shares) or not 0 <= self.from_place <= 1 - shares[-1]:
-            return "the users' share is over 0, and with `from_place` at most 1"
+        if not 0 <= self.unseen <= 1:
+            return "the share for whom it ranks unseen is from 0 to 1"
+        if not all(0 < share <= 1 or share == 0 < self.unseen for share in shares):
+            return "the users' share is over 0 and at most 1, unless it ranks unseen for some"
+        if not 0 <= self.from_place <= 1 - shares[-1]:
+            return "the users' share with `from_place` is at most 1"
         unknown = [name for name in (self.metric, *self.guardrails) if name not in METRICS]
         if unknown:
             return f"no metric {unknown[0]}: there are {', '.join(METRICS)}"
@@ -122,6 +127,15 @@ class Experiment:
         if not 0 <= place < self.share_on(self.day_of(at)) or place_of(HOLDOUT, user_id) < self.holdout:
             return None
         return share_at(place_of(self.salt or self.name, user_id), self.shares) or list(self.shares)[-1]
+
+    @property
+    def tried(self) -> str:
+        """The bundle of its last arm."""
+        return list(self.arms.values())[-1]
+
+    def ranks_unseen(self, user_id: str, at: int) -> bool:
+        """Whether its last arm ranks unseen for a user whom it does not answer at an instant."""
+        return 0 <= self.day_of(at) < self.days and place_of(f"unseen {self.salt or self.name}", user_id) < self.unseen
 
     def told(self) -> dict[str, Any]:
         """As it is kept."""

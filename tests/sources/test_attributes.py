@@ -60,6 +60,9 @@ def test_what_is_no_attribute_is_left_out_with_its_reason(tmp_path: Path) -> Non
     assert any(f"nick has {MAX_VALUES + 1:,} values" in reason for reason in reasons)
     assert any("bio is longer than 256 bytes" in reason for reason in reasons)
     assert any(f"over {MAX_WORDS} words" in reason for reason in reasons)
+    nested = folder(tmp_path / "nested", '{"user_id": 1, "plan": "paid", "address": {"city": "x"}}\n', "users.jsonl")
+    assert said(nested) == {"1": ["plan=paid"]}
+    assert [row["reason"] for row in nested.refused("users").to_pylist()] == ["address is no list of texts: left out"]
 
 
 def test_a_change_is_seen_from_its_day_on_and_rewrites_nothing(tmp_path: Path) -> None:
