@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 import dagster as dg
 import pytest
 
+from recsys.cleaned import live
 from recsys.evaluation.gates import Verdict
+from recsys.events import IDENTITY, event_key
 from recsys.retrieval.milvus_server import stop_milvus
+from recsys.serving.opening import open_recommender
+from recsys.serving.schema import EventsRequest
 from recsys.sources.simulator import Simulator
-from tests.e2e.loop_world import FIRST, LAST, Platform, Served, contrary
+from recsys.store.opening import told_events
+from tests.e2e.loop_world import EVENT_FIELDS, FIRST, LAST, Platform, Served, contrary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]
 HISTORY, USERS, REQUESTS = 8, 500, 120
@@ -50,6 +55,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             "DATA": root / "deliveries",
             "TEST_DAYS": 1,
             "VALIDATION_DAYS": 1,
+            "JOURNAL_DAYS": 1,
         }.items():
             patch.setenv(f"RECSYS_{name}", str(value))
         from recsys_assets.definitions import defs
@@ -164,3 +170,16 @@ def test_what_was_logged_is_what_is_recomputed_every_night(story: Story, platfor
     rows = sum(platform.lake.read(platform.lake.day(d, "feedback", "slates")).num_rows
                for d in platform.lake.days("feedback", "slates"))  # fmt: skip
     assert rows > 9 * REQUESTS * 9  # nine or ten days of ten places, but for what was still under way at midnight
+
+
+def test_the_journal_holds_the_last_two_days_and_what_left_it_is_known_for_good(
+    story: Story, platform: Platform
+) -> None:
+    assert told_events(platform.settings)["received_at"].to_numpy().min() >= platform.begins(9)
+    rows = live.given(platform.lake, platform.name(1)).to_pylist()
+    again = [row for row in rows if row["event_key"] == event_key(*(row[name] for name in IDENTITY))][:1000]
+    events = [{name: row[name] for name in EVENT_FIELDS if row[name] is not None} for row in again]
+    recommender = open_recommender(platform.settings, follow=False, clock=lambda: platform.begins(11))
+    told = recommender.record_events(EventsRequest(events=events))
+    recommender.close()
+    assert (told.accepted, told.duplicates, told.rejected) == (0, 1000, [])

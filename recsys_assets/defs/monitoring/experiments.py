@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from recsys_assets.content import content
-from recsys_assets.defs.monitoring.feedback import told_events
+from recsys_assets.defs.monitoring.feedback import told_since
 from recsys_assets.resources import Workspace
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _looked_at(workspace: Workspace, registry: "Registry", experiment: "Experime
     paths = [path for day in days for path in served_log.segments(lake.served_log, day)]
     served = pl.DataFrame(served_log.read(paths).drop_columns(["features"]))
     items = pl.read_parquet(registry.get(experiment.arms[experiment.control]).path / "items.parquet")
-    seen = trials.grouped(feedback.joined(served, feedback.of_events(told_events(workspace))), items)
+    seen = trials.grouped(feedback.joined(served, feedback.of_events(told_since(workspace, [first]))), items)
     now = int(served["served_at"].max() or 0)  # type: ignore[call-overload]
     return trials.analysed(experiment, served, seen, now)
 

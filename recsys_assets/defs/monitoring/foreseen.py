@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from recsys_assets.content import content
-from recsys_assets.defs.monitoring.feedback import told_events
+from recsys_assets.defs.monitoring.feedback import told_since
 from recsys_assets.resources import Workspace
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _report(
         mine = pc.and_kleene(rows["explored"], pc.equal(rows["bundle"], champion))
         kept.append(rows.filter(pc.and_kleene(mine, pc.less(rows["served_at"], until or 1 << 62))))
     drawn = pa.concat_tables(kept or [served_log.SCHEMA.empty_table().drop_columns(["features"])])
-    seen = of_events(told_events(workspace))
+    first = sorted(path.name for path in lake.served_log.glob("[0-9]*"))[:1]
+    seen = of_events(told_since(workspace, first))
     clicked = {
         (request, item): bool(click) for request, item, click in seen.select("request_id", "item_id", "click").rows()
     }
