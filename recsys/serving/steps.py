@@ -123,7 +123,9 @@ class Steps:
         """
 
         def work() -> Read:
-            then = {"position": self._store.position_at(scene.at)} if scene.looks_back else {}
+            if scene.looks_back and course.then is None:
+                course.then = self._store.position_at(scene.at)  # 5 to 8 ms of a log of 1.7 M events
+            then = {} if course.then is None else {"position": course.then}
             return self._store.read(scene.user_id, items, scene.at, shelf_key=scene.shelf_code, **then)
 
         read = self.attempt(course, "store", work)

@@ -390,6 +390,7 @@ CLASSES: Final[dict[str, Any]] = {
     "float": pl.Float64,
     "truth": pl.Boolean,
     "list": pl.List(pl.String),
+    "object": pl.List(pl.List(pl.String)),  # no field takes it
 }
 
 
@@ -402,6 +403,8 @@ def _class_of(value: Any) -> str | None:
         return "integer" if -(2**63) <= value < 2**63 else "text"
     if isinstance(value, float):
         return "float"
+    if isinstance(value, dict):
+        return "object"
     return "text" if isinstance(value, str) else "list"
 
 
@@ -409,6 +412,7 @@ def _as(kind: str, value: Any) -> Any:
     if kind == "text":
         return str(value).encode("utf-8", "replace").decode()  # half a surrogate pair is no text
     if kind == "list":
-        parts = value if isinstance(value, list) else [value]
-        return [p if isinstance(p, str) else json.dumps(p) for p in parts if p is not None]
+        return [p if isinstance(p, str) else json.dumps(p) for p in value if p is not None]
+    if kind == "object":
+        return [[json.dumps(value)]]
     return value

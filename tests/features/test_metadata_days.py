@@ -96,7 +96,7 @@ def served(store: Any, user: str, instant: int) -> Rows:
     features = derive(read.aggregates, Context(zero + instant, zero + key64(["feed"]), zero, zero, read.item))
     shared = {"user_id": user, "position": read.position, "as_of": instant, "log_shelf": "feed", "device": None}
     return [
-        {**shared, "item_id": name, "features": row, "fingerprint": FINGERPRINT}
+        {**shared, "said": [], "item_id": name, "features": row, "fingerprint": FINGERPRINT}
         for name, row in zip(names, features, strict=True)
     ]
 
@@ -119,7 +119,7 @@ def live_day(day: str, changes: dict[int, dict[str, Any]], seed: int) -> Rows:
 
 
 def audit(rows: Rows) -> None:
-    schema = {"features": pa.list_(pa.float32()), "device": pa.string()}
+    schema = {"features": pa.list_(pa.float32()), "device": pa.string(), "said": pa.list_(pa.int64())}
     table = pa.table({name: pa.array([row[name] for row in rows], schema.get(name)) for name in rows[0]})
     store = open_store(from_environment())
     audited = audit_served(store.export()[0], store.items_at, table)

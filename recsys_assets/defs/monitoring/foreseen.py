@@ -89,7 +89,8 @@ def _report(
         return load(registry.get(name), None, store.fingerprint, registry)
 
     try:
-        able, wrong = {}, {}
+        able: dict[str, ServingBundle] = {}
+        wrong: dict[str, str] = {}
         for name in challengers:
             try:
                 able[name] = loaded(name)
