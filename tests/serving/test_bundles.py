@@ -131,7 +131,9 @@ def test_canary_and_shadow_answer_with_their_own_scores(
     told: list[tuple[Course, float]] = []
     shadowed = threading.Event()
     recommender.on_shadow = lambda course, overlap: (told.append((course, overlap)), shadowed.set())[0]
-    users = {role: next(u for u in world.user_ids if watch.of(u).role == role) for role in ("canary", "champion")}
+    chosen = {user: watch.of(user) for user in world.user_ids}
+    canary = next(user for user, choice in chosen.items() if choice.role == "canary")
+    users = {"canary": canary, "champion": next(user for user, choice in chosen.items() if choice.shadow is not None)}
     at = Context(at=world.simulator_end)
     for role, bundle_id in (("canary", world.other.bundle_id), ("champion", world.champion.bundle_id)):
         course = Course()
