@@ -20,7 +20,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export BENTOML_DO_NOT_TRACK := true
 
-.PHONY: help setup check run serve stream dev-stream promote rollback forget upgrade rotate backup restore backfill try experiment plan diff dev test lint bench bench-models bench-serving load faults fuzz docs parity lock clean
+.PHONY: help setup check run serve stream dev-stream cluster promote rollback forget upgrade rotate backup restore backfill try experiment plan diff dev test lint bench bench-models bench-serving load faults fuzz docs parity lock clean
 
 # As in pyproject's extra `peers`: exact, because no lock holds them.
 PEERS := implicit==0.7.3 lightgbm==4.7.0
@@ -36,8 +36,11 @@ $(READY): requirements.lock
 	@echo "installing the locked packages into $(VENV), a few minutes the first time"
 	@# --no-deps: the lock is complete, and leaves out the CUDA packages that xgboost asks for.
 	@# pyspark is published as a source archive only (no compiler needed); everything else is a wheel.
-	@$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --no-binary pyspark -r requirements.lock 2>&1 | { grep -v '^WARNING: Location' || true; }
-	@$(BIN)/python -m pip install --quiet $(TORCH) 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(BIN)/python -m pip install --quiet --no-compile --no-deps --only-binary :all: --no-binary pyspark -r requirements.lock 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(BIN)/python -m pip install --quiet --no-compile $(TORCH) 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@# pip compiles 39,000 files on one core (some 90 s): here on all of them, but for the packages' own tests. Templates
+	@# among the files are no Python, so it always ends with an error.
+	@$(BIN)/python -m compileall -qq -j 0 -x '/site-packages/.*/tests?/' $(VENV)/lib || true
 	@touch $@
 
 run: $(READY) ## raw events to a gated, servable bundle (RECSYS_SOURCE=simulator|kuairand|files, RECSYS_DATA=folder)
@@ -54,6 +57,11 @@ stream: $(READY) ## read events from Kafka, and send served slates to it (RECSYS
 
 dev-stream: $(READY) ## a broker in memory, with topics, and `make stream` on it: for development alone
 	@$(BIN)/python -m bentos.recommender.dev_stream
+
+cluster: $(READY) ## the cluster profile on this machine, a day in it, the bytes compared with one process (docs/cluster.md)
+	@# by constraints, since the lock leaves it out: its version goes with dagster's
+	@$(BIN)/python -m pip install --quiet --only-binary :all: -c requirements.lock dagster-postgres 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(BIN)/python -m deploy.cluster
 
 rollback: $(READY) ## the champion is again the bundle it was before; running services follow by themselves
 	@$(BIN)/python -m recsys_assets.rollback
@@ -77,8 +85,8 @@ backup: $(READY) ## all that is kept, while services run: TO=folder or address (
 restore: $(READY) ## a backup into an empty RECSYS_HOME: FROM=folder or address; AT=its name, else the newest
 	@$(BIN)/python -m recsys_assets.backup restore "$(FROM)" $(if $(AT),--at "$(AT)")
 
-try: $(READY) ## a challenger on shares of the users: BUNDLE=id CANARY=0.05 SHADOW=0.2; shares of 0 end the trial
-	@$(BIN)/python -m recsys_assets.trial $(BUNDLE) --canary $(or $(CANARY),0) --shadow $(or $(SHADOW),0)
+try: $(READY) ## an experiment whose shares you change by hand: BUNDLE=id CANARY=0.05 SHADOW=0.2; shares of 0 end it
+	@$(BIN)/python -m recsys_assets.experiment try $(BUNDLE) --canary $(or $(CANARY),0) --shadow $(or $(SHADOW),0)
 
 experiment: $(READY) ## an experiment on a share of the users: ARGS="start NAME --bundle ID", "stop NAME WHY" or "list"
 	@$(BIN)/python -m recsys_assets.experiment $(ARGS)

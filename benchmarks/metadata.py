@@ -1,5 +1,5 @@
-"""Items that change daily, by file and live, against the contract as a stranger wrote it from the docs (tests/features/
-stranger.py): what the lake computed day by day, the fold over its events, what the store served, and its replay.
+"""Items and people that change daily, by file and live, against the contract as a stranger wrote it from the docs
+(tests/features/stranger.py): what the lake computed day by day, the fold over its events, the service, and its replay.
 
 `python -m benchmarks.metadata`; also a part of `python -m benchmarks.parity`.
 """
@@ -19,14 +19,17 @@ import pyarrow.compute as pc
 
 from recsys.cleaned.keyed import CLEANED_EVENT_SCHEMA, keyed_events
 from recsys.cleaned.log import COLUMNS
+from recsys.cleaned.people import appended as with_said
+from recsys.cleaned.people import versions_of
 from recsys.cleaned.versions import appended, as_of, starts_at, timeline
-from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA, RAW_EVENT_SCHEMA, first_position, key64
+from recsys.events import ATTRIBUTE_SCHEMA, DAY_MS, HOUR_MS, ITEM_SCHEMA, RAW_EVENT_SCHEMA, first_position, key64
 from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
 from recsys.features.impressions import FEATURE_SCHEMA, IMPRESSION_COLUMNS, impression_features, replayed
 from recsys.features.log import EventLog, Rows, from_table, history_of
 from recsys.features.parity import Parity, compare, compare_arrays, replay
+from recsys.features.people import NO_ONE, People, Said
 from recsys.sources.source import day_name
 from recsys.store.lmdb_journal import LmdbJournal
 from recsys.store.online import OnlineStore
@@ -48,10 +51,21 @@ class World:
         self.keyed: list[pa.Table] = []  # cleaned events, a table a day
         self.computed: list[pa.Table] = []  # features of imported impressions, as each day computed them
         self.impressions: list[pa.Table] = []
+        self.words = {f"u{u}": self.drawn_words() for u in range(users)}
+        self.said: pa.Table | None = None
+        self.people: People = NO_ONE
         self.store = OnlineStore(LmdbJournal(folder, create=True), create=True)
         # what the stranger knows
         self.items, self.events, self.online = stranger.Items(), Dicts(), dict[str, dict[str, Any]]()
         self.served = Dicts()
+        self.told_people = stranger.People()
+
+    def drawn_words(self) -> list[str]:
+        """What is said of somebody, some of it left out."""
+        draw = self.rng.integers
+        every = [f"country=c{draw(3)}", f"language=l{draw(2)}", f"plan=p{draw(3)}", f"taste=topic{draw(6)}"]
+        every += [f"taste=topic{draw(6)}", f"utc_offset_minutes={15 * draw(-48, 57)}", f"age={draw(9)}", "age~3"]
+        return sorted({word for word in every if draw(3)})
 
     def changed(self, row: dict[str, Any], everything: bool = False) -> dict[str, Any]:
         """The row with some of its attributes drawn again."""
@@ -101,13 +115,17 @@ class World:
         told = self.store.told_items()
         self.versions = appended(self.versions, pa.Table.from_pylist(self.rows, ITEM_SCHEMA), told, start)
         since = timeline(self.versions)
+        given = [{"user_id": user, "attributes": words} for user, words in self.words.items()]
+        self.said = with_said(self.said, pa.Table.from_pylist(given, ATTRIBUTE_SCHEMA), start)
+        self.people = versions_of(self.said)
+        self.told_people.read(self.words, start)
         items, live = history_of(since), raw.filter(pc.is_valid(raw["category_key"]))
         cleaned = raw.append_column("session_id", pa.nulls(raw.num_rows, pa.string()))
         self.keyed.append(keyed_events(cleaned, items, CLEANED_EVENT_SCHEMA, live))
         shown = self.keyed[-1].filter(pc.equal(self.keyed[-1]["kind"], "impression"))
         shown = shown.drop_columns(["impression_id"]).rename_columns({"event_id": "impression_id"})
         self.impressions.append(shown.select(IMPRESSION_COLUMNS))
-        self.computed.append(impression_features(self.log(), items, self.impressions[-1]))
+        self.computed.append(impression_features(self.log(), items, self.impressions[-1], people=self.people))
         now = (FIRST_DAY + number + 1) * DAY_MS
         log, named = self.log(), as_of(since, now)
         self.store.bootstrap(log, named, log.head, told_until=max(told["position"].to_pylist(), default=0))
@@ -118,6 +136,9 @@ class World:
         if number:
             for i in self.some(0.2):
                 self.rows[i] = self.changed(self.rows[i])
+            for user in self.words:
+                if self.rng.random() < 0.3:
+                    self.words[user] = self.drawn_words()
         rows = self.day_of_events(number, count)
         for rank, row in enumerate(rows):
             row["position"] = first_position(FIRST_DAY + number) + rank
@@ -155,13 +176,16 @@ class World:
         names = [f"i{i}" for i in self.rng.choice(len(self.rows), SLATE, replace=False)]
         shelf_key = int(key64([shelf])[0]) if shelf else 0
         read = self.store.read(user, names, instant, shelf_key=shelf_key)
-        zero = np.zeros(SLATE, np.int64)
-        floats = derive(read.aggregates, Context(zero + instant, zero + shelf_key, zero, zero, read.item))
+        zero, of_request = np.zeros(SLATE, np.int64), self.drawn_words() if self.rng.random() < 0.3 else []
+        said = Said.of_one(of_request).over(self.people.said(key64([user]), np.array([instant])))
+        about = said.columns(read.item.category_key)
+        floats = derive(read.aggregates, Context(zero + instant, zero + shelf_key, zero, zero, read.item, about))
+        words = self.told_people.at(user, instant, of_request)
         for k, name in enumerate(names):
             asked = {"user_id": user, "item_id": name, "position": read.position, "as_of": instant, "shelf": shelf}
             self.served.append(
                 self.told_event(asked, self.online[name])
-                | {"device": None, "slot": 0, "item_row": self.online[name]}
+                | {"device": None, "slot": 0, "item_row": self.online[name], "words": words, "said": said.flat()}
                 | {"aggregates": read.aggregates[k], "features": floats[k]}
             )
 
@@ -182,7 +206,8 @@ def imported_rows(world: World, log: stranger.Log) -> Dicts:
             instant = event["occurred_at"]
             item = world.items.at(event["item_id"], instant)
             asked = event | {"position": log.imported_position(instant), "as_of": instant, "device": None, "slot": -1}
-            rows.append(world.told_event(asked, item) | {"item_row": item})
+            words = world.told_people.at(event["user_id"], instant)
+            rows.append(world.told_event(asked, item) | {"item_row": item, "words": words})
     return rows
 
 
@@ -195,7 +220,7 @@ def legs(world: World) -> Iterator[tuple[str, int, Parity]]:
     assert world.versions is not None
     items = history_of(timeline(world.versions))
     made = pa.concat_tables(world.computed)
-    again = impression_features(whole, items, impressions, replayed)
+    again = impression_features(whole, items, impressions, replayed, world.people)
     for name, table in (("lake, day by day", made), ("fold", again)):
         theirs = np.stack([table[feature].to_numpy() for feature in FEATURES], axis=1)
         yield f"{name}: features", len(rows), compare_arrays(theirs, floats, FEATURES)
@@ -217,7 +242,7 @@ def legs(world: World) -> Iterator[tuple[str, int, Parity]]:
     ours = np.stack([row["aggregates"] for row in served])
     yield "service: aggregates", len(served), compare_arrays(ours, integers, AGGREGATES)
     yield "service: features", len(served), compare_arrays(np.stack([r["features"] for r in served]), floats, FEATURES)
-    columns = ("user_id", "item_id", "position", "as_of", "device")
+    columns = ("user_id", "item_id", "position", "as_of", "device", "said")
     table = pa.table({name: [row[name] for row in served] for name in columns if name != "device"})
     table = table.append_column("device", pa.nulls(len(served), pa.string()))
     table = table.append_column("log_shelf", pa.array([row["shelf"] for row in served], pa.string()))

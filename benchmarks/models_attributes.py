@@ -1,9 +1,10 @@
 """`python -m benchmarks.models_attributes`: what attributes of users bring, on the rows of the last `make run`.
 
-Trees with and without one column an attribute (its value's place among those of the training rows, -1 where it is not
-said), and towers with and without words: AUC of clicks and long views, and recall@50 of the whole catalogue, of the
-test rows of users by the events before them, with the 95 % interval of the difference (users resampled). Neither is
-part of the product's rankers; the towers are trained as `two_tower` is. Needs the training sets of RECSYS_HOME.
+Trees without any attribute, and with the features that read them and one column more of each attribute that is not
+declared (its value's place among those of the training rows, -1 where it is not said); towers with and without words:
+AUC of clicks and long views, and recall@50 of the whole catalogue, of the test rows of users by the events before
+them, with the 95 % interval of the difference (users resampled). The towers are trained as `two_tower` is.
+Needs the training sets of RECSYS_HOME.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from recsys.evaluation import metrics
 from recsys.evaluation.bootstrap import Resamples, interval
 from recsys.events import key64
 from recsys.features import sweep
-from recsys.features.catalog import FEATURES, FINGERPRINT
+from recsys.features.catalog import ABOUT, ATTRIBUTES, FEATURE_DEFINITIONS, FEATURES, FINGERPRINT
 from recsys.features.log import items_from_table
 from recsys.features.people import NO_ONE, People
 from recsys.lake import Lake
@@ -68,12 +69,13 @@ def columns(people: People, names: list[str], parts: Mapping[str, pl.DataFrame])
 
 
 def trees(lake: Lake, people: People, seed: int) -> None:
-    names = attribute_names(lake)
+    names = [name for name in attribute_names(lake) if name not in ATTRIBUTES]
+    plain = tuple(f.name for f in FEATURE_DEFINITIONS if not {*f.inputs} & {*ABOUT} or f.op == "modulo")
     parts = columns(people, names, tables(lake, ("train", "validation", "test")))
     test, threads = parts["test"], os.cpu_count() or 1
     seen = np.expm1(np.maximum(test["user_seen_log_all"].to_numpy(), test["user_impressions_log_all"].to_numpy()))
     predicted = {}
-    for kind, features in (("without", FEATURES), ("with", (*FEATURES, *(f"said_{name}" for name in names)))):
+    for kind, features in (("without", plain), ("with", (*FEATURES, *(f"said_{name}" for name in names)))):
         given = (examples(parts[part], features) for part in ("train", "validation"))
         ranker = xgboost_ranker.train(*given, features, FINGERPRINT, threads=threads, seed=seed)
         predicted[kind] = ranker.predict(examples(test, features).inputs)
@@ -102,7 +104,8 @@ def towers(lake: Lake, people: People, seed: int) -> None:
     asked = asked.take(np.flatnonzero(items.known(asked.item_key)))
     history = sweep.histories(log, asked.user_key, asked.position, asked.as_of)
     events = history.engaged().stop - history.engaged().start
-    features, own = engagements.read_rows(log, asked), np.searchsorted(items.item_key, asked.item_key)
+    features = engagements.read_rows(log, asked, people)
+    own = np.searchsorted(items.item_key, asked.item_key)
     hits = {}
     for kind, said in (("without", NO_ONE), ("with", people)):
         with tempfile.TemporaryDirectory() as folder:

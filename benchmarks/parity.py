@@ -219,6 +219,7 @@ def online(
                 "as_of": np.repeat(heads["as_of"], SLATE),
                 "log_shelf": np.repeat(np.array(LOG_SHELVES)[heads["shelf"]], SLATE),
                 "device": nothing,
+                "said": nothing,
             }
         )
         parities.append(compare_arrays(told, replay(log, store.items_at, served_rows), FEATURES))

@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -56,18 +57,22 @@ def variant(registry: Registry, folder: Path) -> Bundle:
     return registry.register(folder, champion.facts, lineage=champion.lineage)
 
 
-async def memory(service: Running, every: float, told: list[tuple[float, float]], traffic: Traffic) -> None:
-    """Note the workers' resident memory in MiB until cancelled."""
-    import time
+def own_memory(service: Running) -> float:
+    """MiB that the workers hold of their own: pages of files that they map (journal, snapshot) are the kernel's."""
+    held = 0.0
+    for worker in service.workers():
+        try:
+            told = worker.memory_info()
+        except psutil.Error:
+            continue
+        held += (told.rss - told.shared) / 2**20
+    return held
 
+
+async def memory(service: Running, every: float, told: list[tuple[float, float]], traffic: Traffic) -> None:
+    """Note the workers' own memory in MiB until cancelled."""
     while True:
-        rss = 0.0
-        for worker in service.workers():
-            try:
-                rss += worker.memory_info().rss / 2**20
-            except psutil.Error:
-                continue
-        told.append((time.perf_counter() - traffic.began, rss))
+        told.append((time.perf_counter() - traffic.began, own_memory(service)))
         await asyncio.sleep(every)
 
 

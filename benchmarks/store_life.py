@@ -1,8 +1,9 @@
-"""A store that lives: `python -m benchmarks.store_life [histories forget reload append]`, all of them without a name.
+"""A store that lives: `python -m benchmarks.store_life [histories forget reload append cut]`, all without a name.
 
 - histories: 10,000 calls of 8 threads in 2 processes, killed with SIGKILL meanwhile, checked for one order
 - forget: two users forgotten a second for two minutes beside 2 processes of 4 threads that read and append
 - reload: the first read behind a bootstrap, opening, and a process's own memory, by the number of live events
+- cut: a journal that is cut each night beside one that is not, by the number of live events
 - append: events a second in batches, and single appends beside a bare write and fdatasync of as many bytes
 """
 
@@ -24,10 +25,13 @@ import numpy as np
 import psutil
 
 from benchmarks.features_world import zipf_world
+from recsys.events import DAY_MS
+from recsys.lake import Lake
 from recsys.privacy.border import Border, Forgotten
 from recsys.store.lmdb_journal import LmdbJournal
 from recsys.store.online import OnlineStore
 from tests.features.crowd import Crowd, disorder, longest_wait, opened
+from tests.features.nights import night
 from tests.features.redis_cluster import RedisCluster
 from tests.features.redis_server import RedisServer
 from tests.features.streams import random_log
@@ -39,6 +43,7 @@ LIVE: Final = (100_000, 600_000)
 READERS, CACHE_MB = 4_000, 64  # users whose slates a process reads, and what it keeps where state lies by entity
 BATCH, BATCHES, SINGLES = 5_000, 8, 400
 USERS, ITEMS = 24_000, 6_000
+CUT_AT, A_DAY = (100_000, 1_000_000), 50_000
 
 
 def places(folder: Path) -> Iterator[tuple[str, str]]:
@@ -152,6 +157,49 @@ def reload(name: str, place: str, folder: Path) -> str:
     return "; ".join(words)
 
 
+def _opened_anew(place: str, now: int) -> tuple[float, float]:
+    """Seconds in which a process opens a store, and MiB of its own once it has read."""
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    worker = multiprocessing.get_context("spawn").Process(target=_hold, args=(place, theirs), daemon=True)
+    worker.start()
+    opening = ours.recv()
+    ours.send(now)
+    _, held = ours.recv()
+    worker.kill()
+    return opening, held
+
+
+def cut(name: str, place: str, folder: Path) -> str:
+    """Each night the day comes into a lake and the state begins anew from it; then the journal is cut, or not."""
+    words, world = [], zipf_world(USERS, ITEMS, 200_000)
+    for days in (1, 10_000):  # that the journal keeps
+        store, lake = OnlineStore(opened(place), create=True), Lake(folder / str(days))
+        store.bootstrap(world.log, world.item_table, world.log.head)
+        rng, sent, spent, received = np.random.default_rng(1), 0, 0.0, int(world.log.received_at.max()) + 1000
+        for live in CUT_AT:
+            while sent < live:
+                rows = [
+                    {"event_id": f"{days}-{sent + n}", "kind": "click", "user_id": f"u{user}", "item_id": f"i{item}"}
+                    for n, (user, item) in enumerate(rng.integers([USERS, ITEMS], size=(BATCH, 2)).tolist())
+                ]
+                store.append(rows, received)
+                sent += BATCH
+                if sent % A_DAY == 0:
+                    began = time.process_time()
+                    night(store, lake, world.item_table, days)
+                    spent, received = time.process_time() - began, received + DAY_MS
+            size, (opening, held) = store.journal.size(), _opened_anew(place, received)
+            words.append(
+                f"{live:,} live events, {'cut' if days == 1 else 'kept'}: {size.records:,} records, "
+                f"{size.bytes / 2**20:,.0f} MiB, opened in {opening:.2f} s, own memory {held:.0f} MiB, "
+                f"night {spent:.1f} CPU s"
+            )
+        store.close()
+        shutil.rmtree(place, ignore_errors=True)
+        LmdbJournal(Path(place), create=True).close()
+    return "; ".join(words)
+
+
 def append(name: str, place: str, folder: Path) -> str:
     world = zipf_world(USERS, ITEMS, 100_000)
     now = int(world.log.received_at.max()) + 1000
@@ -189,11 +237,13 @@ def append(name: str, place: str, folder: Path) -> str:
 
 
 def main() -> None:
-    parts = {"histories": histories, "forget": forget, "reload": reload, "append": append}
+    parts = {"histories": histories, "forget": forget, "reload": reload, "append": append, "cut": cut}
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     for part in sys.argv[1:] or parts:
         with tempfile.TemporaryDirectory() as folder:
             for name, place in places(Path(folder)):
+                if part == "cut" and name != "LMDB":
+                    continue
                 here = Path(folder) / f"{name}-{part}"
                 here.mkdir()
                 print(f"{part}, {name}: {parts[part](name, place, here)}", flush=True)

@@ -15,11 +15,11 @@ NICE: Final = 10  # what such a module sets itself to, so that it gives way
 
 
 @contextmanager
-def alone(lock: Path) -> Iterator[bool]:
-    """Whether no other process is in this block; the lock dies with its holder."""
+def alone(lock: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Whether no other process is in this block, which may be waited for; the lock dies with its holder."""
     with lock.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             yield False
             return

@@ -107,6 +107,9 @@ ATTRIBUTE_SCHEMA: Final = pa.schema(
 )
 
 
+UTC_OFFSET: Final = "utc_offset_minutes"  # the attribute that says by which clock somebody lives
+OFFSETS: Final = range(-12 * 60, 14 * 60 + 1)  # minutes ahead of UTC that a clock on earth may be
+
 # The user_id of what a forgotten user did: it counts for the items, no state is kept for it, no row is about it.
 NOBODY: Final = "(forgotten)"
 

@@ -1,9 +1,8 @@
 """Bundle versions: immutable folders named by their content, aliases replaced in one step, history, rollback.
 
     registry/bundles/<bundle_id>/    query_tower/ sources/ ranker/ items.parquet manifest.json
-    registry/aliases/<alias>.json    the alias: its bundle and the ones it named before
-    registry/traffic.json            the share of the users on whom the challenger is tried
-    registry/history.jsonl           every change of an alias, oldest first
+    registry/aliases/champion.json   the champion: its bundle and the ones it named before
+    registry/history.jsonl           every change of the champion, oldest first
     registry/experiments/            every experiment: its record, its state, how it was decided and why
     registry/secret                  by which exploring places are drawn, and drawn again
 
@@ -20,19 +19,20 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
-from recsys.experiments.book import Book
+from recsys.experiments.book import RUNNING, Book, Entry
 from recsys.experiments.record import Experiment
 from recsys.lake import append_line, content_hash, replacing, sync
 
-Alias = Literal["champion", "challenger"]
+CHAMPION: Final = "aliases/champion.json"
 PARTS: Final = ("query_tower", "sources", "ranker", "items.parquet")
-KEPT: Final = 50  # bundles an alias remembers to roll back to
+KEPT: Final = 50  # champions that are remembered to roll back to
+TRIED_DAYS: Final = 14  # of `make try`: its last look is at their end
 FORMAT: Final = 1
 
 
@@ -65,17 +65,8 @@ class Bundle:
     lineage: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Traffic:
-    """A challenger's share of the users: those it answers itself, and those for whom it ranks unseen."""
-
-    bundle_id: str | None = None
-    canary: float = 0.0
-    shadow: float = 0.0
-
-
 class Registry:
-    """The bundles, aliases and experiments below one folder; several processes may hold it."""
+    """The bundles, the champion and experiments below one folder; several processes may hold it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -183,92 +174,104 @@ class Registry:
                 "materialize online_state, or the bundle, with the same feature catalogue"
             )
 
-    # -- aliases ------------------------------------------------------------------------------------------------------
+    # -- the champion -------------------------------------------------------------------------------------------------
 
-    def promote(
-        self, bundle_id: str, *, alias: Alias = "champion", held: str | None = None, reason: str = ""
-    ) -> Bundle:
-        """Point an alias at a verified bundle. A refused promotion changes nothing."""
+    def promote(self, bundle_id: str, *, held: str | None = None, reason: str = "") -> Bundle:
+        """Make a verified bundle the champion. A refused promotion changes nothing."""
         bundle = self.get(bundle_id)
         self.verify(bundle, held)
         with self._writing():
-            now = self._alias(alias)
+            now = self._champion()
             if now["bundle_id"] != bundle_id:
                 before = [*now["before"], now["bundle_id"]] if now["bundle_id"] else now["before"]
-                self._point(alias, bundle_id, before[-KEPT:], "promote", reason)
+                self._point(bundle_id, before[-KEPT:], "promote", reason)
         return bundle
 
-    def rollback(self, *, alias: Alias = "champion", held: str | None = None, reason: str = "") -> Bundle:
-        """Point an alias at the bundle it named before; that one is verified first.
+    def rollback(self, *, held: str | None = None, reason: str = "") -> Bundle:
+        """Make the bundle that was champion before the champion again; it is verified first.
 
         Raises:
             RegistryError: when there is nothing to go back to, or it is damaged or does not fit; nothing was changed.
         """
         with self._writing():
-            now = self._alias(alias)
+            now = self._champion()
             if not now["before"]:
-                raise RegistryError(f"there is no earlier {alias} to roll back to")
+                raise RegistryError("there is no earlier champion to roll back to")
             bundle = self.get(now["before"][-1])
             self.verify(bundle, held)
-            self._point(alias, bundle.bundle_id, now["before"][:-1], "rollback", reason)
+            self._point(bundle.bundle_id, now["before"][:-1], "rollback", reason)
         return bundle
 
     def try_out(
-        self, bundle_id: str, *, canary: float = 0.0, shadow: float = 0.0, held: str | None = None, reason: str = ""
-    ) -> Bundle:
-        """Make a verified bundle the challenger and give it shares of the users; shares of 0 end the trial.
+        self, bundle_id: str, *, canary: float = 0.0, shadow: float = 0.0, held: str | None = None
+    ) -> Experiment | None:
+        """Put a bundle on shares of the users: an experiment whose arms have `canary` of them each, and whose shares a
+        later call changes, without moving anybody back who stays in. Shares of 0 end it.
+
+        Args:
+            canary: share of the users whom it answers; as many more are the champion's, to compare
+            shadow: share of the others for whom it ranks unseen
 
         Raises:
-            RegistryError: shares that are not from 0 to 1 together, or a bundle that must not serve; nothing changed.
+            RegistryError: shares that cannot be, or a bundle that must not serve; nothing was changed.
+            ExperimentError: it meets another experiment; nothing was changed.
         """
-        if not (0 <= canary <= 1 and 0 <= shadow <= 1 and canary + shadow <= 1):
-            raise RegistryError(f"shares of {canary:g} and {shadow:g}: each is from 0 to 1, and so is their sum")
-        running = [e.name for e in self.experiments.running()[0]] if canary else []
-        if running:
-            raise RegistryError(f"experiment {running[0]} shares out the users: stop it first, or give a shadow alone")
-        bundle = self.promote(bundle_id, alias="challenger", held=held, reason=reason)
-        with self._writing(), replacing(self.root / "traffic.json") as temporary:
-            temporary.write_text(json.dumps({"bundle_id": bundle_id, "canary": canary, "shadow": shadow}))
-            sync(temporary)
-        return bundle
+        if not (0 <= canary <= 0.5 and 0 <= shadow <= 1):
+            raise RegistryError(
+                f"shares of {canary:g} and {shadow:g}: a canary is from 0 to .5 (as many more are the champion's), a "
+                "shadow from 0 to 1; `make promote` gives it all"
+            )
+        salt, champion = f"try-{bundle_id}", self.alias_id()
+        before = [entry for entry in self.experiments.entries() if isinstance(entry, Entry)]
+        mine = [entry for entry in before if entry.experiment.salt == salt]
+        running = [entry.experiment.name for entry in mine if entry.state == RUNNING]
+        if not canary and not shadow:
+            for name in running:
+                self.experiments.end(name, "stopped", ["shares of 0"])
+            return None
+        if champion in (None, bundle_id):
+            raise RegistryError(f"bundle {bundle_id} is tried against a champion: there is none, or it is that itself")
+        made = Experiment(
+            name=f"{salt}-{len(mine) + 1}",
+            arms={"control": str(champion), "treatment": bundle_id},
+            shares={"control": 0.5, "treatment": 0.5},
+            begins=time.time_ns() // 1_000_000,
+            days=TRIED_DAYS,
+            stages=((0, 2 * canary),),
+            salt=salt,
+            unseen=shadow,
+        )
+        self.run_experiment(made, held=held, instead_of=running)
+        return made
 
-    def run_experiment(self, experiment: Experiment, *, held: str | None = None) -> None:
-        """Start an experiment whose arms can serve.
+    def run_experiment(
+        self, experiment: Experiment, *, held: str | None = None, instead_of: Collection[str] = ()
+    ) -> None:
+        """Start an experiment whose arms can serve, in place of others that it ends.
 
         Raises:
-            RegistryError: a bundle of it is not there or must not serve, or a canary has some of the users.
+            RegistryError: a bundle of it is not there or must not serve.
             ExperimentError: it meets another one.
         """
-        if self.traffic().canary:
-            raise RegistryError("a canary has some of the users: end that trial first (`make try` with shares of 0)")
         for bundle_id in experiment.arms.values():
             self.verify(self.get(bundle_id), held)
-        self.experiments.start(experiment)
+        self.experiments.start(experiment, instead_of)
 
-    def traffic(self) -> Traffic:
-        """The trial that runs; a bundle id of None when none does. One small read: cheap to poll."""
-        try:
-            return Traffic(**json.loads((self.root / "traffic.json").read_text()))
-        except FileNotFoundError:
-            return Traffic()
-        except (ValueError, TypeError) as error:
-            raise RegistryError(f"traffic.json is not readable ({error}): try a challenger out again") from None
+    def alias_id(self) -> str | None:
+        """Id of the champion, None before the first promotion. One small read: cheap to poll."""
+        return self._champion()["bundle_id"]
 
-    def alias_id(self, alias: Alias = "champion") -> str | None:
-        """Id of the bundle an alias names, None before the first promotion. One small read: cheap to poll."""
-        return self._alias(alias)["bundle_id"]
-
-    def champion(self, alias: Alias = "champion") -> Bundle | None:
-        """The bundle an alias names, None before the first promotion."""
-        bundle_id = self.alias_id(alias)
+    def champion(self) -> Bundle | None:
+        """The champion, None before the first promotion."""
+        bundle_id = self.alias_id()
         return self.get(bundle_id) if bundle_id else None
 
     def in_use(self, rollbacks: int) -> set[str]:
-        """Ids of the bundles that serve or soon may: those that the aliases name, and the `rollbacks` that the champion
-        was last. However often the other aliases move.
+        """Ids of the bundles that serve or soon may: the champion, arms of experiments that run, and the `rollbacks`
+        that were champion last.
         """
-        before = self._alias("champion")["before"]
-        named = [self.alias_id(alias) for alias in get_args(Alias)]
+        before = self._champion()["before"]
+        named = [self.alias_id()]
         named += [arm for experiment in self.experiments.running()[0] for arm in experiment.arms.values()]
         return {bundle_id for bundle_id in (*named, *before[max(0, len(before) - rollbacks) :]) if bundle_id}
 
@@ -295,7 +298,7 @@ class Registry:
         return made
 
     def history(self) -> list[dict[str, Any]]:
-        """Every change of an alias, oldest first: change, at, alias, action, bundle_id, from, reason."""
+        """Every change of the champion, oldest first: change, at, alias, action, bundle_id, from, reason."""
         try:
             lines = (self.root / "history.jsonl").read_text().splitlines()
         except FileNotFoundError:
@@ -316,35 +319,35 @@ class Registry:
         known = [p.name for p in self.root.glob("bundles/[!.]*")]
         return f"it holds {', '.join(sorted(known)[:5])}" if known else "it is empty; run `make run` first"
 
-    def _alias(self, alias: str) -> dict[str, Any]:
-        path = self.root / "aliases" / f"{alias}.json"
+    def _champion(self) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = json.loads(path.read_text())
+            state: dict[str, Any] = json.loads((self.root / CHAMPION).read_text())
             return state
         except FileNotFoundError:
             return {"bundle_id": None, "before": [], "last": None}
         except ValueError as error:
-            raise RegistryError(f"aliases/{alias}.json is not readable ({error}): promote a bundle again") from None
+            raise RegistryError(f"{CHAMPION} is not readable ({error}): promote a bundle again") from None
 
     def _last_changes(self) -> list[dict[str, Any]]:
-        states = [self._alias(path.stem) for path in self.root.glob("aliases/*.json")]
-        return [state["last"] for state in states if state["last"]]
+        last = self._champion()["last"]
+        return [last] if last else []
 
-    def _point(self, alias: str, bundle_id: str, before: list[str], action: str, reason: str) -> None:
-        """Replace the alias, then note it in the history. Between the two the alias itself carries the note."""
+    def _point(self, bundle_id: str, before: list[str], action: str, reason: str) -> None:
+        """Replace the champion, then note it in the history. Between the two its own file carries the note."""
         change = {
             "change": 1 + max((row["change"] for row in self.history()), default=0),
             "at": time.time_ns() // 1_000_000,
-            "alias": alias,
+            "alias": "champion",
             "action": action,
             "bundle_id": bundle_id,
-            "from": self._alias(alias)["bundle_id"],
+            "from": self.alias_id(),
             "reason": reason,
         }
-        with replacing(self.root / "aliases" / f"{alias}.json") as temporary:
+        path = self.root / CHAMPION
+        with replacing(path) as temporary:
             temporary.write_text(json.dumps({"bundle_id": bundle_id, "before": before, "last": change}))
             sync(temporary)
-        sync(self.root / "aliases")
+        sync(path.parent)
         self._note(change)
 
     def _note(self, change: Mapping[str, Any]) -> None:

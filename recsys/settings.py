@@ -181,6 +181,11 @@ class Settings(BaseModel):
     keep_alive: int = Field(
         default=75, ge=1, le=3600, description="seconds an idle HTTP connection stays open: longer than your balancer's"
     )
+    journal_days: int = Field(
+        default=7,
+        ge=0,
+        description="days of live events that the store's journal keeps, besides today, once state and lake hold them",
+    )
     served_log_days: int = Field(
         default=30, ge=1, description="days that the served log keeps: the last on which something was served"
     )

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from recsys.experiments.effect import NoEffect
 from recsys.experiments.record import METRICS, STAGES, Experiment, ExperimentError
@@ -26,11 +27,13 @@ def start(settings: Settings, asked: argparse.Namespace) -> str:
     lake = Lake(settings.home)
     registry = Registry(lake.registry)
     if asked.file is not None:
-        experiment = Experiment.of({"begins": now_ms(), **json.loads(asked.file.read_text()), "name": asked.name})
+        experiment = Experiment.of({"begins": now_ms(), **_told(asked.file), "name": asked.name})
     else:
         champion = registry.alias_id()
         if champion is None or not asked.bundle:
             raise ExperimentError("say which bundle is tried (--bundle), against a champion that is there")
+        if champion == asked.bundle:
+            raise ExperimentError(f"bundle {champion} is the champion itself: it would be tried against itself")
         experiment = Experiment(
             name=asked.name,
             arms={"control": champion, "treatment": asked.bundle},
@@ -44,6 +47,39 @@ def start(settings: Settings, asked: argparse.Namespace) -> str:
         )
     registry.run_experiment(experiment, held=FINGERPRINT)
     return f"experiment {experiment.name} runs for {experiment.days} days; {_needs(lake, experiment)}"
+
+
+def tried(settings: Settings, asked: argparse.Namespace) -> str:
+    """Put a bundle on shares of the users that are changed by hand.
+
+    Raises:
+        ExperimentError, RegistryError: it cannot be; nothing was changed.
+    """
+    lake = Lake(settings.home)
+    registry = Registry(lake.registry)
+    made = registry.try_out(asked.bundle, canary=asked.canary, shadow=asked.shadow, held=FINGERPRINT)
+    if made is None:
+        return f"bundle {asked.bundle} is tried on nobody any more"
+    return (
+        f"experiment {made.name} runs for {made.days} days: bundle {asked.bundle} answers {asked.canary:.0%} of the "
+        f"users and ranks unseen for {asked.shadow:.0%} of the others"
+        + (f"; {_needs(lake, made)}" if asked.canary else "; nobody sees it, so nothing is decided")
+    )
+
+
+def _told(file: Path) -> dict[str, Any]:
+    """A record as a file has it.
+
+    Raises:
+        ExperimentError: it is no JSON object.
+    """
+    try:
+        told = json.loads(file.read_text())
+    except ValueError as error:
+        raise ExperimentError(f"{file} is not JSON ({error})") from None
+    if not isinstance(told, dict):
+        raise ExperimentError(f"{file} is no JSON object: a record is one (docs/experiments.md)")
+    return told
 
 
 def now_ms() -> int:
@@ -87,6 +123,10 @@ def main() -> int:
     begin.add_argument("--metric", default="ctr", choices=METRICS)
     begin.add_argument("--effect", type=float, default=0.05, help="smallest relative change of interest")
     begin.add_argument("--days", type=int, default=14)
+    share = commands.add_parser("try", help="shares that another call changes; shares of 0 end it")
+    share.add_argument("bundle", help="its id; `registry/bundles` in RECSYS_HOME has them")
+    share.add_argument("--canary", type=float, default=0.0, help="share of the users that it answers, at most .5")
+    share.add_argument("--shadow", type=float, default=0.0, help="share of the others for whom it ranks unseen")
     end = commands.add_parser("stop", help="at once: its users are the champion's again")
     end.add_argument("name")
     end.add_argument("reason")
@@ -96,8 +136,12 @@ def main() -> int:
         settings = from_environment()
         if asked.command == "start":
             print(start(settings, asked))
+        elif asked.command == "try":
+            print(tried(settings, asked))
         elif asked.command == "stop":
             book = Registry(Lake(settings.home).registry).experiments
+            if not asked.reason.strip():
+                raise ExperimentError(f"say why {asked.name} is stopped; it is what the next one will read")
             print(f"experiment {book.end(asked.name, 'stopped', [asked.reason]).experiment.name} is stopped")
         else:
             print(listed(settings))

@@ -28,15 +28,19 @@ class Workspace(dg.ConfigurableResource):  # type: ignore[type-arg]
 def spark(settings: Settings) -> LazyPySparkResource:
     """A session that starts when an asset first asks for it (20 s), and costs nothing otherwise."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers' Python; Spark takes python3 otherwise
+    here = {
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.sql.shuffle.partitions": "4",
+    }
     return LazyPySparkResource(
         spark_config={
             "spark.master": settings.spark_master,
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
+            # beyond this machine these are the cluster's own, in SPARK_CONF_DIR/spark-defaults.conf
+            **(here if settings.spark_master.startswith("local") else {}),
             "spark.ui.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
             "spark.sql.session.timeZone": "UTC",
-            "spark.sql.shuffle.partitions": "4",
             "spark.executorEnv.PYTHONPATH": str(Path(__file__).parents[1]),
         }
     )

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys.cleaned import live as from_service
+from recsys.lake import Lake
 from recsys.privacy.border import Border, PrivacyError
 from recsys.settings import Settings, SettingsError, from_environment
 from recsys.sources import manifest
 from recsys.sources.manifest import Manifest
 from recsys.sources.opening import open_source
 from recsys.sources.source import Source, SourceError, rows_by_day
-from recsys.store.errors import StoreError, StoreMissing
-from recsys.store.opening import open_store
+from recsys.store.errors import StoreError
+from recsys.store.opening import told_events
 
 
 def take_stock(settings: Settings, source: Source | None = None) -> Manifest:
@@ -59,16 +61,10 @@ def own_source(settings: Settings) -> Source:
 
 
 def live_days(settings: Settings, utc_offset_ms: int) -> dict[str, int]:
-    """Rows that the service was told, by local day; none before a store is there."""
-    try:
-        store = open_store(settings)
-    except StoreMissing:
-        return {}
-    try:
-        received = store.tail(0)["received_at"]
-    finally:
-        store.close()
-    return rows_by_day(received.to_numpy(), utc_offset_ms)
+    """Rows that the service was told, by local day, in the store's journal or, once they left that, in the lake."""
+    in_journal = rows_by_day(told_events(settings)["received_at"].to_numpy(), utc_offset_ms)
+    in_lake = from_service.counts(Lake(settings.home))
+    return {day: max(in_lake.get(day, 0), in_journal.get(day, 0)) for day in in_lake | in_journal}
 
 
 def current(settings: Settings) -> Manifest:

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from recsys.serving.course import Course
 from recsys.serving.pipeline import FeatureRows, Recommender
 from recsys.serving.schema import (
+    BadRequest,
     BlockRequest,
     BlockResponse,
     BlocksRequest,
@@ -119,15 +120,18 @@ class Calls:
             As `recommend`, for the first that fails.
         """
 
-        async def one(request: RecommendRequest) -> RecommendResponse:
+        async def one(place: int, request: RecommendRequest) -> RecommendResponse:
             own = Course(traceparent=course.traceparent, said_id=course.said_id, key_id=course.key_id)
-            response = await self.recommend(request, own)
+            try:
+                response = await self.recommend(request, own)
+            except BadRequest as error:
+                raise BadRequest(f"requests.{place}.{error}") from None
             tell(response, own)
             return response
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(request)) for request in requests]
+                tasks = [group.create_task(one(*asked)) for asked in enumerate(requests)]
         except* Exception as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]

@@ -16,6 +16,7 @@ import numpy as np
 from recsys.features.catalog import DEFAULTS, FEATURES
 from recsys.serving.course import Course
 from recsys.serving.schema import EventsResponse, RecommendResponse
+from recsys.store.journal import Size
 
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 CANDIDATES: Final = (0, 10, 50, 100, 200, 300, 400, 500)
@@ -64,6 +65,9 @@ class Metrics:
         self._in_flight = Gauge("recsys_in_flight", "requests being answered", multiprocess_mode="livesum", **here)
         self._lost = Gauge("recsys_lost_served_rows", "rows not logged", multiprocess_mode="livesum", **here)
         self._late = Gauge("recsys_late_items", "items newer than the bundle", multiprocess_mode="livemax", **here)
+        self._journal = Gauge(
+            "recsys_journal", "of the store: records, ids, bytes", ["what"], multiprocess_mode="livemax", **here
+        )
         self._defaults = np.array([DEFAULTS[name] for name in FEATURES], dtype=np.float32)
         self._pending = np.zeros(len(FEATURES), dtype=np.int64)
         self._pending_rows = 0
@@ -134,6 +138,11 @@ class Metrics:
         self._in_flight.set(in_flight)
         self._lost.set(state["lost_served_rows"])
         self._late.set(state["late_items"])
+
+    def journal(self, size: Size) -> None:
+        """How large the store's journal is."""
+        for what, number in size._asdict().items():
+            self._of(self._journal, what).set(number)
 
     def _complete(self, features: np.ndarray) -> None:
         """Count the values about which nothing was known: not applicable, or at the declared default."""

@@ -69,6 +69,7 @@ class Observer:
     def tick(self, down: Mapping[str, str]) -> None:
         """Set the gauges; told every second, also when nobody calls."""
         self.metrics.state(self._calls.recommender.state(), self._calls.in_flight, down)
+        self.metrics.journal(self._calls.recommender.journal)
 
     def _line(self, front: str, route: str, code: str, course: Course, seconds: float) -> None:
         told = {

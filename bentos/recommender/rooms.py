@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -96,11 +97,12 @@ class Version(BaseModel):
 
 
 class Trial(BaseModel):
-    """A challenger on shares of the users."""
+    """An experiment that runs."""
 
-    bundle: str
-    canary: float
-    shadow: float
+    name: str
+    bundle: str  # that it tries
+    share: float  # of the users, now, in all its arms
+    unseen: float  # share of the others for whom it ranks unseen
 
 
 class Fresh(BaseModel):
@@ -119,7 +121,7 @@ class RoomsResponse(BaseModel):
     verdict: list[Gate]  # of the newest judged bundle
     verdict_reasons: list[str]
     versions: list[Version]  # oldest first
-    trial: Trial | None
+    trials: list[Trial]
     position: int
     newest_event: int  # UTC ms; 0 without any
     refused: str | None
@@ -135,7 +137,7 @@ def rooms_of(home: Path, recommender: Recommender, inspector: Inspector) -> Room
     lake = Lake(home)
     registry = Registry(lake.registry)
     state, bundle = recommender.state(), inspector.bundles.current
-    traffic = registry.traffic()
+    now = time.time_ns() // 1_000_000
     verdict, report = _json(lake.reports / "verdict.json") or {}, _json(lake.reports / "evaluation.json") or {}
     seen = lake.reports / "online.parquet"
     bundles = versions(registry, pl.read_parquet(seen) if seen.exists() else None).to_dicts()
@@ -148,9 +150,10 @@ def rooms_of(home: Path, recommender: Recommender, inspector: Inspector) -> Room
         verdict_reasons=verdict.get("reasons", []),
         versions=[_version(row) for row in bundles],
         newest_event=int(inspector.store.past().log.received_at.max(initial=0)),
-        trial=Trial(bundle=traffic.bundle_id, canary=traffic.canary, shadow=traffic.shadow)
-        if traffic.bundle_id and traffic.canary + traffic.shadow > 0
-        else None,
+        trials=[
+            Trial(name=t.name, bundle=t.tried, share=t.share_on(t.day_of(now)), unseen=t.unseen)
+            for t in registry.experiments.running()[0]
+        ],
         **{name: state[name] for name in ("position", "refused", "breakers", "lost_served_rows", "late_items")},
         fresh=_fresh(lake),
         reports=[name for name in FILES if name.endswith(".html") and (lake.reports / name).exists()],

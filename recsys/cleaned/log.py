@@ -25,6 +25,15 @@ def read_keyed_log(lake: Lake) -> tuple[EventLog, list[str]]:
     return from_table(table), table["event_key"].to_pylist()
 
 
+def read_search_keys(lake: Lake) -> list[str]:
+    """The event_key of each search."""
+    days = lake.days("cleaned", "searches")
+    found: list[str] = (
+        lake.read_days(days, "cleaned", "searches", columns=["event_key"])["event_key"].to_pylist() if days else []
+    )
+    return found
+
+
 def _days(lake: Lake, through: str | None, before: str | None) -> list[str]:
     days = lake.days("cleaned", "events")
     return [day for day in days if (through is None or day <= through) and (before is None or day < before)]

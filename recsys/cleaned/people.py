@@ -75,7 +75,12 @@ def people_of(lake: Lake) -> People:
     path = lake.table("raw", "user_attributes")
     if not path.exists():
         return NO_ONE
-    versions = _frame(lake.read(path)).with_row_index("place").sort("user_id", "known_from", "place")
+    return versions_of(lake.read(path))
+
+
+def versions_of(table: pa.Table) -> People:
+    """The users of a table of versions (PEOPLE_SCHEMA), in the order in which they were appended."""
+    versions = _frame(table).with_row_index("place").sort("user_id", "known_from", "place")
     stands = pl.col("valid_from") >= pl.col("valid_from").cum_max().over("user_id")  # an older word may come later
     versions = versions.filter(stands)
     return People.of(versions["user_id"].to_list(), versions["known_from"].to_numpy(), versions["attributes"].to_list())

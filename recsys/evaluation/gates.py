@@ -1,12 +1,12 @@
-"""What a challenger has to show before it replaces the champion, as data; and the verdict on it.
+"""The gates that a challenger must pass to replace the champion, and the verdict on it.
 
-A gate holds, fails, or cannot tell. It cannot tell where the interval is wider than its bound could decide: a
-comparison whose interval is wider than twice the bound (two equal models would not hold it) and reaches zero; a
-level that is beyond its bound, while its own interval reaches back. Intervals are those of COMPARISONS that hold the
-truth together in 95 %: of 41 at 95 % each, two miss it on a usual day. A challenger replaces the champion when no gate
-fails and, where a comparison with the champion cannot tell, the middle of the interval is not behind.
+A gate holds, fails, or cannot tell. A comparison cannot tell when its interval reaches zero and is wider than twice the
+bound: two equal models would fail it. A level cannot tell when it is out of bounds but its interval reaches back in.
+All COMPARISONS intervals cover the truth together in 95 % of cases: of 41 at 95 % each, two would miss it every day.
+A challenger replaces the champion when no gate fails, and no comparison with the champion that cannot tell has the
+middle of its interval below zero.
 
-Without a champion there is nothing to protect, so nothing is refused: the best of everything evaluated is the first.
+Without a champion there is nothing to protect, so nothing is refused: the best of all that was evaluated serves first.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from recsys.ranking.orders import AS_RANKER
 from recsys.training_sets.labels import PROBABILITIES, aim, probabilities
 
 CHAMPION: Final = "champion"  # what stands after the verdict, in reports
-# Intervals that these gates look at for one failure (slices are a family of their own, slices.py): the auc of each
-# outcome and the gauc of the aim, beside every heuristic and the previous champion; the level and the loss of each
-# outcome and of watch time; slates beside the fused order and every list; two groups of providers. A log that lacks an
-# outcome has fewer, and keeps the reach.
+# Intervals of which a single failure refuses the bundle: the auc of each outcome and the gauc of the aim, beside every
+# heuristic and the previous champion; the level and the loss of each outcome and of watch time; slates beside the fused
+# order and every list; two groups of providers. A log that lacks an outcome has fewer, and keeps the reach. Slices
+# (slices.py) are a family of their own, and so are shelves (shelves.py): a refused shelf refuses no bundle.
 COMPARISONS: Final = (len(PROBABILITIES) + 1) * (len(RULES) + 1 + 2) + 1 + len(SLATE_LISTS) + 2
 
 # It must beat every heuristic in auc of each label, and in gauc of the aim, on the same test impressions.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,25 +38,31 @@ class Book:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def start(self, experiment: Experiment) -> None:
+    def start(self, experiment: Experiment, instead_of: Collection[str] = ()) -> None:
         """Keep an experiment, from now on as it is.
+
+        Args:
+            instead_of: names of experiments that are stopped for it; where it cannot be, they go on
 
         Raises:
             ExperimentError: one of that name was there, or one that runs in the layer has some of its users.
         """
         with self._writing():
+            if self._path(experiment.name).exists():
+                raise ExperimentError(f"there was an experiment {experiment.name}: another one needs another name")
             for entry in self.entries():
                 if isinstance(entry, ExperimentError):
-                    raise entry
+                    continue  # nobody is in it any more
                 other = entry.experiment
-                if other.name == experiment.name:
-                    raise ExperimentError(f"there was an experiment {other.name}: another one needs another name")
                 (low, high), (begin, end) = experiment.widest, other.widest
-                if entry.state == RUNNING and other.layer == experiment.layer and low < end and begin < high:
+                runs = entry.state == RUNNING and other.name not in instead_of
+                if runs and other.layer == experiment.layer and low < end and begin < high:
                     raise ExperimentError(
                         f"experiment {other.name} runs in layer {other.layer} on users at {begin:g} to {end:g}: "
                         f"stop it, or take others than {low:g} to {high:g} (`from_place`)"
                     )
+            for name in instead_of:
+                self._end(name, "stopped", [f"{experiment.name} goes on in its place"], None)
             self._write(Entry(experiment, RUNNING))
 
     def end(self, name: str, state: State, reasons: Sequence[str], report: dict[str, Any] | None = None) -> Entry:
@@ -66,12 +72,7 @@ class Book:
             ExperimentError: there is none, or it has ended before.
         """
         with self._writing():
-            entry = self.get(name)
-            if entry.state != RUNNING:
-                raise ExperimentError(f"experiment {name} was {entry.state} before: {'; '.join(entry.reasons)}")
-            ended = Entry(entry.experiment, state, tuple(reasons), time.time_ns() // 1_000_000, report)
-            self._write(ended)
-        return ended
+            return self._end(name, state, reasons, report)
 
     def get(self, name: str) -> Entry:
         """One experiment.
@@ -82,9 +83,8 @@ class Book:
         known = [path.stem for path in sorted(self.root.glob("*.json"))]
         if name not in known:
             raise ExperimentError(f"no experiment {name!r:.60}: there are {', '.join(known) or 'none yet'}")
-        path = self.root / f"{name}.json"
         try:
-            told = json.loads(path.read_text())
+            told = json.loads(self._path(name).read_text())
             experiment = Experiment.of(told["record"])
             if experiment.digest != told["digest"]:
                 raise ExperimentError("its record was edited")
@@ -114,13 +114,24 @@ class Book:
                 experiments.append(entry.experiment)
         return experiments, wrong
 
+    def _end(self, name: str, state: State, reasons: Sequence[str], report: dict[str, Any] | None) -> Entry:
+        entry = self.get(name)
+        if entry.state != RUNNING:
+            raise ExperimentError(f"experiment {name} was {entry.state} before: {'; '.join(entry.reasons)}")
+        ended = Entry(entry.experiment, state, tuple(reasons), time.time_ns() // 1_000_000, report)
+        self._write(ended)
+        return ended
+
+    def _path(self, name: str) -> Path:
+        return self.root / f"{name}.json"
+
     def _write(self, entry: Entry) -> None:
         told = {
             "record": entry.experiment.told(),
             "digest": entry.experiment.digest,
             **{name: value for name, value in asdict(entry).items() if name != "experiment"},
         }
-        with replacing(self.root / f"{entry.experiment.name}.json") as temporary:
+        with replacing(self._path(entry.experiment.name)) as temporary:
             temporary.write_text(json.dumps(told, indent=1))
 
     @contextmanager

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from recsys.events import DAY_MS
 from recsys.experiments.assignment import HOLDOUT, place_of, share_at
+from recsys.vocabulary import END_INSTANT_MS
 
 Method = Literal["planned", "always_valid"]
 STAGES: Final = ((0, 0.01), (1, 0.05), (2, 0.2), (3, 0.5))  # a careful start: day of the experiment, share of the users
+
+
+LONGEST_NAME: Final = 60
 
 
 class ExperimentError(ValueError):
@@ -26,6 +33,7 @@ class Metric:
     above: str
     below: str = "users"
     words: str = ""
+    better: Literal[1, -1] = 1  # -1: the less the better
 
 
 METRICS: Final[Mapping[str, Metric]] = {
@@ -39,6 +47,10 @@ METRICS: Final[Mapping[str, Metric]] = {
     "back_within_7": Metric("back_within_7", "known_7", "users who came back on another day within 7"),
     "back_within_30": Metric("back_within_30", "known_30", "users who came back on another day within 30"),
     "answered": Metric("slates", "asked", "slates answered in full by the arm, of all that its users asked for"),
+    "filled": Metric("places", "wanted", "places filled, of those asked for"),
+    "latency": Metric("took_ms", "timed", "milliseconds a slate", better=-1),
+    "fresh": Metric("fresh", "impressions", "share of impressions that go to items of the last week"),
+    "small_creators": Metric("small", "impressions", "share of impressions that go to creators of few items"),
 }
 
 
@@ -61,6 +73,7 @@ class Experiment:
     from_place: float = 0.0  # where its users begin among those of the layer, 0 to 1
     holdout: float = 0.0  # share of the users who are in no experiment
     salt: str = ""  # arms are drawn by it; the name, if none is given
+    unseen: float = 0.0  # share of the users whom its last arm does not answer for whom it ranks unseen: a shadow
 
     def __post_init__(self) -> None:
         words = self._wrong()
@@ -70,20 +83,31 @@ class Experiment:
     def _wrong(self) -> str | None:
         shares = [share for _, share in self.stages]
         days = [day for day, _ in self.stages]
-        if not self.name.replace("-", "").replace("_", "").isalnum():
-            return "a name has letters, digits, - and _"
+        if not 0 <= self.begins < END_INSTANT_MS:
+            return "it begins at an instant in UTC milliseconds"
+        if not self.name.replace("-", "").replace("_", "").isalnum() or len(self.name) > LONGEST_NAME:
+            return f"a name has letters, digits, - and _, {LONGEST_NAME} at most"
         if len(self.arms) < 2 or list(self.arms) != list(self.shares):
             return "at least two arms, and a share of each, in the same order, the control first"
         if any(not 0 < share < 1 for share in self.shares.values()) or abs(sum(self.shares.values()) - 1) > 1e-9:
             return f"the arms' shares add up to {sum(self.shares.values()):g}: each is over 0, and they add up to 1"
         if not shares or days != sorted(set(days)) or days[0] != 0 or shares != sorted(shares):
             return "stages begin on day 0 and go on by day, and a share never falls: stop it instead"
-        if not all(0 < share <= 1 for share in shares) or not 0 <= self.from_place <= 1 - shares[-1]:
-            return "the users' share is over 0, and with `from_place` at most 1"
+        if not 0 <= self.unseen <= 1:
+            return "the share for whom it ranks unseen is from 0 to 1"
+        if not all(0 < share <= 1 or share == 0 < self.unseen for share in shares):
+            return "the users' share is over 0 and at most 1, unless it ranks unseen for some"
+        if not 0 <= self.from_place <= 1 - shares[-1]:
+            return "the users' share with `from_place` is at most 1"
         unknown = [name for name in (self.metric, *self.guardrails) if name not in METRICS]
         if unknown:
             return f"no metric {unknown[0]}: there are {', '.join(METRICS)}"
-        if self.days < 1 or not self.minimum_effect > 0 or not 0 < self.alpha < 0.5 or not 0 <= self.holdout < 1:
+        if (
+            self.days < 1
+            or not 0 < self.minimum_effect < math.inf
+            or not 0 < self.alpha < 0.5
+            or not 0 <= self.holdout < 1
+        ):
             return "days are 1 or more, the minimum effect over 0, alpha under .5, the holdout under 1"
         return None
 
@@ -123,6 +147,15 @@ class Experiment:
             return None
         return share_at(place_of(self.salt or self.name, user_id), self.shares) or list(self.shares)[-1]
 
+    @property
+    def tried(self) -> str:
+        """The bundle of its last arm."""
+        return list(self.arms.values())[-1]
+
+    def ranks_unseen(self, user_id: str, at: int) -> bool:
+        """Whether its last arm ranks unseen for a user whom it does not answer at an instant."""
+        return 0 <= self.day_of(at) < self.days and place_of(f"unseen {self.salt or self.name}", user_id) < self.unseen
+
     def told(self) -> dict[str, Any]:
         """As it is kept."""
         return asdict(self)
@@ -137,9 +170,13 @@ class Experiment:
         unknown = set(told) - {field.name for field in fields(Experiment)}
         if unknown:
             raise ExperimentError(f"an experiment has no {min(unknown)}")
-        lists = {name: tuple(told[name]) for name in ("guardrails",) if name in told}
-        stages = tuple((int(day), float(share)) for day, share in told.get("stages", ()))
         try:
-            return Experiment(**{**told, **lists, "stages": stages})
-        except TypeError as error:
-            raise ExperimentError(f"an experiment is not complete: {error}") from None
+            return _RECORD.validate_json(json.dumps(dict(told)), strict=True)
+        except ValidationError as error:
+            wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            field = ".".join(str(part) for part in wrong["loc"])
+            words = str(wrong["msg"]).removeprefix("Value error, ")
+            raise ExperimentError(f"an experiment's {field}: {words}" if field else words) from None
+
+
+_RECORD: Final = TypeAdapter(Experiment)

@@ -128,6 +128,10 @@ VIEWS: Final = (
     FeatureView(CATEGORY_SHELF, (Aggregation(RATES, (LIFETIME,)),)),
 )
 
+# What is said of people (docs/people.md) that features read: one name more is one column more of every ranker.
+ATTRIBUTES: Final = ("country", "language", "age_band", "plan", "app")
+ABOUT: Final = (*(f"user_{name}" for name in ATTRIBUTES), "user_utc_offset_ms", "user_names_category")
+
 AGGREGATES: Final[tuple[str, ...]] = tuple(column for view in VIEWS for column in view.columns)
 
 # Priors of the rates: what a row without events gets. Fixed numbers, so that no feature depends on other rows.
@@ -209,6 +213,11 @@ def _trend(entity: str, measure: str) -> Feature:
 
 def _bucket(name: str, column: str, doc: str) -> Feature:
     return Feature(name, "bucket", (column,), (float(BUCKETS), NEVER), NEVER, (NEVER, BUCKETS - 1.0), doc)
+
+
+def _local(name: str, unit_ms: int, units: float, first: float, doc: str) -> Feature:
+    constants, bounds = (float(unit_ms), units, first), (0.0, units - 1.0)
+    return Feature(name, "modulo", ("as_of", "user_utc_offset_ms"), constants, 0.0, bounds, doc)
 
 
 FEATURE_DEFINITIONS: Final[tuple[Feature, ...]] = (
@@ -331,11 +340,19 @@ FEATURE_DEFINITIONS: Final[tuple[Feature, ...]] = (
     _log("item_shelf_impressions_log_all", "item_shelf_impressions_count_all", "impressions there ever, log1p"),
     *_rates("category_shelf", "all", ENTITY_STRENGTH, "clicks", "long_views"),
     # the context
-    Feature("hour_of_day", "modulo", ("as_of",), (HOUR_MS, 24.0, 0.0), 0.0, (0.0, 23.0), "hour of the UTC day"),
-    Feature("day_of_week", "modulo", ("as_of",), (DAY_MS, 7.0, 3.0), 0.0, (0.0, 6.0), "UTC day, 0 = Monday"),
+    _local("hour_of_day", HOUR_MS, 24.0, 0.0, "hour of the day by the user's clock where it is known, else UTC"),
+    _local("day_of_week", DAY_MS, 7.0, 3.0, "day by the user's clock where it is known, else UTC; 0 = Monday"),
     _bucket("shelf_bucket", "shelf", "the surface, hashed"),
     _bucket("device_bucket", "device", "the device, hashed"),
     Feature("slot", "value", ("slot",), (), NEVER, (NEVER, 1e6), "place in the slate, -1 unknown; 0 when serving"),
+    # who the user is, as was known then (docs/people.md)
+    *(
+        _bucket(f"user_{name}_bucket", f"user_{name}", f"what is said of the user's {name}, hashed")
+        for name in ATTRIBUTES
+    ),
+    Feature(
+        "user_names_category", "value", ("user_names_category",), (), 0.0, (0.0, 1.0), "1: the user says to like it"
+    ),
 )
 
 FEATURES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURE_DEFINITIONS)

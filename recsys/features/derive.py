@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit
 
-from recsys.features.catalog import AGGREGATES, FEATURE_DEFINITIONS
+from recsys.features.catalog import ABOUT, AGGREGATES, FEATURE_DEFINITIONS
 from recsys.features.definition import DefinitionError, Feature
 from recsys.features.log import ItemColumns
 
@@ -32,12 +32,13 @@ CONTEXT_COLUMNS: Final = (
     "item_type",
     "item_duration_ms",
     "item_published_at",
+    *ABOUT,
 )
 
 
 class Context(NamedTuple):
     """What a row knows besides its aggregates, [n] int64 each. shelf and device are key64 codes (0 none), slot -1
-    unknown.
+    unknown; `about` is what is said of its user, int64[len(ABOUT), n] (`People.columns`), None for nothing.
     """
 
     as_of: np.ndarray
@@ -45,6 +46,7 @@ class Context(NamedTuple):
     device: np.ndarray
     slot: np.ndarray
     item: ItemColumns
+    about: np.ndarray | None = None
 
 
 def compile_features(
@@ -116,7 +118,7 @@ def derive_rows(ops, inputs, constants, aggregates, context, out):  # type: igno
             op = ops[f]
             c, c1, c2, c3 = constants[f]
             same = load(aggregates, context, inputs[f, 0], first, last, a)
-            if op in (RATIO, SINCE, TREND, FRACTION):
+            if op in (RATIO, SINCE, TREND, FRACTION, MODULO):
                 same &= load(aggregates, context, inputs[f, 1], first, last, b)
             if op == FRACTION:
                 same &= load(aggregates, context, inputs[f, 2], first, last, duration)
@@ -139,7 +141,7 @@ def derive_rows(ops, inputs, constants, aggregates, context, out):  # type: igno
                 elif op == BUCKET:
                     x = c1 if a[r] == 0 else float((a[r] ^ (a[r] >> 32)) & (np.int64(c) - 1))
                 elif op == MODULO:
-                    x = float((a[r] // np.int64(c) + np.int64(c2)) % np.int64(c1))
+                    x = float(((a[r] + b[r]) // np.int64(c) + np.int64(c2)) % np.int64(c1))
                 out[first + r, f] = np.float32(x)
             if same:
                 for r in range(first + 1, last):
@@ -160,8 +162,9 @@ def derive(aggregates: np.ndarray, context: Context) -> np.ndarray:
         float32[n, len(catalog.FEATURES)]
     """
     n = len(aggregates)
-    columns = np.empty((len(CONTEXT_COLUMNS), n), np.int64)
-    for i, column in enumerate((*context[:4], *context.item)):
+    columns = np.zeros((len(CONTEXT_COLUMNS), n), np.int64)
+    about = () if context.about is None else context.about
+    for i, column in enumerate((*context[:4], *context.item, *about)):
         columns[i] = column
     out = np.empty((n, len(FEATURE_DEFINITIONS)), np.float32)
     derive_rows(*_TABLES, np.ascontiguousarray(aggregates, np.int64), columns, out)

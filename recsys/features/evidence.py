@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from recsys.events import KINDS
-from recsys.features.catalog import FEATURE_DEFINITIONS, VIEWS
+from recsys.features.catalog import ABOUT, FEATURE_DEFINITIONS, VIEWS
 from recsys.features.definition import Feature, Window
 from recsys.features.layout import DECAY_REACH
 from recsys.features.log import EventLog
@@ -23,6 +23,8 @@ GROUP_OF_CONTEXT: Final[Mapping[str, str]] = {  # context columns that are nobod
     "device": "moment",
     "slot": "moment",
     "as_of": "moment",
+    **dict.fromkeys(ABOUT, "user"),
+    "user_utc_offset_ms": "moment",
 }
 
 

@@ -41,10 +41,15 @@ class History(NamedTuple):
 
     @staticmethod
     def of_lists(item_key: pa.LargeListArray, kind: pa.LargeListArray) -> History:
-        """Rows of a table's HISTORY_COLUMNS; the instants, which tables do not keep, are 0."""
-        ends = item_key.offsets.to_numpy()
-        keys = item_key.values.to_numpy()
-        return History(keys, kind.values.to_numpy(), np.zeros(len(keys), np.int64), ends[:-1], ends[1:])
+        """Rows of a table's HISTORY_COLUMNS; the instants, which tables do not keep, are 0.
+
+        A row that holds what the row before it holds, as those of one slate do, shares its events.
+        """
+        ends = item_key.offsets.to_numpy().astype(np.int64)
+        keys, kinds = item_key.values.to_numpy(), kind.values.to_numpy()
+        start, stop = ends[:-1].copy(), ends[1:].copy()
+        _share(keys, kinds, start, stop)
+        return History(keys, kinds, np.zeros(len(keys), np.int64), start, stop)
 
     @staticmethod
     def below(*parts: History) -> History:
@@ -101,3 +106,17 @@ def gather(values, start, stop, out):  # type: ignore[no-untyped-def]
         for i in range(start[r], stop[r]):
             out[at] = values[i]
             at += 1
+
+
+@njit(cache=True, nogil=True)
+def _share(item_key, kind, start, stop):  # type: ignore[no-untyped-def]
+    """Each row equal to the one before it gets that one's place."""
+    for r in range(1, len(start)):
+        length, ahead = stop[r] - start[r], start[r - 1] - start[r]
+        same = stop[r - 1] - start[r - 1] == length
+        i = start[r]
+        while same and i < stop[r]:
+            same = item_key[i] == item_key[i + ahead] and kind[i] == kind[i + ahead]
+            i += 1
+        if same:
+            start[r], stop[r] = start[r - 1], stop[r - 1]

@@ -16,6 +16,7 @@ from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
 from recsys.features.history import HISTORY_COLUMNS
 from recsys.features.log import Catalogue, EventLog, Rows, names_to_keys
+from recsys.features.people import NO_ONE, People
 
 IMPRESSION_COLUMNS: Final = (
     "impression_id", "user_key", "item_key", "occurred_at", "shelf", "device", "slot",
@@ -33,7 +34,11 @@ Runner = Callable[[EventLog, Catalogue, Rows], np.ndarray]
 
 
 def impression_features(
-    log: EventLog, items: Catalogue, impressions: pa.Table, runner: Runner = sweep.point_in_time
+    log: EventLog,
+    items: Catalogue,
+    impressions: pa.Table,
+    runner: Runner = sweep.point_in_time,
+    people: People = NO_ONE,
 ) -> pa.Table:
     """One row of FEATURE_SCHEMA per impression, in the order given.
 
@@ -42,11 +47,12 @@ def impression_features(
         items: read as of each impression's instant where it knows their history
         impressions: IMPRESSION_COLUMNS
         runner: what reads aggregates from the log; the sweep, Spark, or the replay that audits them
+        people: what is said of users, read as of each impression's instant
     """
     as_of = impressions["occurred_at"].to_numpy()
     users, keys = impressions["user_key"].to_numpy(), impressions["item_key"].to_numpy()
     positions = sweep.read_positions(log, as_of)
-    shelves = names_to_keys(impressions["shelf"])
+    shelves, item = names_to_keys(impressions["shelf"]), items.lookup(keys, as_of)
     features = derive(
         runner(log, items, Rows(users, keys, positions, as_of, shelves)),
         Context(
@@ -54,7 +60,8 @@ def impression_features(
             shelves,
             names_to_keys(impressions["device"]),
             pc.fill_null(impressions["slot"], -1).to_numpy().astype(np.int64),
-            items.lookup(keys, as_of),
+            item,
+            people.columns(users, as_of, item.category_key),
         ),
     )
     columns = np.ascontiguousarray(features.T)

@@ -19,7 +19,7 @@ OPERATIONS: Final = {
     "fraction": "(a / third + c1·c2) / (b + c2), at most c3; c1 where the third input is 0",
     "value": "a",
     "bucket": "(a xor (a >> 32)) and (c1 - 1), bit by bit with an arithmetic shift; c2 where a is 0, none",
-    "modulo": "(a // c1 + c3) modulo c2, in integers, // downwards",
+    "modulo": "((a + b) // c1 + c3) modulo c2, in integers, // downwards",
 }
 EXAMPLE: Final = """\
 Feature(

@@ -16,6 +16,7 @@ from recsys.features.catalog import DEFAULTS, FEATURES, FINGERPRINT
 from recsys.features.derive import Context, derive
 from recsys.features.kernel import Reads
 from recsys.features.log import EventLog, ItemColumns, Items, names_to_keys
+from recsys.features.people import Said
 
 BINS: Final = 20
 ALERT_SHARE: Final = 0.05  # of rows whose feature is missing or at its default
@@ -100,7 +101,7 @@ def replay(log: EventLog, items_at: Callable[[int], Items], served: pa.Table) ->
     Args:
         log: every event up to the last position served
         items_at: the items as they were known at a position (OnlineStore.items_at)
-        served: user_id, item_id, position, as_of, and log_shelf and device where they were known, a row an item
+        served: user_id, item_id, position, as_of, said, and log_shelf and device where they were known, a row an item
     """
     positions, as_of = served["position"].to_numpy(), served["as_of"].to_numpy()
     users, keys = (names_to_keys(served[name]) for name in ("user_id", "item_id"))
@@ -113,7 +114,8 @@ def replay(log: EventLog, items_at: Callable[[int], Items], served: pa.Table) ->
     shelf, device = (names_to_keys(served[name]) for name in ("log_shelf", "device"))
     of_rows = (users, keys, columns.category_key, columns.creator_key, shelf, positions, as_of)
     reads = Reads(*(np.ascontiguousarray(column[order]) for column in of_rows))
-    context = Context(as_of, shelf, device, np.zeros(len(as_of), np.int64), columns)
+    about = Said.of_rows(served["said"].to_pylist()).columns(columns.category_key)
+    context = Context(as_of, shelf, device, np.zeros(len(as_of), np.int64), columns, about)
     return derive(sweep.swept(sweep.PROGRAM, log, reads, order), context)
 
 

@@ -1,4 +1,4 @@
-"""What is said of users, as of any instant: words such as `country=de`, by key, and the segment that they make.
+"""What is said of users, as of any instant: words such as `country=de`, by key, their segment, and what features read.
 
 A reader names a user and an instant and sees the last version that was known then: nothing that is said later changes
 what was read before.
@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from recsys.events import key64
+from recsys.events import MINUTE_MS, OFFSETS, UTC_OFFSET, key64
+from recsys.features.catalog import ABOUT, ATTRIBUTES
 from recsys.features.log import fill_as_of, table_of
 
 AT_ONCE: Final = 100_000  # rows
@@ -32,11 +33,12 @@ class People:
     stop: np.ndarray
     words: np.ndarray  # int64[w], key64 of `name=value`
     names: np.ndarray  # int64[w], key64 of `name`
+    values: np.ndarray  # int64[w], key64 of `value`; 0 of a number's size
 
     @staticmethod
     def none() -> People:
         """Nothing is said of anybody."""
-        return People(*(np.zeros(0, np.int64) for _ in range(6)))
+        return People(*(np.zeros(0, np.int64) for _ in range(7)))
 
     @staticmethod
     def of(user_ids: Sequence[str], since: np.ndarray, words: Sequence[Sequence[str]]) -> People:
@@ -51,7 +53,7 @@ class People:
         said = [word for v in order for word in words[v]]
         distinct = list(dict.fromkeys(said))
         of_word = dict(zip(distinct, keys_of(distinct).T.tolist(), strict=True))
-        flat = np.array([of_word[word] for word in said], np.int64).reshape(-1, 2)
+        flat = np.array([of_word[word] for word in said], np.int64).reshape(-1, 3)
         return People(keys[order], since[order], start, stop, *np.ascontiguousarray(flat.T))
 
     def said(self, user_keys: np.ndarray, as_of: np.ndarray) -> Said:
@@ -64,7 +66,7 @@ class People:
         at = start[:, None] + np.arange(MOST_WORDS)
         there = at < stop[:, None]
         at = np.where(there, at, len(self.words))
-        return Said(np.append(self.words, 0)[at], np.append(self.names, 0)[at])
+        return Said(*(np.append(keys, 0)[at] for keys in (self.words, self.names, self.values)))
 
     def words_of(self, user_keys: np.ndarray, as_of: np.ndarray) -> np.ndarray:
         """`said(...).words` of many rows, a part of them at a time: int64[n, MOST_WORDS]."""
@@ -82,6 +84,14 @@ class People:
             out[part] = self.said(user_keys[part], as_of[part]).segments()
         return out
 
+    def columns(self, user_keys: np.ndarray, as_of: np.ndarray, category_key: np.ndarray) -> np.ndarray:
+        """`said(...).columns(category_key)` of many rows, int64[len(ABOUT), n]."""
+        out = np.zeros((len(ABOUT), len(user_keys)), np.int64)
+        for first in range(0, len(user_keys) if len(self.words) else 0, AT_ONCE):
+            part = slice(first, first + AT_ONCE)
+            out[:, part] = self.said(user_keys[part], as_of[part]).columns(category_key[part])
+        return out
+
     @cached_property
     def _table(self) -> np.ndarray:
         keys, first, count = np.unique(self.user_key, return_index=True, return_counts=True)
@@ -89,10 +99,11 @@ class People:
 
 
 class Said(NamedTuple):
-    """The words about the users of n rows, int64[n, MOST_WORDS] each, 0 for none: keys of words and of their names."""
+    """The words about the users of n rows, int64[n, MOST_WORDS] each, 0 for none: keys as in `People`."""
 
     words: np.ndarray
     names: np.ndarray
+    values: np.ndarray
 
     @staticmethod
     def of_one(words: Sequence[str]) -> Said:
@@ -103,13 +114,20 @@ class Said(NamedTuple):
     @staticmethod
     def of_flat(keys: Sequence[int]) -> Said:
         """One row of what `flat` gave."""
-        both = np.array(keys, np.int64).reshape(-1, 2)[:MOST_WORDS]
-        return Said(*np.pad(both, ((0, MOST_WORDS - len(both)), (0, 0))).T[:, None])
+        three = np.array(keys, np.int64).reshape(-1, 3)[:MOST_WORDS]
+        return Said(*np.pad(three, ((0, MOST_WORDS - len(three)), (0, 0))).T[:, None])
+
+    @staticmethod
+    def of_rows(rows: Sequence[Sequence[int] | None]) -> Said:
+        """A row of each of what `flat` gave."""
+        distinct = {said: Said.of_flat(said) for said in {tuple(row or ()) for row in rows}}
+        each = [distinct[tuple(row or ())] for row in rows] or [NOTHING_SAID]
+        return Said(*(np.concatenate(keys)[: len(rows)] for keys in zip(*each, strict=True)))
 
     def flat(self) -> list[int]:
-        """The first row's keys of words and of their names, in turn."""
+        """The first row's keys of words, of their names and of their values, in turn."""
         there = self.words[0] != 0
-        flat: list[int] = np.stack([self.words[0][there], self.names[0][there]], axis=1).ravel().tolist()
+        flat: list[int] = np.stack([keys[0][there] for keys in self], axis=1).ravel().tolist()
         return flat
 
     def over(self, others: Said) -> Said:
@@ -117,10 +135,30 @@ class Said(NamedTuple):
         than what is kept of its user.
         """
         kept = ~np.any(others.names[:, :, None] == np.where(self.names == 0, -1, self.names)[:, None, :], axis=2)
-        words = np.concatenate([self.words, np.where(kept, others.words, 0)], axis=1)
-        names = np.concatenate([self.names, np.where(kept, others.names, 0)], axis=1)
-        first = np.argsort(words == 0, axis=1, kind="stable")[:, :MOST_WORDS]
-        return Said(np.take_along_axis(words, first, axis=1), np.take_along_axis(names, first, axis=1))
+        both = Said(*(np.concatenate([a, np.where(kept, b, 0)], axis=1) for a, b in zip(self, others, strict=True)))
+        first = np.argsort(both.words == 0, axis=1, kind="stable")[:, :MOST_WORDS]
+        return Said(*(np.take_along_axis(keys, first, axis=1) for keys in both))
+
+    def columns(self, category_key: np.ndarray) -> np.ndarray:
+        """What features read of each row, int64[len(ABOUT), n]: the key of each attribute's word (the first of
+        several), how far its clock is ahead of UTC in ms, and whether a value is the category of the row's item.
+
+        Args:
+            category_key: int64[n], of the items; where only one row of words is here, it is of all n
+        """
+        words = [self._word(name) for name in _ATTRIBUTE_KEYS]
+        clock = self._word(_OFFSET_NAME)
+        at = np.minimum(np.searchsorted(_OFFSET_WORDS, clock), len(_OFFSET_WORDS) - 1)
+        ahead = np.where(_OFFSET_WORDS[at] == clock, _OFFSET_MS[at], 0)
+        named = np.any((self.values == category_key[:, None]) & (self.values != 0), axis=1)
+        return np.stack(np.broadcast_arrays(*words, ahead, named.astype(np.int64)))
+
+    def _word(self, name: int) -> np.ndarray:
+        """Key of the first word of this name, int64[rows], 0 where there is none."""
+        is_of = self.names == name
+        first = np.argmax(is_of, axis=1)[:, None]
+        word: np.ndarray = np.take_along_axis(np.where(is_of, self.words, 0), first, axis=1)[:, 0]
+        return word
 
     def segments(self) -> np.ndarray:
         """Key of each row's segment, int64[n]: equal where all of SEGMENT is equal; 0 where one of it is not said."""
@@ -132,9 +170,17 @@ class Said(NamedTuple):
 
 
 def keys_of(words: Sequence[str]) -> np.ndarray:
-    """Key of each word, and of its name, int64[2, n]."""
-    return np.stack([key64(words), key64(re.split("[=~]", word, maxsplit=1)[0] for word in words)])
+    """Key of each word, of its name and of its value (0 of a number's size), int64[3, n]."""
+    parts = [re.split("([=~])", word, maxsplit=1) for word in words]
+    names, values = key64(part[0] for part in parts), key64("".join(part[2:]) for part in parts)
+    return np.stack([key64(words), names, np.where([part[1:2] == ["="] for part in parts], values, 0)])
 
+
+_ATTRIBUTE_KEYS: Final[list[int]] = key64(ATTRIBUTES).tolist()
+_OFFSET_NAME: Final = int(key64([UTC_OFFSET])[0])
+_IN_ORDER: Final = np.argsort(key64(f"{UTC_OFFSET}={minutes}" for minutes in OFFSETS))
+_OFFSET_WORDS: Final = key64(f"{UTC_OFFSET}={minutes}" for minutes in OFFSETS)[_IN_ORDER]
+_OFFSET_MS: Final = np.array(OFFSETS, np.int64)[_IN_ORDER] * MINUTE_MS
 
 NOTHING_SAID: Final = Said.of_one(())
 NO_ONE: Final = People.none()  # where nothing is said of anybody

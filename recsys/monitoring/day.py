@@ -1,12 +1,12 @@
-"""One day held against what the champion learned from: have columns moved, does it still predict what happens, do the
-predictions keep their level, does what they promise happen, is everything known that always was?
+"""Compares one day with the data that the champion learned from. It asks four things: have columns moved, are
+predictions as good as they were, do clicks come as often as predicted, and are features missing that used to be known?
 
-Features and outcomes (predictions and their errors) are two families, each at half the rate of false alarms: a world
-whose tastes turn shows in the errors on its first day, when the features of a week have hardly moved.
+Features are one family of tests, and outcomes (predictions and their errors) another; each has half the rate of false
+alarms. When tastes turn, the errors show it on the first day, while features that count a week have hardly moved.
 
-A new champion shows other things than the one before, and what it predicts of its own slates is higher than of the log
-it learned from (+13 % on the simulator). So its first days of service settle: nothing is concluded from them,
-afterwards they belong to what features are held against, and they are what predictions are held against.
+A new champion shows other items than the last one. On its own slates it predicts more clicks than on the log that it
+learned from (+13 % on the simulator). So its first days of service raise no alarm. Later days are compared with them:
+predictions with them alone, features with them and the training days.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def look(learned: Reference, rows: pl.DataFrame, ranker: Ranker, settled: pl.Dat
         raise DriftError(f"the reference lacks {missing[:3]}, it is of an earlier version: train again")
     features = [name for name in stationary(FEATURE_DEFINITIONS) if name in learned.columns]
     today = watched(predicted(rows, ranker), learned.columns)
-    own = learned.rows if settled is None else watched(predicted(settled, ranker), learned.columns)
+    # both rounded alike: a prediction that is the same for all would else move by its last digits
+    own = watched(learned.rows if settled is None else predicted(settled, ranker), learned.columns)
     outcomes = [name for name in MEASURED if own[name].is_finite().any()]  # the others were not learned
     judged = own.select(*KEYS, *features, *outcomes)
     if settled is not None:

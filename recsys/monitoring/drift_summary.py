@@ -76,7 +76,9 @@ def html(day: str, judged_day: Day, against: str, first: Mapping[str, str]) -> s
         f"<table>{checks}</table><h2>{words}</h2>"
         "<table><tr><th>column</th><th>moved since</th><th>distance</th><th class=n>found</th><th class=n>bound</th>"
         f"<th class=n>excess (over 1 alarms)</th></tr>{rows}</table>{left}"
-        "<h2>Their distributions, by Evidently</h2></div>"
+        "<h2>Their distributions, by Evidently</h2><p>Each column has two tests. Ours (calibrated PSI) decides. "
+        "Evidently's own takes rows to be independent. Rows of one user are not, so it often fails on days on which "
+        "nothing has moved.</p></div>"
     )
 
 

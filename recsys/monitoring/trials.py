@@ -20,6 +20,8 @@ BEFORE_DAYS: Final = 14  # of the covariate; they end before the experiment begi
 SESSION_MS: Final = 30 * MINUTE_MS
 BACK: Final = (1, 7, 30)  # days
 LEAST_USERS: Final = 50  # of each arm, before a look counts
+FRESH_DAYS: Final = 7
+ALWAYS: Final = ("answered", "filled")  # guardrails of every experiment
 FOUND: Final = 1.96 + 0.84  # standard errors: an effect of so many is found in 80 %
 ROUNDED: Final = 10  # digits of what is kept
 Verdict = Literal["goes on", "promote", "refuse"]
@@ -69,7 +71,8 @@ def exposures(experiment: Experiment, served: pl.DataFrame) -> pl.DataFrame:
     """
     within = (pl.col("served_at") >= experiment.begins) & (pl.col("served_at") < experiment.ends)
     named = (pl.col("rung") != "features") & (pl.col("user_id") != "")  # who did not consent has no name to count by
-    slates = served.filter(within & named).unique("request_id", keep="first", maintain_order=True)
+    kept = served.filter(within & named).with_columns(places=pl.len().over("request_id"))
+    slates = kept.unique("request_id", keep="first", maintain_order=True)
     slates = slates.with_columns(day=(pl.col("served_at") - experiment.begins) // DAY_MS)
     asked = slates.select("user_id", "day").unique(maintain_order=True)
     arms = [experiment.arm_of(user, experiment.begins + day * DAY_MS) for user, day in asked.iter_rows()]
@@ -92,13 +95,22 @@ def _sums(slates: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
             long_view=pl.col("long_view").sum().cast(pl.Float64),
             minutes=pl.col("watch_ms").sum() / MINUTE_MS,
             impressions=pl.len().cast(pl.Float64),
+            fresh=pl.col("fresh").sum().cast(pl.Float64),
+            small=pl.col("small").sum().cast(pl.Float64),
         )
     )
     apart = pl.col("served_at").diff().over("user_id", order_by="served_at")
     came = (
         slates.with_columns(begins=(apart > SESSION_MS).fill_null(True))
         .group_by("user_id")
-        .agg(sessions=pl.col("begins").sum().cast(pl.Float64), slates=pl.len().cast(pl.Float64))
+        .agg(
+            sessions=pl.col("begins").sum().cast(pl.Float64),
+            slates=pl.len().cast(pl.Float64),
+            places=pl.col("places").sum().cast(pl.Float64),
+            wanted=pl.col("k").fill_null(pl.col("places")).sum().cast(pl.Float64),  # of before it was kept: all there
+            took_ms=pl.col("took_ms").sum(),
+            timed=pl.col("took_ms").count().cast(pl.Float64),
+        )
     )
     return came.join(acted, on="user_id", how="left").fill_null(0.0)
 
@@ -108,7 +120,7 @@ def table(experiment: Experiment, served: pl.DataFrame, seen: pl.DataFrame, unti
     14 days before the experiment with `_before`. What is not known of somebody is 0: they count.
 
     Args:
-        seen: `feedback.joined` of the served rows.
+        seen: `feedback.joined` of the served rows, of `grouped`.
     """
     slates = exposures(experiment, served.filter(pl.col("served_at") < until))
     exposed = slates.filter("exposed")
@@ -126,7 +138,8 @@ def table(experiment: Experiment, served: pl.DataFrame, seen: pl.DataFrame, unti
         users = users.with_columns((came * known).alias(f"back_within_{n}"), known.alias(f"known_{n}"))
     begins = experiment.begins
     window = (pl.col("served_at") >= begins - BEFORE_DAYS * DAY_MS) & (pl.col("served_at") < begins)
-    earlier = served.filter(window & (pl.col("rung") != "features")).unique("request_id", keep="first")
+    earlier = served.filter(window & (pl.col("rung") != "features")).with_columns(places=pl.len().over("request_id"))
+    earlier = earlier.unique("request_id", keep="first")
     before = _sums(earlier, seen.filter(pl.col("occurred_at") < begins))
     before = before.rename({name: f"{name}_before" for name in before.columns if name != "user_id"})
     return (
@@ -134,6 +147,25 @@ def table(experiment: Experiment, served: pl.DataFrame, seen: pl.DataFrame, unti
         .with_columns(pl.col(pl.Float64).fill_null(0.0), first_day=(pl.col("first") - begins) // DAY_MS)
         .with_columns(users=pl.lit(1.0), users_before=pl.lit(1.0))
         .sort("user_id")  # sums of floats in one order, whoever asks
+    )
+
+
+def grouped(seen: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """Seen rows with what the item is: `fresh`, of the last week when it was served; `small`, of a creator of fewer
+    items than the middle one of all creators.
+
+    Args:
+        items: a catalogue: item_id, creator_key (0 unknown), published_at (UTC ms, 0 or null unknown).
+    """
+    known = items.filter(pl.col("creator_key") != 0)
+    sizes = known.group_by("creator_key").agg(size=pl.len())
+    sizes = sizes.with_columns(small=pl.col("size") < pl.col("size").median())
+    about = items.join(sizes, on="creator_key", how="left").select("item_id", "published_at", "small")
+    age = pl.col("served_at") - pl.col("published_at")
+    fresh = (pl.col("published_at") > 0) & (age >= 0) & (age < FRESH_DAYS * DAY_MS)
+    joined = seen.join(about, on="item_id", how="left", maintain_order="left")
+    return joined.with_columns(fresh=fresh.fill_null(False), small=pl.col("small").fill_null(False)).drop(
+        "published_at"
     )
 
 
@@ -167,7 +199,7 @@ def analysed(experiment: Experiment, served: pl.DataFrame, seen: pl.DataFrame, n
     wrong = mismatch(experiment, tables[-1])
     if wrong:
         return Decision("refuse", arms[0], (wrong,))
-    guards = tuple(dict.fromkeys((*experiment.guardrails, "answered")))
+    guards = tuple(dict.fromkeys((*experiment.guardrails, *ALWAYS)))
     looks: list[Look] = []
     ended: list[Decision] = []
     for arm in arms:
@@ -176,7 +208,8 @@ def analysed(experiment: Experiment, served: pl.DataFrame, seen: pl.DataFrame, n
         ended.append(_decision(experiment, arm, mine, guards, days))
     better = [decided for decided in ended if decided.verdict == "promote"]
     if better:
-        best = max(better, key=lambda decided: _last(looks, experiment.metric, decided.arm))
+        sign = METRICS[experiment.metric].better
+        best = max(better, key=lambda decided: sign * _last(looks, experiment.metric, decided.arm))
         return Decision("promote", best.arm, best.reasons, tuple(looks))
     verdict: Verdict = "refuse" if all(decided.verdict == "refuse" for decided in ended) else "goes on"
     return Decision(verdict, arms[0], tuple(why for decided in ended for why in decided.reasons), tuple(looks))
@@ -225,12 +258,13 @@ def _decision(
     experiment: Experiment, arm: str, looks: Mapping[str, list[Look]], guards: tuple[str, ...], days: int
 ) -> Decision:
     for name in guards:
-        fallen = next((look for look in looks[name] if look.z < -look.bound), None)
+        fallen = next((look for look in looks[name] if look.z * METRICS[name].better < -look.bound), None)
         if fallen is not None:
             return Decision("refuse", arm, (f"guardrail: {_words(fallen)}",))
     told = next((look for look in looks[experiment.metric] if abs(look.z) > look.bound), None)
     if told is not None:
-        return Decision("promote" if told.z > 0 else "refuse", arm, (_words(told),))
+        is_better = told.z * METRICS[experiment.metric].better > 0
+        return Decision("promote" if is_better else "refuse", arm, (_words(told),))
     last = looks[experiment.metric][-1] if looks[experiment.metric] else None
     words = _words(last) if last is not None else (
         f"{arm} and {experiment.control}: {METRICS[experiment.metric].words} cannot be compared: fewer than "

@@ -15,7 +15,6 @@ from recsys.lake import replacing
 from recsys.registry import Bundle, Registry
 
 METRICS: Final = ("auc_click", "auc_long_view", "gauc_click", "gauc_long_view", "log_loss_click", "log_loss_long_view")
-ALIASES: Final = ("champion", "challenger")
 VERDICTS: Final = {"holds": "hold", "fails": "fail", "cannot tell": "cannot tell"}  # of a gate
 VERSIONS_SCHEMA: Final = {
     "bundle": pl.String,
@@ -64,14 +63,16 @@ def versions(registry: Registry, seen: pl.DataFrame | None = None) -> pl.DataFra
     changes: dict[str, list[dict[str, Any]]] = {}
     for change in registry.history():
         changes.setdefault(change["bundle_id"], []).append(change)
-    now = {alias: registry.alias_id(alias) for alias in ALIASES}  # type: ignore[arg-type]
+    now = [("champion", registry.alias_id())]
+    for trial in registry.experiments.running()[0]:
+        now += [(f"{arm} of {trial.name}", bundle_id) for arm, bundle_id in trial.arms.items()]
     rows = []
     for bundle in registry.bundles():
         online = served.get(bundle.bundle_id, {})
         rows.append(
             {
                 **_origin(bundle),
-                "aliases": ", ".join(alias for alias in ALIASES if now[alias] == bundle.bundle_id),
+                "aliases": ", ".join(alias for alias, bundle_id in now if bundle_id == bundle.bundle_id),
                 "history": "; ".join(_change(change, bundle) for change in changes.get(bundle.bundle_id, [])),
                 **{name: bundle.metrics.get(name) for name in METRICS},
                 "impressions": online.get("impressions", 0),
@@ -137,7 +138,7 @@ def _gates(verdict: Mapping[str, Any]) -> str | None:
 
 
 def _change(change: Mapping[str, Any], bundle: Bundle) -> str:
-    """One change of an alias; why, where it is not the verdict that the page shows beside it."""
+    """One change of the champion; why, where it is not the verdict that the page shows beside it."""
     told = "; ".join((bundle.lineage.get("verdict") or {}).get("reasons", []))
     why = f" ({change['reason']})" if change["reason"] not in ("", told) else ""
     return f"{change['action']} as {change['alias']} {_instant(change['at'])}{why}"

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Final, Literal
 
@@ -76,6 +77,7 @@ class Drawn:
     pool_size: np.ndarray  # int32[k]
     explored: np.ndarray  # bool[k]
     policy: str
+    pools: dict[int, np.ndarray] = field(default_factory=dict)  # place that explored -> int64[pool_size] candidates
 
     @staticmethod
     def certain(chosen: np.ndarray, policy: str = RANKED) -> Drawn:
@@ -92,8 +94,12 @@ class Explorer:
 
     def uniform(self, request_id: str, what: str, names: Iterable[bytes] = (b"",)) -> np.ndarray:
         """In (0, 1), one for each name: the same for the same words, even over all others. float64[names]."""
-        told = f"{request_id}\x1f{what}\x1f".encode()
-        digests = [hashlib.blake2b(told + name, key=self._secret, digest_size=8).digest() for name in names]
+        begun = hashlib.blake2b(f"{request_id}\x1f{what}\x1f".encode(), key=self._secret, digest_size=8)
+        digests = []
+        for name in names:  # as MACs of what is told and the name; what they share is hashed once
+            mac = begun.copy()
+            mac.update(name)
+            digests.append(mac.digest())
         return ((np.frombuffer(b"".join(digests), "<u8") >> np.uint64(12)) + 0.5) / 2.0**52
 
     def places(self, how: Exploration, k: int, request_id: str) -> list[int]:
@@ -104,20 +110,28 @@ class Explorer:
         turns = self.uniform(request_id, "turns", (str(place).encode() for place in range(k)))
         return sorted(np.argsort(turns)[:count].tolist())
 
-    def explore(self, how: Exploration, chosen: np.ndarray, scored: Scored, request_id: str) -> Drawn:
+    def explore(
+        self,
+        how: Exploration,
+        chosen: np.ndarray,
+        scored: Scored,
+        request_id: str,
+        places: Iterable[int] | None = None,
+    ) -> Drawn:
         """A ranked slate with some places drawn anew.
 
         Args:
             chosen: int64[k], places of the ranked slate among the candidates, best first.
+            places: what `places` gave for it, where that was asked before.
         """
         drawn = Drawn.certain(chosen.copy(), how.policy)
         values = special.expit(scored.scores)
-        for place in self.places(how, len(chosen), request_id):
+        for place in self.places(how, len(chosen), request_id) if places is None else places:
             pool = pool_at(how, drawn.chosen, place, values, scored)
             if len(pool) < 2:
                 continue
             drawn.chosen[place], drawn.propensity[place] = self.draw(how, scored, pool, place, request_id)
-            drawn.pool_size[place], drawn.explored[place] = len(pool), True
+            drawn.pool_size[place], drawn.explored[place], drawn.pools[place] = len(pool), True, pool
         return drawn
 
     def draw(
@@ -142,17 +156,16 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, values: np.ndarray,
     standing = slate[place]
     if scored.sure is not None and scored.sure[standing]:
         return np.array([standing])
-    others = np.delete(slate, place)
+    others = [*slate[:place], *slate[place + 1 :]]
     allowed = np.ones(len(values), bool)
     allowed[slate] = False
     if scored.units is not scored.item_keys:
         allowed &= ~np.isin(scored.units, scored.units[others])
     for name, share in scored.caps.items():
-        keys = scored.groups[name]
-        taken, counts = np.unique(keys[others], return_counts=True)
-        full = taken[(counts >= max(1, int(share * len(slate)))) & (taken != 0)]
-        if len(full):
-            allowed &= ~np.isin(keys, full)
+        keys, most = scored.groups[name], max(1, int(share * len(slate)))
+        for key, taken in Counter(keys[others].tolist()).items():
+            if key and taken >= most:
+                allowed &= keys != key
     fresh = allowed & (scored.impressions < how.fresh_budget)
     fresh &= (scored.age_days >= 0) & (scored.age_days <= how.fresh_days)
     near = allowed & (values >= how.least * values[standing]) & ~fresh

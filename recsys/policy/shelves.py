@@ -15,6 +15,7 @@ from recsys.events import DAY_MS, ITEM_TYPES
 from recsys.features.judged import VERDICTS
 from recsys.policy.exploration import Exploration
 from recsys.policy.named import ShelfError, require
+from recsys.policy.spread import Spread
 from recsys.policy.value import VALUE
 
 FOR_GOOD: Final = 1 << 62
@@ -53,6 +54,7 @@ class Shelf:
     margin: float = 0.01  # of the first metric: as far behind a heuristic the middle of the interval may lie
     gates: bool = True  # its own gate may keep its new order from serving; else the bundle's verdict alone decides
     explores: Exploration | None = field(default_factory=Exploration)  # what is left to chance; None: nothing
+    spread: Spread | None = None  # damps what was shown, sets what is alike apart; None: the score alone, and caps
 
     def __post_init__(self) -> None:
         require("item type", self.item_types, ITEM_TYPES)

@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from recsys.policy.spread import Met, Spread, spread
+
 UNIT: Final = "unit"
 SURE: Final = "sure"
 
@@ -21,8 +23,11 @@ def select(
     passed_over: dict[int, str] | None = None,
     units: np.ndarray | None = None,
     sure: np.ndarray | None = None,
+    how: Spread | None = None,
+    met: Met | None = None,
 ) -> np.ndarray:
-    """Indices of at most k candidates, best score first; equal scores are ordered by item key.
+    """Indices of at most k candidates, best score first; equal scores are ordered by item key. Spread out (`how`), they
+    stand in the order in which they were taken.
 
     Of candidates of one unit (the episodes of a show) the best takes its place, and the others are none. Those that
     are sure of a place come before all others, and caps do not hold for them.
@@ -48,25 +53,60 @@ def select(
         if passed_over is not None:
             passed_over.update(dict.fromkeys(np.delete(order, first).tolist(), UNIT))
         order = order[np.sort(first)]
-    limits = {name: max(1, math.floor(share * k)) for name, share in (caps or {}).items()}
+    limits = {name: max(1, math.floor(share * k)) for name, share in (caps or {}).items()} if groups else {}
     taken: dict[tuple[str, int], int] = {}
+
+    def full(index: int) -> str | None:
+        """The group of a candidate that has its share."""
+        for name in limits:
+            key = int(groups[name][index])  # type: ignore[index]
+            if key != 0 and taken.get((name, key), 0) >= limits[name] and not sure[index]:
+                return name
+        return None
+
+    def take(index: int) -> None:
+        for name in limits:
+            key = (name, int(groups[name][index]))  # type: ignore[index]
+            taken[key] = taken.get(key, 0) + 1
+
     chosen: list[int] = []
     passed: list[int] = []
-    for index in order:
+    if how is not None and met is not None and not sure.any():
+        told = {} if passed_over is None else passed_over
+        chosen, passed = spread(how, met, scores, order.tolist(), k, full, take, told)
+        return np.array(chosen + passed[: k - len(chosen)], dtype=np.int64)
+    for index in order.tolist():
         if len(chosen) == k:
             break
-        places = [(name, int(groups[name][index])) for name in limits] if groups else []
-        full = next((name for name, key in places if key != 0 and taken.get((name, key), 0) >= limits[name]), None)
-        if full is not None and not sure[index]:
-            passed.append(int(index))
+        group = full(index)
+        if group is not None:
+            passed.append(index)
             if passed_over is not None:
-                passed_over[int(index)] = full
+                passed_over[index] = group
             continue
-        chosen.append(int(index))
-        for place in places:
-            taken[place] = taken.get(place, 0) + 1
+        chosen.append(index)
+        take(index)
     slate = np.array(chosen + passed[: k - len(chosen)], dtype=np.int64)
     if passed_over is not None and sure[slate].any():
         better = set(order[scores[order] > scores[slate].min()].tolist()) - {*slate.tolist(), *passed_over}
         passed_over.update(dict.fromkeys(better, SURE))
     return slate[np.lexsort((item_keys[slate], -scores[slate]))]
+
+
+def displaced(
+    scores: np.ndarray, item_keys: np.ndarray, slate: np.ndarray, passed_over: Mapping[int, str]
+) -> tuple[np.ndarray, list[str]]:
+    """How many places each of a slate stands above the one that its score alone would give it (int32[k]; negative:
+    below), and why: what `select` told of the best candidate that stands neither above it nor there; "" of 0.
+    """
+    ahead = scores[None, :] > scores[slate][:, None]
+    ahead |= (scores[None, :] == scores[slate][:, None]) & (item_keys[None, :] < item_keys[slate][:, None])
+    moved = ahead.sum(axis=1).astype(np.int32) - np.arange(len(slate), dtype=np.int32)
+    causes = [""] * len(slate)
+    if moved.any():
+        order = np.lexsort((item_keys, -scores)).tolist()
+        for place in np.flatnonzero(moved).tolist():
+            above = set(slate[:place].tolist())
+            who = next(i for i in order if i not in above) if moved[place] > 0 else int(slate[place])
+            causes[place] = passed_over.get(who, SURE)
+    return moved, causes

@@ -189,8 +189,9 @@ class MMoETask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         config = self.config
+        # fused: one pass over all weights, where the plain one takes eight small operations for each of 50 tensors
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, config.rate_kept)]
 

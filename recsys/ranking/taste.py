@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
+from numba import njit
 from torch import nn
 from torch.nn import functional
 
@@ -77,19 +78,36 @@ def bags(item_keys: np.ndarray, item_key: np.ndarray, history: History) -> Bags:
     span = history.start * (len(history.item_key) + 1) + history.stop
     _, first, whose = np.unique(span, return_index=True, return_inverse=True)
     start, stop = history.start[first], history.stop[first]
-    n, length = len(first), stop - start
-    of = np.repeat(np.arange(n), length)
-    at = np.arange(len(of)) - (np.cumsum(length) - length - start)[of]
-    weight = _WEIGHTS[stop[of] - 1 - at]
-    weight = weight / (np.bincount(of, weight, minlength=n).astype(np.float32) + np.float32(1.0))[of]
-    bag = of * BAGS + _BAG[history.kind[at]]
-    order = np.argsort(bag, kind="stable")
-    sizes = np.bincount(bag, minlength=n * BAGS)
+    rows = np.empty(int((stop - start).sum()), np.int64)
+    starts, weights = np.empty(len(first) * BAGS, np.int64), np.empty(len(rows), np.float32)
+    mass = np.empty((len(first), BAGS), np.float32)
+    _fill(item_keys, history.item_key, history.kind, start, stop, rows, starts, weights, mass)
     return Bags(
         torch.from_numpy(rows_in(item_keys, item_key)),
-        torch.from_numpy(whose),
-        torch.from_numpy(rows_in(item_keys, history.item_key[at[order]])),
-        torch.from_numpy(np.cumsum(sizes) - sizes),
-        torch.from_numpy(weight[order]),
-        torch.from_numpy(np.bincount(bag, weight, minlength=n * BAGS).astype(np.float32).reshape(n, BAGS)),
+        *(torch.from_numpy(column) for column in (whose, rows, starts, weights, mass)),
     )
+
+
+@njit(cache=True, nogil=True)
+def _fill(known, item_key, kind, start, stop, rows, starts, weights, mass):  # type: ignore[no-untyped-def]
+    """The columns of `Bags` by history, without an array of events between: sums in double precision, then rounded."""
+    at = 0
+    for h in range(len(start)):
+        total, sizes = 0.0, np.zeros(BAGS, np.int64)
+        for i in range(start[h], stop[h]):
+            total += _WEIGHTS[stop[h] - 1 - i]
+            sizes[_BAG[kind[i]]] += 1
+        whole = np.float32(total) + np.float32(1.0)
+        for b in range(BAGS):
+            starts[h * BAGS + b] = at
+            at += sizes[b]
+        place, sums = starts[h * BAGS : (h + 1) * BAGS].copy(), np.zeros(BAGS)
+        for i in range(start[h], stop[h]):
+            bag = _BAG[kind[i]]
+            weight = _WEIGHTS[stop[h] - 1 - i] / whole
+            found = np.searchsorted(known, item_key[i])
+            rows[place[bag]] = found + 1 if found < len(known) and known[found] == item_key[i] else 0
+            weights[place[bag]] = weight
+            sums[bag] += weight
+            place[bag] += 1
+        mass[h] = sums

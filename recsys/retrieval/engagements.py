@@ -12,6 +12,7 @@ from recsys.events import KINDS, key64
 from recsys.features import catalog, sweep
 from recsys.features.derive import Context, derive
 from recsys.features.log import EventLog, ItemColumns, Rows, no_items
+from recsys.features.people import NO_ONE, People
 
 READ_ROWS: Final = 100_000  # rows read at once: some 180 int64 aggregates each
 
@@ -80,7 +81,7 @@ def concat(*parts: Engagements) -> Engagements:
     return Engagements(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def read_rows(log: EventLog, rows: Engagements) -> np.ndarray:
+def read_rows(log: EventLog, rows: Engagements, people: People = NO_ONE) -> np.ndarray:
     """Features of the user and the request at each read, float32[n, FEATURES]; no item takes part."""
     none = np.zeros(len(rows.user_key), np.int64)
     out = np.empty((len(none), len(catalog.FEATURES)), np.float32)
@@ -90,7 +91,7 @@ def read_rows(log: EventLog, rows: Engagements) -> np.ndarray:
         aggregates = sweep.point_in_time(log, no_items(), Rows(user, none[part], position, as_of, shelf))
         zeros = none[part]
         item = ItemColumns(*(zeros for _ in ItemColumns._fields))
-        out[part] = derive(aggregates, Context(as_of, shelf, device, zeros, item))
+        out[part] = derive(aggregates, Context(as_of, shelf, device, zeros, item, people.columns(user, as_of, zeros)))
     return out
 
 

@@ -48,7 +48,7 @@ def asks(first: pa.Table, log: EventLog, come_back: bool, people: People = NO_ON
     """
     rows = requests(first, log)
     engaged = sweep.histories(log, rows.user_key, rows.position, rows.as_of).engaged()
-    features = read_rows(log, rows)
+    features = read_rows(log, rows, people)
     shelves = first["shelf"].to_pylist()
     judgements = Judgements.of_log(log)
     about = people.words_of(rows.user_key, rows.as_of)

@@ -165,6 +165,7 @@ class Retriever:
         if not np.array_equal(self.item_keys, data.item_keys):
             raise SourceDataError("the candidate sources were made for other items: materialize them again")
         self._row = {item_id: row for row, item_id in enumerate(self.item_ids)}
+        self._embedded: tuple[Ask, np.ndarray] | None = None
         self._by_key = np.argsort(self.item_keys, kind="stable")
         self._sorted_keys = self.item_keys[self._by_key]
         types = np.array(items["item_type"].to_pylist(), dtype=object)
@@ -252,7 +253,11 @@ class Retriever:
 
     def near(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """The nearest items to the user's vector, from the index."""
-        vector = self.tower.embed_user(ask.item_keys, ask.kinds, ask.occurred_at, ask.at, ask.features, ask.about)
+        held = self._embedded  # an inspection asks the same once more, for all that was left out
+        if held is None or held[0] is not ask:
+            person = (ask.item_keys, ask.kinds, ask.occurred_at, ask.at, ask.features, ask.about)
+            held = self._embedded = ask, self.tower.embed_user(*person)
+        vector = held[1]
         only = ask.item_types if len(ask.item_types) == 1 else (None,)
         wanted = min(depth, int(allowed.sum()))
         fetch = wanted + len(ask.seen)

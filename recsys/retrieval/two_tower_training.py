@@ -273,7 +273,7 @@ def prepare(
     """Tensors of the newest `config.max_examples` engagements with items of the catalogue."""
     train = train.take(np.argsort(train.as_of, kind="stable")[-config.max_examples :])
     train = train.take(np.flatnonzero(items.known(train.item_key)))
-    features = read_rows(log, train)
+    features = read_rows(log, train, people)
     about = people.words_of(train.user_key, train.as_of)
     network = build(train, features, items, config.tower, about)
     history = sweep.histories(log, train.user_key, train.position, train.as_of)
@@ -372,7 +372,7 @@ def judged_queries(
     rows = validation.take(first[chosen])
     history = sweep.histories(log, rows.user_key, rows.position, rows.as_of)
     about = people.words_of(rows.user_key, rows.as_of)
-    return network.queries(history, rows.as_of, read_rows(log, rows), about), [wanted[i] for i in chosen]
+    return network.queries(history, rows.as_of, read_rows(log, rows, people), about), [wanted[i] for i in chosen]
 
 
 def _key(config: TrainingConfig, train: Engagements, people: People) -> str:

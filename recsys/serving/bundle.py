@@ -90,6 +90,10 @@ class ServingBundle:
         name = shelf if shelf in SHELVES else DEFAULT
         return self.orders.get(name) or default_order(SHELVES[name], self.ranker)
 
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Unit vectors of catalogue rows by the item tower, float32[n, d]."""
+        return np.stack(self.items["embedding"].take(rows).to_numpy(zero_copy_only=False)).astype(np.float32)
+
     @property
     def come_back(self) -> bool:
         """Whether the people of that log came back to what they engaged with."""

@@ -1,13 +1,12 @@
-"""Which bundle answers whom: the champion, and a challenger tried on a share of the users.
+"""Which bundle answers whom: the champion, and the arms of experiments.
 
 A worker asks the registry every second. A new bundle is loaded, held against the online store and the item index and
 tried once, all beside those in service; only then it takes its place, by one reference. One that does not pass is
 refused and named, and the old one stays.
 
 An experiment's users are answered by the bundle of their arm, which is a hash of their id and the experiment's salt
-(experiments/record.py). A canary answers its share of the users itself. A shadow ranks for its share too, but the
-champion's answer is given: what they differ in is told to whoever listens. Who belongs to a share is fixed by the
-user's id and the challenger's.
+(experiments/record.py). For some of the others its last arm ranks unseen, as a shadow: what it differs in from the
+answer that is given is told to whoever listens.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from recsys.experiments.assignment import place_of
 from recsys.experiments.record import Experiment
-from recsys.registry import Bundle, Registry, RegistryError, Traffic
+from recsys.registry import Bundle, Registry, RegistryError
 from recsys.retrieval.item_index import IndexedItems, ItemIndexError
 from recsys.serving.bundle import BundleRefused, ServingBundle
 from recsys.serving.course import Role
@@ -53,7 +51,7 @@ class Bundles(Protocol):
 
     @property
     def refused(self) -> str | None:
-        """Why the registry's champion or challenger is not in service, None when all are."""
+        """Why the registry's champion or an arm is not in service, None when all are."""
         ...
 
     @property
@@ -95,8 +93,6 @@ class _InService(NamedTuple):
     """What a request reads once."""
 
     champion: ServingBundle
-    challenger: ServingBundle | None = None
-    traffic: Traffic = Traffic()
     trials: tuple[Experiment, ...] = ()
     arms: Mapping[str, ServingBundle] = {}  # their bundles, by id; one that is refused is not in it
 
@@ -160,19 +156,17 @@ class BundleWatch:
 
     def of(self, user_id: str) -> Choice:
         now = self._now
-        for trial in now.trials:
-            arm = trial.arm_of(user_id, self._clock())
-            bundle = now.arms.get(trial.arms[arm]) if arm is not None else None
-            if bundle is not None:
-                return Choice(bundle, "champion" if bundle.bundle_id == now.champion.bundle_id else "canary")
-        if now.challenger is None:
+        if not now.trials:
             return Choice(now.champion)
-        place = place_of(now.challenger.bundle_id, user_id)
-        if place < now.traffic.canary:
-            return Choice(now.challenger, "canary")
-        if place < now.traffic.canary + now.traffic.shadow:
-            return Choice(now.champion, shadow=now.challenger)
-        return Choice(now.champion)
+        at, bundle, unseen = self._clock(), None, None
+        for trial in now.trials:
+            arm = trial.arm_of(user_id, at)
+            bundle = bundle or (now.arms.get(trial.arms[arm]) if arm is not None else None)
+        bundle = bundle or now.champion
+        for trial in now.trials:
+            if bundle.bundle_id != trial.tried and trial.ranks_unseen(user_id, at):
+                unseen = unseen or now.arms.get(trial.tried)
+        return Choice(bundle, "champion" if bundle.bundle_id == now.champion.bundle_id else "canary", unseen)
 
     def base(self, bundle_id: str) -> ServingBundle | None:
         return self._bases.get(bundle_id)
@@ -180,19 +174,15 @@ class BundleWatch:
     def look(self) -> bool:
         """Adopt what the registry names; True when something in service changed."""
         before = self._now
-        traffic = self._registry.traffic()
         champion_id = self._registry.alias_id()
         trials, self._wrong = self._registry.experiments.running()
         arms = {bundle_id for trial in trials for bundle_id in trial.arms.values()}
-        self._wanted = (champion_id, traffic.bundle_id, *sorted(arms))
+        self._wanted = (champion_id, *sorted(arms))
         self._refused = {bundle_id: why for bundle_id, why in self._refused.items() if bundle_id in self._wanted}
         champion = self._loaded(champion_id) or before.champion
-        challenger = None
-        if traffic.bundle_id not in (None, champion.bundle_id) and traffic.canary + traffic.shadow > 0:
-            challenger = self._loaded(traffic.bundle_id)
         tried = {bundle_id: bundle for bundle_id in sorted(arms) if (bundle := self._loaded(bundle_id)) is not None}
-        self._now = _InService(champion, challenger, traffic, tuple(trials), tried)
-        of_id = {bundle.bundle_id: bundle for bundle in (*tried.values(), challenger, champion) if bundle is not None}
+        self._now = _InService(champion, tuple(trials), tried)
+        of_id = {**tried, champion.bundle_id: champion}
         kept = of_id.keys()
         self._bases = {bundle_id: base for bundle_id, base in self._bases.items() if bundle_id in kept}
         self._grown = {bundle_id: grown for bundle_id, grown in self._grown.items() if bundle_id in kept}
@@ -200,16 +190,11 @@ class BundleWatch:
         self._shared = {b.facts.collection: self._shared.get(b.facts.collection, {}) for b in serving}
         for bundle in serving:
             self._share_late(bundle)
-        for role, old, new in (
-            ("champion", before.champion, champion),
-            ("challenger", before.challenger, challenger),
-        ):
-            if (old and old.bundle_id) != (new and new.bundle_id):
-                log.info("%s is %s now", role, f"bundle {new.bundle_id}" if new else "nobody")
+        if before.champion.bundle_id != champion.bundle_id:
+            log.info("champion is bundle %s now", champion.bundle_id)
         if before.trials != self._now.trials:
             log.info("experiments: %s", ", ".join(trial.name for trial in trials) or "none")
-        changed = before.champion is not champion or before.challenger is not challenger
-        return changed or before.trials != self._now.trials
+        return before.champion is not champion or before.trials != self._now.trials
 
     def _loaded(self, bundle_id: str | None) -> ServingBundle | None:
         """The bundle of that id with the items that are newer than it; None where there is none or it is refused."""

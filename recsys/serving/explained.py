@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from recsys.features.judged import Judged
 from recsys.features.log import EventLog
 from recsys.policy.filters import FILTERS, STAYS, dropping
 from recsys.policy.slate import SURE, UNIT
+from recsys.policy.spread import DAMPED, LIKE, REACH
 from recsys.ranking import inside
 from recsys.ranking.factors import Taste
 from recsys.ranking.orders import ByRanker
@@ -25,6 +26,7 @@ from recsys.serving.inspected import (
     LAST_EVENTS,
     TASTED,
     Behind,
+    Candidate,
     Counted,
     Dropped,
     Evidence,
@@ -43,6 +45,9 @@ _PREDICTED: Final = {"p_click": "p_click", "p_long_view": "p_long_view", "watch_
 _PASSED: Final = {
     UNIT: "its show has its share of the slate already, with another episode",
     SURE: "its share of the slate is kept for what a source is sure of",
+    DAMPED: "it was shown to this person before",
+    LIKE: "it is like what stands above it",
+    REACH: "what stands there had moved as far as it may",
 }
 _NOT_A_CANDIDATE: Final[Mapping[str, Any]] = {
     "sources": [],
@@ -83,34 +88,34 @@ class Names:
 
     def events(self, log: EventLog, head: int) -> list[UserEvent]:
         """Events with the items' names; those after `head` are imagined."""
-        row_of_key = {int(key): self.row(int(key)) for key in np.unique(log.item_key)}
-        told = []
-        for position, kind, key, at in zip(log.position, log.kind, log.item_key, log.occurred_at, strict=True):
-            row = row_of_key[int(key)]
-            told.append(
-                UserEvent.model_construct(
-                    position=int(position),
-                    kind=_KIND[int(kind)],
-                    item_id=None if row is None else self.written(row),
-                    title=self.title(row),
-                    occurred_at=int(at),
-                    imagined=int(position) > head,
-                )
-            )
-        return told
+        known = self.retriever.rows(np.unique(log.item_key))
+        keys = self.retriever.item_keys[known].tolist()
+        named = dict(zip(keys, zip(map(self.written, known.tolist()), self.titles(known), strict=True), strict=True))
+        columns = (log.position, log.kind, log.item_key, log.occurred_at)
+        return [
+            {
+                "position": position,
+                "kind": _KIND[kind],
+                "item_id": (name := named.get(key, (None, None)))[0],
+                "title": name[1],
+                "occurred_at": at,
+                "imagined": position > head,
+            }
+            for position, kind, key, at in zip(*(column.tolist() for column in columns), strict=True)
+        ]
 
 
-def _ranks(proposals: Mapping[str, np.ndarray], only: Container[int] | None = None) -> dict[int, list[dict[str, Any]]]:
-    """Row -> the sources that propose it, with their ranks; of `only` some rows, or of all."""
-    ranks: dict[int, list[dict[str, Any]]] = {}
+def _ranks(proposals: Mapping[str, np.ndarray], of: np.ndarray) -> dict[int, list[Proposal]]:
+    """Of rows [m], each with the sources that propose it and their ranks."""
+    ranks: dict[int, list[Proposal]] = {row: [] for row in of.tolist()}
     for source, rows in proposals.items():
         for rank, row in enumerate(rows.tolist(), start=1):
-            if only is None or row in only:
-                ranks.setdefault(row, []).append({"source": source, "rank": rank})
+            if row in ranks:
+                ranks[row].append({"source": source, "rank": rank})
     return ranks
 
 
-def candidates_of(looked: Looked, names: Names, network: bool) -> list[dict[str, Any]]:
+def candidates_of(looked: Looked, names: Names, network: bool) -> list[Candidate]:
     """Every candidate, in the order of scores."""
     bundle, ranked = looked.bundle, looked.ranked
     rows, n = ranked.pool.rows, len(ranked.pool)
@@ -126,17 +131,16 @@ def candidates_of(looked: Looked, names: Names, network: bool) -> list[dict[str,
         for name, values in {**has, **predicted}.items():
             for index, one in zip(at.tolist(), known(values), strict=True):
                 told[name][index] = one
-    ranks, titles = _ranks(looked.steps.proposals), names.titles(rows)
-    scores = ranked.scores.tolist()
+    ranks, titles = _ranks(looked.steps.proposals, rows), names.titles(rows)
+    ids, scores = list(map(names.written, rows.tolist())), ranked.scores.tolist()
     cause = _causes(looked, order, place)
-    listed = []
+    listed: list[Candidate] = []
     for rank, index in enumerate(order.tolist(), start=1):
-        row = int(rows[index])
         listed.append(
             {
-                "item_id": names.written(row),
+                "item_id": ids[index],
                 "title": titles[index],
-                "sources": ranks.get(row) or [{"source": ranked.pool.source_of(index), "rank": index + 1}],
+                "sources": ranks[int(rows[index])] or [{"source": ranked.pool.source_of(index), "rank": index + 1}],
                 "score": scores[index],
                 "p_click": told["p_click"][index],
                 "p_long_view": told["p_long_view"][index],
@@ -155,7 +159,9 @@ def _causes(looked: Looked, order: np.ndarray, place: Mapping[int, int]) -> dict
     passed = looked.steps.passed_over or {}
     causes, ahead = {}, 0
     for rank, index in enumerate(order.tolist(), start=1):
-        if index in passed and index not in place:
+        if passed.get(index) in (DAMPED, LIKE, REACH) and place.get(index, rank) > rank:
+            causes[index] = _PASSED[passed[index]]
+        elif index in passed and index not in place:
             causes[index] = _PASSED.get(passed[index], f"its {passed[index]} has its share of the slate already")
             ahead += 1
         elif index in place and place[index] != rank:
@@ -166,11 +172,11 @@ def _causes(looked: Looked, order: np.ndarray, place: Mapping[int, int]) -> dict
 
 
 def explained(
-    looked: Looked, past: Past, rows: np.ndarray, candidates: list[dict[str, Any]], names: Names, network: bool
+    looked: Looked, past: Past, rows: np.ndarray, candidates: Sequence[Candidate], names: Names, network: bool
 ) -> list[dict[str, Any]]:
     """The items shown and those asked for, each with the parts of its score."""
     bundle, scene, slate = looked.bundle, looked.scene, looked.slate
-    by_id = {item["item_id"]: item for item in candidates}
+    by_id: dict[str | int, Any] = {item["item_id"]: item for item in candidates}
     n = len(slate.pool)
     inputs = slate.inputs
     if len(rows) > n:
@@ -239,16 +245,16 @@ def explained(
 def _tasted(taste: Taste, place: int, names: Names) -> list[Tasted]:
     """The items of the history that did most for one item, the largest first."""
     parts = taste.parts[place]
-    told = []
+    told: list[Tasted] = []
     for at in np.argsort(-np.abs(parts), kind="stable")[:TASTED].tolist():
         row = names.row(int(taste.item_key[at]))
         told.append(
-            Tasted(
-                item_id=None if row is None else names.written(row),
-                title=names.title(row),
-                told="viewed long" if taste.viewed[at] else "opened" if taste.opened[at] else "passed over",
-                part=float(parts[at]),
-            )
+            {
+                "item_id": None if row is None else names.written(row),
+                "title": names.title(row),
+                "told": "viewed long" if taste.viewed[at] else "opened" if taste.opened[at] else "passed over",
+                "part": float(parts[at]),
+            }
         )
     return told
 
@@ -261,17 +267,13 @@ def dropped(looked: Looked, names: Names) -> list[Dropped]:
     proposals = bundle.retriever.propose(ask, anything=True)
     rows = np.unique(np.concatenate(list(proposals.values())))
     fate = _fate(looked, rows)
-    gone = dict(zip(rows[fate != STAYS].tolist(), fate[fate != STAYS].tolist(), strict=True))
-    proposed = _ranks(proposals, gone)
-    return [
-        Dropped.model_construct(
-            item_id=names.written(row),
-            title=names.title(row),
-            filter=list(FILTERS)[code],
-            sources=[Proposal.model_construct(**one) for one in proposed[row]],
-        )
-        for row, code in sorted(gone.items(), key=lambda pair: min(p["rank"] for p in proposed[pair[0]]))
+    gone, filters = rows[fate != STAYS], list(FILTERS)
+    proposed, codes = _ranks(proposals, gone), fate[fate != STAYS].tolist()
+    listed: list[Dropped] = [
+        {"item_id": names.written(row), "title": title, "filter": filters[code], "sources": proposed[row]}
+        for row, title, code in zip(gone.tolist(), names.titles(gone), codes, strict=True)
     ]
+    return sorted(listed, key=lambda one: min(proposal["rank"] for proposal in one["sources"]))
 
 
 def _fate(looked: Looked, rows: np.ndarray) -> np.ndarray:

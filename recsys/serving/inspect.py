@@ -17,7 +17,7 @@ import numpy as np
 from recsys.events import KINDS, NOBODY
 from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.features.evidence import DEFINITIONS, group_of
-from recsys.features.judged import VERDICTS, Judged
+from recsys.features.judged import VERDICTS, Judged, Judgements
 from recsys.features.log import EventLog
 from recsys.policy.exploration import Explorer
 from recsys.privacy.border import Border
@@ -271,7 +271,7 @@ class Inspector:
             rows = np.concatenate([slate.pool.rows, catalogue.rows(asked)])
             items = explained(looked, past, rows, candidates, names, request.network)
             left_out = dropped(looked, names)
-            out = {d.item_id: d.filter for d in left_out}
+            out = {one["item_id"]: one["filter"] for one in left_out}
             for place, item in enumerate(items):
                 if place < len(slate.pool):
                     item["source"], item["reason"] = slate.pool.source_of(place), slate.reasons[place]
@@ -279,36 +279,34 @@ class Inspector:
                     item["out"] = out.get(item["item_id"]) or why_not(looked, int(rows[place]))
             mine = past.of_user(key_of(scene.user_id)) if scene.user_id else past.log.until(-1)
         head = store.head if isinstance(store, Copy) else slate.position
-        return InspectResponse.model_validate(
-            {
-                "request_id": course.request_id,
-                "bundle": bundle.bundle_id,
-                "role": course.role,
-                "ranker": bundle.ranker.name,
-                "rung": slate.rung,
-                "words": _words(slate.rung, scene, mine),
-                "user_id": scene.user_id,
-                "shelf": scene.shelf_name,
-                "log_shelf": scene.log_shelf,
-                "device": scene.device,
-                "as_of": scene.at,
-                "position": slate.position,
-                "history_position": slate.history_position,
-                "fingerprint": FINGERPRINT,
-                "done_without": course.down,
-                "weights": dict(scene.shelf.weights),
-                "items": items[: len(slate.pool)],
-                "asked": items[len(slate.pool) :],
-                "unknown": [item_id for item_id in request.item_ids if item_id not in catalogue.row],
-                "candidates": candidates,
-                "dropped": left_out,
-                "features": FEATURE_LIST,
-                "history": names.events(mine.take(slice(-SHOWN_HISTORY, None)), head)[::-1],
-                "judged": _judged(past.judged(key_of(scene.user_id))) if scene.user_id else {},
-                "evidence": [evidence(e, looked, past, names, head) for e in request.evidence],
-                "past": None,
-                "stages": _stages(course),
-            }
+        return InspectResponse.model_construct(
+            request_id=course.request_id,
+            bundle=bundle.bundle_id,
+            role=course.role,
+            ranker=bundle.ranker.name,
+            rung=slate.rung,
+            words=_words(slate.rung, scene, mine),
+            user_id=scene.user_id,
+            shelf=scene.shelf_name,
+            log_shelf=scene.log_shelf,
+            device=scene.device,
+            as_of=scene.at,
+            position=slate.position,
+            history_position=slate.history_position,
+            fingerprint=FINGERPRINT,
+            done_without=course.down,
+            weights=dict(scene.shelf.weights),
+            items=items[: len(slate.pool)],
+            asked=items[len(slate.pool) :],
+            unknown=[item_id for item_id in request.item_ids if item_id not in catalogue.row],
+            candidates=candidates,
+            dropped=left_out,
+            features=FEATURE_LIST,
+            history=names.events(mine.take(slice(-SHOWN_HISTORY, None)), head)[::-1],
+            judged=_judged(Judgements.of_log(mine).of(key_of(scene.user_id))) if scene.user_id else {},
+            evidence=[evidence(e, looked, past, names, head) for e in request.evidence],
+            past=None,
+            stages=_stages(course),
         )
 
 

@@ -1,10 +1,14 @@
-"""What `inspect` takes and answers: one payload, over HTTP, over gRPC and on the page."""
+"""What `inspect` takes and answers: one payload, over HTTP, over gRPC and on the page.
+
+Rows of an answer are typed dicts: to make models of some 500 candidates took a fifth of an inspection's time.
+"""
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
 from pydantic import BaseModel, Field, model_validator
+from typing_extensions import TypedDict  # of `typing`, pydantic reads them from Python 3.12 on
 
 from recsys.serving.schema import Id, RecommendRequest, Rung, Text, _Request
 
@@ -50,14 +54,14 @@ class InspectRequest(RecommendRequest):
         return self
 
 
-class Proposal(BaseModel):
+class Proposal(TypedDict):
     """A source, and the place that it gave the item, 1 first."""
 
     source: str
     rank: int
 
 
-class Candidate(BaseModel):
+class Candidate(TypedDict):
     """One of those that were scored. Predictions are null where they were not asked for or never learned."""
 
     item_id: str | int
@@ -73,7 +77,7 @@ class Candidate(BaseModel):
     cause: str | None  # why it does not stand where its score would put it
 
 
-class Part(BaseModel):
+class Part(TypedDict):
     """What a group of features did for an item."""
 
     group: str
@@ -81,7 +85,7 @@ class Part(BaseModel):
     network: float | None  # log odds of the aim as they are, less as they were with the group at its training median
 
 
-class Tasted(BaseModel):
+class Tasted(TypedDict):
     """An item of the user's history, and what it adds to the log odds of a click on another, by a ranker of tastes."""
 
     item_id: str | int | None
@@ -107,7 +111,7 @@ class Explained(Candidate):
     match: float | None  # how user and item agree: the sum of those and the rest
 
 
-class Dropped(BaseModel):
+class Dropped(TypedDict):
     """An item that sources would have proposed, and the first filter that keeps it out."""
 
     item_id: str | int
@@ -123,7 +127,7 @@ class Feature(BaseModel):
     default: float
 
 
-class UserEvent(BaseModel):
+class UserEvent(TypedDict):
     """One event of the user's history, with its position in the log."""
 
     position: int
@@ -131,7 +135,7 @@ class UserEvent(BaseModel):
     item_id: str | int | None
     title: str | None
     occurred_at: int
-    imagined: bool = False
+    imagined: bool
 
 
 class Counted(BaseModel):

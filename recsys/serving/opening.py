@@ -77,6 +77,8 @@ def open_both(
 
         share = milvus.add_late if milvus is not None else None
         bundles = BundleWatch(registry, loading, store.late_items, share, clock)
+        if logged:
+            bundles.look()  # the first answers, too, are those of the arms of experiments
         if follow:
             bundles.start()
             retention = Retention(lake.served_log, settings.served_log_days, settings.served_log_gb)

@@ -56,6 +56,7 @@ from recsys.serving.taking import FORGOTTEN, Told
 from recsys.store.blocked import Blocked, TooManyBlocked
 from recsys.store.errors import StoreError
 from recsys.store.intake import Appended
+from recsys.store.journal import Size
 from recsys.store.online import OnlineStore
 
 R = TypeVar("R", RecommendRequest, FeaturesRequest, BlockRequest, BlocksRequest)
@@ -103,6 +104,7 @@ class Recommender:
         self.on_shadow: Callable[[Course, float], None] | None = None  # told a shadow's course and its overlap
         self._known_blocks = KnownBlocks()
         self._lost_rows = 0
+        self.journal = Size(0, 0, 0)  # as of the last probe
         self._lock = threading.Lock()
 
     @property
@@ -232,12 +234,13 @@ class Recommender:
         )
 
     def probe(self) -> None:
-        """Ask the store whether it would take events now.
+        """Ask the store whether it would take events now, and how large its journal is.
 
         Raises:
             StoreError: it would not, or does not answer.
         """
         self._store.journal.probe()
+        self.journal = self._store.journal.size()
 
     def features(self, request: FeaturesRequest, course: Course | None = None) -> FeatureRows:
         """The float32 rows that ranking would see for these items on the default shelf; logged for replay like slates.
@@ -362,6 +365,9 @@ class Recommender:
                 pool_size=slate.drawn.pool_size.tolist(),
                 explored=slate.drawn.explored.tolist(),
                 policy=slate.drawn.policy,
+                displaced=slate.displaced.tolist(),
+                cause=slate.causes,
+                took_ms=(time.perf_counter() - course.began) * 1e3,
             )
         items = [
             {

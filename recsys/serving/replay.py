@@ -26,7 +26,7 @@ from recsys.serving.bundle import BundleRefused, ServingBundle
 from recsys.serving.course import Course
 from recsys.serving.late import with_late
 from recsys.serving.scene import Scene
-from recsys.serving.steps import PARTS, Slate, Steps, known
+from recsys.serving.steps import PARTS, Ranked, Slate, Steps, known
 from recsys.store.errors import StoreError
 from recsys.store.online import OnlineStore
 from recsys.store.past import Read
@@ -89,17 +89,17 @@ def replay_requests(
         latest: at most so many, the last served; each takes two reads of the past, 0.1 s where the log has 1.7 M events
     """
     replays = Requests()
-    fits = pc.and_(pc.is_in(served["rung"], pa.array(RANKED)), pc.equal(served["fingerprint"], FINGERPRINT))
     bundles: dict[tuple[str, int], ServingBundle] = {}
-    for rows in _by_request(served.filter(pc.and_(fits, pc.is_valid(served["history_position"]))), latest):
+    for rows in by_request(served, latest):
         first = rows[0]
         name = first["request_id"]
         made_of = (first["bundle"], first["late_records"] or 0)
         try:
             if made_of not in bundles:
                 bundles[made_of] = as_of_then(bundle_of(made_of[0]), made_of[1], store)
-            slate = _again(first, store, bundles[made_of], explorer)
-        except (BundleRefused, RegistryError, StoreError, ExplorerMissing) as error:
+            steps, scene, ranked, course = again(first, store, bundles[made_of], explorer)
+            slate = steps.slate(bundles[made_of], scene, ranked, first["k"], course)
+        except UNABLE as error:
             replays.left_out[name] = str(error)
             continue
         if slate.rung != first["rung"]:
@@ -113,9 +113,11 @@ def replay_requests(
     return replays
 
 
-def _by_request(served: pa.Table, latest: int | None) -> Iterable[list[dict[str, Any]]]:
-    """Rows of one request after the other, by slot; the last served first."""
+def by_request(served: pa.Table, latest: int | None) -> Iterable[list[dict[str, Any]]]:
+    """Rows of one request after the other, by slot, of those that a replay reaches; the last served first."""
     requests: dict[str, list[dict[str, Any]]] = {}
+    fits = pc.and_(pc.is_in(served["rung"], pa.array(RANKED)), pc.equal(served["fingerprint"], FINGERPRINT))
+    served = served.filter(pc.and_(fits, pc.is_valid(served["history_position"])))
     for row in served.sort_by(
         [("served_at", "descending"), ("request_id", "ascending"), ("slot", "ascending")]
     ).to_pylist():
@@ -156,13 +158,22 @@ def explorer_of(row: Mapping[str, Any], scene: Scene, explorer: Explorer | None)
     return explorer
 
 
-def _again(row: Mapping[str, Any], store: OnlineStore, bundle: ServingBundle, explorer: Explorer | None) -> Slate:
+UNABLE: Final = (BundleRefused, RegistryError, StoreError, ExplorerMissing)  # a request cannot be answered again
+
+
+def again(
+    row: Mapping[str, Any], store: OnlineStore, bundle: ServingBundle, explorer: Explorer | None
+) -> tuple[Steps, Scene, Ranked, Course]:
+    """A logged request, of any of its rows, up to its ranked candidates; the steps go on from there.
+
+    Raises:
+        UNABLE: where it cannot be.
+    """
     scene = scene_of(row, bundle)
     past: Any = AsRead(store, (row["history_position"], row["position"]))
     steps = Steps(past, Breakers(PARTS), explorer_of(row, scene, explorer))
     course = Course(row["request_id"])
-    ranked = steps.rank(bundle, scene, course, without=row["missing"] or ())
-    return steps.slate(bundle, scene, ranked, row["k"], course)
+    return steps, scene, steps.rank(bundle, scene, course, without=row["missing"] or ()), course
 
 
 def difference(rows: Sequence[Mapping[str, Any]], slate: Slate, bundle: ServingBundle) -> str | None:
@@ -174,9 +185,9 @@ def difference(rows: Sequence[Mapping[str, Any]], slate: Slate, bundle: ServingB
     for name, values in columns.items():
         if known(np.asarray(values, np.float64)) != [row[name] for row in rows]:
             return name
-    drawn = slate.drawn
-    for name in ("propensity", "pool_size", "explored"):
-        if rows[0][name] is not None and getattr(drawn, name).tolist() != [row[name] for row in rows]:
+    drawn = {name: getattr(slate.drawn, name).tolist() for name in ("propensity", "pool_size", "explored")}
+    for name, again in {**drawn, "displaced": slate.displaced.tolist(), "cause": slate.causes}.items():
+        if rows[0][name] is not None and again != [row[name] for row in rows]:
             return name
     logged = np.array([row["features"] for row in rows], np.float32)
     return None if slate.features is not None and slate.features.tobytes() == logged.tobytes() else "features"

@@ -116,6 +116,7 @@ class Scene:
             device=np.full(n, self.device_code, dtype=np.int64),
             slot=np.zeros(n, dtype=np.int64),
             item=read.item,
+            about=self.said.columns(read.item.category_key),
         )
         return derive(read.aggregates, context)
 

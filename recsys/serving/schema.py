@@ -31,8 +31,10 @@ from recsys.events import (
     ITEM_TYPES,
     MAX_ID_BYTES,
     MAX_INTEGER_DIGITS,
+    OFFSETS,
     ROW,
     ROW_SEPARATOR,
+    UTC_OFFSET,
     is_integer_id,
     row_id,
 )
@@ -169,12 +171,15 @@ class Context(_Request):
     country: Annotated[Text | None, _OrNone] = Field(default=None, description="as the log's users have it")
     language: Annotated[Text | None, _OrNone] = Field(default=None, description="`de-CH` is read as `de`")
     app: Annotated[Text | None, _OrNone] = None
+    utc_offset_minutes: int | None = Field(
+        default=None, ge=OFFSETS[0], le=OFFSETS[-1], description="by which clock the person lives"
+    )
 
     def words(self) -> list[str]:
         """What it says of the person, as attributes of users are written."""
         language = None if self.language is None else re.split("[-_]", self.language)[0]
-        said = {"country": self.country, "language": language, "app": self.app}
-        return [f"{name}={value.lower()}" for name, value in said.items() if value]
+        said = {"country": self.country, "language": language, "app": self.app, UTC_OFFSET: self.utc_offset_minutes}
+        return [f"{name}={value}".lower() for name, value in said.items() if value not in (None, "")]
 
 
 class Blocked(_Request):

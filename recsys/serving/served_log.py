@@ -78,6 +78,9 @@ SCHEMA: Final = pa.schema(
         ("pool_size", pa.int32()),
         ("explored", pa.bool_()),
         ("policy", pa.string()),
+        ("displaced", pa.int32()),  # places above the one that its score alone would give it
+        ("cause", pa.string()),  # why (policy/slate.py)
+        ("took_ms", pa.float64()),  # from the request to its slate
         ("said", pa.list_(pa.int64())),  # of the person, as it was read: keys of words and of their names, in turn
     ]
 )
@@ -100,9 +103,10 @@ _OF_REQUEST: Final = (
     "blocked_creators",
     "missing",
     "policy",
+    "took_ms",
     "said",
 )
-_DRAWN: Final = ("propensity", "pool_size", "explored")
+_DRAWN: Final = ("propensity", "pool_size", "explored", "displaced", "cause")
 OF_ROW: Final = ("item_id", "slot", "source", "score", "p_click", "watch_seconds", *_DRAWN)
 
 
@@ -138,6 +142,9 @@ class Served:
     pool_size: Sequence[int] | None = None
     explored: Sequence[bool] | None = None
     policy: str | None = None
+    displaced: Sequence[int] | None = None
+    cause: Sequence[str] | None = None
+    took_ms: float | None = None
     said: Sequence[int] | None = None
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from recsys.events import MAX_ID_BYTES
+from recsys.events import MAX_ID_BYTES, OFFSETS, UTC_OFFSET
 from recsys.sources import values
 from recsys.sources.tabular import Raw, Torn
 from recsys.vocabulary import CONTROLS, MISSING
@@ -45,8 +45,8 @@ def attribute_words(raw: Raw, fields: Collection[str]) -> tuple[pl.Series, Torn]
 def _column(raw: Raw, name: str) -> tuple[pl.DataFrame, Torn]:
     """(row, word) of one attribute."""
     place = pl.int_range(len(raw.rows), eager=True)
-    given = [pl.DataFrame({"row": place, "value": _entries(column)}) for column in raw.columns(name)]
-    rows = pl.concat(given).explode("value")
+    readings = [_entries(column) for column in raw.columns(name)]
+    rows = pl.concat([pl.DataFrame({"row": place, "value": reading.value}) for reading in readings]).explode("value")
     rows = rows.with_columns(value=pl.col("value").str.strip_chars().str.to_lowercase())
     rows = rows.filter(~pl.col("value").is_in([word.lower() for word in MISSING]))
     rows = rows.with_columns(word=pl.concat_str(pl.lit(f"{name}="), "value"))
@@ -54,7 +54,13 @@ def _column(raw: Raw, name: str) -> tuple[pl.DataFrame, Torn]:
     is_broken = place.is_in(broken["row"].implode())
     reason = f"{name} is longer than {MAX_ID_BYTES} bytes or holds a control character: left out"
     refused = raw.set_aside(values.why((is_broken, reason)))
+    refused += raw.set_aside(f"{name} " + values.first(*(reading.problem for reading in readings)) + ": left out")
     rows = rows.join(broken.select("row", "value"), on=["row", "value"], how="anti")
+    if name == UTC_OFFSET:
+        real = pl.col("value").is_in([str(minutes) for minutes in OFFSETS])
+        reason = f"{name} is no whole number from {OFFSETS[0]} to {OFFSETS[-1]}: left out"
+        refused += raw.set_aside(values.why((place.is_in(rows.filter(~real)["row"].implode()), reason)))
+        rows = rows.filter(real)
     sizes = rows.select("row", word=_size(name)).drop_nulls()
     if (distinct := rows["value"].n_unique()) > MAX_VALUES:
         reason = f"{name} has {distinct:,} values: with more than {MAX_VALUES:,} it is an id, and is left out"
@@ -62,12 +68,13 @@ def _column(raw: Raw, name: str) -> tuple[pl.DataFrame, Torn]:
     return pl.concat([rows.select("row", "word"), sizes]), refused
 
 
-def _entries(column: pl.Series) -> pl.Series:
+def _entries(column: pl.Series) -> values.Reading:
     """The values of each row as texts: a list, or text parted as tags are."""
     if column.dtype == pl.String or column.dtype.is_nested() or column.dtype == pl.Null:
-        return values.tags([column]).value
+        return values.tags([column])
     whole = column.cast(pl.String).str.replace(r"\.0+$", "")
-    return pl.DataFrame({"value": whole}).select(pl.concat_list("value").list.drop_nulls()).to_series()
+    lists = pl.DataFrame({"value": whole}).select(pl.concat_list("value").list.drop_nulls()).to_series()
+    return values.Reading(lists, pl.repeat(None, len(column), dtype=pl.String, eager=True))
 
 
 def _size(name: str) -> pl.Expr:

@@ -233,7 +233,7 @@ def _hint(unknown: list[str], catalogue: list[str]) -> str | None:
         for item in sorted(unknown)[:1000]:
             if (core := _core(item, way)) and core in known:
                 return f"the events say {item!r}, the catalogue {known[core]!r}"
-    return f"as {min(unknown)!r}" if unknown else None
+    return f"{min(unknown)!r} is in no row of items" if unknown else None
 
 
 def _core(item: str, way: Literal["case", "digits"]) -> str:

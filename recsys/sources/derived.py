@@ -50,7 +50,8 @@ def is_long_view(watch_ms: Any, duration_ms: Any) -> np.ndarray:
 
 
 def with_derived(events: pa.Table, durations: Mapping[str, int], rules: Rules) -> pa.Table:
-    """The events (EVENT_SCHEMA) and, below them, what they imply; nothing where the watch time makes no sense.
+    """The events (EVENT_SCHEMA) and, below them, what they imply; nothing where the watch time makes no sense, user or
+    item is missing, or the user does not consent.
 
     Args:
         durations: ms by item_id; an item without one has none that is known.
@@ -60,7 +61,10 @@ def with_derived(events: pa.Table, durations: Mapping[str, int], rules: Rules) -
     long = is_long_view(watched, duration) if rules.long_view else np.zeros(len(watched), bool)
     made = [events]
     kind = np.array(kinds, dtype=object)
-    sensible = (watched >= 0) & (watched <= DAY_MS)  # the others go to quarantine, and so does all that they would say
+    # the others go to quarantine, and so does all that they would say
+    sensible = (watched >= 0) & (watched <= DAY_MS) & events["consent"].to_numpy()
+    for name in ("user_id", "item_id"):
+        sensible &= events[name].is_valid().to_numpy()
     for name, rows in (("long_view", long & (kind == "play")), ("click", kind == rules.click)):
         if (rows & sensible).any():
             made.append(_as(events.filter(pa.array(rows & sensible)), name))

@@ -179,7 +179,7 @@ class Files:
             lines.append(f"{shown}: {len(self._found.unread)} below the folder that are no {', '.join(FILE_COLUMNS)}")
         _ = self._events, self.users()
         return lines + [
-            f"{table}: the columns {', '.join(name or repr(name) for name in names)}, which nobody knows"
+            f"{table}: the columns {', '.join(name or '(without a name)' for name in names)}, which nobody knows"
             for table, names in self._kept_out.items()
         ]
 

@@ -89,6 +89,16 @@ def _names(file: str, table: str) -> bool:
     return all(f".{ending}" in FORMATS | COMPRESSIONS for ending in file.lower().split(".")[1:])
 
 
+def _engine(place: Path, folders: Sequence[str]) -> str | None:
+    """Whose table it is, where only its own engine knows which rows of the files still stand."""
+    if "_delta_log" in folders:
+        return "a Delta"
+    if ".hoodie" in folders:
+        return "a Hudi"
+    is_iceberg = "metadata" in folders and any((place / "metadata").glob("*.metadata.json"))
+    return "an Iceberg" if is_iceberg else None
+
+
 def _files_below(folder: Path) -> Iterator[Path]:
     """Every file, links followed, each folder once."""
     seen: set[str] = set()
@@ -97,9 +107,9 @@ def _files_below(folder: Path) -> Iterator[Path]:
         raise SourceError(f"{error.filename} cannot be read: {error.strerror or error}")
 
     for place, folders, files in os.walk(folder, followlinks=True, onerror=stop):
-        if "_delta_log" in folders:
+        if engine := _engine(Path(place), folders):
             raise SourceError(
-                f"{place} is a Delta table, whose files hold removed rows too: export it as plain Parquet"
+                f"{place} is {engine} table, whose files hold removed rows too: export it as plain Parquet"
             )
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else sorted(f for f in folders if not _hidden(f))

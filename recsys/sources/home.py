@@ -269,6 +269,7 @@ class Home(World):
                     f"language={LANGUAGES[self.user_language[user]]}",
                     f"plan={PLANS[plan]}",
                     *(f"taste={taste}" for taste in self.user_tastes[user]),
+                    f"utc_offset_minutes={self.user_utc_offset_ms[user] // MINUTE_MS}",
                 ]
                 for column, value in zip(rows.values(), (name, sorted(words), since), strict=True):
                     column.append(value)

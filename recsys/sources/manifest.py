@@ -36,6 +36,7 @@ class Manifest:
     stray_days: Mapping[str, str]  # a day of wrong clocks -> the day its rows go with
     fingerprint: str  # of the first day's rows: the same folder elsewhere has the same
     world: str | None = None  # of the simulator, where it is not the default one
+    meaning: Mapping[str, str] | None = None  # of the files' own words, by setting; None: not written down yet
 
     @property
     def first_day(self) -> str:
@@ -46,6 +47,10 @@ class Manifest:
         return max(self.days)
 
     def fits(self, settings: Settings) -> bool:
+        """Whether the settings name this source, at this place, and read it as it was read."""
+        return self.is_named(settings) and self.meaning in (None, _meaning(settings))
+
+    def is_named(self, settings: Settings) -> bool:
         """Whether the settings name this source, at this place."""
         return (self.source, self.folder, self.seed, self.size, self.world) == _named(settings)
 
@@ -90,6 +95,7 @@ def of(source: Source, settings: Settings, live: Mapping[str, int], today: str) 
         stray_days=strays,
         fingerprint=_fingerprint(source, min(real)) if real else "",
         world=world,
+        meaning=_meaning(settings),
     )
     _refuse_another(made, settings)
     return made
@@ -100,12 +106,37 @@ def _refuse_another(made: Manifest, settings: Settings) -> None:
     before = read(settings.home)
     if before is None or before.fits(settings) or not _holds_data(settings.home):
         return
-    if before.folder and made.source == before.source and made.fingerprint == before.fingerprint:
-        return  # the same folder, at another place
+    _refuse_another_meaning(before, made, settings)
+    moved = before.folder and made.source == before.source and made.fingerprint == before.fingerprint
+    if moved or before.is_named(settings):
+        return
     raise SourceError(
         f"{settings.home} holds {_words(before)}, and the settings name {_words(made)}: set RECSYS_HOME to another"
         f" folder, or {_to_return(before)} to go on with it, or remove the folder (make clean) to begin anew"
     )
+
+
+def _refuse_another_meaning(before: Manifest, made: Manifest, settings: Settings) -> None:
+    """Days read in two ways are one log of two meanings; only a word that had none yet may get one."""
+    was, now = before.meaning or {}, made.meaning or {}
+    for name in sorted(set(was) & set(now)):
+        if not set(was[name].split(",")) - {""} <= set(now[name].split(",")):
+            raise SourceError(
+                f"{settings.home} was read with RECSYS_{name}={was[name]}, and now it is {now[name] or 'nothing'}: set "
+                "it back, or RECSYS_HOME to another folder, or remove the folder (make clean) to read all days anew"
+            )
+
+
+def _meaning(settings: Settings) -> dict[str, str] | None:
+    """What decides how a row of the files is read, by setting."""
+    if settings.source != "files":
+        return None
+    return {
+        "HEARTBEATS": settings.heartbeats,
+        "KINDS": ",".join(f"{word}={kind}" for word, kind in settings.kinds),
+        "RATING_LIKE": f"{settings.rating_like:g}",
+        "RATING_DISLIKE": f"{settings.rating_dislike:g}",
+    }
 
 
 def _holds_data(home: Path) -> bool:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from recsys.sources.folder import TableFile
+from recsys.sources.folder import COMPRESSIONS, TableFile
 from recsys.sources.source import SourceError, check_columns
 
 Torn = list[dict[str, str]]  # REJECTED_SCHEMA as dicts
@@ -107,7 +107,8 @@ def read_table(file: TableFile, known: Container[str], needed: Sequence[str]) ->
         raise SourceError(f"{file.origin} is too large for this machine's memory: part it into several") from None
     for name in given:
         if not raw.has(name):
-            raw.frame = raw.frame.with_columns(pl.lit(file.partitions[name], pl.String).alias(name))
+            said = pl.repeat(file.partitions[name], len(raw.rows), dtype=pl.String, eager=True).alias(name)
+            raw.frame = pl.DataFrame([*raw.frame, said])  # its rows may say nothing else
             raw.untyped.add(name)
     raw.ignored += [name for name in file.partitions if name not in known]
     return raw
@@ -131,7 +132,8 @@ def _content(file: TableFile) -> pa.Buffer:
 
 def _read_csv(file: TableFile, pick: Pick) -> Raw:
     content = _content(file)
-    delimiter = "\t" if file.path.name.lower().removesuffix(".gz").endswith(".tsv") else None
+    form = [ending.lower() for ending in file.path.suffixes if ending.lower() not in COMPRESSIONS]
+    delimiter = "\t" if form[-1:] == [".tsv"] else None
     frame, rows, torn, ignored = parse_csv(file.origin, content, pick, delimiter)
     return Raw(file.origin, frame, rows, typed=False, torn=torn, ignored=ignored)
 
@@ -390,6 +392,7 @@ CLASSES: Final[dict[str, Any]] = {
     "float": pl.Float64,
     "truth": pl.Boolean,
     "list": pl.List(pl.String),
+    "object": pl.List(pl.List(pl.String)),  # no field takes it
 }
 
 
@@ -402,6 +405,8 @@ def _class_of(value: Any) -> str | None:
         return "integer" if -(2**63) <= value < 2**63 else "text"
     if isinstance(value, float):
         return "float"
+    if isinstance(value, dict):
+        return "object"
     return "text" if isinstance(value, str) else "list"
 
 
@@ -409,6 +414,7 @@ def _as(kind: str, value: Any) -> Any:
     if kind == "text":
         return str(value).encode("utf-8", "replace").decode()  # half a surrogate pair is no text
     if kind == "list":
-        parts = value if isinstance(value, list) else [value]
-        return [p if isinstance(p, str) else json.dumps(p) for p in parts if p is not None]
+        return [p if isinstance(p, str) else json.dumps(p) for p in value if p is not None]
+    if kind == "object":
+        return [[json.dumps(value)]]
     return value

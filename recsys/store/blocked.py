@@ -47,5 +47,17 @@ class Blocked(NamedTuple):
         return Blocked(*(np.setdiff1d(a, b) for a, b in zip(self, other, strict=True)))
 
 
+def changed(before: bytes | None, more: Blocked, less: Blocked) -> bytes:
+    """What a journal keeps of a user (None: nothing), with some more and less.
+
+    Raises:
+        TooManyBlocked: it would be more than MOST.
+    """
+    now = Blocked.read(before).without(less).plus(more)
+    if max(map(len, now)) > MOST:
+        raise TooManyBlocked(f"a user may block {MOST} items and {MOST} creators: unblock some first")
+    return now.kept()
+
+
 def _keys(keys: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.unique(np.asarray(keys, np.int64))

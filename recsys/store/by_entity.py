@@ -12,7 +12,7 @@ from recsys.features.fold import State
 from recsys.features.log import EventLog, concat, empty
 from recsys.store.entities import PARTS, Entities, Owned, all_of, asked, folded, owners
 from recsys.store.hot import LOG, Hot, log_of, packed, packed_items
-from recsys.store.journal import Journal, events_of
+from recsys.store.journal import Journal, events_of, unbroken
 
 CHUNK: Final = 2_000  # owners that are folded at once
 ITEMS: Final = ("items", "item_matrix", "item_table", "item_records", "late", "about")  # what a process loads whole
@@ -104,7 +104,7 @@ class ByEntity(Hot):
         )
 
     def pieces(self) -> list[EventLog]:
-        between = events_of(self._journal.records(self._logged, self._folded_to))
+        between = events_of(unbroken(self._journal, self._logged, self._folded_to))
         return [*log_of(self._arrays), *([between] if len(between.position) else []), *self.logs]
 
     def log(self) -> EventLog:

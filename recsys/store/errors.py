@@ -15,6 +15,10 @@ class StoreCorrupt(StoreError):
     """What the store holds cannot be read back."""
 
 
+class JournalCut(StoreCorrupt):
+    """Records that are asked for have left the journal: a later snapshot and the lake hold them."""
+
+
 class StoreFull(StoreError):
     """The store has no room for the events; none of the batch was taken."""
 

@@ -26,7 +26,7 @@ from recsys.features.layout import G_TYPE, RECENT, V_FIRST_GROUP, V_LAST_GROUP
 from recsys.features.log import EventLog, ItemColumns, Items, concat, empty, items_from_table
 from recsys.store.errors import StoreCorrupt
 from recsys.store.item_rows import ItemRows
-from recsys.store.journal import ITEM_RECORD, Journal, Records, events_of
+from recsys.store.journal import ITEM_RECORD, Journal, Records, events_of, unbroken
 from recsys.store.past import Read
 
 WARMED: Final = 4096  # items read at once
@@ -117,9 +117,13 @@ class Hot:
         return {str(row["item_id"]): row for row in taken}
 
     def catch_up(self, journal: Journal, until: int) -> None:
-        """Apply what the journal took since, up to a position."""
+        """Apply what the journal took since, up to a position.
+
+        Raises:
+            JournalCut: some of it has left; nothing was applied.
+        """
         after = self.position
-        records = journal.records(after, until)
+        records = unbroken(journal, after, until)
         told = records.fields[:, 0] == ITEM_RECORD
         raws = journal.raw(after, until, only=ITEM_RECORD) if told.any() else []  # first: it may fail
         self.apply(records)

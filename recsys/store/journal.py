@@ -11,11 +11,14 @@ import xxhash
 
 from recsys.events import KINDS, SEARCH
 from recsys.features.log import EventLog
+from recsys.store.errors import JournalCut
 
 ITEM_RECORD: Final = 0  # kind of a log record that carries an item's attributes
 RECORD_FIELDS: Final = 9  # kind, user, item, category, creator, shelf, occurred, received, watch: int64 each
 ITEMS: Final = "/items"  # the partition, of no stream, that every word about an item moves: it builds on those before
+CUT: Final = "/cut"  # the partition, of no stream, that says up to which position records have left
 NO_END: Final = (1 << 63) - 1  # beyond every position
+LIVE_RANK: Final = 1 << 31  # live events take the upper half of their day's positions: no import of the day meets them
 RECORD_RECEIVED: Final = 7  # place of `received` among them
 
 
@@ -54,6 +57,14 @@ class Mark(NamedTuple):
 
     head: int  # position of the last record
     snapshot: str  # name of the snapshot of this fingerprint, "" when there is none
+
+
+class Size(NamedTuple):
+    """How much a journal holds, without snapshots."""
+
+    records: int
+    ids: int  # by which events count as known
+    bytes: int  # on disk or in Redis's memory; pages that are free count, since the next records take them
 
 
 class Dump(NamedTuple):
@@ -111,6 +122,9 @@ class Journal(Protocol):
             Whether that one was still the fingerprint's own; else nothing changed, and it has to be made anew.
         """
 
+    def snapshots(self) -> dict[str, str]:
+        """Name of each snapshot by fingerprint."""
+
     def load(self, fingerprint: str, snapshot: str) -> dict[str, np.ndarray]:
         """The arrays of a snapshot; changing them changes nothing stored."""
 
@@ -132,6 +146,17 @@ class Journal(Protocol):
             Events of theirs.
         """
 
+    def cut(self, positions: np.ndarray) -> None:
+        """Let records leave (int64[n], ascending), with the ids by which they are known, some in each step.
+
+        Killed, it is ended by being repeated. What is to leave must be in every snapshot and in the lake.
+        """
+
+    def cut_at(self) -> int:
+        """Up to which position records have left; some before it may have stayed."""
+
+    def size(self) -> Size: ...
+
     def compact(self, fingerprint: str) -> None:
         """Leave the log and this fingerprint's snapshot, and no byte of what either was before. Safe to repeat."""
 
@@ -149,6 +174,18 @@ class Journal(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+def unbroken(journal: Journal, after: int, until: int) -> Records:
+    """The records after a position and up to one, none of which has left.
+
+    Raises:
+        JournalCut: some may have.
+    """
+    records = journal.records(after, until)
+    if journal.cut_at() > after:  # asked last: what left meanwhile is told too
+        raise JournalCut("this state is older than the journal's records: materialize online_state")
+    return records
 
 
 def is_of(kind: int, user: int, raw: bytes, user_key: int, word: bytes) -> bool:

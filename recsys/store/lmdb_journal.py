@@ -16,19 +16,18 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import lmdb
 import numpy as np
 
-from recsys.encryption import EncryptionError, Kept
-from recsys.store.errors import OffsetMoved, StoreCorrupt, StoreError, StoreFull, StoreMissing
-from recsys.store.journal import NO_END, RECORD_FIELDS, Dump, Entry, Mark, Offset, Records, Taken, is_of
+from recsys.encryption import Kept
+from recsys.store.errors import OffsetMoved, StoreCorrupt, StoreError, StoreMissing
+from recsys.store.journal import CUT, NO_END, RECORD_FIELDS, Dump, Entry, Mark, Offset, Records, Size, Taken, is_of
+from recsys.store.lmdb_map import DATABASES, MAP_BYTES, Map, clear_errors
 from recsys.store.snapshot_files import checksum, mapped, write
 
-MAP_BYTES: Final = 64 << 30  # address space, not disk: the file grows as it is used
-READERS: Final = 512  # transactions that read at one moment, of all processes
-DATABASES: Final = (b"meta", b"events", b"ids", b"blocked")
+CUT_AT_ONCE: Final = 2_000  # records: other writers wait for 20 ms
 _RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
 _KIND: Final = struct.Struct("<q")
 _HEAD: Final = b"head"
@@ -38,48 +37,6 @@ _RECORDS: Final = Kept(b"event", lambda value: value[1:8] == bytes(7))  # begins
 _BLOCKS: Final = Kept(b"blocked", lambda value: value[:1] == b"{")
 _KEPT: Final = {b"events": _RECORDS, b"blocked": _BLOCKS}
 _CURRENT: Final = "current"  # symlink to the folder of the map in use
-
-
-class _Map:
-    """A map that this process has open. LMDB forbids opening one twice, so the stores of a process share it.
-
-    Whoever touches it holds it: the last one to let go closes it. So nobody closes it under a thread that reads, or
-    that waits for its writer's lock, which is what a thread would wait for to the end of its days.
-    """
-
-    _open: ClassVar[dict[tuple[int, str], _Map]] = {}  # by process and folder: a fork inherits none of them
-    _lock: ClassVar[threading.Lock] = threading.Lock()
-
-    def __init__(self, folder: Path, map_bytes: int) -> None:
-        self.environment: Any = lmdb.open(str(folder), map_size=map_bytes, max_dbs=4, max_readers=READERS, create=False)
-        self.environment.reader_check()  # those of processes that were killed keep old pages, and their places
-        self.meta, self.events, self.ids, self.blocked = map(self.environment.open_db, DATABASES)
-        self._holders = 0
-
-    @classmethod
-    def held(cls, folder: Path, map_bytes: int) -> _Map:
-        """The map of a folder, held by the caller until `release`."""
-        name = os.getpid(), str(folder.resolve())
-        with cls._lock, _clear_errors():
-            opened = cls._open.get(name)
-            if opened is None:
-                opened = cls._open[name] = cls(folder, map_bytes)
-            opened._holders += 1
-            return opened
-
-    def again(self) -> bool:
-        """Hold it once more; False when everybody has let go of it already."""
-        with self._lock:
-            self._holders += self._holders > 0
-            return self._holders > 0
-
-    def release(self) -> None:
-        """Let go of it."""
-        with self._lock:
-            self._holders -= 1
-            if not self._holders:
-                _Map._open = {name: opened for name, opened in _Map._open.items() if opened is not self}
-                self.environment.close()
 
 
 class LmdbJournal:
@@ -105,14 +62,14 @@ class LmdbJournal:
             with suppress(FileExistsError):  # another process was first
                 current.symlink_to("map-0")
         self._following = threading.Lock()
-        self._held: tuple[str, _Map] | None = self._newest()
+        self._held: tuple[str, Map] | None = self._newest()
 
-    def _newest(self) -> tuple[str, _Map]:
+    def _newest(self) -> tuple[str, Map]:
         """Name of the current map, and it: held."""
         while True:
             name = self._link()
             try:
-                opened = _Map.held(self._folder / name, self._map_bytes)
+                opened = Map.held(self._folder / name, self._map_bytes)
             except StoreError:
                 if self._link() == name:
                     raise
@@ -125,7 +82,7 @@ class LmdbJournal:
         return os.readlink(self._folder / _CURRENT)
 
     @contextmanager
-    def _current(self) -> Iterator[tuple[str, _Map]]:
+    def _current(self) -> Iterator[tuple[str, Map]]:
         """Name of the current map, and it, held: `forget` puts a new one in its place at any time."""
         while True:
             held = self._held
@@ -144,12 +101,12 @@ class LmdbJournal:
             held[1].release()
 
     @contextmanager
-    def _transaction(self, *, write: bool = False, buffers: bool = False) -> Iterator[tuple[_Map, Any]]:
+    def _transaction(self, *, write: bool = False, buffers: bool = False) -> Iterator[tuple[Map, Any]]:
         """The current map and a transaction on it, whose default database is the events."""
         while True:
             with (
                 self._current() as (name, opened),
-                _clear_errors(),
+                clear_errors(),
                 opened.environment.begin(opened.events, write=write, buffers=buffers) as transaction,
             ):
                 # a writer that waited for `forget` has the old map's lock now
@@ -167,7 +124,7 @@ class LmdbJournal:
                     return mark
             finally:
                 held[1].release()
-        with self._current() as (name, opened), _clear_errors(), opened.environment.begin() as transaction:
+        with self._current() as (name, opened), clear_errors(), opened.environment.begin() as transaction:
             head = transaction.get(_HEAD, db=opened.meta)
             snapshot = transaction.get(_pointer(fingerprint), db=opened.meta)
             written = name, transaction.id(), fingerprint
@@ -183,7 +140,8 @@ class LmdbJournal:
             for partition, was, now in offsets:
                 if (transaction.get(_offset(partition), db=opened.meta) or b"") != was:
                     raise OffsetMoved(f"{partition} was read by another consumer meanwhile")
-                transaction.put(_offset(partition), now, db=opened.meta)
+                if now != was:
+                    transaction.put(_offset(partition), now, db=opened.meta)
             before = _number(transaction.get(_HEAD, db=opened.meta))
             ids = transaction.cursor(opened.ids)
             known = {bytes(digest) for digest, _ in ids.getmulti([entry.digest for entry in entries])}
@@ -315,6 +273,31 @@ class LmdbJournal:
                 transaction.put(key, _RECORDS.encrypted(key, record), db=opened.events)
         return len(mine)
 
+    def cut(self, positions: np.ndarray) -> None:
+        keys = [position.to_bytes(8, "big") for position in positions.tolist()]
+        leaving = set(keys)
+        with self._transaction() as (opened, transaction):
+            ids = {key: digest for digest, key in transaction.cursor(opened.ids) if key in leaving}
+        for start in range(0, len(keys), CUT_AT_ONCE):
+            few = keys[start : start + CUT_AT_ONCE]
+            with self._transaction(write=True) as (opened, transaction):
+                before = int(transaction.get(_offset(CUT), db=opened.meta) or 0)
+                transaction.put(_offset(CUT), str(max(before, _number(few[-1]))).encode(), db=opened.meta)
+                for key in few:
+                    transaction.delete(key, db=opened.events)
+                for digest in sorted(ids[key] for key in few if key in ids):
+                    transaction.delete(digest, db=opened.ids)
+
+    def cut_at(self) -> int:
+        with self._transaction() as (opened, transaction):
+            return int(transaction.get(_offset(CUT), db=opened.meta) or 0)
+
+    def size(self) -> Size:
+        with self._transaction() as (opened, transaction):
+            records, ids = (transaction.stat(database)["entries"] for database in (opened.events, opened.ids))
+            pages = 1 + opened.environment.info()["last_pgno"]
+            return Size(records, ids, pages * opened.environment.stat()["psize"])
+
     def compact(self, fingerprint: str) -> None:
         """Write the map anew, row by row: pages that are free, and gaps in those that are not, keep old bytes.
 
@@ -328,7 +311,7 @@ class LmdbJournal:
             (self._folder / following).mkdir()
             named = transaction.get(pointer, db=opened.meta)
             with (
-                _clear_errors(),
+                clear_errors(),
                 lmdb.open(str(self._folder / following), map_size=self._map_bytes, max_dbs=4) as copy,
             ):
                 databases = (opened.meta, opened.events, opened.ids, opened.blocked)
@@ -350,6 +333,16 @@ class LmdbJournal:
             link.symlink_to(following)
             os.replace(link, self._folder / _CURRENT)
             self._remove("map-*", following)
+
+    def snapshots(self) -> dict[str, str]:
+        with self._transaction() as (opened, transaction):
+            pointers = list(transaction.cursor(opened.meta))
+        prefix = _pointer("")
+        return {
+            key.removeprefix(prefix).decode(): json.loads(value)["name"]
+            for key, value in pointers
+            if key.startswith(prefix)
+        }
 
     def drop(self, fingerprint: str) -> None:
         with self._transaction(write=True) as (opened, transaction):
@@ -448,19 +441,3 @@ def _number(value: bytes | memoryview | None) -> int:
 def _from(cursor: Any, after: int) -> Iterator[tuple[Any, Any]]:
     if cursor.set_range((after + 1).to_bytes(8, "big")):
         yield from cursor
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    try:
-        yield
-    except (lmdb.MapFullError, lmdb.DiskError) as error:
-        raise StoreFull(
-            f"the online store is full ({error}): free disk space; nothing of this batch was taken"
-        ) from None
-    except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError) as error:
-        raise StoreCorrupt(
-            f"the online store cannot be read ({error}): move the store folder away and materialize online_state"
-        ) from None
-    except (lmdb.Error, EncryptionError) as error:
-        raise StoreError(f"the online store failed: {error}") from None

@@ -27,17 +27,17 @@ from recsys.features.judged import Judged
 from recsys.features.log import EventLog, Items, empty, merged
 from recsys.sources.derived import Rules
 from recsys.store import told
-from recsys.store.blocked import MOST, Blocked, TooManyBlocked
+from recsys.store.archived import lost, not_in, nothing
+from recsys.store.blocked import Blocked, changed
 from recsys.store.by_entity import ByEntity, EntityJournal
-from recsys.store.errors import OffsetMoved, StoreBusy, StoreCorrupt, StoreError, StoreMissing
+from recsys.store.errors import JournalCut, OffsetMoved, StoreBusy, StoreCorrupt, StoreError, StoreMissing
 from recsys.store.hot import LOG, RECORD_COLUMNS, Hot, packed
 from recsys.store.intake import NO_RULES, Appended, Event, entries_of, item_entries
-from recsys.store.journal import ITEM_RECORD, ITEMS, Journal, Offset, Records, digest_of, digests_of, events_of, key_of
+from recsys.store.journal import CUT, ITEM_RECORD, ITEMS, LIVE_RANK, Journal, Offset, Records, digests_of, key_of
 from recsys.store.past import Past, Read, completed
 
 SEARCHABLE: Final = 6  # a shorter id is everywhere as a text: only as a whole value it names its user
 TURN_SECONDS: Final = 5.0  # for which a read of the past waits for those before it
-LIVE_RANK: Final = 1 << 31  # live events take the upper half of their day's positions: no import of the day meets them
 
 
 class OnlineStore:
@@ -70,6 +70,7 @@ class OnlineStore:
         self._hot: Hot | None = None
         self._retired: Hot | None = None  # what it read from before
         self._checked_log = ""
+        self._cut = b""  # how far records had left the journal when it was last asked
         self._late: tuple[int, pa.Table] = 0, ITEM_SCHEMA.empty_table()
         if create and not journal.mark(self.fingerprint).snapshot:
             self._begin()
@@ -100,19 +101,28 @@ class OnlineStore:
         Raises:
             StoreFull, StoreUnavailable, OffsetMoved: nothing was taken, or the batch may be sent again safely.
         """
-        with self._lock:
-            hot = self._catch_up()
-            told, implied, rejected = entries_of(hot, events, received_at, rules)
-            if offsets and rejected:
-                return Appended(0, 0, rejected, hot.position)
-            entries = told + implied
-            new = (~hot.has([entry.digest for entry in entries])).tolist()
-            n_told = sum(new[: len(told)])
-            entries = [entry for entry, is_new in zip(entries, new, strict=True) if is_new]
-        # outside the lock: reads go on while the disk works
-        if not (entries or offsets):
-            return Appended(0, len(told), rejected, self._catch_up().position)
-        taken = self.journal.append(entries, self._floor(hot, received_at), offsets)
+        while True:
+            known = self._cut  # ahead of the state that is asked for what is known: threads share it
+            with self._lock:
+                hot = self._catch_up()
+                told, implied, rejected = entries_of(hot, events, received_at, rules)
+                if offsets and rejected:
+                    return Appended(0, 0, rejected, hot.position)
+                entries = told + implied
+                new = (~hot.has([entry.digest for entry in entries])).tolist()
+                n_told = sum(new[: len(told)])
+                entries = [entry for entry, is_new in zip(entries, new, strict=True) if is_new]
+            # outside the lock: reads go on while the disk works
+            if not (entries or offsets):
+                return Appended(0, len(told), rejected, self._catch_up().position)
+            try:
+                floor = self._floor(hot, received_at)
+                taken = self.journal.append(entries, floor, [*offsets, Offset(CUT, known, known)])
+                break
+            except OffsetMoved:
+                (self._cut,) = self.journal.offsets([CUT])
+                if self._cut == known:
+                    raise  # else ids left the journal: the state as it is from here on knows them
         own = [(at, entry.fields) for at, entry in zip(taken.positions, entries, strict=True) if at]
         with self._lock:
             if own and self._hot is not None and self._hot.position == taken.before:  # nothing to read back
@@ -201,7 +211,12 @@ class OnlineStore:
                     break
                 fetch = hot.lacking(user_key, rows, strange, shelf_key)
                 if fetch is None:
-                    read, inexact = hot.read(rows, strange, user_key, as_of, shelf_key)
+                    try:
+                        read, inexact = hot.read(rows, strange, user_key, as_of, shelf_key)
+                    except JournalCut:  # of what the log alone can tell
+                        if self._is_current():
+                            raise
+                        continue
                     if inexact is None:
                         return read
                     ask = functools.partial(completed, read, *inexact)
@@ -218,8 +233,8 @@ class OnlineStore:
     def position_at(self, instant: int) -> int:
         """The last position before whatever was first received after an instant (UTC ms); 0 when there is none."""
         with self._lock:
-            hot = self._with_log()
-            log, told = hot.log(), hot.item_records[:, [0, -1]]
+            hot, log = self._with_log()
+            told = hot.item_records[:, [0, -1]]
             later = (log.position[log.received_at > instant], told[told[:, 1] > instant, 0])
             stops = [int(positions[0]) for positions in later if len(positions)]
             if not stops:
@@ -235,11 +250,11 @@ class OnlineStore:
             StoreError: the position is ahead of the log.
         """
         with self._lock:
-            hot = self._with_log()
+            hot, log = self._with_log()
             at = hot.position if position is None else position
             if at > hot.position:
                 raise StoreError(f"position {at} is ahead of the log's head {hot.position}")
-            return Past(hot.log().until(at), hot.items_at(at), at)
+            return Past(log.until(at), hot.items_at(at), at)
 
     def judged(self, user_id: str) -> Judged:
         """What a user made up their mind about, as it is known in this process: asks nothing that could hang."""
@@ -268,6 +283,7 @@ class OnlineStore:
         event_keys: Sequence[str] = (),
         utc_offset_ms: int = 0,
         told_until: int | None = None,
+        judged: Callable[[np.ndarray], np.ndarray] = nothing,
     ) -> int:
         """Begin anew from an archived log up to `position`, keeping every event accepted live that is not in it.
 
@@ -279,6 +295,8 @@ class OnlineStore:
                 None: all of it
             event_keys: of the log's events, so that sending one of them again changes nothing
             utc_offset_ms: offset of the source's local day
+            judged: whether the lake was given the live events of those positions, whatever it made of them: bool[n]
+                of int64[n]. What left the journal and is in neither stays
 
         Returns:
             Events in the state now.
@@ -291,13 +309,8 @@ class OnlineStore:
                 hot = self._catch_up()
                 snapshot, head, late, records = self._named, hot.position, hot.late(), hot.item_records
             before = hot.items_table
-            live = events_of(self.journal.records(0, head))
-            in_archive = np.isin(live.position, log.position)
-            if archived:
-                raws = self.journal.raw(0, position)
-                ids = {at: digest_of(json.loads(raw).get("event_key", "")) for at, _, raw in raws}
-                in_archive |= np.array([ids.get(at) in archived for at in live.position.tolist()], bool)
-            both = merged(log, live.take(~in_archive))
+            both = merged(log, not_in(log, archived, self.journal, position, head))
+            both = merged(both, lost(both, self.journal, lambda: self.past().log, judged))
             known = pc.is_in(items["item_id"], value_set=before["item_id"].combine_chunks())
             new = items.filter(pc.invert(known)).select(ITEM_SCHEMA.names).cast(ITEM_SCHEMA)
             base = pa.concat_tables([before, new])
@@ -312,6 +325,10 @@ class OnlineStore:
     def since_snapshot(self) -> int:
         """Records that this process applied to its snapshot."""
         return 0 if self._hot is None else self._hot.applied
+
+    def knows(self, digests: Sequence[bytes]) -> np.ndarray:
+        """bool[n]: whether the archive that the state began from holds events of those digests."""
+        return self._catch_up().has(digests)
 
     def checkpoint(self, after: int) -> bool:
         """Put what the log took since the snapshot into the next one, once that is more than `after` records.
@@ -328,13 +345,13 @@ class OnlineStore:
         try:
             arrays = self.journal.load(self.fingerprint, snapshot)
             self.journal.check(self.fingerprint, snapshot, tuple(arrays))
+            fresh = self._hot_of(arrays, snapshot)  # beside the one that is read from, which changes with every read
+            if fresh.position < head:
+                fresh.catch_up(self.journal, head)
         except StoreCorrupt:
             if self.journal.mark(self.fingerprint).snapshot == snapshot:
                 raise
             return False
-        fresh = self._hot_of(arrays, snapshot)  # beside the one that is read from, which changes with every read
-        if fresh.position < head:
-            fresh.catch_up(self.journal, head)
         if fresh.applied <= after:
             return False  # this process had not changed over
         return self._save(fresh.packed(), snapshot, same=True)
@@ -366,14 +383,8 @@ class OnlineStore:
         Raises:
             TooManyBlocked: it would be more than blocked.MOST.
         """
-
-        def changed(before: bytes | None) -> bytes:
-            now = Blocked.read(before).without(less).plus(more)
-            if max(map(len, now)) > MOST:
-                raise TooManyBlocked(f"a user may block {MOST} items and {MOST} creators: unblock some first")
-            return now.kept()
-
-        return Blocked.read(self.journal.block(key_of(user_id), changed))
+        add = functools.partial(changed, more=more, less=less)
+        return Blocked.read(self.journal.block(key_of(user_id), add))
 
     def forget(self, user_id: str, rewritten: Callable[[bytes], bytes]) -> int:
         """Remove a user: their state, their history, their ids. What they did stays counted for the items.
@@ -392,8 +403,8 @@ class OnlineStore:
         events: int | None = None
         while True:
             with self._lock:
-                hot = self._with_log()
-                log, position, late, records = hot.log(), hot.position, hot.late(), hot.item_records
+                hot, log = self._with_log()
+                position, late, records = hot.position, hot.late(), hot.item_records
                 snapshot = self._named
             mine = log.user_key == user_key
             if events is None:
@@ -436,7 +447,12 @@ class OnlineStore:
                 )
             hot = self._hot
             if mark.head > hot.position:
-                hot.catch_up(self.journal, mark.head)
+                try:
+                    hot.catch_up(self.journal, mark.head)
+                except JournalCut:
+                    if self._is_current():
+                        raise
+                    return self._catch_up()
             if isinstance(hot, ByEntity) and self._loaded != mark.snapshot:
                 hot.follow(self.journal.load(self.fingerprint, mark.snapshot))
                 self._loaded = mark.snapshot
@@ -447,18 +463,22 @@ class OnlineStore:
             return Hot(arrays)
         return ByEntity(arrays, cast(EntityJournal, self.journal), snapshot, self._cache_mb)
 
-    def _with_log(self) -> Hot:
-        """What `_catch_up` gives, with a log that was checked: opening leaves that out. Under the lock."""
+    def _with_log(self) -> tuple[Hot, EventLog]:
+        """What `_catch_up` gives, and its log, which was checked: opening leaves that out. Under the lock."""
         while True:
             hot = self._catch_up()
             try:
                 if self._checked_log != self._loaded:
                     self.journal.check(self.fingerprint, self._loaded, LOG)
                     self._checked_log = self._loaded
-                return hot
+                return hot, hot.log()
             except StoreCorrupt:
-                if self.journal.mark(self.fingerprint).snapshot == self._loaded:
-                    raise  # else a later snapshot came in its place meanwhile
+                if self._is_current():
+                    raise
+
+    def _is_current(self) -> bool:
+        """Whether what this process reads from is still the journal's own; else a later snapshot came in its place."""
+        return self.journal.mark(self.fingerprint).snapshot == self._named
 
     def _reads_as_well_from(self, snapshot: str) -> bool:
         """Whether what this process reads from is as good as a snapshot: it is, or a load of the same is dear."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+
+from recsys.events import RAW_EVENT_SCHEMA
 from recsys.settings import CLUSTER_SCHEMES, Settings
+from recsys.store import told
+from recsys.store.errors import StoreMissing
 from recsys.store.journal import Journal
 from recsys.store.online import OnlineStore
 
@@ -37,3 +42,20 @@ def open_store(settings: Settings, create: bool = False) -> OnlineStore:
         StoreCorrupt, StoreUnavailable: it cannot be read.
     """
     return OnlineStore(open_journal(settings, create), create=create, cache_mb=settings.store_cache_mb)
+
+
+def told_events(settings: Settings) -> pa.Table:
+    """The events that services took and that have not left the journal (RAW_EVENT_SCHEMA), of whatever features the
+    state is; none before a store is there.
+
+    Raises:
+        StoreCorrupt, StoreUnavailable: it cannot be read.
+    """
+    try:
+        journal = open_journal(settings)
+    except StoreMissing:
+        return RAW_EVENT_SCHEMA.empty_table()
+    try:
+        return told.events_after(journal, 0)
+    finally:
+        journal.close()

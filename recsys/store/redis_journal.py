@@ -22,10 +22,11 @@ import redis
 from recsys.settings import SecretUrl
 from recsys.store.by_entity import whole
 from recsys.store.errors import OffsetMoved, StoreError, StoreFull, StoreUnavailable
-from recsys.store.journal import NO_END, RECORD_FIELDS, Dump, Entry, Mark, Offset, Records, Taken, is_of
+from recsys.store.journal import CUT, NO_END, RECORD_FIELDS, Dump, Entry, Mark, Offset, Records, Size, Taken, is_of
 from recsys.store.redis_states import FORGETTING, FORGETTING_SECONDS, RedisStates
 
 PAGE: Final = 20_000  # stream entries read at once
+CUT_AT_ONCE: Final = 1_000  # records: Redis answers nobody meanwhile, for some ms
 REWRITE_SECONDS: Final = 600
 _RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
 _PREFIX: Final = "recsys:"  # with hash tags in a cluster: what a script touches lies in one slot
@@ -37,7 +38,9 @@ local entries = 3 + 3 * ARGV[2]
 for i = 3, entries - 1, 3 do
   if (redis.call('HGET', KEYS[4], ARGV[i]) or '') ~= ARGV[i + 1] then return false end
 end
-for i = 3, entries - 1, 3 do redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 2]) end
+for i = 3, entries - 1, 3 do
+  if ARGV[i + 1] ~= ARGV[i + 2] then redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 2]) end
+end
 local before = redis.call('GET', KEYS[1]) or '0'
 local at = math.max(tonumber(before) + 1, tonumber(ARGV[1]))
 local first, taken = at, {}
@@ -53,6 +56,14 @@ for i = entries, #ARGV, 3 do
 end
 if at > first then redis.call('SET', KEYS[1], string.format('%.0f', at - 1)) end
 return {string.format('%.0f', first), table.concat(taken), before}
+"""
+# Arguments: position up to which records have left, how many leave now, these, then the digests of some of them.
+_CUT: Final = """
+if tonumber(ARGV[1]) > tonumber(redis.call('HGET', KEYS[4], '/cut') or 0) then
+  redis.call('HSET', KEYS[4], '/cut', ARGV[1])
+end
+for i = 3, 2 + ARGV[2] do redis.call('XDEL', KEYS[2], ARGV[i] .. '-0') end
+for i = 3 + ARGV[2], #ARGV do redis.call('HDEL', KEYS[3], ARGV[i]) end
 """
 _RAISE: Final = """
 if tonumber(ARGV[1]) > tonumber(redis.call('GET', KEYS[1]) or 0) then redis.call('SET', KEYS[1], ARGV[1]) end
@@ -112,8 +123,8 @@ class RedisJournal(RedisStates):
         with self._clear_errors():
             self._redis = self._connected()
             self._redis.ping()
-        scripts = self._BEGIN + _APPEND, self._BEGIN + _RAISE, _SWAP_FIELD, _SWAP, _STRIKE, _REPLACE
-        self._append, self._raise, self._swap_field, self._swap, self._strike, self._replace = map(
+        scripts = self._BEGIN + _APPEND, self._BEGIN + _RAISE, self._BEGIN + _CUT, _SWAP_FIELD, _SWAP, _STRIKE, _REPLACE
+        self._append, self._raise, self._cut, self._swap_field, self._swap, self._strike, self._replace = map(
             self._redis.register_script, scripts
         )
 
@@ -268,6 +279,35 @@ class RedisJournal(RedisStates):
     def _pointer(self, fingerprint: str) -> str:
         return f"{self._prefix}state:{fingerprint}"
 
+    def snapshots(self) -> dict[str, str]:
+        with self._clear_errors():
+            pointers = [key.decode() for key in self._redis.scan_iter(self._pointer("*"))]
+            names = [self._redis.get(pointer) or b"" for pointer in pointers]
+        return {
+            pointer.removeprefix(self._pointer("")): name.decode()
+            for pointer, name in zip(pointers, names, strict=True)
+        }
+
+    def cut(self, positions: np.ndarray) -> None:
+        wanted = positions.tolist()
+        leaving = set(wanted)
+        with self._clear_errors():
+            found = ((int(at), digest) for digest, at in self._redis.hscan_iter(self._ids, count=PAGE))
+            ids = {at: digest for at, digest in found if at in leaving}
+            for start in range(0, len(wanted), CUT_AT_ONCE):
+                few = wanted[start : start + CUT_AT_ONCE]
+                self._cut(self._sequencer, [few[-1], len(few), *few, *(ids[at] for at in few if at in ids)])
+            self._kept("EXISTS", self._events)
+
+    def cut_at(self) -> int:
+        with self._clear_errors():
+            return int(self._redis.hget(self._offsets, CUT) or 0)
+
+    def size(self) -> Size:
+        with self._clear_errors():
+            memory = (self._redis.memory_usage(key) or 0 for key in (self._events, self._ids))
+            return Size(self._redis.xlen(self._events), self._redis.hlen(self._ids), sum(memory))
+
     def drop(self, fingerprint: str) -> None:
         """Processes that read from it still find its parts for a while; `compact` clears what no name leads to."""
         with self._clear_errors():
@@ -285,11 +325,16 @@ class RedisJournal(RedisStates):
                 head,
                 snapshot,
                 whole(self, snapshot, self.load(fingerprint, snapshot)) if snapshot else {},
-                ((at, fields[b"f"], fields[b"r"]) for at, fields in self._entries(0, f"{head}-0")),
+                self._whole_entries(head, int(dict(offsets).get(CUT, 0))),
                 ((digest, int(at)) for digest, at in self._redis.hscan_iter(self._ids, count=PAGE) if int(at) <= head),
                 ((int(user_key), kept) for user_key, kept in self._redis.hscan_iter(self._blocked, count=PAGE)),
                 offsets,
             )
+
+    def _whole_entries(self, head: int, cut: int) -> Iterator[tuple[int, bytes, bytes]]:
+        yield from ((at, fields[b"f"], fields[b"r"]) for at, fields in self._entries(0, f"{head}-0"))
+        if self.cut_at() != cut:
+            raise StoreError("records left the journal while it was read: try again")
 
     def fill(self, fingerprint: str, dump: Dump) -> None:
         with self._clear_errors():

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from recsys.training_sets.examples import Examples, concat, is_sampled, newest, with_outcomes
 from recsys.training_sets.inputs import Inputs, matrix
 
-BLOCK: Final = 65_536  # rows read or written at once: 32 MB of 123 features
+BLOCK: Final = 65_536  # rows read or written at once: 34 MB of 129 features
 KNOWN: Final = ["click", "long_view", "watch_ms", "user_key", "request_id", "occurred_at"]  # of a row, beside features
 SHARE: Final = 8  # of the machine's memory: table, matrix and its bins are there at once, and other work is, too
 

@@ -132,6 +132,8 @@ def test_dagsters_configuration_is_one_that_dagster_takes(monkeypatch: pytest.Mo
     for name in ("HOST", "USER", "PASSWORD", "DB"):
         monkeypatch.setenv(f"DAGSTER_PG_{name}", "x")
     config, _ = dagster_instance_config(str(DEPLOY / "dagster"))  # raises for whatever it does not know
+    ours, _ = dagster_instance_config(str(ROOT / "recsys_assets"))
+    assert config["concurrency"]["pools"] == ours["concurrency"]["pools"] == {"default_limit": 1}
     assert config["concurrency"]["runs"]["max_concurrent_runs"] == 1 and config["telemetry"]["enabled"] is False
     workspace = yaml.safe_load((DEPLOY / "dagster" / "workspace.yaml").read_text())
     for place in workspace["load_from"]:

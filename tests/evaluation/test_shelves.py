@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluation import shelves
+from recsys.evaluation.bootstrap import Resamples, interval
 from recsys.evaluation.report import plain
 from recsys.evaluation.shelves import CHALLENGER, FORMER, Task, figures, judge
 from recsys.lake import Lake
@@ -71,6 +72,21 @@ def test_a_gate_refuses_what_is_behind_a_heuristic_or_behind_what_serves_and_say
         ROW, "click", asked, {CHALLENGER: half, "popular": good, "last_played": bad}, {CHALLENGER: "ours"}, truth
     )
     assert told["metric"] == "p_click" and told["gate"]["passed"] and told["regret"][CHALLENGER] == pytest.approx(0.1)
+
+
+def test_all_shelves_hold_together_so_chance_alone_refuses_none() -> None:
+    """A heuristic that is ahead by .008 where the margin is .01: alone its interval would end below zero."""
+    users = 2_000
+    asked, noise = task(users, [1], []), np.random.default_rng(5).normal(0, 0.16, users)
+    truth = noise - noise.mean() - 0.008
+    slates = {name: np.tile([1, 2], (users, 1)) for name in (CHALLENGER, *ROW.heuristics)}
+    worth = {CHALLENGER: truth, "popular": np.zeros(users), "last_played": truth, shelves.BEST: truth}
+    assert interval(Resamples.draw(asked.user_key).mean(truth))[1] < 0
+    told = judge(ROW, "click", asked, slates, {CHALLENGER: "ours"}, worth)
+    low, high = told["intervals"]["popular"]["p_click"]
+    assert low < truth.mean() < 0 < high and told["comparisons"] == shelves.COMPARISONS > 10
+    assert told["gate"]["passed"] and told["gate"]["tells"] == pytest.approx((high - low) / 2)
+    assert f"one of {shelves.COMPARISONS} comparisons" in told["gate"]["reasons"][0]
 
 
 def test_a_shelf_without_any_success_says_so() -> None:

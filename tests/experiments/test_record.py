@@ -73,6 +73,8 @@ def test_layers_are_independent_experiments_of_one_share_out_the_users_and_a_hol
         ({"name": "../one"}, "letters, digits"),
         ({"minimum_effect": 0.0}, "minimum effect"),
         ({"days": 0}, "days are 1 or more"),
+        ({"begins": -5}, "UTC milliseconds"),
+        ({"stages": ((0, 0.0),)}, "over 0 and at most 1, unless it ranks unseen"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(changes: dict[str, Any], words: str) -> None:
@@ -86,8 +88,11 @@ def test_a_record_comes_back_as_it_was_and_unknown_words_are_refused() -> None:
     assert Experiment.of(json.loads(json.dumps(made.told()))) == made
     with pytest.raises(ExperimentError, match="has no colour"):
         Experiment.of({**made.told(), "colour": "red"})
-    with pytest.raises(ExperimentError, match="not complete"):
+    with pytest.raises(ExperimentError, match="an experiment's arms: Field required"):
         Experiment.of({"name": "one", "stages": [[0, 1.0]]})
+    for wrong in ({"days": "3"}, {"arms": {"control": "a", "treatment": None}}, {"stages": [[0]]}, {"layer": 5}):
+        with pytest.raises(ExperimentError, match=f"an experiment's {next(iter(wrong))}"):
+            Experiment.of({**made.told(), **wrong})
     assert len({made.digest, replace(made, days=11).digest, experiment(shares=HALVES).digest}) == 3
     assert all(metric.words for metric in METRICS.values())
 
@@ -121,6 +126,7 @@ def test_an_experiment_that_is_edited_while_it_runs_is_served_and_analysed_no_mo
     edit(told)
     path.write_text(json.dumps(told))
     running, wrong = book.running()
+    book.start(experiment(name="two"))  # nobody is in the edited one any more
     assert not running and "not the one that was started" in wrong[0]
     path.write_text("{")
     assert "not the one that was started" in book.running()[1][0]

@@ -18,9 +18,11 @@ import numpy as np
 
 from recsys.events import key64
 from recsys.features.catalog import AGGREGATES
+from recsys.lake import Lake
 from recsys.store.journal import Journal
 from recsys.store.lmdb_journal import LmdbJournal
 from recsys.store.online import OnlineStore
+from tests.features.nights import taken
 from tests.features.streams import NOW
 
 CLICKS = AGGREGATES.index("user_clicks_count_all")
@@ -153,7 +155,7 @@ def longest_wait(calls: Sequence[Call]) -> float:
     return max((call.end - call.begin for call in calls if call.end), default=0) / 1e9
 
 
-def disorder(calls: Sequence[Call], store: OnlineStore) -> list[str]:
+def disorder(calls: Sequence[Call], store: OnlineStore, lake: Lake | None = None) -> list[str]:
     """What no single order of all calls explains; [] for a linearizable history.
 
     The order is the log's: a position is a place in it, so it is enough that places agree with the clock (a call that
@@ -161,7 +163,7 @@ def disorder(calls: Sequence[Call], store: OnlineStore) -> list[str]:
     and that the log holds each acknowledged event once and nothing that nobody sent.
     """
     wrong = []
-    tail = store.tail(0)
+    tail = store.tail(0) if lake is None else taken(store, lake)
     ids, positions = tail["event_id"].to_pylist(), tail["position"].to_pylist()
     kept = Counter(ids)
     sent = {name for call in calls for name in call.ids}

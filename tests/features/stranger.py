@@ -275,8 +275,41 @@ def features(row: Row, item: Row, columns: Mapping[str, int]) -> list[np.float32
         "item_type": TYPES.get(item.get("item_type", ""), 0),
         "item_duration_ms": item.get("duration_ms") or 0,
         "item_published_at": item.get("published_at") or 0,
+        **about(row.get("words", ()), item.get("category")),
     }
     return [np.float32(value(d, *(known[name] for name in d.inputs))) for d in DEFINITIONS]
+
+
+def about(words: Sequence[str], category: str | None) -> dict[str, int]:
+    """What the page says of a person's words."""
+    named: dict[str, str] = {}
+    for word in words:
+        if re.match("[^=~]*=", word):
+            named.setdefault(word.partition("=")[0], word)
+    names = {word for d in DEFINITIONS for word in d.inputs if d.op == "bucket" and word.startswith("user_")}
+    clock = named.get("utc_offset_minutes", "=0").partition("=")[2]
+    likes = category is not None and any(word.partition("=")[2] == category for word in words if "~" not in word)
+    return {name: key(named.get(name.removeprefix("user_"))) for name in names} | {
+        "user_utc_offset_ms": 60_000 * int(clock),
+        "user_names_category": int(likes),
+    }
+
+
+class People:
+    """What was said of whom: of each user what each reading of their table said, from when it counts."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[tuple[int, list[str]]]] = {}
+
+    def read(self, words: Mapping[str, list[str]], start: int) -> None:
+        for user, said in words.items():
+            self.told.setdefault(user, []).append((start, said))
+
+    def at(self, user: str, instant: int, of_request: Sequence[str] = ()) -> list[str]:
+        """What a request says, and what was known by then under the names that it leaves out."""
+        kept = [said for start, said in self.told.get(user, []) if start <= instant]
+        names = {re.split("[=~]", word)[0] for word in of_request}
+        return [*of_request, *(w for w in (kept[-1] if kept else []) if re.split("[=~]", w)[0] not in names)]
 
 
 def value(of: Definition, a: int, b: int = 0, third: int = 0) -> float:
@@ -294,6 +327,6 @@ def value(of: Definition, a: int, b: int = 0, third: int = 0) -> float:
     if of.op == "bucket":
         return c2 if a == 0 else float((a ^ a >> 32) & (int(c1) - 1))
     if of.op == "modulo":
-        return float((a // int(c1) + int(c3)) % int(c2))
+        return float(((a + b) // int(c1) + int(c3)) % int(c2))
     assert of.op == "value", of.op
     return float(a)

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.lake import Lake
 from recsys.privacy.border import Border, Forgotten
 from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import ItemsRequest
+from recsys.store import lmdb_journal, redis_journal
 from recsys.store.online import OnlineStore
 from tests.features.crowd import Crowd, disorder, longest_wait, opened
-from tests.features.streams import random_log
+from tests.features.nights import night
+from tests.features.streams import item_table, random_log
 from tests.features.test_store import NOW, event
 
 GONE = [f"somebody-who-goes-{n}" for n in range(200)]
@@ -65,18 +68,43 @@ def test_users_are_forgotten_beside_processes_that_read_and_write_and_no_call_ha
     store.close()
 
 
+def nights(place: str, home: Path) -> None:
+    """A process that takes all into the lake and cuts the journal, again and again, until it is killed."""
+    lmdb_journal.CUT_AT_ONCE = redis_journal.CUT_AT_ONCE = 7  # type: ignore[misc]
+    store = OnlineStore(opened(place))
+    while True:
+        night(store, Lake(home), item_table(5), days=-1)
+        time.sleep(0.3)
+
+
 @pytest.mark.parametrize("place", ENGINES, indirect=True)
 def test_histories_of_processes_that_are_killed_are_linearizable(lived: str, tmp_path: Path) -> None:
-    store, rng = OnlineStore(opened(lived)), np.random.default_rng(5)
+    """Beside checkpoints and cuts of the journal, which are killed too."""
+    store, rng, lake = OnlineStore(opened(lived)), np.random.default_rng(5), Lake(tmp_path / "home")
+    spawn = multiprocessing.get_context("spawn")
+    cuts = [0]
     with Crowd(lived, tmp_path, processes=2, threads=4) as crowd:
         for kills in range(4):
+            if kills % 2 == 0:
+                cutting = spawn.Process(target=nights, args=(lived, lake.home), daemon=True)
+                cutting.start()
             crowd.wait(200 * (kills + 1), 60)
             time.sleep(float(rng.uniform(0, 0.3)))
             crowd.kill_one(kills)
             store.checkpoint(0)
+            if kills % 2:
+                while store.journal.cut_at() <= cuts[-1]:
+                    crowd.check_alive()
+                    time.sleep(float(rng.uniform(0, 0.1)))
+                cutting.kill()
+                cutting.join()
+                cuts.append(store.journal.cut_at())
         crowd.wait(1000, 60)
     calls = crowd.calls()
-    assert len(calls) > 1000 and disorder(calls, store) == []
+    assert len(calls) > 1000 and disorder(calls, store, lake) == [] and len(set(cuts)) == 3
+    store.checkpoint(0)  # LMDB shows what a killed process committed last only once somebody else has written
+    assert night(store, lake, item_table(5), days=-1).left > 0 and store.journal.size()[:2] == (0, 0)
+    assert disorder(calls, store, lake) == []
     store.close()
 
 

@@ -61,3 +61,16 @@ def test_one_history_is_that_of_every_row_and_none_is_empty() -> None:
         assert one.row(r)[0].tolist() == [5, 6] and one.engaged().row(r)[0].tolist() == [6]
     none = History.none(2)
     assert [len(column) for column in (*none.row(1), *none.engaged().row(0), none.start)] == [0] * 6 + [2]
+
+
+def test_rows_of_a_table_that_hold_the_same_share_their_events() -> None:
+    """Those of one slate do: else a training reads, and keeps in each batch, as many histories as rows."""
+    held = [([5, 6], [1, 2]), ([5, 6], [1, 2]), ([5, 6], [1, 1]), ([6, 6], [1, 1]), ([], []), ([], []), ([6], [1])]
+    keys = pa.array([list(row[0]) for row in held], pa.large_list(pa.int64()))
+    kinds = pa.array([list(row[1]) for row in held], pa.large_list(pa.int8()))
+    for first in (0, 1):  # a slice of a column begins somewhere in its values
+        history = History.of_lists(keys[first:], kinds[first:])
+        told = [tuple(column.tolist() for column in history.row(r)[:2]) for r in range(len(held) - first)]
+        assert told == held[first:]
+        spans = list(zip(history.start.tolist(), history.stop.tolist(), strict=True))
+        assert len(set(spans)) == 5 and spans[-3] == spans[-2]

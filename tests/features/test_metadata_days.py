@@ -19,7 +19,7 @@ from recsys.features.parity import audit_served
 from recsys.lake import Lake
 from recsys.settings import from_environment
 from recsys.sources.source import day_number
-from recsys.store.opening import open_store
+from recsys.store.opening import open_store, told_events
 from recsys_assets.checks.nothing import has_failed
 
 DAYS = ("2026-11-02", "2026-11-03", "2026-11-04", "2026-11-05")
@@ -59,7 +59,7 @@ def write(folder: Path, table: str, rows: Rows) -> None:
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     home = tmp_path / "home"
-    for name, value in {"HOME": home, "SOURCE": "files", "DATA": tmp_path / "data"}.items():
+    for name, value in {"HOME": home, "SOURCE": "files", "DATA": tmp_path / "data", "JOURNAL_DAYS": 0}.items():
         monkeypatch.setenv(f"RECSYS_{name}", str(value))
     return Lake(home)
 
@@ -96,7 +96,7 @@ def served(store: Any, user: str, instant: int) -> Rows:
     features = derive(read.aggregates, Context(zero + instant, zero + key64(["feed"]), zero, zero, read.item))
     shared = {"user_id": user, "position": read.position, "as_of": instant, "log_shelf": "feed", "device": None}
     return [
-        {**shared, "item_id": name, "features": row, "fingerprint": FINGERPRINT}
+        {**shared, "said": [], "item_id": name, "features": row, "fingerprint": FINGERPRINT}
         for name, row in zip(names, features, strict=True)
     ]
 
@@ -118,8 +118,14 @@ def live_day(day: str, changes: dict[int, dict[str, Any]], seed: int) -> Rows:
     return rows
 
 
+def of_journal(day: str) -> int:
+    """Events of a day that the store's journal has."""
+    received = told_events(from_environment())["received_at"].to_pylist()
+    return sum(instant // DAY_MS == day_number(day) for instant in received)
+
+
 def audit(rows: Rows) -> None:
-    schema = {"features": pa.list_(pa.float32()), "device": pa.string()}
+    schema = {"features": pa.list_(pa.float32()), "device": pa.string(), "said": pa.list_(pa.int64())}
     table = pa.table({name: pa.array([row[name] for row in rows], schema.get(name)) for name in rows[0]})
     store = open_store(from_environment())
     audited = audit_served(store.export()[0], store.items_at, table)
@@ -171,8 +177,15 @@ def test_items_change_daily_by_file_and_live_and_every_check_stays_green(lake: L
     rows += live_day(DAYS[3], {60: {"item_id": "i2", "category": "told"}}, 4)
     items[3] |= {"category": "retagged"}
     write(data, "items", items)
-    for _ in range(2):  # the second time it changes nothing
-        take_in(DAYS[3], DAYS[3])
+    raw = lake.day(DAYS[2], "raw", "events").read_bytes()
+    for first in (DAYS[3], DAYS[2]):  # the second time it changes nothing, though that live day has left the journal
+        take_in(first, DAYS[3])
         audit(rows)
         assert features(lake, *DAYS[:3]) == old
+        assert of_journal(DAYS[2]) == 0 < of_journal(DAYS[3])
+    assert lake.day(DAYS[2], "raw", "events").read_bytes() == raw
     assert categories(lake, DAYS[3], "i2") == keys("retagged", "told")
+    store = open_store(from_environment())
+    again = store.append([*events(DAYS[2], 3), *events(DAYS[3], 4)], at(DAYS[3], 23 * HOUR_MS))
+    assert (again.accepted, again.duplicates) == (0, 240)
+    store.close()

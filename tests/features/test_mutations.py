@@ -60,7 +60,7 @@ MUTATIONS = {
         "first_position((received_at + hot.utc_offset_ms) // DAY_MS)",
         "first_position(received_at // DAY_MS)",
     ),
-    "the hour slipped by one": ("derive.py", "x = float((a[r] // np.int64(c)", "x = float((a[r] // np.int64(c) + 1"),
+    "the hour slipped by one": ("derive.py", "+ b[r]) // np.int64(c)", "+ b[r]) // np.int64(c) + 1"),
     "dtype narrowed": (
         "sweep.py",
         "if len(program.views) else 0), np.int64)",

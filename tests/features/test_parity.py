@@ -139,6 +139,7 @@ def test_a_served_log_is_audited_and_one_changed_bit_is_found(tmp_path: Path) ->
             | {
                 "log_shelf": ["feed"] * n,
                 "device": pa.nulls(n, pa.string()),
+                "said": pa.nulls(n, pa.list_(pa.int64())),
                 "fingerprint": [FINGERPRINT] * (n - 1) + ["of another model"],
                 "features": pa.array(rows["features"], pa.list_(pa.float32())),
             }

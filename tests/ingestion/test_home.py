@@ -98,6 +98,19 @@ def test_another_source_folder_seed_or_size_is_refused_in_one_line(
     assert (lake.home / "source.json").read_bytes() == before
 
 
+def test_files_are_read_in_one_way_and_new_words_may_be_explained(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_KINDS", "view=impression")
+    assert taken_in().success
+    for name, value in {"HEARTBEATS": "totals", "RATING_LIKE": "5", "KINDS": "view=play"}.items():
+        with monkeypatch.context() as other:
+            other.setenv(f"RECSYS_{name}", value)
+            ended = stock()
+            assert ended.returncode == 2 and f"was read with RECSYS_{name}=" in ended.stderr, ended.stderr
+            assert len(ended.stderr.strip().splitlines()) == 1 and not taken_in().success
+    monkeypatch.setenv("RECSYS_KINDS", "stream=play,view=impression")
+    assert stock().returncode == 0 and taken_in().success
+
+
 def test_another_key_of_pseudonyms_or_none_any_more_is_refused_in_one_line(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA
 from recsys.experiments.record import Experiment
 from recsys.monitoring.feedback import joined
-from recsys.monitoring.trials import analysed, exposures, needs, table
+from recsys.monitoring.trials import analysed, exposures, grouped, needs, table
 from recsys.registry import Registry
 from recsys.serving.served_log import Served, ServedLog
 from recsys.settings import from_environment
@@ -26,6 +26,11 @@ from tests.experiments.test_record import BEGINS, experiment
 from tests.registry.test_registry import parts
 
 PLACES = 5
+# Two creators of one item each, one of three; what two of them published is of the last week.
+ITEMS = pl.DataFrame(
+    {"item_id": [f"i{n}" for n in range(PLACES)], "creator_key": [1, 2, 3, 3, 3],
+     "published_at": [BEGINS - 2 * DAY_MS, 0, BEGINS - 90 * DAY_MS, BEGINS - 2 * DAY_MS, BEGINS + 90 * DAY_MS]}
+)  # fmt: skip
 
 
 def world(
@@ -57,7 +62,8 @@ def world(
                 request = f"{name} on {start // DAY_MS + day}"
                 rows.append(
                     {"request_id": request, "user_id": name, "item_id": f"i{slot}", "slot": slot, "served_at": at,
-                     "bundle": bundle, "rung": rung, "click": click, "occurred_at": at + 1000}
+                     "bundle": bundle, "rung": rung, "click": click, "occurred_at": at + 1000, "k": PLACES,
+                     "took_ms": 5.0 + user % 3}
                 )  # fmt: skip
     both = pl.DataFrame(rows)
     impressions = both.select(
@@ -65,7 +71,7 @@ def world(
         impression_id=pl.concat_str("request_id", "item_id"),
     )  # fmt: skip
     served = both.drop("click", "occurred_at")
-    return served, joined(served, impressions)
+    return served, grouped(joined(served, impressions), ITEMS)
 
 
 def at_end_of(day: int) -> int:
@@ -157,6 +163,38 @@ def test_a_metric_without_variance_and_too_few_users_decide_nothing() -> None:
         assert decision.verdict == "refuse" and "cannot be compared" in decision.reasons[0], decision.reasons
 
 
+def test_whom_an_arm_crowds_out_and_what_it_costs_are_guardrails_and_metrics() -> None:
+    made = experiment(days=4, guardrails=("fresh", "small_creators"))
+    served, seen = world(made, {"a": 0.2, "b": 0.2}, users=300)
+    users = table(made, served, seen, at_end_of(4))
+    assert (users["fresh"] / users["impressions"]).unique().to_list() == [0.4]  # of five, two
+    for one, other in (("places", "impressions"), ("wanted", "impressions"), ("timed", "slates")):
+        assert users[one].to_list() == users[other].to_list()
+    late = at_end_of(4)
+    of_b, rare = pl.col("bundle") == "b", (pl.col("request_id").hash(1) % 3 == 0) & (pl.col("slot") == 2)
+    short = served.filter(~(of_b & rare))
+    told = analysed(made, short, seen.join(short.select("request_id", "item_id"), on=["request_id", "item_id"]), late)
+    assert told.verdict == "refuse" and "guardrail: treatment: places filled" in told.reasons[0]
+    crowded = seen.with_columns(fresh=pl.col("fresh") & ~(of_b & (pl.col("request_id").hash(2) % 3 == 0)))
+    told = analysed(made, served, crowded, late)
+    assert told.verdict == "refuse" and "items of the last week" in told.reasons[0]
+    quick = served.with_columns(took_ms=pl.col("took_ms") - of_b.cast(pl.Float64))
+    for metric, guards, verdict in (("latency", (), "promote"), ("ctr", ("latency",), "goes on")):
+        told = analysed(replace(made, days=5, metric=metric, guardrails=guards), quick, seen, late)
+        assert told.verdict == verdict, told.reasons
+    slow = served.with_columns(took_ms=pl.col("took_ms") + of_b.cast(pl.Float64))
+    assert "milliseconds a slate" in analysed(replace(made, guardrails=("latency",)), slow, seen, late).reasons[0]
+
+
+def test_what_only_ranks_unseen_decides_nothing() -> None:
+    made = experiment(days=2, stages=((0, 0.0),), unseen=0.5)
+    served, seen = world(made, {"a": 0.2}, users=60, days=3)
+    assert analysed(made, served, seen, at_end_of(1)).verdict == "goes on"
+    told = analysed(made, served, seen, at_end_of(3))
+    assert told.verdict == "refuse" and "cannot be compared" in told.reasons[0]
+    assert 20 < sum(made.ranks_unseen(f"u{n}", BEGINS) for n in range(60)) < 40 and not made.ranks_unseen("u1", 0)
+
+
 def test_users_and_days_are_told_before_the_start() -> None:
     made = experiment(days=4, minimum_effect=0.2)
     _, seen = world(made, {"a": 0.3, "b": 0.3}, users=200)
@@ -180,7 +218,10 @@ def test_by_the_asset_one_experiment_ends_in_a_promotion_and_one_in_a_refusal(ho
     from recsys_assets.resources import Workspace
 
     registry = Registry(home / "registry")
-    champion, good, bad = (registry.register(parts(home / n, n), FITTING).bundle_id for n in ("one", "two", "three"))
+    folders = [parts(home / name, name) for name in ("one", "two", "three")]
+    for folder in folders:
+        ITEMS.write_parquet(folder / "items.parquet")
+    champion, good, bad = (registry.register(folder, FITTING).bundle_id for folder in folders)
     registry.promote(champion)
     for name, treatment, place in (("better", good, 0.0), ("worse", bad, 0.5)):
         arms = {"control": champion, "treatment": treatment}

@@ -12,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from recsys.features.catalog import FEATURES
 from recsys.lake import Lake
 from recsys.serving import served_log
 from tests.page.conftest import Visit
@@ -42,7 +43,7 @@ def test_try_shows_what_somebody_gets_and_why(visit: Visit, service: Service, wo
     page.get_by_role("button", name="Why").first.click()
     parts = visit.cells("parts of the score by group of features", 0)
     assert len(parts) >= 3
-    page.get_by_role("button", name="All 123 features").click()
+    page.get_by_role("button", name=f"All {len(FEATURES)} features").click()
     name = "user_clicks_log_all"
     page.get_by_role("button", name=f"Events behind {name}", exact=True).click()
     counted = page.locator("h3", has_text="user_clicks_count_all")

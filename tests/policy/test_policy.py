@@ -19,7 +19,8 @@ from recsys.policy.filters import FILTERS, Audience, Candidates, dropped_by, lef
 from recsys.policy.named import ShelfError
 from recsys.policy.repeats import Repeats
 from recsys.policy.shelves import DEFAULT, SHELVES, Shelf, shelf_of
-from recsys.policy.slate import select
+from recsys.policy.slate import displaced, select
+from recsys.policy.spread import Met, Spread
 from recsys.policy.value import VALUE, value
 from recsys.ranking.ranker import Predictions
 from tests.evaluation.world import log_of
@@ -187,6 +188,50 @@ def test_caps_hold_unless_the_slate_would_be_short_and_order_in_does_not_matter(
     order = [i for i in shuffle if i < len(rows)]
     again = select(scores[order].astype(float), keys[order], k, {n: g[order] for n, g in groups.items()}, caps)
     assert keys[order][again].tolist() == slate.tolist()
+
+
+@given(slates, st.integers(1, 12), st.integers(1, 6), st.sampled_from([0.0, 0.5, 20.0]), st.sampled_from([0.0, 3.0]))
+def test_a_spread_slate_is_never_short_moves_nothing_far_and_says_of_each_why(
+    rows: list[tuple[int, int, int]], k: int, reach: int, damping: float, likeness: float
+) -> None:
+    table = np.array(rows, np.int64).reshape(-1, 3)
+    scores, keys, n = table[:, 0].astype(float), np.arange(len(table)), len(table)
+    met = Met(np.log1p(table[:, 2]), np.eye(4, dtype=np.float32)[table[:, 1]])
+    how = Spread(damping=damping, likeness=likeness, reach=reach)
+    why: dict[int, str] = {}
+    slate = select(scores, keys, k, how=how, met=met, passed_over=why)
+    moved, causes = displaced(scores, keys, slate, why)
+    assert len(set(slate.tolist())) == slate.size == min(k, n) and (abs(moved) <= reach).all()
+    rank = np.empty(n, np.int64)
+    rank[np.lexsort((keys, -scores))] = np.arange(n)
+    assert (moved == rank[slate] - np.arange(len(slate))).all()
+    assert set(np.flatnonzero(rank + reach < min(k, n))) <= set(slate.tolist()), "what is overdue stands there"
+    for by, cause in zip(moved.tolist(), causes, strict=True):
+        assert (cause == "") == (by == 0) and cause in {"", "damped", "like", "reach"}
+    if not damping and not likeness:
+        assert slate.tolist() == select(scores, keys, k).tolist() and not moved.any()
+    caps, groups = {"creator": 0.4}, {"creator": table[:, 1]}
+    capped = select(scores, keys, k, groups, caps, how=how, met=met)
+    assert len(set(capped.tolist())) == min(k, n)
+    fitting = sum(min(max(1, int(0.4 * k)), c) if key else c for key, c in Counter(table[:, 1].tolist()).items())
+    assert np.bincount(capped_by := table[capped, 1], minlength=4)[1:].max(initial=0) <= max(1, int(0.4 * k)) or (
+        fitting < min(k, n)
+    ), capped_by
+
+
+def test_what_was_shown_and_what_is_alike_gives_way_as_far_as_reach_goes() -> None:
+    scores, keys = np.array([5.0, 4.9, 4.8, 1.0]), np.arange(4)
+    vectors = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32)
+    alike, damped = Spread(likeness=0.5), Spread(damping=1.0)
+    why: dict[int, str] = {}
+    assert select(scores, keys, 3, how=alike, met=Met(np.zeros(4), vectors), passed_over=why).tolist() == [0, 2, 1]
+    assert displaced(scores, keys, np.array([0, 2, 1]), why)[1] == ["", "like", "like"]
+    shown = np.log1p(np.array([9.0, 0, 0, 0]))
+    assert select(scores, keys, 4, how=damped, met=Met(shown)).tolist() == [1, 2, 0, 3]
+    near = dataclasses.replace(damped, reach=1)
+    assert select(scores, keys, 4, how=near, met=Met(shown)).tolist() == [1, 0, 2, 3]
+    with pytest.raises(ValueError, match="reach is at least 1"):
+        Spread(reach=0)
 
 
 def test_a_request_of_the_past_leaves_out_what_the_service_left_out_at_that_instant() -> None:

@@ -114,6 +114,10 @@ def test_a_network_of_full_size_rounds_alike_in_every_place() -> None:
     together, shuffled = full.outputs(inputs), full.outputs(inputs.take(order))
     for task in TASKS:
         assert together[task][order].tobytes() == shuffled[task].tobytes(), task
+    request = replace(inputs, history=inputs.history.take(np.full(n, 3)))  # candidates of one user: a way of its own
+    alone, among = full.outputs(request), full.outputs(Inputs.below(request, inputs))
+    for task in TASKS:
+        assert alone[task].tobytes() == among[task][:n].tobytes(), task
 
 
 def test_the_recorded_network_gives_the_bytes_of_the_network(ranker: MMoERanker, fresh: Inputs) -> None:

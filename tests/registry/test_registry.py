@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.experiments.record import ExperimentError
 from recsys.registry import Facts, Registry, RegistryError
 
 FACTS = Facts(
@@ -145,22 +146,20 @@ def test_rollback_walks_back_through_what_was_champion_and_then_says_so(registry
     ]
 
 
-def test_aliases_are_independent(registry: Registry, tmp_path: Path) -> None:
-    one, two, _ = three(registry, tmp_path)
-    registry.promote(one)
-    registry.promote(two, alias="challenger")
-    assert (registry.alias_id("champion"), registry.alias_id("challenger")) == (one, two)
-
-
-def test_the_champion_is_in_use_however_often_other_aliases_move(registry: Registry, tmp_path: Path) -> None:
-    """What is in use keeps its collection in Milvus; five changes of the challenger once cost the champion its own."""
+def test_the_champion_is_in_use_however_often_others_are_tried(registry: Registry, tmp_path: Path) -> None:
+    """What is in use keeps its collection in Milvus; five trials once cost the champion its own."""
     a, b, c = three(registry, tmp_path)
     registry.promote(a)
-    for bundle_id in (b, c, b, c, b):
-        registry.try_out(bundle_id, canary=0.05)
+    for canary in (0.05, 0.1, 0.05, 0.2, 0.05):
+        registry.try_out(b, canary=canary)
     assert registry.in_use(5) == {a, b}
+    with pytest.raises(ExperimentError, match=f"experiment try-{b}-5 runs in layer bundles"):
+        registry.try_out(c, canary=0.05)
+    with pytest.raises(RegistryError, match="tried against a champion"):
+        registry.try_out(a, canary=0.05)
     registry.promote(c)
-    assert registry.in_use(1) == {a, b, c} and registry.in_use(0) == {b, c}
+    assert registry.in_use(1) == {a, b, c}
+    assert registry.try_out(b) is None and registry.in_use(0) == {c}
 
 
 def test_an_unknown_or_malformed_id_is_one_clear_line(registry: Registry, tmp_path: Path) -> None:

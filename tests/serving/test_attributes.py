@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from recsys.cleaned import people
 from recsys.events import ATTRIBUTE_SCHEMA
+from recsys.features.catalog import FEATURES
 from recsys.lake import Lake
 from recsys.registry import Registry
 from recsys.serving import served_log
@@ -46,7 +49,7 @@ def test_words_of_the_request_count_before_words_kept_and_a_change_is_no_rewrite
 ) -> None:
     user, at = world.user_ids[9], world.simulator_end
 
-    def asked(at: int, user: str = user, **context: str) -> Scene:
+    def asked(at: int, user: str = user, **context: Any) -> Scene:
         return Scene.of(bundle, RecommendRequest(user_id=user, context=Context(at=at, **context)), at)
 
     stranger = asked(at, "nobody knows")
@@ -56,6 +59,11 @@ def test_words_of_the_request_count_before_words_kept_and_a_change_is_no_rewrite
     assert set(german.said.words[0]) != set(french.said.words[0])
     told = asked(at - 1, country="FR")
     assert set(told.said.words[0]) == set(french.said.words[0])
+    row = store.read("nobody knows", list(bundle.catalogue.item_id[:1]), at)
+    hour, country = (FEATURES.index(name) for name in ("hour_of_day", "user_country_bucket"))
+    plain, far = (asked(at, "nobody knows", **told).features(row)[0] for told in ({}, {"utc_offset_minutes": -300}))
+    assert (plain[hour] - far[hour]) % 24 == 5 and plain[country] == -1.0
+    assert len({scene.features(row)[0, country] for scene in (stranger, german, french)}) == 3
     lists = [near(bundle, store, scene) for scene in (stranger, asked(at, "nobody knows", language="de-CH"))]
     assert lists[0] != lists[1] and len(lists[0]) == len(lists[1]) == 40
     assert near(bundle, store, asked(at, "nobody knows", app="of another kind")) == lists[0]  # a word never learned
@@ -76,14 +84,17 @@ def test_a_request_with_words_is_answered_again_when_they_are_no_longer_kept(
     recommender.close()
     served = served_log.read(served_log.segments(tmp_path / "log"))
     said = served.filter(pa.compute.equal(served["slot"], 0))["said"].to_pylist()
-    assert [len(words) for words in said] == [4, 2, 0]
+    assert [len(words) for words in said] == [6, 3, 0]
     plain = load(registry.champion(), None, store.fingerprint, registry)
     replays = replay_requests(served, store, lambda name: plain)
     assert replays.same == 3 and not replays.different
     assert np.array_equal(scene_of(served.to_pylist()[0], bundle).said.flat(), said[0])
 
 
-@pytest.mark.parametrize("wrong", [{"country": "x" * 65}, {"language": "d\x00e"}, {"app": 5}, {"county": "de"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"country": "x" * 65}, {"language": "d\x00e"}, {"app": 5}, {"county": "de"}, {"utc_offset_minutes": 841}],
+)
 def test_bad_words_are_refused(recommender: Recommender, wrong: dict) -> None:
     with pytest.raises((ValueError, BadRequest)):
         RecommendRequest.model_validate({"user_id": "u", "context": wrong})

@@ -24,10 +24,10 @@ from tests.serving.world import World
 
 
 class Slow:
-    """A store whose reads take `seconds` more."""
+    """A store whose reads take `seconds` more; it counts how often a past position was looked for."""
 
     def __init__(self, store: OnlineStore) -> None:
-        self._store, self.seconds = store, 0.0
+        self._store, self.seconds, self.looked_for = store, 0.0, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -35,6 +35,10 @@ class Slow:
     def read(self, *arguments: Any, **named: Any) -> Any:
         time.sleep(self.seconds)
         return self._store.read(*arguments, **named)
+
+    def position_at(self, instant: int) -> int:
+        self.looked_for += 1
+        return self._store.position_at(instant)
 
 
 @pytest.fixture
@@ -97,7 +101,7 @@ def test_a_slow_store_counts_as_failed_and_no_later_stage_is_begun(
     asyncio.run(scenario())
 
 
-def test_requests_about_the_past_may_take_their_time(
+def test_requests_about_the_past_may_take_their_time_and_look_for_its_position_once(
     world: World, slow: Slow, recommender: Recommender, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
@@ -105,7 +109,7 @@ def test_requests_about_the_past_may_take_their_time(
         slow.seconds = 0.3
         asked = RecommendRequest(user_id=world.user_ids[33], context=Context(at=world.simulator_end))
         assert (await calls.recommend(asked, Course())).rung == "full"
-        assert calls.recommender.state()["breakers"]["store"] == "closed"
+        assert calls.recommender.state()["breakers"]["store"] == "closed" and slow.looked_for == 1
         calls.close()
 
     asyncio.run(scenario())

@@ -117,6 +117,8 @@ def test_a_batch_is_the_single_slates_over_both_fronts(service: Service, world: 
         assert [item.item_id for item in message.items] == [str(item["item_id"]) for item in one["items"]]
     bad = service.http.post("/recommend/batch", json={"requests": [*asked, {"user_id": "u", "k": 0}]})
     assert bad.status_code == 422 and bad.json()["error"]["message"].startswith("requests.3.k")
+    bad = service.http.post("/recommend/batch", json={"requests": [*asked, {"user_id": "u", "shelf": "attic"}]})
+    assert bad.status_code == 422 and bad.json()["error"]["message"].startswith("requests.3.shelf: must be one of")
     assert service.http.post("/recommend/batch", json={"requests": [asked[0]] * 21}).status_code == 422
 
 

@@ -34,7 +34,9 @@ def answer(user: str, number: int, store: OnlineStore) -> Served:
     """One served row, with the features that a replay gives."""
     asked = {"user_id": [user], "item_id": ["i1"], "position": [store.head()], "as_of": [NOW + 90_000]}
     none = pa.nulls(1, pa.string())
-    features = replay(store.export()[0], store.items_at, pa.table({**asked, "log_shelf": none, "device": none}))
+    features = replay(
+        store.export()[0], store.items_at, pa.table({**asked, "log_shelf": none, "device": none, "said": none})
+    )
     return Served(
         request_id=f"{number:032x}", served_at=NOW, user_id=user, shelf="feed", log_shelf="", device=None, bundle="b",
         rung="full", position=store.head(), as_of=NOW + 90_000, fingerprint=FINGERPRINT, item_id=["i1"], slot=[0],

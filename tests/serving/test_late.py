@@ -93,6 +93,7 @@ def test_of_an_item_that_one_request_says_twice_the_later_word_follows_the_earli
 
 
 def test_a_new_item_is_a_candidate_has_events_and_is_taken_offline(world: World, recommender: Recommender) -> None:
+    """Of a category that nobody has seen: it is retrieved at the next look, for strangers as well."""
     user, now = world.user_ids[5], time.time_ns() // 1_000_000
     watch = recommender._bundles
     assert isinstance(watch, BundleWatch)
@@ -100,12 +101,15 @@ def test_a_new_item_is_a_candidate_has_events_and_is_taken_offline(world: World,
     others = watch.late_items  # of tests that ran before, in the same world
     before = recommender.record_events(EventsRequest(events=[{"kind": "click", "user_id": user, "item_id": "late-1"}]))
     assert before.rejected[0].reason == "unknown item"
-    recorded = recommender.put_items(item("late-1", published_at=now - 1000))
+    unseen = {"category": "seen by nobody", "tags": ["nor this"]}
+    assert "seen by nobody" not in watch.current.items["category"].to_pylist()
+    recorded = recommender.put_items(item("late-1", published_at=now - 1000, **unseen))
     assert recorded.recorded == 1
     assert recommender.put_items(item("late-1", published_at=now - 1000)).recorded == 0  # known as it is
     assert "late-1" not in candidates(recommender, user, shelf="podcasts")
     assert watch.look() and watch.late_items == others + 1 and not watch.look()
     assert "late-1" in candidates(recommender, user, shelf="podcasts")
+    assert "late-1" in candidates(recommender, "a stranger", shelf="podcasts")
     assert watch.current.bundle_id == world.champion.bundle_id
     liked = recommender.record_events(EventsRequest(events=[{"kind": "like", "user_id": user, "item_id": "late-1"}]))
     assert liked.accepted == 1 and "late-1" not in candidates(recommender, user, shelf="podcasts")  # seen now

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 
 from benchmarks.running import Running
 from benchmarks.serving_faults import redis_server, small_disk
@@ -29,6 +30,8 @@ from tests.conftest import ROOT
 from tests.features.redis_cluster import RedisCluster
 from tests.serving.running import Service, environment, free_port, serving
 from tests.serving.world import World, cleaned
+
+PASSWORD = "s3cr3t-of-the-store"
 
 
 def launched(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -144,21 +147,25 @@ def test_every_line_of_the_log_is_a_json_object(service: Service) -> None:
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
-def test_a_dead_redis_is_told_and_answers_go_on_from_memory(world: World, tmp_path: Path) -> None:
+def test_a_dead_redis_is_told_without_its_password_and_answers_go_on_from_memory(world: World, tmp_path: Path) -> None:
     with redis_server(tmp_path) as (server, url):
         bootstrapped(world, url)
-        with serving(world, tmp_path, RECSYS_STORE=url) as service:
+        redis.Redis.from_url(url).config_set("requirepass", PASSWORD)
+        with serving(world, tmp_path, RECSYS_STORE=url.replace("//", f"//:{PASSWORD}@")) as service:
             assert service.http.get("/readyz").json()["down"] == {}
             server.kill()
             until(lambda: "store" in service.http.get("/readyz").json()["down"])
-            assert service.http.get("/readyz?full").status_code == 503
+            told = [service.http.get("/readyz?full"), service.http.get("/metrics")]
+            assert told[0].status_code == 503
             assert service.http.post("/recommend", json={"user_id": world.user_ids[0]}).json()["rung"] in (
                 "cached",
                 "trending",
             )
             event = {"kind": "click", "user_id": "u", "item_id": world.item_ids[0]}
             refused = service.http.post("/events", json={"events": [event]})
-            assert refused.status_code == 503 and "redis" in refused.text.lower()
+            assert refused.status_code == 503 and "redis://127.0.0.1" in refused.text
+            told += [refused, service.http.post("/features", json={"user_id": "u", "item_ids": [world.item_ids[0]]})]
+            assert not any(PASSWORD in answer.text for answer in told) and PASSWORD not in service.output.read_text()
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")

@@ -41,7 +41,7 @@ def shown(world: World, opened: Inspector) -> Shown:
                 continue
             history = {"keys": keys, "kinds": kinds, "at": answer.as_of}
             rows = opened.bundles.current.catalogue.row
-            rows_shown += [(history, item.reason or "", rows[str(item.item_id)]) for item in answer.items]
+            rows_shown += [(history, item["reason"] or "", rows[str(item["item_id"])]) for item in answer.items]
     return rows_shown
 
 
@@ -97,4 +97,4 @@ def test_what_they_watch_they_engaged_with(name: str, shown: Shown, opened: Insp
 def test_a_stranger_is_told_nothing_of_their_own(opened: Inspector) -> None:
     for request in (InspectRequest(user_id="never seen"), InspectRequest(user_id="u000001", consent=False)):
         answer = opened.inspect(request, Course())
-        assert answer.items and not any(is_own(item.reason or "") for item in answer.items)
+        assert answer.items and not any(is_own(item["reason"] or "") for item in answer.items)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.events import HOUR_MS, ITEM_SCHEMA
+from recsys.events import HOUR_MS, ITEM_SCHEMA, key64
+from recsys.lake import Lake
 from recsys.policy.exploration import RANKED, Exploration, Explorer
 from recsys.policy.shelves import SHELVES
+from recsys.policy.spread import Spread
 from recsys.registry import Registry
 from recsys.serving import served_log
 from recsys.serving.bundle import BundleRefused, ServingBundle, load
-from recsys.serving.bundles import BundleWatch
+from recsys.serving.bundles import BundleWatch, Fixed
+from recsys.serving.foreseen import foreseen, words
 from recsys.serving.pipeline import Recommender
 from recsys.serving.replay import replay_requests
 from recsys.serving.schema import Blocked, Context, EventsRequest, RecommendRequest
@@ -122,3 +128,50 @@ def test_a_request_of_a_bundle_that_is_gone_is_left_out_and_said(served: pa.Tabl
 
     replays = replay_requests(served, store, gone, latest=2)
     assert replays.same == 0 and set(replays.left_out.values()) == {f"bundle {served['bundle'][0]} is gone"}
+
+
+def test_a_challenger_is_estimated_from_what_the_champion_drew_and_refused_where_that_is_too_little(
+    world: World,
+    home: Path,
+    store: OnlineStore,
+    bundle_of: Callable[[str], ServingBundle],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the asset, from a served log on disk and events in the store; and by what it calls."""
+    from recsys_assets.defs.monitoring.foreseen import foreseen as asset
+    from recsys_assets.resources import Workspace
+
+    spread = Spread(damping=0.3, likeness=0.5, reach=4)
+    drawing = replace(SHELVES["feed"], explores=Exploration(share=0.8, pool=3), spread=spread)
+    monkeypatch.setitem(SHELVES, "feed", drawing)  # type: ignore[arg-type]
+    monkeypatch.setenv("RECSYS_HOME", str(home))
+    champion, other, at = *map(bundle_of, (world.champion.bundle_id, world.other.bundle_id)), world.simulator_end
+    folder, explorer = Lake(home).served_log, Explorer(Registry(home / "registry").secret())
+    shutil.rmtree(folder, ignore_errors=True)
+    recommender = Recommender(store, Fixed(champion), ServedLog(folder), explorer=explorer, clock=lambda: at)
+    for user in world.user_ids[:50]:
+        answer = recommender.recommend(RecommendRequest(user_id=user, context=Context(at=at)))
+        about = {"user_id": user, "request_id": answer.request_id, "occurred_at": at}
+        seen = [{**about, "kind": "impression", "item_id": item.item_id} for item in answer.items]
+        clicks = [{**row, "kind": "click"} for row in seen if key64([str(row["item_id"])])[0] % 3 == 0]
+        told = recommender.record_events(EventsRequest(events=[*seen, *clicks]))
+        assert not told.rejected
+    recommender.close()
+    assert dg.materialize([asset], resources={"workspace": Workspace()}).success
+    (entry,) = json.loads((Lake(home).reports / "foreseen.json").read_text()).values()
+    told = entry["figures"]
+    assert told["places"] > 250 and not told["left_out"] and "estimated 0." in entry["words"]
+    for name in ("champion", other.bundle_id):
+        # what stands there was drawn whatever its score: a policy meets its own choice as often as chance says
+        ips, snips, robust = (told[name][how] for how in ("ips", "snips", "doubly_robust"))
+        assert abs(ips["overlap"] - 1) < 4 * (2 / ips["rows"]) ** 0.5 and 0.1 < snips["value"] < 0.6
+        assert snips["low"] < robust["value"] < snips["high"] and 100 <= ips["effective"] < 0.5 * ips["rows"]
+
+    drawn = served_log.read(served_log.segments(folder))
+    assert replay_requests(drawn, store, bundle_of, explorer).same == 50, "displacement, causes and chances replay too"
+    assert {"drawn", "like", "damped", ""} <= set(drawn["cause"].to_pylist())
+    clicked = {(row["request_id"], row["item_id"]): False for row in drawn.to_pylist()}
+    few = foreseen(drawn, clicked, store, bundle_of, explorer, {"same": champion, "other": other}, latest=8).report()
+    assert few["same"] == few["champion"] and told["champion"] != told[other.bundle_id]
+    assert "the log is worth" in few["other"]["ips"] and "not estimated from" in words(few, "other")
+    assert foreseen(drawn, clicked, store, bundle_of, EXPLORER, {}, latest=8).left_out, "another secret drew"

@@ -311,6 +311,7 @@ def test_other_methods_and_pages(service: Service) -> None:
     assert service.http.get("/healthz").json()["status"] == "ready"
     metrics = service.http.get("/metrics").text
     assert 'recsys_slates_total{role="champion",rung="full"}' in metrics and "passwd" not in metrics
+    assert 'recsys_journal{what="records"}' in metrics
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,22 @@ def test_what_is_no_attribute_is_left_out_with_its_reason(tmp_path: Path) -> Non
     assert any(f"nick has {MAX_VALUES + 1:,} values" in reason for reason in reasons)
     assert any("bio is longer than 256 bytes" in reason for reason in reasons)
     assert any(f"over {MAX_WORDS} words" in reason for reason in reasons)
+    nested = folder(tmp_path / "nested", '{"user_id": 1, "plan": "paid", "address": {"city": "x"}}\n', "users.jsonl")
+    assert said(nested) == {"1": ["plan=paid"]}
+    assert [row["reason"] for row in nested.refused("users").to_pylist()] == ["address is no list of texts: left out"]
+    empty = tmp_path / "empty" / "users" / "plan=paid"
+    empty.mkdir(parents=True)
+    (empty / "a.json").write_text("[{}, {}]")
+    of_nobody = folder(tmp_path / "empty", '{"user_id": 1}\n', "users.jsonl")
+    assert [row["reason"] for row in of_nobody.refused("users").to_pylist()] == ["user_id is missing"] * 2
+
+
+def test_an_offset_that_no_clock_has_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    files = folder(tmp_path, "user_id,utc_offset_minutes\n0,90\n1,841\n2,noon\n3,-720\n")
+    clocks = {user: [w for w in words if "=" in w] for user, words in said(files).items() if words}
+    assert clocks == {"0": ["utc_offset_minutes=90"], "3": ["utc_offset_minutes=-720"]}
+    reasons = [row["reason"] for row in files.refused("users").to_pylist()]
+    assert reasons == ["utc_offset_minutes is no whole number from -720 to 840: left out"] * 2
 
 
 def test_a_change_is_seen_from_its_day_on_and_rewrites_nothing(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_impressions_that_were_all_clicked_or_none_teach_nothing_and_no_run_begi
 
 def test_what_keeps_a_folder_from_being_read_is_named(says, tmp_path):
     write(tmp_path, [f",click,u,movie-7,{AT}"], header=",kind,user_id,item_id,occurred_at")  # as pandas writes an index
-    assert "events: the columns '', which nobody knows" in says(tmp_path)[1]
+    assert "events: the columns (without a name), which nobody knows" in says(tmp_path)[1]
     (tmp_path / "events.csv").write_text(f"kind,user_id,item_id,occurred_at\nclick,u,{'x' * 30_000_000},{AT}\n")
     status, words = says(tmp_path)
     assert status == 2 and "events.csv has a row of several MB" in words
@@ -116,9 +116,10 @@ def test_too_few_days_are_to_mend(says, tmp_path):
 
 def test_what_is_set_aside_and_lacking_is_said_with_its_cost(says, tmp_path):
     rows = [f"{kind},u{n},movie-{7 + n % 2},{AT + n * DAY}" for n in range(9) for kind in ("like", "hover")]
-    write(tmp_path, [*rows, f"like,u,movie-7,{AT // 1000}"])
+    write(tmp_path, [*rows, f"like,u,movie-7,{AT // 1000}", f"like,u,a film,{AT}"])
     (tmp_path / "notes.txt").write_text("mine")
     status, words = says(tmp_path)
+    assert "name an item of the catalogue ('a film' is in no row of items)" in words
     assert status == 0 and "9: kind 'hover' is unknown" in words and "(first: events.csv:3)" in words
     assert "1: occurred_at is in seconds" in words and "notes.txt" in words
     assert (

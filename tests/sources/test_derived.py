@@ -52,6 +52,11 @@ def test_plays_to_the_end_or_of_18_seconds_are_long_views(tmp_path: Path) -> Non
 def test_what_goes_to_quarantine_implies_nothing(tmp_path: Path) -> None:
     _, rows = read(tmp_path, plays(("long", 0, -5), ("long", 2, DAY_MS + 1), ("long", 4, DAY_MS)))
     assert [row["event_id"] for row in rows] == ["e0", "e1", "e2", "e2#long_view", "e2#click"]
+    events = plays(("long", 0, 5), ("long", 2, 5), (None, 4, 5), ("long", 6, 5))
+    events = events.with_columns(consent=pl.Series([True, False, True, True]))
+    events = events.with_columns(user_id=pl.when(pl.col("event_id") != "e3").then("user_id"))
+    _, rows = read(tmp_path / "unnamed", events)
+    assert [row["event_id"] for row in rows if "#" in row["event_id"]] == ["e0#click"]
 
 
 def test_a_live_event_implies_what_the_same_event_in_a_file_does(tmp_path: Path) -> None:

@@ -55,6 +55,16 @@ def test_every_form_says_the_same(folder, form, packed):
     assert rows == [(r["kind"], str(r["user_id"]), str(r["item_id"]), r["occurred_at"], "web") for r in ROWS]
 
 
+@pytest.mark.parametrize("packed", [".gz", ".zst", ".zstd"])
+def test_a_packed_tsv_is_parted_by_tabs_whatever_its_header_says(folder, packed):
+    content = b"user_id\nu\n \ttorn\n"
+    put(folder / "events.csv", written("csv", ROWS))
+    put(folder / f"users.tsv{packed}", gzip.compress(content) if packed == ".gz" else zstandard.compress(content))
+    source = Files(folder)
+    assert source.users()["user_id"].to_pylist() == ["u"]
+    assert [row["reason"] for row in source.refused("users").to_pylist()] == ["2 fields where 1 are due"]
+
+
 def test_nothing_beside_another_is_left_unread(folder):
     put(folder / "events.csv", written("csv", ROWS[:1]))
     put(folder / "events" / "a.csv.gz", gzip.compress(written("csv", ROWS[1:2])))
@@ -132,6 +142,8 @@ def test_a_title_may_have_lines_quotes_and_delimiters(folder):
         ("events.csv", "kind,user_id,item_id,occurred_at\nclick,1,7,2026\n".encode("utf-16"), "save it as UTF-8"),
         ("events.csv", b"kind,user_id,item_id,occurred_at\nclick,\xe9,7,2026-11-01\n", "save it as UTF-8"),
         ("events/_delta_log/0.json", b"{}", "is a Delta table"),
+        ("events/.hoodie/hoodie.properties", b"", "is a Hudi table"),
+        ("events/metadata/v1.metadata.json", b"{}", "is an Iceberg table"),
         ("events/a.xlsx", b"PK", "holds no events (it has events/a.xlsx)"),
     ],
 )

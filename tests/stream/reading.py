@@ -37,7 +37,7 @@ def kafka_of(broker: Broker, partitions: int = 2, **properties: str) -> Kafka:
 
 
 def anew(kafka: Kafka) -> Kafka:
-    """The same topics under a group that this broker has not met: it may keep one that comes back waiting for long."""
+    """The same topics under a group that this broker has not met: it may keep a leader that left (docs/stream.md)."""
     group = f"{kafka.group}-{next(_numbers)}"
     return dataclasses.replace(kafka, properties={**kafka.properties, "group.id": group})
 

@@ -7,18 +7,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Context(_message.Message):
-    __slots__ = ("device", "at", "country", "language", "app")
+    __slots__ = ("device", "at", "country", "language", "app", "utc_offset_minutes")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     COUNTRY_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     APP_FIELD_NUMBER: _ClassVar[int]
+    UTC_OFFSET_MINUTES_FIELD_NUMBER: _ClassVar[int]
     device: str
     at: int
     country: str
     language: str
     app: str
-    def __init__(self, device: _Optional[str] = ..., at: _Optional[int] = ..., country: _Optional[str] = ..., language: _Optional[str] = ..., app: _Optional[str] = ...) -> None: ...
+    utc_offset_minutes: int
+    def __init__(self, device: _Optional[str] = ..., at: _Optional[int] = ..., country: _Optional[str] = ..., language: _Optional[str] = ..., app: _Optional[str] = ..., utc_offset_minutes: _Optional[int] = ...) -> None: ...
 
 class Blocked(_message.Message):
     __slots__ = ("item_ids", "creator_ids")

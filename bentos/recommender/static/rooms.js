@@ -137,7 +137,7 @@ export function Versions({ rooms }) {
   const names = all.map((v) => v.registered_at.slice(0, 10));
   return html`
     <p class="lead">Every bundle ever registered, how it was judged and what it did in service.</p>
-    ${rooms.trial ? html`<${Notice}>On trial: <span class="id">${rooms.trial.bundle}</span> answers ${number(100 * rooms.trial.canary, 1)} % of the users and ranks unseen for ${number(100 * rooms.trial.shadow, 1)} %.<//>` : html`<p class="soft">No challenger is on trial.</p>`}
+    ${rooms.trials.map((t) => html`<${Notice}>Experiment ${t.name} tries <span class="id">${t.bundle}</span>: ${number(100 * t.share, 1)} % of the users are in it, it ranks unseen for ${number(100 * t.unseen, 1)} % of the others.<//>`)}${!rooms.trials.length && html`<p class="soft">No experiment runs.</p>`}
     <${Table} label="bundles, newest first" rows=${[...all].reverse()} mark=${(v) => v.aliases.includes("champion")} columns=${[
       ["bundle", (v) => html`<span class="id">${v.bundle}</span> ${v.aliases && html`<span class="tag good">${v.aliases}</span>`}`],
       ["registered (UTC)", (v) => v.registered_at, "d"], ["ranker", (v) => v.kind || "–"], ["days", (v) => v.days || "–", "d"],

@@ -22,6 +22,7 @@ OBSERVED = (
     "online_state",
     "feedback",
     "online_metrics",
+    "foreseen",
     "experiments",
     "drift_report",
 )

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from dagster_pyspark import LazyPySparkResource
 
 from recsys.cleaned.log import read_log
+from recsys.cleaned.people import people_of
 from recsys.cleaned.versions import item_history
 from recsys.features.impressions import IMPRESSION_COLUMNS, impression_features, replayed
 from recsys.features.parity import compare
@@ -27,7 +28,7 @@ SAMPLE = 5_000  # impressions that the check replays: 0.5 million values
 
 @dg.asset(
     name="impression_features",
-    deps=["cleaned_events", "impressions", "items"],
+    deps=["cleaned_events", "impressions", "items", "raw_users"],
     partitions_def=CALENDAR,
     backfill_policy=dg.BackfillPolicy.single_run(),
     automation_condition=MISSED_DAY,
@@ -39,14 +40,14 @@ def features_of_impressions(
 ) -> dg.MaterializeResult:
     """Point-in-time features and the user's last events, one row per impression, from all events received before it."""
     lake, asked = workspace.lake, sorted(context.partition_keys)
-    log, items = read_log(lake, through=asked[-1]), item_history(lake)
+    log, items, people = read_log(lake, through=asked[-1]), item_history(lake), people_of(lake)
     if workspace.settings.engine == "spark":
         sweep = runner(spark.spark_session, lake.home / "spark")
     else:
         sweep = partial(point_in_time, threads=os.cpu_count() or 1)
     for some in batches(lake, asked):
         tables = [lake.read(lake.day(day, "cleaned", "impressions"), IMPRESSION_COLUMNS) for day in some]
-        features = impression_features(log, items, pa.concat_tables(tables), sweep)
+        features = impression_features(log, items, pa.concat_tables(tables), sweep, people)
         start = 0
         for day, table in zip(some, tables, strict=True):
             lake.write(features.slice(start, table.num_rows), lake.day(day, "features", "impressions"))
@@ -73,7 +74,7 @@ def parity(workspace: Workspace) -> dg.AssetCheckResult:
         impressions = lake.read(lake.day(day, "cleaned", "impressions"), IMPRESSION_COLUMNS)
         sample.append(impressions.take(pa.array(range(0, impressions.num_rows, step), pa.int64())))
     again = impression_features(
-        read_log(lake, through=every[-1]), item_history(lake), pa.concat_tables(sample), replayed
+        read_log(lake, through=every[-1]), item_history(lake), pa.concat_tables(sample), replayed, people_of(lake)
     )
     compared = compare(pa.concat_tables(stored), again)
     if not again.num_rows:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import dagster as dg
 import numpy as np
 
-from recsys.cleaned.log import read_keyed_log
+from recsys.beside import alone
+from recsys.cleaned import live as from_service
+from recsys.cleaned.log import read_keyed_log, read_search_keys
 from recsys.cleaned.versions import told_until
 from recsys.events import ITEM_SCHEMA
 from recsys.features.catalog import FEATURES
 from recsys.features.parity import audit_served
 from recsys.serving import served_log
 from recsys.sources.opening import open_source
+from recsys.store import archived
 from recsys.store.opening import open_store
 from recsys_assets.checks.nothing import nothing
 from recsys_assets.content import content
@@ -24,29 +28,62 @@ REPLAYED_REQUESTS: Final = 50  # a day's check takes seconds
 LATEST_ROWS: Final = 5_000  # among which they are
 
 
-@dg.asset(deps=["cleaned_events", "items"], kinds={"numba"}, owners=["team:recsys"])
-def online_state(workspace: Workspace) -> dg.MaterializeResult:
-    """Packed state of every entity at the head of the cleaned log; later live events are kept and applied on top."""
+@dg.asset(
+    deps=["cleaned_events", "items"],
+    kinds={"numba"},
+    owners=["team:recsys"],
+    check_specs=[dg.AssetCheckSpec("the_journal_is_cut", asset="online_state")],
+)
+def online_state(workspace: Workspace) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Packed state of every entity at the head of the cleaned log; later live events are kept and applied on top.
+
+    Then those that the lake holds leave the store's journal, but for the last days.
+    """
     lake, settings = workspace.lake, workspace.settings
-    log, event_keys = read_keyed_log(lake)
-    store = open_store(settings, create=True)
-    try:
-        events = store.bootstrap(
-            log,
-            lake.read(lake.table("cleaned", "items"), ITEM_SCHEMA.names),
-            log.head,
-            event_keys=event_keys,
-            utc_offset_ms=open_source(settings).utc_offset_ms,
-            told_until=told_until(lake),
-        )
-    finally:
-        store.close()
-    return dg.MaterializeResult(
-        metadata={"dagster/row_count": events, "position": log.head, "fingerprint": store.fingerprint},
+    offset = open_source(settings).utc_offset_ms
+    with alone(lake.home / "online_state.lock", wait=True):  # a lake that was read before does not hold what left since
+        log, event_keys = read_keyed_log(lake)
+        store = open_store(settings, create=True)
+        try:
+            events = store.bootstrap(
+                log,
+                lake.read(lake.table("cleaned", "items"), ITEM_SCHEMA.names),
+                log.head,
+                event_keys=[*event_keys, *read_search_keys(lake)],
+                utc_offset_ms=offset,
+                told_until=told_until(lake),
+                judged=lambda positions: from_service.holds(lake, positions),
+            )
+            cut = archived.cut(
+                store.journal,
+                store.fingerprint,
+                lambda since: from_service.keys_since(lake, since, offset),
+                store.knows,
+                settings.journal_days,
+            )
+            size = store.journal.size()
+        finally:
+            store.close()
+    yield dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": events,
+            "position": log.head,
+            "fingerprint": store.fingerprint,
+            "journal_records": size.records,
+            "journal_bytes": size.bytes,
+            "left_the_journal": cut.left,
+        },
         data_version=content(
             lake.table("cleaned", "items"),
             *(lake.day(day, "cleaned", "events") for day in lake.days("cleaned", "events")),
         ),
+    )
+    yield dg.AssetCheckResult(
+        check_name="the_journal_is_cut",
+        passed=not cut.not_in_lake and not cut.held_by,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=str(cut),
+        metadata={"not_in_lake": cut.not_in_lake, "in_quarantine": cut.refused, "held_by": cut.held_by},
     )
 
 

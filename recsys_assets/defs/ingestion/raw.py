@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.cleaned import live as from_service
 from recsys.cleaned import people
 from recsys.cleaned.versions import appended, as_of, starts_at, timeline
-from recsys.events import DAY_MS, RAW_EVENT_SCHEMA
-from recsys.lake import Lake
+from recsys.events import DAY_MS
+from recsys.lake import Lake, LakeError
 from recsys.privacy.border import Border
 from recsys.settings import Settings
 from recsys.sources.days import read_day
@@ -20,7 +21,7 @@ from recsys.sources.opening import open_source
 from recsys.sources.source import SourceError, day_number
 from recsys.store.errors import StoreMissing
 from recsys.store.online import OnlineStore
-from recsys.store.opening import open_store
+from recsys.store.opening import open_store, told_events
 from recsys.store.told import TOLD_SCHEMA
 from recsys_assets.content import content, content_of_days
 from recsys_assets.defs.automation.conditions import MISSED_DAY
@@ -44,18 +45,25 @@ from recsys_assets.stock import own_source, take_stock
 def raw_events(
     context: dg.AssetExecutionContext, workspace: Workspace
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """Every delivery of an event, by the local day it was received: from the source, and from the service's own log."""
+    """Every delivery of an event, by the local day it was received: from the source, and from the service's own log.
+
+    What has left that log is taken from the day as it lies here already.
+    """
     settings, lake = workspace.settings, workspace.lake
     source, border = open_source(settings), Border.of(settings)
     stock = take_stock(settings, source)
     border.keep_mark(lake.home)
-    live = _from_store(settings, lambda store: store.tail(0), RAW_EVENT_SCHEMA)  # with the positions it gave
+    live = told_events(settings)  # with the positions it gave; read ahead of the lake, which has what leaves meanwhile
     local_day = pc.divide(pc.add(live["received_at"], source.utc_offset_ms), DAY_MS)
     read = kept = refused = told = 0
     reasons: list[str] = []
     for day in sorted(context.partition_keys):
         delivered = read_day(source, day, stock.stray_days)
-        answered = live.filter(pc.equal(local_day, day_number(day)))
+        try:
+            kept_before = from_service.given(lake, day)
+        except LakeError as error:
+            raise SourceError(str(error)) from None
+        answered = from_service.together(kept_before, live.filter(pc.equal(local_day, day_number(day))))
         # the service's events passed the same border when they came in
         given = border.events(delivered.events)
         if source.name != "simulator":  # it lives in its own time: who tells a service of it knows what they do

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from recsys_assets.content import content
-from recsys_assets.defs.monitoring.feedback import told_events
+from recsys_assets.defs.monitoring.feedback import told_since
 from recsys_assets.resources import Workspace
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from recsys.registry import Registry
 
 
-@dg.asset(deps=["online_metrics"], kinds={"polars"}, owners=["team:recsys"])
+@dg.asset(deps=["online_metrics", "foreseen"], kinds={"polars"}, owners=["team:recsys"])
 def experiments(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """Each running experiment at its looks so far: reports/experiments.json. A decided one promotes an arm, or ends."""
     from recsys.lake import replacing
@@ -25,15 +25,21 @@ def experiments(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
     registry = Registry(lake.registry)
     running, wrong = registry.experiments.running()
     reports: dict[str, Any] = {}
+    foresight = lake.reports / "foreseen.json"
+    foreseen = json.loads(foresight.read_text()) if foresight.exists() else {}
     for experiment in running:
-        decision = _looked_at(workspace, experiment)
-        reports[experiment.name] = decision.report()
+        decision = _looked_at(workspace, registry, experiment)
+        before = {arm: told for arm in experiment.arms.values() if (told := foreseen.get(arm))}
+        reports[experiment.name] = report = {**decision.report(), "foreseen": before}
         if decision.verdict != "goes on":
-            context.log.info(f"experiment {experiment.name}: {_decided(registry, experiment, decision)}")
+            context.log.info(f"experiment {experiment.name}: {_decided(registry, experiment, decision, report)}")
     path = lake.reports / "experiments.json"
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({"experiments": reports, "wrong": wrong}, indent=1))
     words = [f"- {name}: {report['verdict']}; {'; '.join(report['reasons'])}" for name, report in reports.items()]
+    words += [
+        f"- {arm}, before: {told['words']}" for report in reports.values() for arm, told in report["foreseen"].items()
+    ]
     words += [f"- {why}" for why in wrong]
     return dg.MaterializeResult(
         metadata={"running": len(running), "told": dg.MetadataValue.md("\n".join(words) or "no experiment runs")},
@@ -41,7 +47,7 @@ def experiments(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.M
     )
 
 
-def _looked_at(workspace: Workspace, experiment: "Experiment") -> "Decision":
+def _looked_at(workspace: Workspace, registry: "Registry", experiment: "Experiment") -> "Decision":
     """The experiment by what was served up to now, which is the instant of the newest answer."""
     import polars as pl
 
@@ -55,12 +61,13 @@ def _looked_at(workspace: Workspace, experiment: "Experiment") -> "Decision":
     days = sorted(path.name for path in lake.served_log.glob("[0-9]*") if path.name >= first)
     paths = [path for day in days for path in served_log.segments(lake.served_log, day)]
     served = pl.DataFrame(served_log.read(paths).drop_columns(["features"]))
-    seen = feedback.joined(served, feedback.of_events(told_events(workspace)))
+    items = pl.read_parquet(registry.get(experiment.arms[experiment.control]).path / "items.parquet")
+    seen = trials.grouped(feedback.joined(served, feedback.of_events(told_since(workspace, [first]))), items)
     now = int(served["served_at"].max() or 0)  # type: ignore[call-overload]
     return trials.analysed(experiment, served, seen, now)
 
 
-def _decided(registry: "Registry", experiment: "Experiment", decision: "Decision") -> str:
+def _decided(registry: "Registry", experiment: "Experiment", decision: "Decision", report: dict[str, Any]) -> str:
     """Carry a decision out, and keep it with its reasons."""
     from recsys.features.catalog import FINGERPRINT
     from recsys.registry import RegistryError
@@ -75,5 +82,5 @@ def _decided(registry: "Registry", experiment: "Experiment", decision: "Decision
             registry.promote(wanted, held=FINGERPRINT, reason=f"experiment {experiment.name}: {reasons[0]}")
         except RegistryError as error:
             state, reasons = "refused", [*reasons, f"it cannot serve: {error}"]
-    registry.experiments.end(experiment.name, state, reasons, decision.report())
+    registry.experiments.end(experiment.name, state, reasons, report)
     return f"{state}: {'; '.join(reasons)}"

@@ -1,5 +1,6 @@
 """What the service showed and what came of it: to learn from, and to judge the champion by."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,9 @@ def online_metrics(workspace: Workspace) -> dg.MaterializeResult:
     lake = workspace.lake
     folders = sorted(path.name for path in lake.served_log.glob("[0-9]*"))[-JUDGED_DAYS:]
     paths = [path for day in folders for path in served_log.segments(lake.served_log, day)]
-    seen = core.joined(pl.DataFrame(served_log.read(paths)).drop("features"), core.of_events(told_events(workspace)))
+    seen = core.joined(
+        pl.DataFrame(served_log.read(paths)).drop("features"), core.of_events(told_since(workspace, folders[:1]))
+    )
     lake.write(seen.to_arrow(), lake.reports / "online.parquet")
     figures = core.by_bundle(seen)
     newest = figures.tail(1).to_dicts()
@@ -141,19 +144,17 @@ def the_champion_holds_in_service(workspace: Workspace) -> dg.AssetCheckResult:
     )
 
 
-def told_events(workspace: Workspace) -> "pl.DataFrame":
-    """The events that the service took; none before a store is there."""
+def told_since(workspace: Workspace, first: Sequence[str]) -> "pl.DataFrame":
+    """The events that the service took, wherever they lie now; of the lake's, those of a first day (UTC) and later."""
     import polars as pl
 
-    from recsys.events import EVENT_SCHEMA
-    from recsys.store.errors import StoreMissing
-    from recsys.store.opening import open_store
+    from recsys.cleaned import live as from_service
+    from recsys.store.opening import told_events
 
-    try:
-        store = open_store(workspace.settings)
-    except StoreMissing:
-        return pl.DataFrame(EVENT_SCHEMA.empty_table())
-    try:
-        return pl.DataFrame(store.tail(0))
-    finally:
-        store.close()
+    lake = workspace.lake
+    live = told_events(workspace.settings)  # ahead of the lake, which has what leaves meanwhile
+    before = [(date.fromisoformat(day) - timedelta(days=1)).isoformat() for day in first]  # local days begin earlier
+    days = [day for day in lake.days(*from_service.RAW) if before and day >= before[0]]
+    for day in days:
+        live = from_service.together(from_service.given(lake, day), live)
+    return pl.DataFrame(live)

@@ -1,0 +1,114 @@
+"""What the lake holds of a live log, and how the journal lets go of it (ADR 11)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Set
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from recsys.events import first_position
+from recsys.features.log import EventLog, empty
+from recsys.store.errors import StoreCorrupt
+from recsys.store.journal import ITEM_RECORD, LIVE_RANK, NO_END, RECORD_RECEIVED, Journal, digest_of, events_of
+
+RANK: Final = (1 << 32) - 1  # of a position in its day
+
+
+class Cut(NamedTuple):
+    """What became of the records that are older than a journal keeps."""
+
+    left: int
+    not_in_lake: int  # they stay, as do
+    refused: int  # those that the lake has in quarantine: the state counts them
+    held_by: str  # the features whose state is the oldest and keeps records back; "" where none does
+
+    def __str__(self) -> str:
+        words = f"{self.left:,} records left the journal"
+        if self.refused:
+            words += f"; {self.refused:,} stay that the lake has in quarantine"
+        if self.not_in_lake:
+            words += f"; {self.not_in_lake:,} are due and stay, since the lake does not hold them: take in their days"
+        if self.held_by:
+            words += f"; the state of features {self.held_by} holds others back: make upgrade DROP={self.held_by}"
+        return words
+
+
+def nothing(positions: np.ndarray) -> np.ndarray:
+    """Of a lake that was given nothing."""
+    return np.zeros(len(positions), bool)
+
+
+def not_in(archive: EventLog, digests: Set[bytes], journal: Journal, position: int, head: int) -> EventLog:
+    """The events of a journal up to its head that an archive up to a position does not hold, by position or digest."""
+    live = events_of(journal.records(0, head))
+    held = np.isin(live.position, archive.position)
+    if digests:
+        ids = {at: digest_of(json.loads(raw).get("event_key", "")) for at, _, raw in journal.raw(0, position)}
+        held |= np.array([ids.get(at) in digests for at in live.position.tolist()], bool)
+    return live.take(~held)
+
+
+def lost(
+    both: EventLog, journal: Journal, log: Callable[[], EventLog], judged: Callable[[np.ndarray], np.ndarray]
+) -> EventLog:
+    """The events that left the journal and that the lake lost: they are in the state alone.
+
+    Args:
+        both: what archive and journal hold
+        log: that of the state, which may be torn: then nothing is known
+        judged: whether the lake was given a live event of a position, int64[n] to bool[n]
+    """
+    cut = journal.cut_at()
+    if not cut:
+        return empty()
+    try:
+        before = log().until(cut)
+    except StoreCorrupt:
+        return empty()
+    gone = before.take(((before.position & RANK) >= LIVE_RANK) & ~np.isin(before.position, both.position))
+    gone = gone.take(~np.isin(gone.position, journal.records(0, cut).position))
+    return gone.take(~judged(gone.position)) if len(gone.position) else gone
+
+
+def cut(
+    journal: Journal,
+    fingerprint: str,
+    keys: Callable[[int], Mapping[int, str]],
+    known: Callable[[list[bytes]], np.ndarray],
+    days: int,
+) -> Cut:
+    """Let the records of events leave that the lake was given, and whose ids the state of the archive knows.
+
+    Args:
+        fingerprint: of the state that was just begun anew from the lake
+        keys: event_key of each live event that the lake was given, by position; of those received since an instant
+        known: whether that state's archive holds events of those digests, bool[n]
+        days: whole days that stay besides the last one
+    """
+    stand = {of: _stands(journal, of) for of in journal.snapshots()}
+    oldest = min(stand, key=lambda of: (stand[of], of != fingerprint))
+    head = journal.mark(fingerprint).head
+    asked = first_position((head >> 32) - days) - 1
+    until = min(asked, stand[oldest])
+    old = journal.records(0, until)
+    events = old.fields[:, 0] != ITEM_RECORD
+    positions, received = old.position[events], old.fields[events, RECORD_RECEIVED]
+    given = keys(int(received.min())) if len(positions) else {}
+    told = positions[np.array([at in given for at in positions.tolist()], bool)]
+    leaving = told[known([digest_of(given[at]) for at in told.tolist()])]
+    journal.cut(leaving)
+    return Cut(len(leaving), len(positions) - len(told), len(told) - len(leaving), "" if until == asked else oldest)
+
+
+def _stands(journal: Journal, fingerprint: str) -> int:
+    """Up to which position the log is in a snapshot, whatever the journal has; 0 of one that cannot be read."""
+    while name := journal.snapshots().get(fingerprint):
+        try:
+            arrays = journal.load(fingerprint, name)
+            return int(arrays.get("logged", arrays["about"])[0])
+        except (StoreCorrupt, KeyError):
+            if journal.snapshots().get(fingerprint) == name:
+                return 0  # else a checkpoint put another one in its place meanwhile
+    return NO_END
