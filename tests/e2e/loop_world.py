@@ -10,8 +10,6 @@ import dataclasses
 import heapq
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,24 +203,6 @@ class Platform:
             told = recommender.record_events(EventsRequest(events=events[start : start + 1000]))
             assert not told.rejected, told.rejected[:3]
 
-    def experiment(self, day: int, name: str, control: str, treatment: str) -> str:
-        """Start one on all users by `make experiment`: from the evening before a day to the second one's, when a look
-        has its two days. What the command says.
-        """
-        record = {
-            "arms": {"control": control, "treatment": treatment},
-            "shares": {"control": 0.5, "treatment": 0.5},
-            "begins": self.begins(day) - 6 * HOUR_MS,
-            "days": 2,
-            "stages": [[0, 1.0]],
-        }
-        path = self.home.parent / f"{name}.json"
-        path.write_text(json.dumps(record))
-        command = [sys.executable, "-m", "recsys_assets.experiment", "start", name, "--file", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     # -- Dagster -------------------------------------------------------------------------------------------------------
 
     def run(self, day: int, job: str, tags: Mapping[str, str] = {}, config: Mapping[str, Any] = {}) -> bool:
@@ -301,7 +281,7 @@ def contrary(platform: Platform) -> str:
     registry = platform.registry
     champion = registry.champion()
     assert champion is not None
-    folder = platform.home.parent / f"contrary-{champion.bundle_id}"
+    folder = platform.home.parent / "contrary"
     shutil.copytree(champion.path, folder, ignore=shutil.ignore_patterns("manifest.json"))
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
