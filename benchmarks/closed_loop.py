@@ -75,7 +75,7 @@ def opened(folder: Path) -> Iterator[Platform]:
     living, kept = folder / "living", folder / "kept"
     shutil.rmtree(living, ignore_errors=True)
     if kept.exists():
-        shutil.copytree(kept, living)
+        shutil.copytree(kept, living, symlinks=True)
     simulator = Simulator(days=HISTORY + DAYS + 1, users=USERS, seed=SEED)
     prepare(from_environment())
     with headless() as instance:
@@ -177,7 +177,7 @@ def _keep(platform: Platform, folder: Path) -> None:
     stop_milvus(platform.settings)
     copying, kept = folder / "copying", folder / "kept"
     shutil.rmtree(copying, ignore_errors=True)
-    shutil.copytree(platform.home.parent, copying, ignore=shutil.ignore_patterns("*.lock", "*.sock"))
+    shutil.copytree(platform.home.parent, copying, symlinks=True, ignore=shutil.ignore_patterns("*.lock", "*.sock"))
     shutil.rmtree(kept, ignore_errors=True)
     copying.rename(kept)
 
