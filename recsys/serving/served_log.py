@@ -219,6 +219,11 @@ class ServedLog:
             self._descriptor = -1
 
 
+def days(root: Path) -> list[str]:
+    """The days (UTC, YYYY-MM-DD) on which something was served, in order."""
+    return sorted(path.name for path in root.glob("[0-9]*"))
+
+
 def segments(root: Path, day: str | None = None) -> list[Path]:
     """Segments in the order they were begun; `day` (UTC, YYYY-MM-DD) keeps those of what was served on it."""
     path_of = {path.with_suffix(""): path for suffix in SUFFIXES for path in root.glob(f"{day or '*'}/[0-9]*{suffix}")}

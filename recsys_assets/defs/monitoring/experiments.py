@@ -58,7 +58,7 @@ def _looked_at(workspace: Workspace, registry: "Registry", experiment: "Experime
 
     lake = workspace.lake
     first = day_name(experiment.begins // DAY_MS - trials.BEFORE_DAYS)
-    days = sorted(path.name for path in lake.served_log.glob("[0-9]*") if path.name >= first)
+    days = [day for day in served_log.days(lake.served_log) if day >= first]
     paths = [path for day in days for path in served_log.segments(lake.served_log, day)]
     served = pl.DataFrame(served_log.read(paths).drop_columns(["features"]))
     items = pl.read_parquet(registry.get(experiment.arms[experiment.control]).path / "items.parquet")

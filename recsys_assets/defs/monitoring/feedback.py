@@ -83,7 +83,7 @@ def online_metrics(workspace: Workspace) -> dg.MaterializeResult:
     from recsys.serving import served_log
 
     lake = workspace.lake
-    folders = sorted(path.name for path in lake.served_log.glob("[0-9]*"))[-JUDGED_DAYS:]
+    folders = served_log.days(lake.served_log)[-JUDGED_DAYS:]
     paths = [path for day in folders for path in served_log.segments(lake.served_log, day)]
     seen = core.joined(
         pl.DataFrame(served_log.read(paths)).drop("features"), core.of_events(told_since(workspace, folders[:1]))

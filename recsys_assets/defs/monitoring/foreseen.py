@@ -79,8 +79,7 @@ def _report(
         mine = pc.and_kleene(rows["explored"], pc.equal(rows["bundle"], champion))
         kept.append(rows.filter(pc.and_kleene(mine, pc.less(rows["served_at"], until or 1 << 62))))
     drawn = pa.concat_tables(kept or [served_log.SCHEMA.empty_table().drop_columns(["features"])])
-    first = sorted(path.name for path in lake.served_log.glob("[0-9]*"))[:1]
-    seen = of_events(told_since(workspace, first))
+    seen = of_events(told_since(workspace, served_log.days(lake.served_log)[:1]))
     clicked = {
         (request, item): bool(click) for request, item, click in seen.select("request_id", "item_id", "click").rows()
     }
