@@ -96,15 +96,7 @@ def mmoe_ranker(workspace: Workspace) -> dg.MaterializeResult:
     given = {"imported": Imported.of(read_log(lake, through=str(last_day))), "config": config, "threads": threads()}
     fitted = mmoe_training.train(train, validation, FEATURES, FINGERPRINT, folder, **given)
     ranker = mmoe_training.refit(fitted, train, validation, folder, **given)
-    _save(lake, fitted, ranker)
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": len(train) + len(validation),
-            "fingerprint": FINGERPRINT,
-            "facts": dg.MetadataValue.json(dict(ranker.facts)),
-        },
-        data_version=content(lake.models / "rankers" / "mmoe"),
-    )
+    return _kept(lake, fitted, ranker, len(train) + len(validation))
 
 
 @dg.asset(deps=["training_set"], kinds={"torch", "numba"}, owners=["team:recsys"])
@@ -118,15 +110,7 @@ def factor_ranker(workspace: Workspace) -> dg.MaterializeResult:
     given: dict[str, Any] = {"config": config, "threads": threads()}
     fitted = factors_training.train(train, validation, FEATURES, FINGERPRINT, **given)
     ranker = factors_training.refit(fitted, train, validation, **given)
-    _save(lake, fitted, ranker)
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": len(train) + len(validation),
-            "fingerprint": FINGERPRINT,
-            "facts": dg.MetadataValue.json(dict(ranker.facts)),
-        },
-        data_version=content(lake.models / "rankers" / "factors"),
-    )
+    return _kept(lake, fitted, ranker, len(train) + len(validation))
 
 
 @dg.asset(
@@ -188,6 +172,19 @@ def _save(lake: Lake, fitted: "Ranker", ranker: "Ranker") -> None:
     folder = lake.models / "rankers" / ranker.name
     fitted.save(folder / FITTED)
     ranker.save(folder)
+
+
+def _kept(lake: Lake, fitted: "Ranker", ranker: "Ranker", rows: int) -> dg.MaterializeResult:
+    """What learned in memory, saved and told."""
+    _save(lake, fitted, ranker)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": rows,
+            "fingerprint": FINGERPRINT,
+            "facts": dg.MetadataValue.json(dict(ranker.facts)),
+        },
+        data_version=content(lake.models / "rankers" / ranker.name),
+    )
 
 
 def threads() -> int:
