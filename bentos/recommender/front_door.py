@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+from urllib.parse import parse_qs
 
 from pydantic import BaseModel
 
@@ -311,7 +312,7 @@ class FrontDoor:
             state = self._health.state()
         except Starting as error:
             raise _unavailable(error) from None
-        if state["down"] and scope.get("query_string") == b"full":
+        if state["down"] and "full" in parse_qs(scope.get("query_string", b"").decode("latin-1"), True):
             raise Refused(503, "degraded", f"done without: {', '.join(state['down'])}", {"retry-after": "2"})
         return Answer(200, json.dumps(state).encode())
 

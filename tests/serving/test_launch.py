@@ -155,8 +155,10 @@ def test_a_dead_redis_is_told_without_its_password_and_answers_go_on_from_memory
             assert service.http.get("/readyz").json()["down"] == {}
             server.kill()
             until(lambda: "store" in service.http.get("/readyz").json()["down"])
-            told = [service.http.get("/readyz?full"), service.http.get("/metrics")]
-            assert told[0].status_code == 503
+            told = [service.http.get(f"/readyz?{how}") for how in ("full", "full=true")] + [
+                service.http.get("/metrics")
+            ]
+            assert [answer.status_code for answer in told] == [503, 503, 200]
             assert service.http.post("/recommend", json={"user_id": world.user_ids[0]}).json()["rung"] in (
                 "cached",
                 "trending",
