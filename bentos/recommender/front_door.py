@@ -22,7 +22,7 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel
 
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
-from bentos.recommender.gate import LARGE, Caller, Gate, TooOften, Unauthorized
+from bentos.recommender.gate import FORWARDED, LARGE, Caller, Gate, TooOften, Unauthorized
 from bentos.recommender.health import Health
 from bentos.recommender.inside import HEADERS, REPORT_POLICY, Inside
 from bentos.recommender.observer import Observer
@@ -220,7 +220,8 @@ class FrontDoor:
         said = headers.get(b"authorization")
         peer = (scope.get("client") or ("unknown",))[0]
         try:
-            return self._gate.admit(said.decode("latin-1") if said is not None else None, peer, path)
+            key = said.decode("latin-1") if said is not None else None
+            return self._gate.admit(key, peer, path, any(name.encode() in headers for name in FORWARDED))
         except Unauthorized as error:
             raise Refused(401, "unauthorized", str(error), {"www-authenticate": "Bearer"}) from None
         except Forbidden as error:
