@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, expect
 
 from recsys.features.catalog import FEATURES
 from recsys.lake import Lake
+from recsys.registry import Registry
 from recsys.serving import served_log
+from tests.experiments.test_record import experiment
 from tests.page.conftest import Visit
 from tests.serving.running import Service, serving
 from tests.serving.world import World
@@ -142,7 +144,13 @@ def test_items_tells_all_about_one(visit: Visit, service: Service, world: World)
 def test_shelves_versions_and_health_read_as_they_are(visit: Visit, service: Service, world: World) -> None:
     page = visit.to("shelves")
     assert visit.cells("rules of the shelves", 0) == ["feed", "podcasts", "playlists", "shortcuts"]
-    visit.to("versions")
+    book = Registry(Lake(world.settings.home).registry).experiments
+    book.start(experiment(name="tried", arms={"control": world.champion.bundle_id, "treatment": world.other.bundle_id}))
+    book.end("tried", "stopped", ["of no more use"])
+    page = visit.to("versions")
+    told = [visit.cells("experiments", column)[0] for column in (0, 1, 2, 5)]
+    assert told == ["tried", world.other.bundle_id, "stopped", "of no more use"]
+    expect(page.get_by_text("No experiment runs.")).to_be_visible()
     shown = visit.cells("bundles, newest first", 0)
     assert [cell.split()[0] for cell in shown] == [world.other.bundle_id, world.champion.bundle_id]
     assert "champion" in shown[1] and "champion" not in shown[0]
