@@ -65,7 +65,12 @@ def test_try_makes_somebody_up_and_sets_two_bundles_side_by_side(visit: Visit, w
     page.get_by_label("What happens").select_option("like")
     visit.choose("Somebody new, who taps on", "i000011", "i000011")
     page.get_by_label("Beside it, bundle").select_option(world.other.bundle_id)
-    page.get_by_role("button", name="Show the slate").click()
+    page.get_by_label("Country").fill("de")
+    page.get_by_label("Minutes from UTC").fill("120")
+    with page.expect_request("**/inspect") as asked:
+        page.get_by_role("button", name="Show the slate").click()
+    said = asked.value.post_data_json["context"]
+    assert (said["country"], said["utc_offset_minutes"]) == ("de", 120) and "language" not in said
     assert len(visit.cells("slate", 1)) == 10
     assert len(visit.cells(f"{world.other.bundle_id} against {world.champion.bundle_id}", 1)) == 10
     expect(page.get_by_text("of 10 items are in both")).to_be_visible()

@@ -7,11 +7,14 @@ import { Behinds, Compared, Slate, Summary } from "./slate.js";
 const DAY = 86400000;
 const KINDS = ["click", "long_view", "like", "share", "follow", "dislike", "skip", "impression"];
 // What was chosen stays chosen while one goes from room to room; it is kept nowhere else.
-const chosen = { user_id: "", shelf: "feed", device: "", at: null, bundle: "", other: "", consent: true, taps: [], k: "10" };
+const chosen = { user_id: "", shelf: "feed", device: "", at: null, bundle: "", other: "", consent: true, taps: [], k: "10", who: {} };
+const SAID = [["country", "Country", "as the log's users have it"], ["language", "Language", "de, en-GB"], ["app", "App", ""], ["utc_offset_minutes", "Minutes from UTC", "60"]];
+// What somebody made up says of themselves; of a user the service knows it.
+const wordsOf = (of) => of.user_id ? {} : Object.fromEntries(Object.entries(of.who).filter(([, value]) => value).map(([name, value]) => [name, name === "utc_offset_minutes" ? Number(value) : value]));
 
 export const body = (of, more = {}) => ({
-  user_id: of.user_id || (of.taps.length ? "somebody new" : ""), shelf: of.shelf, k: Number(of.k), consent: of.consent,
-  context: { ...(of.device ? { device: of.device } : {}), ...(of.at ? { at: `${of.at}:00Z` } : {}) },
+  user_id: of.user_id || (of.taps.length || Object.keys(wordsOf(of)).length ? "somebody new" : ""), shelf: of.shelf, k: Number(of.k), consent: of.consent,
+  context: { ...wordsOf(of), ...(of.device ? { device: of.device } : {}), ...(of.at ? { at: `${of.at}:00Z` } : {}) },
   ...(of.bundle ? { bundle: of.bundle } : {}), ...more,
 });
 const events = (taps) => taps.map((tap) => ({ kind: tap.kind, item_id: String(tap.id) }));
@@ -75,7 +78,8 @@ export function Try({ rooms }) {
       <${Who} ...${{ of, set, rooms }} more=${html`
         <${Select} label="Beside it, bundle" value=${of.other} onPick=${(id) => set({ other: id })} options=${[["", "none"], ...bundles.map((b) => [b, b])]} />
         <div><span class="label">Consent</span><label class="row"><input type="checkbox" checked=${of.consent} onChange=${(e) => set({ consent: e.target.checked })} /> read what is personal</label></div>`} />
-      ${!of.user_id && html`<${Taps} of=${of} set=${set} title="Somebody new, who taps on" />`}
+      ${!of.user_id && html`<${Taps} of=${of} set=${set} title="Somebody new, who taps on" /><div class="fields">${SAID.map(([name, label, hint]) => html`
+        <${Field} label=${label}>${(id) => html`<input id=${id} type=${name === "utc_offset_minutes" ? "number" : "text"} value=${of.who[name] || ""} placeholder=${hint} onInput=${(e) => set({ who: { ...of.who, [name]: e.target.value } })} />`}<//>`)}</div>`}
       <div class="row"><button class="main" type="submit" disabled=${busy}>Show the slate</button></div>
     </form>
     <${Status} busy=${busy} wrong=${wrong} words=${answer && `${answer.items.length} items in ${number(answer.took, 0)} ms.`} />
