@@ -160,8 +160,8 @@ def test_the_solve_is_the_most_likely_vector() -> None:
     viewed = (opened * (rng.random(n) < 0.5)).astype(np.uint8)
     zeros = np.zeros(n)
     outcomes = Outcomes(np.arange(n), opened, viewed, zeros, zeros)
-    solved = np.empty((3, d))
-    solve(outcomes, tables, np.array([0, n, n, n]), np.zeros((3, d)), solved)
+    solved, bounds = np.zeros((3, d)), np.array([0, n, n, n])
+    solve(outcomes, tables, bounds, STEPS, solved)
 
     def loss(x: np.ndarray) -> float:
         click = tables.click + vectors @ x
@@ -174,7 +174,8 @@ def test_the_solve_is_the_most_likely_vector() -> None:
     np.testing.assert_allclose(solved[0], best, atol=1e-5)
     assert not solved[1:].any(), "of whom nothing is known has the prior's mean"
     far = Tables(vectors * 40.0, tables.click, tables.long_view, 0.6, tables.precision)
-    solve(outcomes, far, np.array([0, n, n, n]), np.zeros((3, d)), solved)
+    solved[:] = 0.0
+    solve(outcomes, far, bounds, STEPS, solved)
     assert np.isfinite(solved).all() and STEPS >= 5
 
 
