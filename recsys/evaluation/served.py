@@ -20,6 +20,7 @@ from recsys.features.catalog import ENGAGED, SHOWN
 from recsys.features.log import EventLog
 from recsys.features.people import NO_ONE, People
 from recsys.policy.shelves import LISTS
+from recsys.retrieval.item_index import top_k
 
 MOST: Final = 1_000  # requests, one a user: the standard error of a slate's true P(long view) is then .003
 NEXT_MS: Final = DAY_MS  # what a user engages with so soon after a request was wanted at it
@@ -122,9 +123,9 @@ def lists(
 
 
 def top(score: np.ndarray, allowed: np.ndarray, k: int) -> np.ndarray:
-    """The k allowed rows with the highest score [n], equal ones by row; int64[k], -1 where there are fewer."""
+    """The k allowed rows (rising) with the highest score [n], equal ones by row; int64[k], -1 where there are fewer."""
     slate = np.full(k, -1)
-    best = allowed[np.lexsort((allowed, -score[allowed]))][:k]
+    best = allowed[top_k(score[allowed], k)]
     slate[: len(best)] = best
     return slate
 
@@ -247,7 +248,9 @@ def true_slates(
     oracles = {
         "best_list": np.array([top(total, rows, k) for rows in allowed]),
         "best_each": np.array([top(f.long_view, rows, k) for f, rows in zip(known, allowed, strict=True)]),
-        "best_of_candidates": np.array([top(f.long_view, rows, k) for f, rows in zip(known, candidates, strict=True)]),
+        "best_of_candidates": np.array(
+            [top(f.long_view, np.sort(rows), k) for f, rows in zip(known, candidates, strict=True)]
+        ),
     }
     worth = {}
     for name, chosen in {**slates, **oracles}.items():
