@@ -123,9 +123,9 @@ def lists(
 
 
 def top(score: np.ndarray, allowed: np.ndarray, k: int) -> np.ndarray:
-    """The k allowed rows (rising) with the highest score [n], equal ones by row; int64[k], -1 where there are fewer."""
-    slate = np.full(k, -1)
-    best = allowed[top_k(score[allowed], k)]
+    """The k allowed rows with the highest score [n], equal ones by row; int64[k], -1 where there are fewer."""
+    slate, rows = np.full(k, -1), np.sort(allowed)
+    best = rows[top_k(score[rows], k)]
     slate[: len(best)] = best
     return slate
 
@@ -248,9 +248,7 @@ def true_slates(
     oracles = {
         "best_list": np.array([top(total, rows, k) for rows in allowed]),
         "best_each": np.array([top(f.long_view, rows, k) for f, rows in zip(known, allowed, strict=True)]),
-        "best_of_candidates": np.array(
-            [top(f.long_view, np.sort(rows), k) for f, rows in zip(known, candidates, strict=True)]
-        ),
+        "best_of_candidates": np.array([top(f.long_view, rows, k) for f, rows in zip(known, candidates, strict=True)]),
     }
     worth = {}
     for name, chosen in {**slates, **oracles}.items():
