@@ -18,7 +18,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from recsys.lake import replacing
 from recsys.ranking.calibration import Calibration
@@ -52,17 +51,15 @@ class MMoEConfig:
     min_shown: int = 20  # an item that was shown less often has no vector of its own
 
 
-class _Side(nn.Module):
-    """Layers side by side, each with inputs of its own: [k, n, inputs] to [k, n, outputs]. As `nn.Linear` begins."""
-
-    def __init__(self, k: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        reach = inputs**-0.5
-        self.weight = nn.Parameter(torch.empty(k, inputs, outputs).uniform_(-reach, reach))
-        self.bias = nn.Parameter(torch.empty(k, 1, outputs).uniform_(-reach, reach))
+class Narrow(nn.Linear):
+    """A layer of few outputs, whose product with one row rounds by the row's place in the block unless it is summed
+    row by row (in a third of the rows the last bit differed; layers of 32 outputs and more did not do that).
+    """
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return torch.baddbmm(self.bias, rows, self.weight)
+        if len(rows) > BLOCK:  # of a training: it would cost a copy of the inputs for each output
+            return super().forward(rows)
+        return (rows[:, None, :] * self.weight).sum(dim=-1) + self.bias
 
 
 class MMoE(nn.Module):
@@ -70,7 +67,6 @@ class MMoE(nn.Module):
 
     numeric: torch.Tensor  # int64[numbers], columns of the numbers
     named: torch.Tensor  # int64[names], columns of the hashed names
-    vocabulary: torch.Tensor  # float32[names, longest], of each name the values that are known, sorted, then infinity
     mean: torch.Tensor  # float32[numbers]
     scale: torch.Tensor
     watch_mean: torch.Tensor  # seconds
@@ -99,49 +95,52 @@ class MMoE(nn.Module):
         self.register_buffer("mean", torch.zeros(len(numeric)))
         self.register_buffer("scale", torch.ones(len(numeric)))
         self.register_buffer("watch_mean", torch.ones(()))
-        longest = max((len(values) for values in vocabularies), default=0)
-        vocabulary = torch.full((len(vocabularies), longest + 1), torch.inf)  # one that is no value's ends each
-        for known, values in zip(vocabulary, vocabularies, strict=True):
-            known[: len(values)] = torch.from_numpy(np.asarray(values, np.float32))
-        self.register_buffer("vocabulary", vocabulary)
-        self.names = nn.Embedding(vocabulary.numel(), config.embedding)  # of each name, whatever is unknown comes first
+        for place, values in enumerate(vocabularies):
+            self.register_buffer(f"vocabulary_{place}", torch.from_numpy(np.asarray(values, np.float32)))
+        self.embeddings = nn.ModuleList(nn.Embedding(len(values) + 1, config.embedding) for values in vocabularies)
         self.taste = Taste(item_keys, config.taste, config.dropout, config.own_vectors)
         inputs = len(numeric) + config.embedding * len(vocabularies) + self.taste.width
-        # The four experts, gates and towers side by side: a layer of all is one product, where the parts of it took
-        # eight small operations each. A product of few outputs with one row rounds by the row's place in the block
-        # (of 32 and more it does not): gates are outputs of the first layer, and the last one is summed row by row.
-        self.first = nn.Linear(inputs, config.experts * config.width + len(TASKS) * config.experts)
-        self.second = _Side(config.experts, config.width, config.width)
-        self.towers = _Side(len(TASKS), config.width, config.tower)
-        self.last = _Side(len(TASKS), config.tower, 1)
-        self.dropout = nn.Dropout(config.dropout)
-        nn.init.normal_(self.names.weight, std=0.05)
+        self.experts = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(inputs, config.width),
+                nn.ReLU(),
+                nn.Dropout(config.dropout),
+                nn.Linear(config.width, config.width),
+                nn.ReLU(),
+            )
+            for _ in range(config.experts)
+        )
+        self.gates = nn.ModuleDict({task: Narrow(inputs, config.experts) for task in TASKS})
+        self.towers = nn.ModuleDict(
+            {
+                task: nn.Sequential(nn.Linear(config.width, config.tower), nn.ReLU(), Narrow(config.tower, 1))
+                for task in TASKS
+            }
+        )
+        for table in self.embeddings:
+            nn.init.normal_(table.weight, std=0.05)  # type: ignore[arg-type]
 
     def encode(self, rows: torch.Tensor) -> torch.Tensor:
         """Encoded feature rows float32[n, F]; a missing number counts as the mean."""
         numbers = (rows[:, self.numeric] - self.mean) / self.scale
-        numbers = torch.nan_to_num(numbers, nan=0.0).clamp(-CLIP, CLIP)
-        if not len(self.vocabulary):
-            return numbers
-        values = torch.nan_to_num(rows[:, self.named], nan=-1.0).T.contiguous()
-        at = torch.searchsorted(self.vocabulary, values).clamp(max=self.vocabulary.shape[1] - 1)
-        is_known = self.vocabulary.gather(1, at) == values
-        begins = torch.arange(len(values), device=rows.device)[:, None] * self.vocabulary.shape[1]
-        place = (begins + torch.where(is_known, at + 1, 0)).T
-        return torch.cat([numbers, self.names(place).flatten(1)], dim=1)
+        parts = [torch.nan_to_num(numbers, nan=0.0).clamp(-CLIP, CLIP)]
+        for place, table in enumerate(self.embeddings):
+            known = self.get_buffer(f"vocabulary_{place}")
+            values = torch.nan_to_num(rows[:, self.named[place]], nan=-1.0).contiguous()
+            at = torch.searchsorted(known, values).clamp(max=max(len(known) - 1, 0))
+            is_known = known[at] == values if len(known) else torch.zeros_like(values, dtype=torch.bool)
+            parts.append(table(torch.where(is_known, at + 1, 0)))
+        return torch.cat(parts, dim=1)
 
-    def decide(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Output [n] of each task: logits, log of watch time over its mean, and the order's score."""
-        n, config = len(inputs), self.config
-        hidden, gates = self.first(inputs).split([config.experts * config.width, len(TASKS) * config.experts], dim=1)
-        hidden = self.dropout(functional.relu(hidden)).view(n, config.experts, config.width)
-        experts = functional.relu(self.second(hidden.transpose(0, 1))).transpose(0, 1)  # [n, experts, width]
-        shares = torch.softmax(gates.view(n, len(TASKS), config.experts), dim=2)
-        mixed = (shares[..., None] * experts[:, None]).sum(dim=2)  # [n, TASKS, width]
-        towers = functional.relu(self.towers(mixed.transpose(0, 1)))  # [TASKS, n, tower]
-        told = (towers * self.last.weight.transpose(1, 2)).sum(dim=2) + self.last.bias[:, :, 0]
-        by_task = dict(zip(TASKS, told, strict=True))
-        by_task["watch"] = by_task["watch"].clamp(max=MAX_LOG_WATCH)
+    def decide(self, inputs: torch.Tensor, tasks: Sequence[str] = TASKS) -> dict[str, torch.Tensor]:
+        """Output [n] of those tasks: logits, log of watch time over its mean, and the order's score."""
+        experts = torch.stack([expert(inputs) for expert in self.experts], dim=1)
+        by_task = {}
+        for task in tasks:
+            mixture = torch.softmax(self.gates[task](inputs), dim=1)
+            by_task[task] = self.towers[task]((mixture[:, :, None] * experts).sum(dim=1)).squeeze(1)
+        if "watch" in by_task:
+            by_task["watch"] = by_task["watch"].clamp(max=MAX_LOG_WATCH)
         return by_task
 
     def forward(self, rows: torch.Tensor, met: Bags) -> dict[str, torch.Tensor]:
@@ -152,7 +151,7 @@ class MMoE(nn.Module):
         width = len(self.numeric) + len(self.named)
         unknown = self.encode(torch.full((1, width), torch.nan, device=met.item.device))
         inputs = torch.cat([unknown.expand(len(met.item), -1), self.taste(met)], dim=1)
-        return self.decide(inputs)["long_view"]
+        return self.decide(inputs, ["long_view"])["long_view"]
 
     def bags(self, inputs: Inputs) -> Bags:
         """Items and histories of impressions, as `forward` takes them."""
@@ -295,7 +294,7 @@ class MMoERanker:
         header = read_header(folder)
         try:
             state = torch.load(folder / WEIGHTS, weights_only=True, map_location="cpu")
-            vocabularies = [known[torch.isfinite(known)].numpy() for known in state["vocabulary"]]
+            vocabularies = [state[f"vocabulary_{place}"].numpy() for place in range(len(state["named"]))]
             width = len(header["feature_names"])
             items = state["taste.item_keys"].numpy()
             network = MMoE(MMoEConfig(**header["config"]), state["named"].tolist(), vocabularies, width, items)

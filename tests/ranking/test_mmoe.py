@@ -87,7 +87,7 @@ def test_heads_find_what_moves_each_outcome_and_stay_calibrated(ranker: MMoERank
 
 
 def test_a_name_is_known_by_name_and_a_rare_or_unseen_one_is_just_unknown(ranker: MMoERanker) -> None:
-    assert ranker.network.vocabulary.tolist() == [[11.0, 222.0, 3333.0, 44444.0, np.inf]]
+    assert ranker.network.vocabulary_0.tolist() == [11.0, 222.0, 3333.0, 44444.0]
     row = np.zeros((4, 5), np.float32)
     row[:, 3] = (222.0, 11.0, 55555.0, 1.0)
     liked, plain, rare, unseen = ranker.predict(Inputs.of_strangers(row)).p_click
