@@ -161,7 +161,7 @@ def _fitted(
     _, first, user = np.unique(rows.user[order], return_index=True, return_inverse=True)
     taken = _Taken(
         np.append(first, len(order)).astype(np.int64),
-        Rows(
+        Rows.of(
             item=np.searchsorted(keys, rows.inputs.item_key)[order],
             user=user.astype(np.int64),
             context=context[order].astype(np.float32),
