@@ -22,7 +22,7 @@ from torch.nn import functional
 from recsys.ranking import calibration
 from recsys.ranking.factors import FactorRanker, Factors, Level, columns_of, context_of
 from recsys.ranking.factors_solve import Outcomes, Tables, solve
-from recsys.training_sets.examples import Examples, concat
+from recsys.training_sets.examples import Examples, concat, worth_learning
 from recsys.training_sets.labels import PROBABILITIES, labels_of, probabilities
 from recsys.training_sets.threads import on_threads
 
@@ -137,7 +137,9 @@ def refit(
     config: TrainingConfig | None = None,
     threads: int = 1,
 ) -> FactorRanker:
-    """Learn anew from train and validation rows together; the calibrations stay those of `chosen`."""
+    """Learn anew from train and validation rows together, where these teach anything; the calibrations stay."""
+    if not worth_learning(len(validation_rows), len(train_rows)):
+        return replace(chosen, facts={**chosen.facts, "refit_rows": len(train_rows)})
     rows = concat(train_rows, validation_rows)
     config = config or TrainingConfig()
     ranker = _fitted(rows, chosen.feature_names, chosen.fingerprint, chosen.labels, config, threads)

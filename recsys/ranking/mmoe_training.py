@@ -25,7 +25,7 @@ from recsys.ranking import calibration
 from recsys.ranking.mmoe import MMoE, MMoEConfig, MMoERanker
 from recsys.ranking.taste import Bags, bags
 from recsys.training_sets import fitting
-from recsys.training_sets.examples import Examples, concat
+from recsys.training_sets.examples import Examples, concat, worth_learning
 from recsys.training_sets.imported import Imported
 from recsys.training_sets.labels import WATCH, aim, labels_of, probabilities
 
@@ -277,8 +277,11 @@ def refit(
 ) -> MMoERanker:
     """Train anew on train and validation rows together, for as many epochs as validation chose.
 
-    The calibrations stay those of `chosen`: they were measured on days that it had not learned from.
+    The calibrations stay those of `chosen`: they were measured on days that it had not learned from. Where the
+    validation rows are too few to teach anything, it is `chosen` itself.
     """
+    if not worth_learning(len(validation_rows), len(train_rows)):
+        return replace(chosen, facts={**chosen.facts, "refit_rows": len(train_rows)})
     rows = concat(train_rows, validation_rows)
     epochs = int(chosen.facts["best_epoch"])
     config = replace(config or TrainingConfig(), max_epochs=epochs, patience=epochs, network=chosen.network.config)
@@ -342,8 +345,8 @@ def build(rows: Examples, imported: Imported, feature_names: Sequence[str], conf
         values, counts = np.unique(rows.features[:, column], return_counts=True)
         vocabularies.append(values[(counts >= config.min_rows) & ~np.isnan(values)])
     shown, counts = np.unique(np.concatenate([rows.inputs.item_key, imported.item_key]), return_counts=True)
-    # taught by the impressions alone, an item's vector repeats what became of these very ones: on the simulator that
-    # cost 0.010 of log loss, where the exposures imported with KuaiRand gain 0.001
+    # A vector that learns from the impressions alone repeats their own outcomes: that cost 0.010 of log loss on the
+    # simulator. The exposures imported with KuaiRand gain 0.001.
     config = replace(config, own_vectors=len(imported.item_key) > 0)
     items = shown[(counts >= config.min_shown) & (shown != 0)]
     network = MMoE(config, named, vocabularies, len(feature_names), items)

@@ -126,7 +126,11 @@ class Files:
     @cached_property
     def derives(self) -> Rules:
         """What the events of this log imply."""
-        return Rules.of(self._events["kind"].drop_nulls().unique().to_list())
+        return Rules.of(self.kinds)
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        return self._events["kind"].drop_nulls().unique().to_list()
 
     @cached_property
     def _views(self) -> pl.DataFrame:
@@ -192,7 +196,7 @@ class Files:
         columns = FILE_COLUMNS[table]
         needed = [name for name, (due, _) in columns.items() if due and name != "kind"]
         for file in self._found.tables[table]:
-            raw = read_table(file, EVERY if table == "users" else list(columns), needed)
+            raw = read_table(file, EVERY if table == "users" else list(columns), needed, fields=columns)
             if table == "events" and len(raw.rows) and not (raw.has("kind") or raw.has(RATING)):
                 raise SourceError(f"{file.origin} lacks the column kind (or rating): it says not what happened")
             for name in raw.ignored:

@@ -73,8 +73,8 @@ def bundle(recommender: Recommender) -> ServingBundle:
     return recommender._bundles.current
 
 
-def over(store: Any, bundle: ServingBundle, world: World, folder: str, breakers: Breakers | None = None) -> Recommender:
-    return Recommender(store, Fixed(bundle), ServedLog(world.settings.home / folder), breakers=breakers)
+def over(store: Any, bundle: ServingBundle, folder: Path, breakers: Breakers | None = None) -> Recommender:
+    return Recommender(store, Fixed(bundle), ServedLog(folder), breakers=breakers)
 
 
 def test_every_shelf_answers_with_its_own_kinds_best_score_first(recommender: Recommender, world: World) -> None:
@@ -109,16 +109,16 @@ def test_what_a_person_blocks_is_not_shown(recommender: Recommender, world: Worl
 
 
 def test_without_consent_nothing_personal_is_read_or_logged(
-    world: World, store: OnlineStore, bundle: ServingBundle
+    world: World, store: OnlineStore, bundle: ServingBundle, tmp_path: Path
 ) -> None:
-    recommender = over(store, bundle, world, "no_consent")
+    recommender = over(store, bundle, tmp_path)
     at = Where(at=world.simulator_end)
     person = recommender.recommend(RecommendRequest(user_id=world.user_ids[4], context=at))
     nobody = recommender.recommend(RecommendRequest(user_id=world.user_ids[4], context=at, consent=False))
     stranger = recommender.recommend(RecommendRequest(user_id="never seen", context=at))
     assert nobody.items == stranger.items != person.items
     recommender.close()
-    rows = served_log.read(served_log.segments(world.settings.home / "no_consent")).to_pylist()
+    rows = served_log.read(served_log.segments(tmp_path)).to_pylist()
     assert {row["user_id"] for row in rows if row["request_id"] == nobody.request_id} == {""}
 
 
@@ -127,9 +127,11 @@ def test_an_unknown_shelf_is_refused_with_those_there_are(recommender: Recommend
         recommender.recommend(RecommendRequest(user_id="u", shelf="attic"))
 
 
-def test_a_score_is_that_of_the_item_alone(store: OnlineStore, bundle: ServingBundle, world: World) -> None:
+def test_a_score_is_that_of_the_item_alone(
+    store: OnlineStore, bundle: ServingBundle, world: World, tmp_path: Path
+) -> None:
     now = time.time_ns() // 1_000_000
-    served = ServedLog(world.settings.home / "alone")
+    served = ServedLog(tmp_path)
     recommender = Recommender(store, Fixed(bundle), served, clock=lambda: now)
     answer = recommender.recommend(RecommendRequest(user_id=world.user_ids[1], k=20))
     for item in answer.items:
@@ -270,8 +272,10 @@ def test_a_search_is_kept_and_no_feature_counts_it(recommender: Recommender, sto
     assert (kept["kind"], kept["query"], kept["item_id"]) == ("search", "whales at night", None)
 
 
-def test_what_was_served_replays_to_the_same_bytes(world: World, store: OnlineStore, bundle: ServingBundle) -> None:
-    recommender = over(store, bundle, world, "replayed")
+def test_what_was_served_replays_to_the_same_bytes(
+    world: World, store: OnlineStore, bundle: ServingBundle, tmp_path: Path
+) -> None:
+    recommender = over(store, bundle, tmp_path)
     at = world.simulator_end
     answers = [
         recommender.recommend(
@@ -285,7 +289,7 @@ def test_what_was_served_replays_to_the_same_bytes(world: World, store: OnlineSt
         )
     )
     recommender.close()
-    rows = served_log.read(served_log.segments(world.settings.home / "replayed")).to_pylist()
+    rows = served_log.read(served_log.segments(tmp_path)).to_pylist()
     assert len(rows) == sum(len(answer.items) for answer in answers)
     assert {row["request_id"] for row in rows} == {answer.request_id for answer in answers}
     log, items = store.export()
@@ -303,9 +307,11 @@ def test_what_was_served_replays_to_the_same_bytes(world: World, store: OnlineSt
     assert len(shared) > 50 and all(logged == score for logged, score in shared)
 
 
-def test_what_a_network_made_of_a_history_replays_to_the_same_bits(world: World, store: OnlineStore) -> None:
+def test_what_a_network_made_of_a_history_replays_to_the_same_bits(
+    world: World, store: OnlineStore, tmp_path: Path
+) -> None:
     bundle = load(world.other, None, catalog.FINGERPRINT, Registry(Lake(world.settings.home).registry))
-    recommender = over(store, bundle, world, "histories")
+    recommender = over(store, bundle, tmp_path)
     for user in world.user_ids[8:12]:
         answer = recommender.recommend(RecommendRequest(user_id=user, k=6))
         shown = {"kind": "impression", "user_id": user, "request_id": answer.request_id}
@@ -313,7 +319,7 @@ def test_what_a_network_made_of_a_history_replays_to_the_same_bits(world: World,
         recommender.record_events(EventsRequest(events=events))  # shown, and nothing more: the next read knows of it
         recommender.recommend(RecommendRequest(user_id=user, k=6))
     recommender.close()
-    rows = served_log.read(served_log.segments(world.settings.home / "histories")).to_pylist()
+    rows = served_log.read(served_log.segments(tmp_path)).to_pylist()
     log, _ = store.export()
     users, things = (key64([row[name] for row in rows]) for name in ("user_id", "item_id"))
     positions, instants = (np.array([row[name] for row in rows]) for name in ("position", "as_of"))
@@ -327,16 +333,16 @@ def test_what_a_network_made_of_a_history_replays_to_the_same_bits(world: World,
 
 
 def test_rows_of_features_calls_are_served_rows_and_replay_too(
-    world: World, store: OnlineStore, bundle: ServingBundle
+    world: World, store: OnlineStore, bundle: ServingBundle, tmp_path: Path
 ) -> None:
-    recommender = over(store, bundle, world, "features_replayed")
+    recommender = over(store, bundle, tmp_path)
     user, at = world.user_ids[14], world.simulator_end
     slate = recommender.recommend(RecommendRequest(user_id=user, k=3, context=Where(at=at)))
     asked = [*world.item_ids[:20], "an item nobody knows"]
     read = recommender.features(FeaturesRequest(user_id=user, item_ids=asked, at=at), Course("r-features"))
     recommender.record_events(EventsRequest(events=[{"kind": "like", "user_id": user, "item_id": asked[0]}]))
     recommender.close()
-    table = served_log.read(served_log.segments(world.settings.home / "features_replayed"))
+    table = served_log.read(served_log.segments(tmp_path))
     rows = [row for row in table.to_pylist() if row["rung"] == "features"]
     assert [row["item_id"] for row in rows] == asked and {row["request_id"] for row in rows} == {"r-features"}
     assert np.array([row["features"] for row in rows], np.float32).tobytes() == read.rows.tobytes()
@@ -346,11 +352,11 @@ def test_rows_of_features_calls_are_served_rows_and_replay_too(
 
 
 def test_without_its_ranker_the_slate_keeps_the_order_of_retrieval(
-    world: World, store: OnlineStore, bundle: ServingBundle
+    world: World, store: OnlineStore, bundle: ServingBundle, tmp_path: Path
 ) -> None:
     ranker = Broken(bundle.ranker, RuntimeError("corrupt"))
     breakers = Breakers(PARTS, failures=2, seconds=3600)
-    recommender = over(store, dataclasses.replace(bundle, ranker=ranker), world, "no_ranker", breakers)
+    recommender = over(store, dataclasses.replace(bundle, ranker=ranker), tmp_path, breakers)
     for _ in range(3):
         answer = recommender.recommend(RecommendRequest(user_id=world.user_ids[8], k=5))
         assert answer.rung == "no_ranker" and len(answer.items) == 5
@@ -359,7 +365,7 @@ def test_without_its_ranker_the_slate_keeps_the_order_of_retrieval(
 
 
 def test_predictions_that_are_not_finite_never_reach_a_slate(
-    world: World, store: OnlineStore, bundle: ServingBundle
+    world: World, store: OnlineStore, bundle: ServingBundle, tmp_path: Path
 ) -> None:
     class Nan:
         def __init__(self, ranker: Any) -> None:
@@ -368,15 +374,15 @@ def test_predictions_that_are_not_finite_never_reach_a_slate(
         def predict_only(self, inputs: Inputs, names: Any) -> Any:
             return {name: np.full(len(inputs), np.nan) for name in names}
 
-    recommender = over(store, dataclasses.replace(bundle, ranker=Nan(bundle.ranker)), world, "nan")
+    recommender = over(store, dataclasses.replace(bundle, ranker=Nan(bundle.ranker)), tmp_path)
     assert recommender.recommend(RecommendRequest(user_id=world.user_ids[8], k=5)).rung == "no_ranker"
 
 
 def test_without_the_store_there_is_a_slate_and_a_clear_word_to_the_other_calls(
-    world: World, store: OnlineStore, bundle: ServingBundle
+    world: World, store: OnlineStore, bundle: ServingBundle, tmp_path: Path
 ) -> None:
     broken = Broken(store, StoreError("the disk is gone"))
-    recommender = over(broken, bundle, world, "no_store", Breakers(PARTS, failures=100))
+    recommender = over(broken, bundle, tmp_path, Breakers(PARTS, failures=100))
     broken.is_broken = False
     first = recommender.recommend(RecommendRequest(user_id=world.user_ids[11], k=5)).items[0].item_id
     disliked = [{"kind": "dislike", "user_id": world.user_ids[11], "item_id": first}]
@@ -392,7 +398,9 @@ def test_without_the_store_there_is_a_slate_and_a_clear_word_to_the_other_calls(
         recommender.record_events(EventsRequest(events=[]))
 
 
-def test_a_full_disk_stops_events_but_not_slates(world: World, store: OnlineStore, bundle: ServingBundle) -> None:
+def test_a_full_disk_stops_events_but_not_slates(
+    world: World, store: OnlineStore, bundle: ServingBundle, tmp_path: Path
+) -> None:
     class Full:
         def __getattr__(self, name: str) -> Any:
             return getattr(store, name)
@@ -400,7 +408,7 @@ def test_a_full_disk_stops_events_but_not_slates(world: World, store: OnlineStor
         def append(self, events: Any, received_at: int) -> Any:
             raise StoreFull("the online store is full: free disk space")
 
-    recommender = over(Full(), bundle, world, "full_disk", Breakers(PARTS, failures=1))
+    recommender = over(Full(), bundle, tmp_path, Breakers(PARTS, failures=1))
     for _ in range(3):
         with pytest.raises(Unavailable):
             recommender.record_events(EventsRequest(events=[]))
@@ -408,10 +416,10 @@ def test_a_full_disk_stops_events_but_not_slates(world: World, store: OnlineStor
 
 
 def test_a_slate_that_cannot_be_logged_is_answered_and_counted(
-    world: World, store: OnlineStore, bundle: ServingBundle
+    world: World, store: OnlineStore, bundle: ServingBundle, tmp_path: Path
 ) -> None:
-    (world.settings.home / "a_file").write_text("in the way")
-    recommender = Recommender(store, Fixed(bundle), ServedLog(world.settings.home / "a_file"))
+    (tmp_path / "a_file").write_text("in the way")
+    recommender = Recommender(store, Fixed(bundle), ServedLog(tmp_path / "a_file"))
     assert len(recommender.recommend(RecommendRequest(user_id=world.user_ids[0], k=4)).items) == 4
     assert recommender.state()["lost_served_rows"] == 4
 
@@ -425,17 +433,17 @@ def test_a_recommendation_of_the_past_knows_no_item_published_later(recommender:
 
 
 def test_a_log_with_shelves_of_its_own_is_asked_by_them_and_the_feed_stands_for_the_busiest(
-    world: World, store: OnlineStore, bundle: ServingBundle
+    world: World, store: OnlineStore, bundle: ServingBundle, tmp_path: Path
 ) -> None:
     retriever = copy.copy(bundle.retriever)
     retriever.data = dataclasses.replace(retriever.data, log_shelves=("tab1", "tab0"))
-    recommender = over(store, dataclasses.replace(bundle, retriever=retriever), world, "tabs")
+    recommender = over(store, dataclasses.replace(bundle, retriever=retriever), tmp_path)
     at = world.simulator_end
     for shelf in ("feed", "podcasts", "tab1", "tab0"):
         asked = RecommendRequest(user_id=world.user_ids[13], shelf=shelf, context=Where(at=at))
         assert recommender.recommend(asked).rung == "full"
     recommender.close()
-    rows = served_log.read(served_log.segments(world.settings.home / "tabs")).to_pylist()
+    rows = served_log.read(served_log.segments(tmp_path)).to_pylist()
     assert {(row["shelf"], row["log_shelf"]) for row in rows} == {
         ("feed", "tab1"),
         ("podcasts", "tab1"),
@@ -445,12 +453,12 @@ def test_a_log_with_shelves_of_its_own_is_asked_by_them_and_the_feed_stands_for_
 
 
 def test_shelves_are_mapped_where_features_are_read_and_nowhere_else(
-    world: World, store: OnlineStore, bundle: ServingBundle
+    world: World, store: OnlineStore, bundle: ServingBundle, tmp_path: Path
 ) -> None:
     """The log of the bundle knows tabs alone: the feed is read as its busiest, and its events stay the feed's."""
     retriever = copy.copy(bundle.retriever)
     retriever.data = dataclasses.replace(retriever.data, log_shelves=("tab1", "tab0"))
-    recommender = over(store, dataclasses.replace(bundle, retriever=retriever), world, "kept_shelves")
+    recommender = over(store, dataclasses.replace(bundle, retriever=retriever), tmp_path)
     user, item, at = world.user_ids[15], world.item_ids[3], "user_shelf_impressions_log_all"
     asked = FeaturesRequest(user_id=user, item_ids=[item])
     before, head = recommender.features(asked).rows[0], store.head()
@@ -463,7 +471,7 @@ def test_shelves_are_mapped_where_features_are_read_and_nowhere_else(
     place = catalog.FEATURES.index(at)
     assert recommender.features(asked).rows[0, place] == np.float32(np.log1p(np.expm1(float(before[place])) + 1))
     recommender.close()
-    table = served_log.read(served_log.segments(world.settings.home / "kept_shelves"))
+    table = served_log.read(served_log.segments(tmp_path))
     assert set(zip(table["shelf"].to_pylist(), table["log_shelf"].to_pylist(), strict=True)) == {("feed", "tab1")}
     audit = audit_served(store.export()[0], store.items_at, table)
     assert audit.holds and audit.values == 2 * len(catalog.FEATURES)

@@ -64,6 +64,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FORMATS = {".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"}
 
 
+NOTHING = ["", "NULL", "null", "Null", "\\N", "NaN", "nan", "NaT", "None", "none", "<NA>", "NA", "N/A", "n/a", "#N/A"]
+NOTHING += ["undefined", "(null)", "<null>", "nil"]
+
+
 class Unreadable(Exception):
     """The value is."""
 
@@ -147,9 +151,9 @@ def file_of(folder, path, table):
         header, rows, torn = csv_rows(content, name.endswith(".tsv"))
     else:
         header, rows, torn = json_rows(content, not name.endswith(".json"))
-    mine = {h: h.strip().lower() for h in header}
+    mine = {h: known_as(h, KNOWN[table]) for h in header}
     known = [m for m in mine.values() if m in KNOWN[table]]
-    if len(set(known)) < len([h for h in header if h.strip().lower() in KNOWN[table]]):
+    if len(set(known)) < len([h for h in header if mine[h] in KNOWN[table]]):
         raise Refused
     hive = {}
     for part in path.relative_to(folder).parent.parts:
@@ -173,6 +177,13 @@ def file_of(folder, path, table):
     for row in rows:
         row["columns"] = everything
     return rows, torn
+
+
+def known_as(written, known):
+    """user_id of userId, User ID and USER-ID."""
+    one = {"".join(c for c in name if c.isalnum()): name for name in known}
+    name = written.strip().lower()
+    return one.get("".join(c for c in name if c not in " _-"), name)
 
 
 # ---- rows
@@ -278,7 +289,7 @@ def given(value):
             raise Unreadable from None
     if isinstance(value, str):
         value = type(value)(value.strip()) if isinstance(value, Csv) else value.strip()
-        return None if value in ("", "\\N", "NULL", "null", "NaN", "nan", "NaT", "None", "<NA>") else value
+        return None if value in NOTHING else value
     if isinstance(value, float) and math.isnan(value):
         return None
     return value
@@ -397,7 +408,9 @@ def instant(row, name):
         ms = iso(value)
     else:
         ms = math.floor(as_number(value))
-        if 0 < ms < 10_000_000_000:
+        if 0 < ms < 10_000_000_000 or 19000101000000 <= ms <= 20991231235959:
+            raise Unreadable
+        if isinstance(value, str) and re.fullmatch(r"\d(\.\d{0,5})?[eE]\+\d+", value):
             raise Unreadable
     if ms > 99_999_999_999_999:
         raise Unreadable
