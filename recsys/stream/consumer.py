@@ -246,7 +246,7 @@ class Stream:
         """Begin to read what became ours where the journal says; hold it while the journal does not say.
 
         It is assigned once. librdkafka asks Kafka what a logical offset is, and where it was assigned anew meanwhile
-        that answer wins over a number: held at OFFSET_END, messages were passed over, about once in twenty rounds of a test.
+        that answer wins over a number: held at OFFSET_END, one test in some twenty passed messages over.
         Held at the beginning, they come twice at worst, and `_ours` drops what was read.
         """
         ours = [partition.partition for partition in partitions]
