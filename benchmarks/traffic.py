@@ -32,6 +32,7 @@ class Answer:
     rung: str  # a rung, or the error
     bundle: str = ""
     tries: int = 1
+    names: bool = False  # whether it names sources that are missing
 
 
 @dataclass
@@ -77,7 +78,8 @@ class Traffic:
                 async with http.post("/recommend", json=body) as answer:
                     told = await answer.json()
                 if answer.status == 200:
-                    self._note(due, told["rung"] if len(told["items"]) == 10 else "short", told["bundle"], tries)
+                    rung = told["rung"] if len(told["items"]) == 10 else "short"
+                    self._note(due, rung, told["bundle"], tries, bool(told["missing"]))
                 else:
                     self._note(due, f"{answer.status} {told['error']['code']}", "", tries)
                 return
@@ -89,7 +91,8 @@ class Traffic:
         for tries in (1, 2, 3):
             try:
                 told = await stub.Recommend(pb.RecommendRequest(user_id=user, k=10), timeout=30)
-                self._note(due, told.rung if len(told.items) == 10 else "short", told.bundle, tries)
+                rung = told.rung if len(told.items) == 10 else "short"
+                self._note(due, rung, told.bundle, tries, bool(told.missing))
                 return
             except grpc.aio.AioRpcError as error:
                 gone = error
@@ -126,9 +129,9 @@ class Traffic:
                 continue
         self.refused_events += len(events)
 
-    def _note(self, due: float, rung: str, bundle: str, tries: int) -> None:
+    def _note(self, due: float, rung: str, bundle: str, tries: int, names: bool = False) -> None:
         now = time.perf_counter()
-        self.answers.append(Answer(now - self.began, (now - due) * 1e3, rung, bundle, tries))
+        self.answers.append(Answer(now - self.began, (now - due) * 1e3, rung, bundle, tries, names))
 
     # -- afterwards ---------------------------------------------------------------------------------------------------
 

@@ -197,7 +197,7 @@ def parquet_file(path: Path, name: str = "") -> pq.ParquetFile:
     """A Parquet file, encrypted or not.
 
     Args:
-        name: under which it was written; its own without suffix, where it bears that
+        name: the name under which it was written; "": that of the path, without its suffix
 
     Raises:
         EncryptionError: its key is not there, or it was altered.
@@ -217,7 +217,7 @@ def parquet_file(path: Path, name: str = "") -> pq.ParquetFile:
 
 
 def parquet_properties(name: str) -> Any:
-    """With which `pq.ParquetWriter` encrypts a file of that name (Parquet's own encryption); None where nothing is."""
+    """`encryption_properties` of a `pq.ParquetWriter` for a file of that name; None where nothing is encrypted."""
     if keyring() is None:
         return None
     from pyarrow.parquet import encryption as parquet

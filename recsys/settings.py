@@ -11,9 +11,10 @@ import difflib
 import ipaddress
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -51,7 +52,10 @@ DATA_SETS: Final = frozenset({"RECSYS_KUAIRAND", "RECSYS_OPEN_BANDIT", "RECSYS_M
 
 
 class SettingsError(ValueError):
-    """A setting is missing, malformed or unknown; the message says which variable and what it takes."""
+    """A setting is missing, malformed or unknown; the message says which variable and what it takes, in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))  # a value may hold line breaks
 
 
 class SecretUrl(Secret[str]):
@@ -190,7 +194,10 @@ class Settings(BaseModel):
         default=30, ge=1, description="days that the served log keeps: the last on which something was served"
     )
     served_log_gb: float | None = Field(
-        default=None, gt=0, description="GB that the served log keeps at most: its oldest segments go first"
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="GB that the served log keeps at most: its oldest segments go first",
     )
     # a stream (docs/stream.md)
     kafka: Path | None = Field(
@@ -288,6 +295,13 @@ class Settings(BaseModel):
                 raise ValueError(f"{part:.60} is no address and no network such as 10.0.0.0/8") from None
         return given
 
+    @field_validator("dagster_storage")
+    @classmethod
+    def _driver(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and urlsplit(given.get_secret_value()).scheme != "postgresql+psycopg2":
+            raise ValueError("say postgresql+psycopg2://..., with the driver of dagster-postgres")
+        return given
+
     @field_validator("alert_webhook")
     @classmethod
     def _web_address(cls, given: SecretStr | None) -> SecretStr | None:
@@ -301,6 +315,8 @@ class Settings(BaseModel):
             raise ValueError(f"RECSYS_HTTP_PORT and RECSYS_GRPC_PORT are both {self.http_port}: give each its own")
         if (self.kafka is None) != (self.kafka_topic is None and self.kafka_served is None):
             raise ValueError("a stream needs RECSYS_KAFKA, and RECSYS_KAFKA_TOPIC, RECSYS_KAFKA_SERVED or both")
+        if self.kafka_rejected is not None and self.kafka_topic is None:
+            raise ValueError("RECSYS_KAFKA_REJECTED is of messages from RECSYS_KAFKA_TOPIC: set that too")
         if self.rating_dislike >= self.rating_like:
             raise ValueError("RECSYS_RATING_DISLIKE must be below RECSYS_RATING_LIKE")
         if (self.tls_cert is None) != (self.tls_key is None) or (self.tls_client_ca and self.tls_cert is None):
@@ -338,17 +354,11 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     for name in sorted(given.keys() - DATA_SETS):
         if name not in _VARIABLES:
             raise SettingsError(f"{name} is no setting{_meant(name)}; docs/settings.md lists them")
-        if not given[name].strip():
-            raise SettingsError(f"{name} is empty: give it a value, or unset it")
+        _require_said(name.removeprefix(PREFIX).lower(), given[name])
     try:
         settings = _read(given)
     except ValidationError as error:
         raise SettingsError(_line(error, given.get("RECSYS_CONFIG", ""))) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"RECSYS_CONFIG={given['RECSYS_CONFIG']:.80} is no TOML: {error}") from None
-    except (OSError, UnicodeDecodeError, SourceError) as error:
-        why = getattr(error, "strerror", None) or "not text in UTF-8"
-        raise SettingsError(f"RECSYS_CONFIG and RECSYS_SECRETS cannot be read: {why}") from None
     if settings.source != "simulator" and settings.data is None:
         raise SettingsError(f"RECSYS_SOURCE={settings.source} needs RECSYS_DATA, the folder that holds its files")
     return settings.model_copy(update={"home": settings.home.resolve()})
@@ -363,34 +373,71 @@ class _Sources(Settings, BaseSettings):
 def _read(given: Mapping[str, str]) -> Settings:
     """What each source says, the first one's word before the next one's, checked once."""
     config = given.get("RECSYS_CONFIG")
-    if config and not Path(config).is_file():
-        raise SettingsError(f"RECSYS_CONFIG={config:.80}: there is no such file")
-    filed = TomlConfigSettingsSource(_Sources, toml_file=config)() if config else {}
-    secrets = given.get("RECSYS_SECRETS") or filed.get("secrets")
-    if secrets and not Path(secrets).is_dir():
-        raise SettingsError(f"RECSYS_SECRETS={secrets!s:.80}: there is no such folder")
+    filed: dict[str, Any] = {}
+    if config:
+        with _naming(f"RECSYS_CONFIG={config:.80}", Path.is_file, config):
+            filed = TomlConfigSettingsSource(_Sources, toml_file=config)()
     environment = EnvSettingsSource(_Sources)
     environment.env_vars = {name.lower(): value for name, value in given.items()}
-    told = environment()
-    if secrets:
-        _require_known([path.name for path in Path(secrets).iterdir() if path.is_file()], f"a file of {secrets:.60}")
-        told = {**SecretsSettingsSource(_Sources, secrets_dir=secrets)(), **told}
-    told = {**filed, **told}
-    if "data" in told and "source" not in told:
-        told["source"] = "kuairand" if list(Path(told["data"]).glob("log_standard_*_pure.csv")) else "files"
+    said = environment()
+    told = {**filed, **said}
+    secrets = told.get("secrets")
+    if isinstance(secrets, str) and secrets:
+        with _naming(f"RECSYS_SECRETS={secrets:.80}", Path.is_dir, secrets):
+            _require_known(Path(secrets))
+            hidden = SecretsSettingsSource(_Sources, secrets_dir=secrets)()
+        told = {**filed, **hidden, **said}
+    for name, value in told.items():
+        _require_said(name, value)
+    data = told.get("data")
+    if isinstance(data, str) and "source" not in told:
+        with _naming(f"RECSYS_DATA={data:.80}"):
+            told["source"] = "kuairand" if list(Path(data).glob("log_standard_*_pure.csv")) else "files"
     return Settings.model_validate(told)
 
 
-def _require_known(names: Iterable[str], what: str) -> None:
-    """Of files, whatever is named like a setting is one."""
-    for name in sorted(names):
-        if name.upper().startswith(PREFIX) and name.upper() not in _VARIABLES:
-            raise SettingsError(f"{name}, {what}, is no setting{_meant(name)}; docs/settings.md lists them")
+@contextmanager
+def _naming(what: str, there: Callable[[Path], bool] = Path.exists, path: str = "") -> Iterator[None]:
+    """Whatever keeps a file from being read is told with the setting that names it."""
+    try:
+        if path and not there(Path(path)):
+            raise SettingsError(f"{what}: there is no such {'file' if there is Path.is_file else 'folder'}")
+        yield
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{what} is no TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{what} cannot be read: it is not text in UTF-8") from None
+    except (OSError, SourceError) as error:
+        raise SettingsError(f"{what} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _require_said(name: str, value: object) -> None:
+    """Something, and no `true` where a number is due (which counts as 1)."""
+    if isinstance(value, str) and not value.strip():
+        raise SettingsError(f"{variable(name)} is empty: give it a value, or unset it")
+    field = Settings.model_fields.get(name)
+    if isinstance(value, bool) and field is not None and field.annotation is not bool:
+        raise SettingsError(f"{variable(name)}={str(value).lower()}: this setting is not switched on or off")
+
+
+def _require_known(folder: Path) -> None:
+    """Whatever is named like a setting is one, and a file: Docker mounts a folder where a secret's file is missing."""
+    for path in sorted(folder.iterdir()):
+        if path.name.upper().startswith(PREFIX):
+            if path.name.upper() not in _VARIABLES:
+                meant = _meant(path.name)
+                raise SettingsError(
+                    f"{path.name}, a file of {folder!s:.60}, is no setting{meant}; docs/settings.md lists them"
+                )
+            if not path.is_file():
+                raise SettingsError(
+                    f"{path.name}, in {folder!s:.60}, is no file that can be read: put the secret there"
+                )
 
 
 def _meant(name: str) -> str:
-    near = difflib.get_close_matches(name.upper(), _VARIABLES, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), [n.upper() for n in Settings.model_fields], n=1)
+    return f" (did you mean {PREFIX}{near[0]}?)" if near else ""
 
 
 def _line(error: ValidationError, where: str) -> str:
@@ -401,7 +448,7 @@ def _line(error: ValidationError, where: str) -> str:
         return message
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        meant = _meant(PREFIX + name).replace(PREFIX, "").lower()
+        meant = _meant(name).replace(PREFIX, "").lower()
         return f"{name}, in {where}, is no setting{meant}; docs/settings.md lists them"
     shown = "" if is_secret(name) else f"={first['input']!s:.80}"
     return f"{variable(name)}{shown}: {' '.join(message.split())}"

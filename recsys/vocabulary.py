@@ -25,8 +25,13 @@ TEXTS: Final = ("event_id", "user_id", "item_id", "request_id", "impression_id",
 INSTANTS: Final = ("occurred_at", "received_at")
 INTEGERS: Final = ("occurred_at", "watch_ms", "slot")  # of what a caller may say
 
-# An id or a name that is one of these says that there is none: so SQL and pandas write it in text.
-MISSING: Final = ("", "\\N", "NULL", "null", "NaN", "nan", "NaT", "None", "<NA>")
+# As milliseconds these are years 2572 to 2635: a date and a time of day in 14 digits, 20261025101500.
+DATES_OF_14_DIGITS: Final = (19_000_101_000_000, 20_991_231_235_959)
+# An id or a name that is one of these says that there is none: so SQL, pandas, R, spreadsheets and JavaScript write it.
+_NOTHING: Final = ("", "\\N", "NULL", "null", "Null", "NaN", "nan", "NaT", "None", "none", "<NA>")
+_NOTHING_EITHER: Final = ("N/A", "n/a", "#N/A", "undefined", "(null)", "<null>", "nil")
+MISSING_WORDS: Final = (*_NOTHING, *_NOTHING_EITHER)  # in what is said of people, where NA is Namibia
+MISSING: Final = (*MISSING_WORDS, "NA")
 CONTROLS: Final = (
     r"[\x00-\x1f\x7f-\x9f]"  # of which an id or name holds none; one pattern for Python, polars and DuckDB
 )

@@ -44,8 +44,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     dagster = Path(sys.executable).with_name("dagster")
-    port = os.environ.get("RECSYS_DAGSTER_PORT", "3070")
-    command = [str(dagster), "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", port, "--log-level", "error"]
+    port = settings.dagster_port
+    command = [str(dagster), "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port), "--log-level", "error"]
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
@@ -57,7 +57,7 @@ def main() -> int:
             if time.monotonic() - looked > EVERY:
                 (seen, before), looked = (changed(settings), seen), time.monotonic()
                 if seen != before:
-                    offered = follow(settings, offered, int(port))
+                    offered = follow(settings, offered, port)
         if asked.is_set():
             end(ui)
             return 0

@@ -64,8 +64,8 @@ def _storage(settings: Settings) -> str:
         return ""
     if importlib.util.find_spec("dagster_postgres") is None:
         raise HomeError("RECSYS_DAGSTER_STORAGE needs the package dagster-postgres: pip install '.[postgres]'")
-    if settings.dagster_storage.get_secret_value().startswith("postgresql://"):
-        raise HomeError("RECSYS_DAGSTER_STORAGE: say postgresql+psycopg2://..., the driver of dagster-postgres")
+    # wherever the setting was read: a secret's file too
+    os.environ["RECSYS_DAGSTER_STORAGE"] = settings.dagster_storage.get_secret_value()
     return "\nstorage:\n  postgres:\n    postgres_url:\n      env: RECSYS_DAGSTER_STORAGE\n"
 
 

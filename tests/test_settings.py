@@ -42,6 +42,11 @@ SECRET = "s3cr3t-and-long-enough"
         ({"RATING_LIKE": "1"}, ["RECSYS_RATING_DISLIKE must be below"]),
         ({"RATING_LIKE": "nan"}, ["RECSYS_RATING_LIKE=nan", "finite"]),
         ({"RATING_DISLIKE": "-inf"}, ["RECSYS_RATING_DISLIKE=-inf", "finite"]),
+        ({"DAGSTER_STORAGE": f"postgresql://u:{SECRET}@db/x"}, ["RECSYS_DAGSTER_STORAGE: say postgresql+psycopg2://"]),
+        ({"KAFKA_REJECTED": "x"}, ["RECSYS_KAFKA_TOPIC"]),
+        ({"SERVED_LOG_GB": "inf"}, ["RECSYS_SERVED_LOG_GB=inf", "finite"]),
+        ({"WORKERS": "2\n3"}, ["RECSYS_WORKERS=2 3:"]),
+        ({"DATA": "x" * 5_000}, ["RECSYS_DATA=xxx", "name too long"]),
         ({"TUNING_SECONDS": "inf"}, ["RECSYS_TUNING_SECONDS=inf", "finite"]),
         ({"KINDS": "view=impression,View=click"}, ["RECSYS_KINDS", "view stands there twice"]),
         ({"SOURCE": "files"}, ["RECSYS_SOURCE=files needs RECSYS_DATA"]),
@@ -66,6 +71,11 @@ def test_what_is_wrong_is_one_line_without_a_secret(given: dict[str, str], words
         ("workers = ", "is no TOML"),
         ("workers = 'x'", "RECSYS_WORKERS=x"),
         ("http_port = 3001", "are both 3001"),
+        ("workers = true", "RECSYS_WORKERS=true"),  # it counted as 1
+        ("home = ''", "RECSYS_HOME is empty"),  # it was this folder
+        ("data = 3", "RECSYS_DATA=3"),
+        ("secrets = [1]", "RECSYS_SECRETS"),
+        ("nonsense = 1", r"nonsense, in .*, is no setting; docs"),
     ],
 )
 def test_a_configuration_file_is_held_to_the_same(tmp_path: Path, text: str, words: str) -> None:
@@ -84,6 +94,14 @@ def test_environment_then_secrets_then_file(tmp_path: Path) -> None:
     assert (settings.workers, settings.http_port, settings.budget_ms) == (3, 4001, 700)
     assert settings.keys == (f"{SECRET}-of-the-folder",)
     assert settings.pseudonym_key is not None and settings.pseudonym_key.get_secret_value() == SECRET
+    (secrets / "recsys_pseudonym_key").write_text("")
+    with pytest.raises(SettingsError, match="RECSYS_PSEUDONYM_KEY is empty"):
+        from_environment({"RECSYS_SECRETS": str(secrets)})
+    (secrets / "recsys_pseudonym_key").unlink()
+    (secrets / "recsys_pseudonym_key").mkdir()  # as Docker does where the file of a secret is missing: it was none
+    with pytest.raises(SettingsError, match=r"recsys_pseudonym_key, in .*, is no file"):
+        from_environment({"RECSYS_SECRETS": str(secrets)})
+    (secrets / "recsys_pseudonym_key").rmdir()
     (secrets / "recsys_api_kyes").write_text("x")
     with pytest.raises(SettingsError, match=r"recsys_api_kyes.*did you mean RECSYS_API_KEYS"):
         from_environment({"RECSYS_CONFIG": str(config)})

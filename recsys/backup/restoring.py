@@ -1,7 +1,7 @@
-"""Restoring a backup into an empty home: first all of it beside, verified; then it takes its place name by name.
+"""Restoring a backup into an empty home: all of it is written beside and verified, then moved into place name by name.
 
-Who was forgotten since it was taken stays forgotten: of the newest backup at the address and of the home's own audit/
-the keyed hashes are known, and users whom they name are forgotten before anything is in place.
+Who was forgotten since the backup stays forgotten. The newest backup at the address and the home's own audit/ hold the
+keyed hashes of all who were; these users are forgotten before anything is in place.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _users_of_tables(home: Path) -> Iterator[str]:
 
 
 def _put_in_place(staging: Path, home: Path) -> None:
-    """Every name of the staging folder takes its place; what a killed run put there already is not here any more."""
+    """Move everything out of the staging folder; a killed run may have moved some of it before."""
     if (staging / "audit").exists():
         for path in sorted(file for file in (staging / "audit").rglob("*") if file.is_file()):
             target = home / path.relative_to(staging)

@@ -84,7 +84,7 @@ def appended(before: pa.Table | None, given: pa.Table, told: pa.Table, start: in
         undated=pl.col("valid_from").filter(pl.col("position").is_null() & pl.col("said_from").is_null()).max(),
         told=pl.col("valid_from").filter(pl.col("position").is_not_null()).max() + 1,
     )
-    # what the service was told already, or the archive said before that, is no news when a catalogue says it first
+    # a catalogue that says for the first time what the service or the archive had said brings no news
     echoes = heard.join(catalogue.select("item_id"), on="item_id", how="anti").with_columns(said_from=_none())
     fresh = _differing(new, echoes, ["item_id", "said_from"]).select("item_id", "said_from", is_news=pl.lit(True))
     new = new.join(latest, on="item_id", how="left", maintain_order="left")

@@ -24,8 +24,8 @@ class Catalogue:
 
     @staticmethod
     def of(items: Items, log: EventLog, before: int) -> Catalogue:
-        """Counted are the impressions, of a log without any the engagements, received before an instant (ms): the first
-        of the test days.
+        """Counts what was received before an instant (ms), the first of the test days: impressions, or engagements
+        where the log has no impressions.
         """
         counted = np.isin(log.kind, [KINDS[kind] for kind in met_by(log)]) & (log.received_at < before)
         keys = log.item_key[counted & items.known(log.item_key)]

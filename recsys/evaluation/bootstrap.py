@@ -36,10 +36,10 @@ class Resamples:
     def auc(self, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """AUC of every replicate, float64 [b]; NaN without both classes.
 
-        A replicate wins the pairs of a positive and a negative row of each two of its users, as often as both were
-        drawn. Above MATRIX users they are counted to the first order in how often each was drawn, as the pairs that
-        there are to the second: with 2,000 users an interval's ends move by 1 % of its width. Passes over all rows, a
-        replicate each, took 5 to 150 times as long.
+        A replicate counts a pair (a positive row of one user, a negative row of another) as often as both users were
+        drawn. Above MATRIX users the won pairs are approximated to the first order in how often each user was drawn,
+        and all pairs to the second: with 2,000 users the ends of an interval move by 1 % of its width. One pass over
+        all rows for each replicate took 5 to 150 times as long.
         """
         positives, negatives = self.by_user(labels), self.by_user(1.0 - labels)
         drawn = self.sums(np.stack([positives, negatives], axis=1))

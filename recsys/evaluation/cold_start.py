@@ -1,4 +1,4 @@
-"""People and things that nobody has seen before: who is found what they want, and what is found by those who want it.
+"""Cold start: do new people get what they want, and do new items and categories reach the people who want them?
 
 Four ways to fill a first page stand side by side: the champion's candidates, what is popular with everybody, with the
 user's segment, and the query tower alone. Each list is of the whole catalogue, as the log stood when it was asked.

@@ -117,9 +117,11 @@ def decide(evaluation: Mapping[str, Any]) -> Verdict:
 
 
 def _first(evaluation: Mapping[str, Any]) -> tuple[str, str]:
-    """Who is the first champion, and why: the ranker that won on validation, unless something that was evaluated is
-    certainly ahead of it (the whole paired interval): a list that is the same for all in the worth of whole slates, or
-    where too few users show that, anything in ndcg@5 of the aim; then of all those the one with the highest.
+    """Who is the first champion, and why.
+
+    It is the ranker that won on validation, unless something else is certainly ahead of it (the whole paired interval).
+    Lists that are the same for all are compared by the worth of whole slates. Where too few users tell that, everything
+    that was evaluated is compared by ndcg@5 of the aim. The best of those ahead then serves.
     """
     if _judges_slates(evaluation.get("served")):  # what orders logged rows well may serve what one list serves to all
         return _first_by_slates(evaluation)

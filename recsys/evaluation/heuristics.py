@@ -71,8 +71,9 @@ def retrieve_resumed(log: EventLog, items: Items, queries: Queries, k: int) -> n
 
 
 def retrieve_like_last(log: EventLog, items: Items, queries: Queries, k: int) -> np.ndarray:
-    """What others engaged with who engaged with the user's last item, as known before the first query; then the
-    popular ones. What the shelf leaves out for the user does not come back.
+    """Items that share users with the user's last item, as known before the first query; then the popular ones.
+
+    What the shelf leaves out for the user does not come back.
     """
     engaged, seen = _OfUsers.of(log, items, OPENED), left_out_rows(log, items, queries)
     known = engaged.received < queries.as_of.min(initial=np.iinfo(np.int64).max)

@@ -120,8 +120,9 @@ def _replicates(drawn: Resamples, rows: Rows, predicted: Predictions) -> dict[st
 
 
 def levels(rows: Rows, predicted: Predictions, claims: int = 1) -> dict[str, list[float]]:
-    """Is the level of what is predicted right: each with the reach of chance, [value, low, high] of an interval, of
-    `claims` that hold together in 95 %.
+    """Whether predictions have the right level: calibration error and the like, each as [value, low, high].
+
+    All `claims` intervals hold together in 95 % of cases.
     """
     drawn, figures = Resamples.draw(rows.user), {}
     for label, p in (("click", predicted.p_click), ("long_view", predicted.p_long_view)):

@@ -15,8 +15,10 @@ T = TypeVar("T", bound=Hashable)
 
 
 def team_draft(first: Sequence[T], second: Sequence[T], k: int, key: str) -> tuple[list[T], np.ndarray]:
-    """A slate of at most k items, and the team of each, int8[n]: who has fewer items picks its best that is left, and
-    where both have as many, a coin that is a hash of the request's key and the round decides.
+    """A slate of at most k items, and the team of each, int8[n].
+
+    The team with fewer items picks the best that it has left. Where both have as many, a coin decides: a hash of the
+    request's key and the round.
     """
     rankings, picks = (first, second), [0, 0]
     slate: dict[T, int] = {}

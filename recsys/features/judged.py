@@ -27,9 +27,8 @@ JUDGING: Final = {
     "click": "opened",
 }
 PLAYED: Final = ("click", "long_view", "exposure_long_view")
-MOST: Final = (
-    2_000  # of a user: of more, the oldest go first: of what was opened alone, then skips, what was finished, dislikes
-)
+# Items of a user. Beyond that the oldest go, in this order: those only opened, skipped, finished, disliked.
+MOST: Final = 2_000
 MOST_PLAYS: Final = 1_000  # of a user, the last: habits of a year, and 24 KB
 USERS: Final = 10_000  # kept ready in each process, some 100 bytes an item
 _VERDICT: Final = np.full(max(KINDS.values()) + 1, -1, np.int8)  # by kind

@@ -18,8 +18,8 @@ DEVIATIONS: Final = 6.0  # of the log volume; days that scatter more may scatter
 SILENCE_MS: Final = 8 * HOUR_MS  # before it is known what is usual: a small service sleeps at night
 DOMINANT: Final = 0.05  # share of a day's events: below it a single user moves no model
 WINDOWS: Final = (1, 3, 6)  # hours in a row
-# A window has too few people when it has less than half (USUAL) of the fewest that it ever had, and a Poisson with
-# those would bring so few with a chance below this: alone, the second would forgive no Sunday of 50,000 people.
+# A window has too few people when it has less than half (USUAL) of the fewest that it ever had, and a Poisson of that
+# mean would bring so few with a chance below this. The chance alone would alarm on every Sunday of 50,000 people.
 CHANCE: Final = 1e-6
 
 

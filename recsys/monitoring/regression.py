@@ -38,8 +38,9 @@ class Looks:
 
     @property
     def z(self) -> np.ndarray:
-        """How many standard errors are lost, as if the error were known: by few users it is not, and Student's t of 65
-        users is beyond 3.7 twice as often as chance that knows it.
+        """The loss in standard errors, made comparable with a normal bound by Student's t.
+
+        Few users do not tell the error itself: t of 65 users is beyond 3.7 twice as often as a normal value.
         """
         with np.errstate(invalid="ignore", divide="ignore"):
             t = (self.before - self.ctr) / self.error

@@ -150,8 +150,10 @@ def deviations(how: Exploration, scored: Scored, rows: np.ndarray) -> np.ndarray
 
 
 def pool_at(how: Exploration, slate: np.ndarray, place: int, values: np.ndarray, scored: Scored) -> np.ndarray:
-    """Candidates that may stand at a place beside the others of the slate: the one that stands there, fresh ones that
-    have some of their budget left (least shown first), and those worth nearly as much (best, or most hopeful, first).
+    """Candidates that may stand at a place, the other places as they are.
+
+    These are the one that stands there, fresh ones with some of their budget left (least shown first), and those worth
+    nearly as much (best, or most hopeful, first).
     """
     standing = slate[place]
     if scored.sure is not None and scored.sure[standing]:

@@ -96,8 +96,11 @@ def select(
 def displaced(
     scores: np.ndarray, item_keys: np.ndarray, slate: np.ndarray, passed_over: Mapping[int, str]
 ) -> tuple[np.ndarray, list[str]]:
-    """How many places each of a slate stands above the one that its score alone would give it (int32[k]; negative:
-    below), and why: what `select` told of the best candidate that stands neither above it nor there; "" of 0.
+    """By how many places each item stands above the place that its score alone would give it, and why.
+
+    Returns:
+        int32[k], negative for an item that stands below; and what `select` told of the best candidate that neither
+        stands there nor above, "" where nothing was moved.
     """
     ahead = scores[None, :] > scores[slate][:, None]
     ahead |= (scores[None, :] == scores[slate][:, None]) & (item_keys[None, :] < item_keys[slate][:, None])

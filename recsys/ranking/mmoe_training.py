@@ -342,8 +342,8 @@ def build(rows: Examples, imported: Imported, feature_names: Sequence[str], conf
         values, counts = np.unique(rows.features[:, column], return_counts=True)
         vocabularies.append(values[(counts >= config.min_rows) & ~np.isnan(values)])
     shown, counts = np.unique(np.concatenate([rows.inputs.item_key, imported.item_key]), return_counts=True)
-    # taught by the impressions alone, an item's vector repeats what became of these very ones: on the simulator that
-    # cost 0.010 of log loss, where the exposures imported with KuaiRand gain 0.001
+    # A vector that learns from the impressions alone repeats their own outcomes: that cost 0.010 of log loss on the
+    # simulator. The exposures imported with KuaiRand gain 0.001.
     config = replace(config, own_vectors=len(imported.item_key) > 0)
     items = shown[(counts >= config.min_shown) & (shown != 0)]
     network = MMoE(config, named, vocabularies, len(feature_names), items)

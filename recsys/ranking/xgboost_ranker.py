@@ -223,8 +223,8 @@ def _learnable(train_rows: Examples, validation_rows: Examples) -> tuple[str, ..
 def refit(chosen: XGBoostRanker, rows: Examples, *, threads: int, seed: int) -> XGBoostRanker:
     """Train anew on train and validation rows together, for as many rounds as validation chose.
 
-    The calibrations stay those of `chosen`: they were measured on days that it had not learned from, which the rows
-    of a model that has learned them all cannot give.
+    The calibrations stay those of `chosen`. They were measured on days that it had not learned from, and no such days
+    are left for a model that has learned them all.
     """
     rounds = {name: int(chosen.facts[name]["rounds"]) for name in chosen.boosters}
     boosters, _ = _boosters(rows, chosen.feature_names, chosen.facts["params"], threads, seed, rounds)

@@ -28,9 +28,7 @@ _NO_KEYS = np.empty(0, dtype=np.int64)
 
 
 def in_log(bundle: ServingBundle, shelf: str) -> str:
-    """What the log that trained the bundle calls a shelf: where it has names of its own (KuaiRand's tabs) and not this
-    one, its busiest stands for ours.
-    """
+    """What the log that trained the bundle calls a shelf; of a log with other names (KuaiRand's tabs) its busiest."""
     return shelf if shelf in bundle.log_shelves or not bundle.log_shelves else bundle.log_shelves[0]
 
 
@@ -38,8 +36,8 @@ def in_log(bundle: ServingBundle, shelf: str) -> str:
 class Scene:
     """Who, on which shelf, on what device, at which instant.
 
-    `looks_back`: the log is read as it was received by that instant, not at its head. So is every instant further back
-    than a caller's clock may be wrong: asked every few seconds, the past would take its turn (`store.online`).
+    `looks_back`: the log is read as it was received by that instant, not at its head. That is so for every instant that
+    lies further back than a caller's clock may be wrong. Reads of the past take turns (`store.online`).
     """
 
     user_id: str

@@ -44,6 +44,7 @@ from recsys.policy.shelves import DEFAULT, SHELVES
 from recsys.vocabulary import (
     BLANKS,
     CONTROLS,
+    DATES_OF_14_DIGITS,
     END_INSTANT_MS,
     FIRST_INSTANT_MS,
     LONG_DESCRIPTION,
@@ -94,6 +95,11 @@ def _said(value: Any) -> Any:
     return None if text in MISSING else text
 
 
+def _said_of_people(value: Any) -> Any:
+    """As `_said`, but for a country NA."""
+    return value if value == "NA" else _said(value)
+
+
 def _without_controls(value: str) -> str:
     if re.search(CONTROLS, value):
         raise ValueError("holds a control character")
@@ -119,6 +125,8 @@ def _in_milliseconds(value: Any) -> Any:
     """A number as small as this is in seconds; 0 is for an instant that is not known."""
     if isinstance(value, int) and 0 < value < FIRST_INSTANT_MS:
         raise ValueError("is in seconds: give UTC milliseconds")
+    if isinstance(value, int) and DATES_OF_14_DIGITS[0] <= value <= DATES_OF_14_DIGITS[1]:
+        raise ValueError("is a date of 14 digits: give UTC milliseconds or ISO 8601")
     return _instant(value)
 
 
@@ -154,6 +162,7 @@ Instant = Annotated[
     int, BeforeValidator(_in_milliseconds, json_schema_input_type=int | str), Field(ge=0, lt=END_INSTANT_MS)
 ]  # UTC ms
 _OrNone = BeforeValidator(_said)  # of what may be left out: a word for nothing leaves it out
+_WordOrNone = BeforeValidator(_said_of_people)
 
 
 class _Request(BaseModel):
@@ -179,9 +188,9 @@ class Context(_Request):
 
     device: Annotated[Text | None, _OrNone] = None
     at: Instant | None = None
-    country: Annotated[Text | None, _OrNone] = Field(default=None, description="as the log's users have it")
-    language: Annotated[Text | None, _OrNone] = Field(default=None, description="`de-CH` is read as `de`")
-    app: Annotated[Text | None, _OrNone] = None
+    country: Annotated[Text | None, _WordOrNone] = Field(default=None, description="as the log's users have it")
+    language: Annotated[Text | None, _WordOrNone] = Field(default=None, description="`de-CH` is read as `de`")
+    app: Annotated[Text | None, _WordOrNone] = None
     utc_offset_minutes: int | None = Field(
         default=None, ge=OFFSETS[0], le=OFFSETS[-1], description="by which clock the person lives"
     )

@@ -72,8 +72,8 @@ SCHEMA: Final = pa.schema(
         ("blocked_items", pa.list_(pa.int64())),  # keys
         ("blocked_creators", pa.list_(pa.int64())),
         ("missing", pa.list_(pa.string())),  # candidate sources that did not answer
-        # by which chance each item stands in its place (policy/exploration.py); null on rung "features" and before it
-        # was kept
+        # the chance with which each item stands in its place (policy/exploration.py); null on rung "features" and in
+        # rows from before it was kept
         ("propensity", pa.float64()),
         ("pool_size", pa.int32()),
         ("explored", pa.bool_()),
@@ -493,6 +493,6 @@ def _decode(payload: bytes, columns: dict[str, list[Any]]) -> None:
 
 
 def header_of(payload: bytes) -> dict[str, Any]:
-    """What a frame says of an answer: all of SCHEMA but its features, what is of its rows (OF_ROW) as lists."""
+    """All of SCHEMA but the features, of the answer in a frame; columns of its rows (OF_ROW) are lists."""
     header: dict[str, Any] = json.loads(payload[HEADER.size : HEADER.size + HEADER.unpack_from(payload)[0]])
     return header

@@ -15,7 +15,7 @@ import polars as pl
 from recsys.events import MAX_ID_BYTES, OFFSETS, UTC_OFFSET
 from recsys.sources import values
 from recsys.sources.tabular import Raw, Torn
-from recsys.vocabulary import CONTROLS, MISSING
+from recsys.vocabulary import CONTROLS, MISSING_WORDS
 
 MAX_WORDS: Final = 64  # about one user
 MAX_VALUES: Final = 10_000  # of one column: with more it is an id, each word of which says nothing of anybody else
@@ -48,7 +48,7 @@ def _column(raw: Raw, name: str) -> tuple[pl.DataFrame, Torn]:
     readings = [_entries(column) for column in raw.columns(name)]
     rows = pl.concat([pl.DataFrame({"row": place, "value": reading.value}) for reading in readings]).explode("value")
     rows = rows.with_columns(value=pl.col("value").str.strip_chars().str.to_lowercase())
-    rows = rows.filter(~pl.col("value").is_in([word.lower() for word in MISSING]))
+    rows = rows.filter(~pl.col("value").is_in([word.lower() for word in MISSING_WORDS]))
     rows = rows.with_columns(word=pl.concat_str(pl.lit(f"{name}="), "value"))
     broken = rows.filter((pl.col("word").str.len_bytes() > MAX_ID_BYTES) | pl.col("word").str.contains(CONTROLS))
     is_broken = place.is_in(broken["row"].implode())

@@ -9,13 +9,17 @@ from typing import Final, Literal
 
 import polars as pl
 
+from recsys.events import DAY_MS
 from recsys.sources.days import stray_days
 from recsys.sources.derived import CLICKED, Rules
 from recsys.sources.files import Files
 from recsys.sources.negatives import NEGATIVES
-from recsys.sources.source import Source
+from recsys.sources.source import Source, day_number
 
-_ASKED: Final = ("kind", "user_id", "item_id", "watch_ms", "slot", "device", "shelf", "request_id")
+_ASKED: Final = ("kind", "user_id", "item_id", "occurred_at", "watch_ms", "slot", "device", "shelf", "request_id")
+NOBODY_SHARE: Final = 0.1  # of the events, for one user who has also NOBODY_TIMES as many as the next
+NOBODY_TIMES: Final = 3
+EARLY: Final = 0.05  # of the events, before their item was published
 # What a log or a catalogue may lack, and what that costs; a column counts as lacking where no row says anything.
 _EVENTS_LACK: Final = {
     "device": "no devices: features of them are unknown",
@@ -100,8 +104,12 @@ def survey(source: Source, today: str | None) -> Survey:
         refused={table: reasons for table, reasons in reasons_of.items() if reasons},
         derived=rules.describe(),
         learned=learned,
-        lacks=_lacks(kinds, rules, learned, events, items),
-        mend=[*_mend(known, kinds, learned), *_unavailable(kinds, items), *_unvaried(kinds, rules, learned, events)],
+        lacks=[*_lacks(kinds, rules, learned, events, items), *_odd(events, items)],
+        mend=[
+            *_mend(known, kinds, learned),
+            *_unavailable(kinds, items, until=(day_number(max(rows.keys() - strays.keys())) + 1) * DAY_MS),
+            *_unvaried(kinds, rules, learned, events),
+        ],
     )
 
 
@@ -184,6 +192,24 @@ def _lacks(
     return lines + [words for column, words in _ITEMS_LACK.items() if not _any(items, column)]
 
 
+def _odd(events: pl.DataFrame, items: pl.DataFrame) -> list[str]:
+    """What could be so and is rather a fault of the log."""
+    lines = []
+    of_users = events["user_id"].drop_nulls().value_counts(sort=True, name="rows")
+    if of_users.height > 2:
+        most, next_most = of_users["rows"][:2]
+        if most > NOBODY_SHARE * events.height and most > NOBODY_TIMES * next_most:
+            lines.append(
+                f"the user {of_users['user_id'][0]!r} has {most / events.height:.1%} of the events, "
+                f"{most / next_most:.0f} times as many as the next one: if that is nobody, leave user_id empty there"
+            )
+    published = items.group_by("item_id").agg(pl.col("published_at").min())
+    early = events.join(published, on="item_id").select((pl.col("occurred_at") < pl.col("published_at")).mean()).item()
+    if (early or 0) > EARLY:
+        lines.append(f"{early:.1%} of the events come before their item's published_at: is it of the right year?")
+    return lines
+
+
 def _any(frame: pl.DataFrame, column: str) -> bool:
     """Whether any row says anything; 0 is unknown where numbers are kept."""
     values = frame[column].drop_nulls()
@@ -205,11 +231,13 @@ def _mend(known: float | None, kinds: dict[str, int], learned: list[str]) -> lis
     return lines
 
 
-def _unavailable(kinds: dict[str, int], items: pl.DataFrame) -> list[str]:
-    """Nothing may be answered, or nothing can be drawn beside what a log without impressions tells."""
+def _unavailable(kinds: dict[str, int], items: pl.DataFrame, until: int) -> list[str]:
+    """Nothing may be answered at the end of the log (UTC ms), or drawn beside what one without impressions tells."""
     available = items.filter("is_available")["item_id"].n_unique()
     if not available:
         return ["no item is available: is is_available what it should be?"]
+    if not items.filter(pl.col("is_available") & (pl.col("published_at") < until)).height:
+        return ["no item is published by the end of the log: is published_at what it should be?"]
     if available == 1 and not {"impression", "exposure"} & set(kinds):
         return ["one item alone is available: no other one might have been shown beside it"]
     return []

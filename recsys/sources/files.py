@@ -135,7 +135,11 @@ class Files:
     @cached_property
     def derives(self) -> Rules:
         """What the events of this log imply."""
-        return Rules.of(self._events["kind"].drop_nulls().unique().to_list())
+        return Rules.of(self.kinds)
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        return self._events["kind"].drop_nulls().unique().to_list()
 
     @cached_property
     def _views(self) -> pl.DataFrame:

@@ -98,6 +98,10 @@ class KuaiRand:
     def derives(self) -> Rules:
         return Rules()
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return ()
+
     def days(self) -> dict[str, int]:
         return self._rows
 

@@ -6,8 +6,8 @@ Dagster's definitions read it and nothing else: no data, no clock, no thread. Wh
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import xxhash
 from recsys.lake import Lake, replacing
 from recsys.settings import Settings
 from recsys.sources.days import stray_days
+from recsys.sources.derived import Rules
 from recsys.sources.source import Source, SourceError
 
 FILE: Final = "source.json"
@@ -37,6 +38,7 @@ class Manifest:
     fingerprint: str  # of the first day's rows: the same folder elsewhere has the same
     world: str | None = None  # of the simulator, where it is not the default one
     meaning: Mapping[str, str] | None = None  # of the files' own words, by setting; None: not written down yet
+    kinds: Sequence[str] = ()  # of the files' own events so far: what they imply goes by them
 
     @property
     def first_day(self) -> str:
@@ -96,15 +98,20 @@ def of(source: Source, settings: Settings, live: Mapping[str, int], today: str) 
         fingerprint=_fingerprint(source, min(real)) if real else "",
         world=world,
         meaning=_meaning(settings),
+        kinds=sorted(source.kinds),
     )
-    _refuse_another(made, settings)
+    before = read(settings.home)
+    if before is None or not _holds_data(settings.home):
+        return made
+    _refuse_another(before, made, settings)
+    made = replace(made, kinds=sorted({*before.kinds, *made.kinds}))
+    _refuse_other_rules(before, made, source.derives, settings)
     return made
 
 
-def _refuse_another(made: Manifest, settings: Settings) -> None:
+def _refuse_another(before: Manifest, made: Manifest, settings: Settings) -> None:
     """A home that holds data holds that of one source, which may have moved, grown, or lost old days."""
-    before = read(settings.home)
-    if before is None or before.fits(settings) or not _holds_data(settings.home):
+    if before.fits(settings):
         return
     _refuse_another_meaning(before, made, settings)
     moved = before.folder and made.source == before.source and made.fingerprint == before.fingerprint
@@ -125,6 +132,21 @@ def _refuse_another_meaning(before: Manifest, made: Manifest, settings: Settings
                 f"{settings.home} was read with RECSYS_{name}={was[name]}, and now it is {now[name] or 'nothing'}: set "
                 "it back, or RECSYS_HOME to another folder, or remove the folder (make clean) to read all days anew"
             )
+
+
+def _refuse_other_rules(before: Manifest, made: Manifest, rules: Rules, settings: Settings) -> None:
+    """Days in which something was derived are not mixed with days that say it themselves."""
+    was, due = Rules.of(before.kinds)._asdict(), Rules.of(made.kinds)._asdict()
+    for name, now in rules._asdict().items():
+        if now == due[name] and (due[name] == was[name] or not was[name]):
+            continue
+        by = "play" if (was[name] or now) is True else was[name] or now
+        since = f"each {by} made a {name} there" if was[name] else f"they have a {name} of their own"
+        after = "the log says it otherwise" if was[name] else f"in the log each {by} would make one"
+        raise SourceError(
+            f"{settings.home} was read when {since}, and now {after}, by its kinds of events: give the kinds of before,"
+            " or set RECSYS_HOME to another folder, or remove the folder (make clean) to read all days anew"
+        )
 
 
 def _meaning(settings: Settings) -> dict[str, str] | None:

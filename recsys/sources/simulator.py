@@ -116,6 +116,10 @@ class Simulator:
     def derives(self) -> Rules:
         return Rules()
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return ()
+
     def days(self) -> dict[str, int]:
         """By living them all: 0.1 CPU s a day of 4,000 users."""
         rows_of = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol
@@ -53,6 +53,11 @@ class Source(Protocol):
     @property
     def derives(self) -> Rules:
         """What its events imply, and `read_day` adds: the service adds it to what it is told."""
+        ...
+
+    @property
+    def kinds(self) -> Collection[str]:
+        """Kinds of its own events, where what they imply goes by them; else none."""
         ...
 
     def days(self) -> Mapping[str, int]:

@@ -14,18 +14,20 @@ import polars as pl
 
 from recsys.events import DAY_MS, MAX_ID_BYTES, MINUTE_MS, is_integer_id
 from recsys.sources.source import EARLIEST_MS, LATEST_MS
-from recsys.vocabulary import CONTROLS, MISSING
+from recsys.vocabulary import CONTROLS, DATES_OF_14_DIGITS, MISSING
 
 TRUE: Final = ("true", "t", "yes", "y", "on")
 FALSE: Final = ("false", "f", "no", "n", "off")
 NO_INSTANT: Final = "is neither milliseconds nor ISO 8601"
 NO_TRUTH: Final = "is neither true nor false"
 LOST_DIGITS: Final = "is a floating number whose last digits are lost: write an integer or text"
+FOURTEEN_DIGITS: Final = "is a date of 14 digits: write ISO 8601, as 2026-10-25T10:00:00Z"
 FRACTION: Final = "is a number with a fraction"
 
 # [0-9], since \d knows the digits of all scripts, which costs twenty times as much
 _NUMBER: Final = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _BASIC_DATE: Final = r"^(19|20)[0-9]{6}$"  # 20261025: no instant in milliseconds is so small
+_ROUNDED: Final = r"^[0-9](\.[0-9]{0,5})?[eE]\+[0-9]+$"  # 1.79358E+12 of a spreadsheet, or of %g: to three hours
 _SLASHES: Final = r"^[0-9]{1,2}[/.][0-9]{1,2}[/.][0-9]{2,4}"
 _ISO: Final = (
     r"^(?P<year>[0-9]{4})-?(?P<month>[0-9]{2})-?(?P<day>[0-9]{2})(?:(?:[Tt]| +)(?P<hour>[0-9]{2})"
@@ -286,10 +288,11 @@ def _instant(column: pl.Series) -> Reading:
         read = _as_integer(number, _as_float(number).floor())
         if not is_number.all():
             read = first(read, _iso(given))
-        value, problem = _judged(read, given, is_number)
+        rounded = given.str.contains(_ROUNDED)
+        value, problem = _judged(where(~rounded, read), given, is_number)
         slashes = given.str.contains(_SLASHES) & value.is_null()
         which = "does not say whether day or month comes first: write ISO 8601, as 2026-10-25T10:00:00Z"
-        return Reading(value, first(why((slashes, which)), problem))
+        return Reading(value, first(why((slashes, which), (rounded, LOST_DIGITS)), problem))
     if _is_number(column):
         return _judged(_as_integer(given, _as_float(given).floor()), given, is_number=given.is_not_null())
     return _refused(column, pl.Int64, NO_INSTANT)
@@ -298,10 +301,12 @@ def _instant(column: pl.Series) -> Reading:
 def _judged(read: pl.Series, given: pl.Series, is_number: pl.Series) -> Reading:
     """A number in another unit than milliseconds is no instant. 0 is one here: it says that none is known."""
     seconds = is_number & read.is_between(1, EARLIEST_MS - 1)
+    digits = is_number & read.is_between(*DATES_OF_14_DIGITS)
     late = read > LATEST_MS
     problem = why(
         (given.is_not_null() & read.is_null(), NO_INSTANT),
         (seconds, "is in seconds: write UTC milliseconds"),
+        (digits, FOURTEEN_DIGITS),
         (late & is_number, "is in microseconds: write UTC milliseconds"),
         (late, "is after the year 5138"),
     )

@@ -123,7 +123,7 @@ class ClusterJournal(RedisJournal):
         return taken
 
     def offsets(self, partitions: Sequence[str]) -> list[bytes]:
-        """Whoever knows them may read the batches with which they moved: they are told of, whoever wrote them."""
+        """As the journal's. The log up to its head may be read then: a batch moves both in one step."""
         kept = super().offsets(partitions)
         with self._clear_errors():
             self._tell(self._sequencer, [int(self._kept("GET", self._head) or 0)])

@@ -142,7 +142,7 @@ class Hot:
         if len(events.position):
             self._fold(events)
             self.logs.append(events)
-            # pieces of like size are put together: as few as the bits of their number, each copied as often
+            # pieces of like size are joined: n events make log2(n) pieces at most, and each is copied as often
             while len(self.logs) > 2 and 2 * len(self.logs[-1].position) >= len(self.logs[-2].position):
                 self.logs[-2:] = [concat(self.logs[-2:])]
         self.applied += len(records.position)

@@ -326,7 +326,7 @@ class LmdbJournal:
                     while chunk := list(itertools.islice(rows, 100_000)):
                         with copy.begin(target, write=True) as writing:
                             writing.cursor().putmulti(chunk, append=True)
-            # whoever saves one of these looks whether it is there, once this map's or the next one's lock is theirs
+            # a process that was saving one of these finds it gone: it looks once it has the lock of either map
             self._remove("snapshot-*", f"snapshot-{json.loads(named)['name']}" if named else "")
             link = self._folder / f"{_CURRENT}.new"
             link.unlink(missing_ok=True)

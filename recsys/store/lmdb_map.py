@@ -22,8 +22,8 @@ DATABASES: Final = (b"meta", b"events", b"ids", b"blocked")
 class Map:
     """A map that this process has open. LMDB forbids opening one twice, so the stores of a process share it.
 
-    Whoever touches it holds it: the last one to let go closes it. So nobody closes it under a thread that reads, or
-    that waits for its writer's lock, which is what a thread would wait for to the end of its days.
+    Whoever touches it holds it, and the last one to let go closes it. So nobody closes it under a thread that reads,
+    or under one that waits for the writer's lock: that thread would wait for ever.
     """
 
     _open: ClassVar[dict[tuple[int, str], Map]] = {}  # by process and folder: a fork inherits none of them

@@ -1,8 +1,8 @@
 """The journal at scale: a Redis Stream as the log, its entries' ids the positions, and snapshots as blobs beside it.
 
-What has to happen as a whole is a script, which Redis runs between two commands of others: two writers never get one
-position, and none has to begin anew because another one came first, as with WATCH, by which a crowd of writers can
-keep one from its turn for good. What Redis has acknowledged is as durable as its own settings: run it with
+What has to happen as a whole is a script, which Redis runs between two commands of others. So two writers never get
+one position, and no writer begins anew because another one came first. With WATCH it would, and a crowd of writers
+could keep one from its turn for good. What Redis acknowledges is as durable as its own settings: run it with
 `appendonly yes` and `appendfsync always`.
 """
 
@@ -73,9 +73,9 @@ if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 return 1
 """
-# A snapshot gets its name when the one that it replaces still has it, and while it is noted: it is before its first
-# part is written, and `compact` strikes out all but the one in use before it drops the parts of what is not noted. A
-# client that got no answer asks again: the name is there then.
+# A snapshot becomes the current one if the one that it replaces still is, and if it is still noted. It is noted before
+# its first part is written; `compact` strikes out all notes but that of the current one, and then drops the parts of
+# what is not noted. A client that got no answer asks again and finds its snapshot current.
 _SWAP: Final = """
 local before = redis.call('GET', KEYS[1]) or ''
 if before == ARGV[2] then return '' end
@@ -89,8 +89,8 @@ _STRIKE: Final = """
 redis.call('DEL', KEYS[2])
 redis.call('SADD', KEYS[2], redis.call('GET', KEYS[1]) or '')
 """
-# The copy takes the stream's place, once it has what came after it was made. When it has, there is none any more: asked
-# again, nothing is left to do.
+# The copy takes the stream's place once it has what came after it was made. Asked again, there is no copy and nothing
+# left to do.
 _REPLACE: Final = """
 if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 local rest = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+')

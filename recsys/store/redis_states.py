@@ -24,7 +24,8 @@ BUCKETS: Final = 64  # of an archive's digests, by their first byte
 # Of parts, which may lie in any slot.
 SNAPSHOT: Final = "recsys:snapshot:"
 OF: Final = "recsys:of:"  # a lineage
-# While it stands nobody folds: a state without a user takes seconds to write, a fold less, so it would come first.
+# While this key is there nobody folds. A fold is quicker than the writing of a state without a user, so that one would
+# always come too late.
 FORGETTING: Final = "recsys:forgetting"
 FORGETTING_SECONDS: Final = 600  # of one that was killed
 # What owners have goes forward only: of two that fold at once, the one that got further stands.

@@ -87,14 +87,13 @@ def test_dagsters_records_go_to_postgres_where_one_is_named_and_its_password_int
     prepare(Settings(home=tmp_path))
     assert "postgres" not in (tmp_path / "dagster" / "dagster.yaml").read_text()
     named = Settings(home=tmp_path, dagster_storage=SecretStr("postgresql+psycopg2://u:secret@db/dagster"))
-    other = Settings(home=tmp_path, dagster_storage=SecretStr("postgresql://u:secret@db/dagster"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(HomeError, match=r"pip install '\.\[postgres\]'"):
         prepare(named)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
-    with pytest.raises(HomeError, match=r"say postgresql\+psycopg2://"):
-        prepare(other)
+    monkeypatch.setenv("RECSYS_DAGSTER_STORAGE", "of before")
     prepare(named)
+    assert os.environ["RECSYS_DAGSTER_STORAGE"].startswith("postgresql")  # it may have come from a file of secrets
     written = (tmp_path / "dagster" / "dagster.yaml").read_text()
     assert "env: RECSYS_DAGSTER_STORAGE" in written and "secret" not in written
 

@@ -111,6 +111,44 @@ def test_files_are_read_in_one_way_and_new_words_may_be_explained(lake: Lake, mo
     assert stock().returncode == 0 and taken_in().success
 
 
+def test_rows_that_come_late_to_a_day_that_is_in_are_told_with_what_takes_them_in(lake: Lake, tmp_path: Path) -> None:
+    """Without `received_at` they belong to the day of `occurred_at`, and no night would look there again."""
+
+    def told(result: dg.ExecuteInProcessResult) -> tuple[bool, str]:
+        (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "no_day_changed_since"]
+        return check.passed, check.description or ""
+
+    assert told(taken_in()) == (True, "none")
+    write(tmp_path / "data", *(START + day * DAY_MS + 7 for day in (0, 0, 1, 4)))
+    passed, words = told(taken_in("2026-11-06", "2026-11-06"))
+    assert not passed and "2026-11-02 has 402 rows in the source, and had 400 when it was taken in" in words
+    assert "2026-11-03 has 401" in words and "make backfill FROM=2026-11-02 TO=2026-11-06 AGAIN=1" in words
+    assert told(taken_in(DAYS[0], "2026-11-06")) == (True, "none")
+    assert lake.read(lake.day(DAYS[0], "raw", "events")).num_rows == 402
+
+
+@pytest.mark.parametrize(
+    ("kinds", "then", "whole", "words"),
+    [
+        ("play", "click", True, "each play made a click there, and now the log says it otherwise"),
+        ("click", "play", True, ""),
+        ("click", "play", False, "they have a click of their own, and now in the log each play would make one"),
+    ],
+)
+def test_a_log_that_says_by_itself_what_was_derived_is_not_mixed_with_it(
+    lake: Lake, tmp_path: Path, kinds: str, then: str, whole: bool, words: str
+) -> None:
+    file = write(tmp_path / "data") / "events.jsonl"
+    rows = file.read_text().replace('"click"', f'"{kinds}"')
+    file.write_text(rows)
+    assert taken_in().success
+    row = {"event_id": "new", "kind": then, "user_id": 1, "item_id": 1, "occurred_at": START + 4 * DAY_MS}
+    file.write_text(rows * whole + json.dumps(row) + "\n")
+    ended = stock()
+    assert ended.returncode == (2 if words else 0) and words in ended.stderr, ended.stderr
+    assert len(ended.stderr.strip().splitlines()) <= 1 and taken_in("2026-11-06", "2026-11-06").success != bool(words)
+
+
 def test_another_key_of_pseudonyms_or_none_any_more_is_refused_in_one_line(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,11 @@ def test_only_a_user_is_needed_and_ids_may_be_integers() -> None:
     assert (request.user_id, request.shelf, request.k, request.context.at) == ("7", "feed", 10, None)
 
 
+def test_a_word_for_nothing_says_nothing_and_na_is_a_country() -> None:
+    said = recommend(user_id=1, context={"country": "NA", "device": "NA", "app": "(null)"}).context
+    assert said.words() == ["country=na"] and said.device is None
+
+
 def test_an_instant_is_milliseconds_or_iso_and_both_mean_the_same() -> None:
     instants = [1_767_605_400_000, "2026-01-05T09:30:00Z", "2026-01-05T10:30:00+01:00", "2026-01-05T09:30:00"]
     assert {recommend(user_id=1, context={"at": at}).context.at for at in instants} == {1_767_605_400_000}
@@ -51,6 +56,8 @@ def test_an_instant_is_milliseconds_or_iso_and_both_mean_the_same() -> None:
         ({"user_id": 2**64}, "user_id"),
         ({"user_id": ""}, "user_id"),
         ({"user_id": " null "}, "user_id"),
+        ({"user_id": "undefined"}, "user_id"),
+        ({"user_id": "NA"}, "user_id"),
         ({"user_id": "a" * 257}, "user_id"),
         ({"user_id": "é" * 129}, "user_id"),
         ({"user_id": "a\nb"}, "user_id"),
@@ -67,6 +74,7 @@ def test_an_instant_is_milliseconds_or_iso_and_both_mean_the_same() -> None:
         ({"user_id": "a", "context": {"at": "yesterday"}}, "context.at"),
         ({"user_id": "a", "context": {"at": -1}}, "context.at"),
         ({"user_id": "a", "context": {"at": 1_767_605_400}}, "context.at"),  # seconds
+        ({"user_id": "a", "context": {"at": 20_260_105_093_000}}, "context.at"),  # a date of 14 digits
         ({"user_id": "a", "context": {"at": 1e300}}, "context.at"),
         ({"user_id": "a", "context": {"at": "9999-12-31T23:59:59Z"}}, "context.at"),
         ({"user_id": "a", "context": {"at": "0001-01-01T00:00:00"}}, "context.at"),

@@ -13,7 +13,23 @@ import pyarrow.parquet as pq
 import zstandard
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
-NOTHING = ("", "NULL", "null", "\\N", "NaN", "nan", "NaT", "None", "<NA>", "  ")
+NOTHING = (
+    "",
+    "NULL",
+    "null",
+    "\\N",
+    "NaN",
+    "nan",
+    "NaT",
+    "None",
+    "<NA>",
+    "  ",
+    "NA",
+    "N/A",
+    "undefined",
+    "(null)",
+    "#N/A",
+)
 
 
 def make(folder, seed):
@@ -171,7 +187,7 @@ def _instant(rng, at, form):
     if form == "ms":
         return ms
     if form == "ms text":
-        return rng.choice([str(ms), f"{ms}.0", f" {ms} ", f"{ms / 1e12!r}e12", f"+{ms}"])
+        return rng.choice([str(ms), f"{ms}.0", f" {ms} ", f"{ms / 1e12!r}e12", f"+{ms}", f"{ms:.5e}", f"{ms:.12E}"])
     if form == "float":
         return ms + rng.choice([0.0, 0.25])
     if form == "iso":
@@ -202,6 +218,8 @@ def _instant(rng, at, form):
             "1e400",
             "1960-05-05T00:00:00Z",
             "9999-12-31",
+            at.strftime("%Y%m%d%H%M%S"),
+            int(at.strftime("%Y%m%d%H%M%S")),
         ]
     )
 

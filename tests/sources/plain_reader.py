@@ -64,6 +64,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FORMATS = {".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"}
 
 
+NOTHING = ["", "NULL", "null", "Null", "\\N", "NaN", "nan", "NaT", "None", "none", "<NA>", "NA", "N/A", "n/a", "#N/A"]
+NOTHING += ["undefined", "(null)", "<null>", "nil"]
+
+
 class Unreadable(Exception):
     """The value is."""
 
@@ -278,7 +282,7 @@ def given(value):
             raise Unreadable from None
     if isinstance(value, str):
         value = type(value)(value.strip()) if isinstance(value, Csv) else value.strip()
-        return None if value in ("", "\\N", "NULL", "null", "NaN", "nan", "NaT", "None", "<NA>") else value
+        return None if value in NOTHING else value
     if isinstance(value, float) and math.isnan(value):
         return None
     return value
@@ -397,7 +401,9 @@ def instant(row, name):
         ms = iso(value)
     else:
         ms = math.floor(as_number(value))
-        if 0 < ms < 10_000_000_000:
+        if 0 < ms < 10_000_000_000 or 19000101000000 <= ms <= 20991231235959:
+            raise Unreadable
+        if isinstance(value, str) and re.fullmatch(r"\d(\.\d{0,5})?[eE]\+\d+", value):
             raise Unreadable
     if ms > 99_999_999_999_999:
         raise Unreadable

@@ -66,12 +66,27 @@ def test_ids_that_do_not_match_are_to_mend_with_a_hint(says, tmp_path):
 
 @pytest.mark.parametrize(
     ("items", "words"),
-    [("movie-7,no\nmovie-8,f", "no item is available"), ("movie-7,\nmovie-8,0", "one item alone is available")],
+    [
+        ("movie-7,no,\nmovie-8,f,", "no item is available"),
+        ("movie-7,,\nmovie-8,0,", "one item alone is available"),
+        ("movie-7,,2035-01-01\nmovie-8,,2612-01-19", "no item is published by the end of the log"),
+    ],
 )
 def test_without_items_to_draw_no_run_can_end(says, tmp_path, items, words):
-    write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}" for n in range(8)], f"item_id,is_available\n{items}\n")
+    header = "item_id,is_available,published_at"
+    write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}" for n in range(8)], f"{header}\n{items}\n")
     status, said = says(tmp_path)
     assert status == 2 and words in said
+
+
+def test_a_user_who_is_nobody_and_items_published_after_their_events_are_told(says, tmp_path):
+    rows = [f"click,{['-1', f'u{n}'][n % 2]},movie-{7 + n % 3 % 2},{AT + n * DAY // 4}" for n in range(40)]
+    write(tmp_path, rows, "item_id,published_at\nmovie-7,2026-01-01\nmovie-8,2026-11-20\n")
+    status, words = says(tmp_path)
+    assert status == 0 and "the user '-1' has 50.0% of the events, 20 times as many as the next one" in words
+    assert "32.5% of the events come before their item's published_at" in words
+    write(tmp_path, [row.replace(",-1,", ",undefined,") for row in rows])
+    assert "times as many" not in says(tmp_path)[1], "a word for nobody is nobody"
 
 
 def test_exposures_alone_are_no_days_to_judge_on(says, tmp_path):

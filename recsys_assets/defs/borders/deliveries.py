@@ -44,7 +44,7 @@ def events_arrived_until_the_end(context: dg.AssetCheckExecutionContext, workspa
 
 @dg.asset_check(asset="raw_events")
 def no_user_dominates(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
-    """No user has a share of the events that no user had before: a bot teaches a model what nobody likes."""
+    """No single user has a larger share of the events than any had before: a bot would teach a model its own taste."""
     lake = workspace.lake
 
     def look(day: str, before: list[float]) -> tuple[float, deliveries.Anomaly]:

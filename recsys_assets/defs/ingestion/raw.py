@@ -1,7 +1,7 @@
 """What the source says, and what the service was told, as raw tables; nothing is judged here."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -29,6 +29,8 @@ from recsys_assets.partitions import CALENDAR, days_asked
 from recsys_assets.resources import Workspace
 from recsys_assets.stock import own_source, take_stock
 
+SOURCE_ROWS = b"source_rows"  # in a raw day's metadata: rows that the source had of it then
+
 
 @dg.asset(
     partitions_def=CALENDAR,
@@ -40,6 +42,7 @@ from recsys_assets.stock import own_source, take_stock
         dg.AssetCheckSpec("every_source_row_is_accounted_for", asset="raw_events", blocking=True),
         dg.AssetCheckSpec("source_rows_are_readable", asset="raw_events"),
         dg.AssetCheckSpec("no_day_is_a_stray", asset="raw_events"),
+        dg.AssetCheckSpec("no_day_changed_since", asset="raw_events"),
     ],
 )
 def raw_events(
@@ -52,6 +55,7 @@ def raw_events(
     settings, lake = workspace.settings, workspace.lake
     source, border = open_source(settings), Border.of(settings)
     stock = take_stock(settings, source)
+    offered = source.days() if source.name != "simulator" else {}  # its days are lived anew each time, and never change
     border.keep_mark(lake.home)
     live = told_events(settings)  # with the positions it gave; read ahead of the lake, which has what leaves meanwhile
     local_day = pc.divide(pc.add(live["received_at"], source.utc_offset_ms), DAY_MS)
@@ -68,9 +72,9 @@ def raw_events(
         given = border.events(delivered.events)
         if source.name != "simulator":  # it lives in its own time: who tells a service of it knows what they do
             _refuse_served(lake, day, given, answered)
-        written = _write(
-            lake, pa.concat_tables([given, answered], promote_options="default"), lake.day(day, "raw", "events")
-        )
+        rows = pa.concat_tables([given, answered], promote_options="default")
+        rows = rows.replace_schema_metadata({SOURCE_ROWS: str(offered.get(day, 0))})
+        written = _write(lake, rows, lake.day(day, "raw", "events"))
         context.add_asset_metadata({"dagster/row_count": written}, partition_key=day)
         _write(lake, border.rejected(delivered.rejected), lake.day(day, "raw", "rejected"))
         read, kept, told = read + delivered.rows_read, kept + delivered.rows_kept, told + answered.num_rows
@@ -101,6 +105,15 @@ def raw_events(
         passed=not strays,
         severity=dg.AssetCheckSeverity.WARN,
         description=named if strays else "none",
+    )
+    changed = _changed(lake, offered)
+    words = [f"{day} has {now:,} rows in the source, and had {was:,} when it was taken in" for day, was, now in changed]
+    do = f": make backfill FROM={changed[0][0]} TO={stock.last_day} AGAIN=1 takes them in" if changed else ""
+    yield dg.AssetCheckResult(
+        check_name="no_day_changed_since",
+        passed=not changed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(words[:3]) + (f" and {len(words) - 3} days more" if words[3:] else "") + do or "none",
     )
 
 
@@ -194,6 +207,19 @@ def _readable(name: str, refused: pa.Table, path: Path, lake: Lake) -> dg.AssetC
         description=f"{refused.num_rows:,} values in {path.name}{first}" if refused.num_rows else "all",
         metadata={"values_refused": refused.num_rows},
     )
+
+
+def _changed(lake: Lake, offered: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """Days of which the source had other rows when they were taken in: the day, rows then, rows now.
+
+    A row without `received_at` that comes late belongs to a day that is in already: nobody would take it in.
+    """
+    rows = []
+    for day in lake.days("raw", "events"):
+        was = (pq.read_schema(lake.day(day, "raw", "events")).metadata or {}).get(SOURCE_ROWS)
+        if was is not None and int(was) != offered.get(day, 0):
+            rows.append((day, int(was), offered.get(day, 0)))
+    return rows
 
 
 def _refuse_served(lake: Lake, day: str, given: pa.Table, answered: pa.Table) -> None:

@@ -53,8 +53,10 @@ def shelf_orders(workspace: Workspace) -> dg.MaterializeResult:
 
 
 def _impressions(lake: Lake, log: "EventLog", shelf: "Shelf") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What of a shelf's types was shown on the validation days, wherever: its scores by the shared ranker from before
-    that had learned from those days, the habits of who saw it, and whether it was a success.
+    """Every impression of a shelf's types on the validation days, wherever it was shown.
+
+    Returns:
+        Scores of the shared ranker from before it had learned from those days, habits of whoever saw it, successes.
     """
     import polars as pl
 
