@@ -104,7 +104,7 @@ dev: $(READY) ## the Dagster UI on the real graph
 	@$(BIN)/python -m recsys_assets.dev
 
 test: $(READY) ## all tests, in two processes; those that need Redis or Java say so when it is missing
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## style, types and who may import whom
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -129,7 +129,7 @@ class Ours:
         self.fitted = replay.fit(chosen, items, earlier.to_arrow(), later.to_arrow(), log)
         parts = (known.join(rows, on="impression_id", how="semi", maintain_order="left") for rows in (earlier, later))
         again = (engagements.from_impressions(rows.to_arrow(), whole) for rows in parts)
-        self.tower = two_tower_training.refit(told, *again, whole, catalogue, config, folder, say)
+        self.tower = two_tower_training.refit(chosen, told, *again, whole, catalogue, config, folder, say)
         self.log = whole
 
     def lists(self, held_out: pl.DataFrame, task: report.RetrievalTask) -> dict[str, np.ndarray]:

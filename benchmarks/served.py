@@ -27,7 +27,7 @@ from recsys.events import DAY_MS, HOUR_MS
 from recsys.features.log import EventLog, Items
 from recsys.lake import Lake, replacing
 from recsys.privacy.border import Border
-from recsys.ranking.factors_solve import Outcomes, Tables, solve
+from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, solve
 from recsys.ranking.saved import load_ranker
 from recsys.serving.rehearsal import K, Rehearsed
 from recsys.settings import from_environment
@@ -112,8 +112,8 @@ def ceiling(source: Simulator, shown: pl.DataFrame, requests: Requests, made: Re
         offset = simulated.FRESH_BONUS * 0.5**age + evening
         offset = offset - simulated.SLOT_BIAS * np.log2(1.0 + mine["slot"].to_numpy())
         outcomes = Outcomes(item, opened | viewed, viewed, offset, np.zeros(len(item)))
-        taste = np.empty((1, d + 1))
-        solve(outcomes, tables, np.array([0, len(item)]), np.zeros((1, d + 1)), taste)
+        taste = np.zeros((1, d + 1))
+        solve(outcomes, tables, np.array([0, len(item)]), STEPS, taste)
         match = world.item_vectors[rows] @ taste[0, :d]
         new = simulated.FRESH_BONUS * 0.5 ** (np.maximum(at - world.item_published_at[rows], 0) / DAY_MS)
         odds = click[rows] + new + simulated.AFFINITY_WEIGHT * match + taste[0, d]

@@ -4,7 +4,7 @@ Two workers answer steady traffic of people who are known and people who are not
 sender posts bodies of 1.8 MB of unknown fields, 2,000 callers hang up, the disk of the home (50 MB) is filled, Milvus
 is killed every ten seconds where it is asked for each search, and Redis is killed under a service over Redis. Answers
 before are compared with those meanwhile: the p99 may be twice what it was, no worker may die, `/readyz` must tell of
-what is down, and each answer must be on a rung that the trouble leaves.
+what is down, and each answer must be a slate; one without all sources must name those that are missing.
 """
 
 from __future__ import annotations
@@ -39,8 +39,6 @@ STRANGERS = 50  # beside the 200 people of the last day
 DISK_MB = 50  # free beside what the copy of the home takes
 FOLD = 2.0  # of the p99 that was
 KILL_SECONDS = 10.0
-RETRIEVED = ("full", "partial")
-FROM_MEMORY = (*RETRIEVED, "cached", "trending")  # those under way when Redis goes are answered in full
 BUDGET = {"RECSYS_BUDGET_MS": "2000"}
 
 
@@ -64,15 +62,12 @@ def judged(
     seconds: float,
     trouble: Callable[[], None],
     verdicts: Verdicts,
-    *,
     down: str = "",
-    rungs: tuple[str, ...] = RETRIEVED,
 ) -> None:
     """Run it, and say whether others noticed.
 
     Args:
         down: what `/readyz` has to tell of
-        rungs: those that answers may be on meanwhile
     """
     before = {worker.pid for worker in service.workers()}
     told: list[str] = []
@@ -83,21 +78,20 @@ def judged(
             with suppress(httpx.HTTPError, ValueError):
                 told.extend(httpx.get(f"{service.url}/readyz", timeout=10).json().get("down", {}))
 
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     traffic, began = asyncio.run(beside(service, home, seconds, trouble))
     stop.set()
     asking.join()
     calm, troubled = traffic.between(3.0, began), traffic.between(began, began + seconds)
     p99 = [float(np.percentile([answer.ms for answer in part], 99)) for part in (calm, troubled)]
-    # a failure, a slate that is too short, and a rung that the trouble does not explain; partial names what is missing
-    other = [answer for answer in troubled if answer.rung not in rungs or (answer.rung == "partial") != answer.names]
+    wrong = [*Traffic.failed(troubled), *(a for a in troubled if a.rung == "partial" and not a.names)]
     alive = {worker.pid for worker in service.workers()} == before
-    held = alive and not other and p99[1] <= FOLD * p99[0] and (not down or down in told)
+    held = alive and not wrong and p99[1] <= FOLD * p99[0] and (not down or down in told)
     words = (
         f"p99 {p99[0]:.0f} ms before, {p99[1]:.0f} meanwhile ({p99[1] / p99[0]:.1f} times) of {len(troubled):,} answers"
     )
-    words += f" {dict(Traffic.rungs(troubled))}, {len(other)} of them wrong, workers {'live' if alive else 'DIED'}"
+    words += f" {dict(Traffic.rungs(troubled))}, {len(wrong)} of them wrong, workers {'live' if alive else 'DIED'}"
     verdicts.say(name, held, f"{words}, /readyz told {sorted(set(told)) or 'nothing'}")
 
 
@@ -167,7 +161,7 @@ def without_redis(source: Path, folder: Path, seconds: float, verdicts: Verdicts
     with redis_server(folder / "redis") as (server, url):
         fill_redis(home, url)
         with running(home, workers=2, RECSYS_STORE=url, **BUDGET) as service:
-            judged("Redis gone", service, home, seconds, server.kill, verdicts, down="store", rungs=FROM_MEMORY)
+            judged("Redis gone", service, home, seconds, server.kill, verdicts, down="store")
 
 
 def main(seconds: float = 70.0) -> int:

@@ -32,6 +32,7 @@ from recsys.lake import append_line, content_hash, replacing, sync
 CHAMPION: Final = "aliases/champion.json"
 PARTS: Final = ("query_tower", "sources", "ranker", "items.parquet")
 KEPT: Final = 50  # champions that are remembered to roll back to
+ROLLBACKS: Final = 5  # former champions whose collections stay in the item index
 TRIED_DAYS: Final = 14  # of `make try`: its last look is at their end
 FORMAT: Final = 1
 
@@ -266,7 +267,7 @@ class Registry:
         bundle_id = self.alias_id()
         return self.get(bundle_id) if bundle_id else None
 
-    def in_use(self, rollbacks: int) -> set[str]:
+    def in_use(self, rollbacks: int = ROLLBACKS) -> set[str]:
         """Ids of the bundles that serve or soon may: the champion, arms of experiments that run, and the `rollbacks`
         that were champion last.
         """

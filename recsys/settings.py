@@ -361,7 +361,10 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(_line(error, given.get("RECSYS_CONFIG", ""))) from None
     if settings.source != "simulator" and settings.data is None:
         raise SettingsError(f"RECSYS_SOURCE={settings.source} needs RECSYS_DATA, the folder that holds its files")
-    return settings.model_copy(update={"home": settings.home.resolve()})
+    home = settings.home.resolve()
+    if not next(path for path in (home, *home.parents) if path.exists()).is_dir():
+        raise SettingsError(f"RECSYS_HOME={home!s:.80} is no folder and cannot be one: a file is in its place")
+    return settings.model_copy(update={"home": home})
 
 
 class _Sources(Settings, BaseSettings):

@@ -46,7 +46,7 @@ def main() -> int:
         return 2
     try:
         print(forgotten(from_environment(), sys.argv[1]))
-    except (SettingsError, HomeError, PrivacyError, StoreError) as error:
+    except (SettingsError, HomeError, PrivacyError, StoreError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -39,7 +39,7 @@ def main() -> int:
     asked = parser.parse_args()
     try:
         print(promote(from_environment(), asked.bundle, asked.reason))
-    except (SettingsError, RegistryError) as error:
+    except (SettingsError, RegistryError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -28,7 +28,7 @@ def main() -> int:
     """One line either way; status 2 when there is nothing to go back to."""
     try:
         print(roll_back(from_environment(), "make rollback"))
-    except (SettingsError, RegistryError) as error:
+    except (SettingsError, RegistryError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         print(upgraded(from_environment(), given[0] if given else ""))
-    except (SettingsError, RegistryError, StoreError, HomeError) as error:
+    except (SettingsError, RegistryError, StoreError, HomeError, OSError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
     return 0

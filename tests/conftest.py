@@ -23,7 +23,17 @@ ROOT = Path(__file__).parents[1]
 KUAIRAND = Path(os.environ.get("RECSYS_KUAIRAND", ROOT.parent / "shared" / "data" / "kuairand_pure"))
 
 
+# Files that take minutes go first: one that begins when the others have ended keeps one of two processes idle.
+LONGEST_FIRST = (
+    "e2e/test_loop", "e2e/test_other_logs", "e2e/test_spine", "serving/test_launch", "serving/test_under_load",
+    "docs/test_recipes", "ranking/test_spark", "automation/test_backfill", "page/test_rooms", "serving/test_service",
+    "automation/test_forked_steps", "features/test_crowd", "serving/test_backup", "features/test_metadata_days",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = {ROOT / "tests" / f"{name}.py": place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
     missing = {
         "kuairand": None if list(KUAIRAND.glob("log_*_pure.csv")) else "no KuaiRand files: set RECSYS_KUAIRAND",
         "redis": None if shutil.which("redis-server") else "no redis-server on the PATH",

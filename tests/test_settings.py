@@ -46,6 +46,8 @@ SECRET = "s3cr3t-and-long-enough"
         ({"KAFKA_REJECTED": "x"}, ["RECSYS_KAFKA_TOPIC"]),
         ({"SERVED_LOG_GB": "inf"}, ["RECSYS_SERVED_LOG_GB=inf", "finite"]),
         ({"WORKERS": "2\n3"}, ["RECSYS_WORKERS=2 3:"]),
+        ({"HOME": __file__}, ["RECSYS_HOME=", "is no folder"]),
+        ({"HOME": f"{__file__}/below"}, ["RECSYS_HOME=", "is no folder"]),
         ({"DATA": "x" * 5_000}, ["RECSYS_DATA=xxx", "name too long"]),
         ({"TUNING_SECONDS": "inf"}, ["RECSYS_TUNING_SECONDS=inf", "finite"]),
         ({"KINDS": "view=impression,View=click"}, ["RECSYS_KINDS", "view stands there twice"]),

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
 from recsys.serving.course import Course
@@ -116,14 +117,18 @@ class Calls:
     ) -> list[RecommendResponse]:
         """Several slates, each with its own time, rung and request id; `tell` is told each with its course.
 
+        Those of the past come one after the other: twenty at once would be more than PAST, however often they came.
+
         Raises:
             As `recommend`, for the first that fails.
         """
+        turn = asyncio.Lock()
 
         async def one(place: int, request: RecommendRequest) -> RecommendResponse:
             own = Course(traceparent=course.traceparent, said_id=course.said_id, key_id=course.key_id)
             try:
-                response = await self.recommend(request, own)
+                async with nullcontext() if request.context.at is None else turn:
+                    response = await self.recommend(request, own)
             except BadRequest as error:
                 raise BadRequest(f"requests.{place}.{error}") from None
             tell(response, own)

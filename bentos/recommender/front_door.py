@@ -17,11 +17,12 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+from urllib.parse import parse_qs
 
 from pydantic import BaseModel
 
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
-from bentos.recommender.gate import LARGE, Caller, Gate, TooOften, Unauthorized
+from bentos.recommender.gate import FORWARDED, LARGE, Caller, Gate, TooOften, Unauthorized
 from bentos.recommender.health import Health
 from bentos.recommender.inside import HEADERS, REPORT_POLICY, Inside
 from bentos.recommender.observer import Observer
@@ -219,7 +220,8 @@ class FrontDoor:
         said = headers.get(b"authorization")
         peer = (scope.get("client") or ("unknown",))[0]
         try:
-            return self._gate.admit(said.decode("latin-1") if said is not None else None, peer, path)
+            key = said.decode("latin-1") if said is not None else None
+            return self._gate.admit(key, peer, path, any(name.encode() in headers for name in FORWARDED))
         except Unauthorized as error:
             raise Refused(401, "unauthorized", str(error), {"www-authenticate": "Bearer"}) from None
         except Forbidden as error:
@@ -311,7 +313,7 @@ class FrontDoor:
             state = self._health.state()
         except Starting as error:
             raise _unavailable(error) from None
-        if state["down"] and scope.get("query_string") == b"full":
+        if state["down"] and "full" in parse_qs(scope.get("query_string", b"").decode("latin-1"), True):
             raise Refused(503, "degraded", f"done without: {', '.join(state['down'])}", {"retry-after": "2"})
         return Answer(200, json.dumps(state).encode())
 

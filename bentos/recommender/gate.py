@@ -20,6 +20,7 @@ from recsys.settings import Settings, SettingsError, from_environment, role_of
 CALLERS: Final = 10_000  # remembered for their rate; the one not seen for longest is forgotten first
 SCHEME: Final = "bearer "
 WRONG_KEYS: Final = Rate(10, 60_000)  # of one peer: then it is asked to wait, its known keys apart
+FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip")  # a proxy, trusted or not, says one of these
 LARGE: Final = 64 << 10  # bytes of a body; a recommend has some hundred
 PENALTY_SECONDS: Final = 0.5  # in which no large body is taken from a caller whose last one was refused
 log = logging.getLogger("recsys.service")
@@ -68,6 +69,8 @@ class Gate:
     def __init__(
         self, keys: Iterable[str] = (), per_second: int | None = None, settings: Settings | None = None
     ) -> None:
+        self._keys: list[bytes] = []
+        self._retired: set[bytes] = set()  # keys that were ours: who still sends one does not guess
         self._take_keys(keys)
         self._rates = [Rate(per_second, 1000)] if per_second else []
         self._settings = settings
@@ -82,22 +85,25 @@ class Gate:
 
     def _take_keys(self, keys: Iterable[str]) -> None:
         pairs = [role_of(key) for key in keys]
+        before = set(self._keys)
         self._roles = {_digest(secret): role for role, secret in pairs}
         self._keys = list(self._roles)
+        self._retired = (self._retired | before) - set(self._keys)
 
-    def admit(self, authorization: str | None, peer: str, path: str = "") -> Caller:
+    def admit(self, authorization: str | None, peer: str, path: str = "", forwarded: bool = False) -> Caller:
         """Let a call pass that says `Authorization: Bearer KEY`, may do it and is within its rate.
 
         Args:
             peer: address of the caller without its port; counts where there are no keys.
             path: what is called; one that roles.NEEDED does not have is for an admin
+            forwarded: a proxy says that it calls for somebody else
 
         Raises:
             Unauthorized, Forbidden, TooOften: see there.
         """
         caller = self._by_key(authorization, peer.encode()) if self._keys else Caller(peer.encode())
         self.count(caller)
-        roles.require(self._roles.get(caller.id) if self._keys else None, path, peer)
+        roles.require(self._roles.get(caller.id) if self._keys else None, path, "" if forwarded else peer)
         return caller
 
     def count(self, caller: Caller, calls: int = 1) -> None:
@@ -117,7 +123,8 @@ class Gate:
         if not (ours and pair in self._known) and self._is_guessing(peer):
             raise TooOften(60.0)  # without a word on this key: else guesses would go on
         if not ours:
-            self._count_wrong(peer)
+            if digest not in self._retired:
+                self._count_wrong(peer)
             raise Unauthorized("send a key of this service in the header Authorization: Bearer KEY")
         self._known.note(pair, True)
         return Caller(digest, digest.hex()[:8])
@@ -173,7 +180,6 @@ class Gate:
             )
             return
         self._take_keys(keys)
-        self._known.clear()
         log.info("API keys taken anew: %d, with ids %s", len(keys), ", ".join(key.hex()[:8] for key in self._keys))
 
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
 from bentos.recommender.front_door import said_id
-from bentos.recommender.gate import LARGE, Caller, Gate, TooOften, Unauthorized
+from bentos.recommender.gate import FORWARDED, LARGE, Caller, Gate, TooOften, Unauthorized
 from bentos.recommender.inside import Inside
 from bentos.recommender.observer import Observer
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
@@ -174,7 +174,8 @@ class Servicer:
         context.set_trailing_metadata((("x-request-id", course.said_id or course.request_id),))
         try:
             path = f"/{route}".replace("/batch", "/recommend/batch")
-            caller = self._gate.admit(said if isinstance(said, str) else None, _address(context.peer()), path)
+            key, forwarded = said if isinstance(said, str) else None, any(name in metadata for name in FORWARDED)
+            caller = self._gate.admit(key, _address(context.peer()), path, forwarded)
             course.key_id = caller.key_id
             answer = await call(await self._read(kind, request, caller), course, caller)
         except asyncio.CancelledError:

@@ -33,7 +33,7 @@ def require(role: str | None, path: str, peer: str) -> None:
 
     Args:
         role: of the caller's key; None where the service asks for no keys
-        peer: the caller's address
+        peer: the caller's address; "" where a proxy calls for somebody else
 
     Raises:
         Forbidden: its key has another role, or without keys it calls from another machine.

@@ -76,6 +76,8 @@ def check(settings: Settings, bundle: Bundle) -> str:
     from recsys.stream.kafka import Kafka
 
     try:
+        if settings.milvus_uri is not None:
+            ensure_milvus(settings)  # it must answer at the start, and may go later: a bundle carries its vectors
         open_recommender(settings, follow=False, logged=False, border=Border.of(settings)).close()
     except Exception as error:
         sys.exit(_say(faults.line_of(error)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import bentoml
 
-from bentos.recommender import faults, logs, ports, tls
+from bentos.recommender import bare, faults, logs, ports, tls  # noqa: F401
 from bentos.recommender.calls import Calls
 from bentos.recommender.ending import Ending
 from bentos.recommender.front_door import ASGI, FrontDoor

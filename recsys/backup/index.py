@@ -13,8 +13,6 @@ from recsys.retrieval.item_index import MilvusIndex
 from recsys.retrieval.milvus_server import ensure_milvus, stop_milvus
 from recsys.settings import Settings
 
-ROLLBACKS = 5  # former champions whose collections are published too, as the asset item_index keeps them
-
 
 def publish_again(settings: Settings) -> int:
     """Publish the collections of the bundles in use, and at last the newest one; returns how many.
@@ -24,7 +22,7 @@ def publish_again(settings: Settings) -> int:
     """
     lake = Lake(settings.home)
     registry = Registry(lake.registry)
-    bundles = sorted(map(registry.get, registry.in_use(ROLLBACKS)), key=lambda bundle: bundle.created_at)
+    bundles = sorted(map(registry.get, registry.in_use()), key=lambda bundle: bundle.created_at)
     published = {bundle.facts.collection: (bundle.path / "items.parquet", bundle.facts.tower) for bundle in bundles}
     newest = lake.models / "item_index.json"
     if newest.exists():

@@ -31,8 +31,9 @@ FORMULAS: Final = """
   item; machines of {cores} cores
 - memory = workers x own + the state on each machine of its shard + Milvus (twice the vectors, beyond {mirror:,} items)
   + 1 GiB a machine. With Redis a worker keeps RECSYS_STORE_CACHE_MB of state of its own instead (ADR 9)
-- disk = the state twice on each machine (a checkpoint writes the next beside) + a journal of {days} days + a served log
-  of {served} days + a lake of {lake} days + backups ({backups:g} times lake, journal and state)
+- disk = the state twice on each machine (a checkpoint writes the next beside) + a journal of {journal} days
+  (RECSYS_JOURNAL_DAYS and today) + a served log of {served} days + a lake of {lake} days + backups ({backups:g} times
+  lake, journal and state)
 - network = QPS x slate_bytes + e x event_bytes x machines a shard
 - the night = EVENTS x {days} days x (bootstrap_cpu_event + sweep_cpu_row / 2): half of the events are impressions
 """
@@ -74,7 +75,7 @@ def page() -> str:
         peak=formulas.PEAK, mirror=formulas.MIRROR_ROWS, busy=formulas.UTILISATION, zones=formulas.ZONES,
         others=formulas.ZONES - 1, days=formulas.HISTORY_DAYS, sequencer=formulas.SEQUENCER, gib=formulas.MACHINE_GIB,
         dimensions=formulas.DIMENSIONS, cores=formulas.MACHINE_CORES, served=formulas.SERVED_DAYS,
-        lake=formulas.LAKE_DAYS, backups=formulas.BACKUPS,
+        lake=formulas.LAKE_DAYS, backups=formulas.BACKUPS, journal=formulas.JOURNAL_DAYS,
     )  # fmt: skip
     lines = [
         "# Capacity",

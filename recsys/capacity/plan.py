@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from recsys.settings import Settings
+
 CONSTANTS: Final = Path(__file__).with_name("constants.toml")
 PEAK: Final = 3.0  # events a second in the busiest hour, over the day's mean
 UTILISATION: Final = 0.6  # of a core in that hour: beyond it the queue, and p99, grow
 SEQUENCER: Final = 0.5  # of what one log takes, in that hour
 HISTORY_DAYS: Final = 30  # of events in the state and its log
-SERVED_DAYS: Final = 30  # that the served log is kept
+# what the settings keep unless they say another number; the journal has today as well until the night has run
+JOURNAL_DAYS: Final = int(Settings.model_fields["journal_days"].default) + 1
+SERVED_DAYS: Final = int(Settings.model_fields["served_log_days"].default)
 LAKE_DAYS: Final = 365
 BACKUPS: Final = 2.0  # times the lake, log and state, parts that stay the same counted once
 ZONES: Final = 3  # one may be lost: the others carry all
@@ -102,7 +106,7 @@ def plan(size: Size, of: Mapping[str, float]) -> Plan:
     memory = workers * own + replicas * touched + vectors
     served = size.qps / PEAK * 86_400 * SERVED_DAYS * of["served_bytes_slate"]
     lake = size.events * LAKE_DAYS * of["lake_bytes_event"]
-    journal = size.events * HISTORY_DAYS * of["journal_bytes_event"]
+    journal = size.events * JOURNAL_DAYS * of["journal_bytes_event"]
     disk = 2 * replicas * state + journal + served + lake + BACKUPS * (lake + journal + state)
     traffic = size.qps * of["slate_bytes"] + peak * of["event_bytes"] * replicas
     nightly = size.events * HISTORY_DAYS * (of["bootstrap_cpu_event"] + of["sweep_cpu_row"] / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Final
 
@@ -26,12 +27,7 @@ class Resamples:
     @staticmethod
     def draw(user_keys: np.ndarray, replicates: int = REPLICATES, seed: int = 7) -> Resamples:
         _, user = np.unique(user_keys, return_inverse=True)
-        users = int(user.max()) + 1 if len(user) else 0
-        rng = np.random.default_rng(seed)
-        counts = np.empty((replicates, users), np.uint8)
-        for i in range(replicates):
-            counts[i] = np.bincount(rng.integers(0, users, users), minlength=users) if users else 0
-        return Resamples(user, counts)
+        return Resamples(user, _counts(int(user.max()) + 1 if len(user) else 0, replicates, seed))
 
     def auc(self, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """AUC of every replicate, float64 [b]; NaN without both classes.
@@ -113,6 +109,16 @@ class Resamples:
     def watch_deviance(self, observed: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Tweedie deviance of every replicate, float64 [b]; both in seconds."""
         return self.per_row(self.by_user(metrics.row_tweedie_deviance(observed, predicted)))
+
+
+@lru_cache(maxsize=4)  # one evaluation draws of the same few numbers of users a hundred times
+def _counts(users: int, replicates: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    counts = np.empty((replicates, users), np.uint8)
+    for i in range(replicates):
+        counts[i] = np.bincount(rng.integers(0, users, users), minlength=users) if users else 0
+    counts.flags.writeable = False
+    return counts
 
 
 def interval(values: np.ndarray, claims: int = 1) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from recsys.features.catalog import ENGAGED, SHOWN
 from recsys.features.log import EventLog
 from recsys.features.people import NO_ONE, People
 from recsys.policy.shelves import LISTS
+from recsys.retrieval.item_index import top_k
 
 MOST: Final = 1_000  # requests, one a user: the standard error of a slate's true P(long view) is then .003
 NEXT_MS: Final = DAY_MS  # what a user engages with so soon after a request was wanted at it
@@ -123,8 +124,8 @@ def lists(
 
 def top(score: np.ndarray, allowed: np.ndarray, k: int) -> np.ndarray:
     """The k allowed rows with the highest score [n], equal ones by row; int64[k], -1 where there are fewer."""
-    slate = np.full(k, -1)
-    best = allowed[np.lexsort((allowed, -score[allowed]))][:k]
+    slate, rows = np.full(k, -1), np.sort(allowed)
+    best = rows[top_k(score[rows], k)]
     slate[: len(best)] = best
     return slate
 

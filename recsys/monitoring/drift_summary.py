@@ -11,6 +11,7 @@ import polars as pl
 from recsys.monitoring.day import Claim, Day
 from recsys.monitoring.drift import Moved
 
+TABLE: Final = ("monitoring", "drift")  # of the lake: the `record` of each judged day
 NEAREST: Final = 3  # columns that are told where none has moved
 TOLD: Final = 20  # columns that are told where some have
 NAMES: Final = {"psi": "PSI", "kl": "Kullback-Leibler", "chebyshev": "Chebyshev", "jensen_shannon": "Jensen-Shannon"}

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from scipy.optimize import minimize
 
 from recsys.lake import replacing
 from recsys.ranking import calibration
@@ -153,6 +152,8 @@ class BlendRanker:
 
 def _weights(odds: Sequence[np.ndarray], truth: np.ndarray) -> tuple[float, ...]:
     """Of members' log odds, by the likelihood of outcomes: none below 0. Kept to six digits, so that it reads."""
+    from scipy.optimize import minimize  # a twentieth of what a service would import, which only learning asks for
+
     columns = np.stack([*odds, np.ones(len(truth))], axis=1)
     sign = 1.0 - 2.0 * truth
 

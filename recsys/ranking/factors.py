@@ -27,7 +27,7 @@ from recsys.features.log import rows_in
 from recsys.lake import replacing
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
-from recsys.ranking.factors_solve import Outcomes, Tables, agreement, outcomes_of, solve, weighted
+from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, agreement, outcomes_of, solve, weighted
 from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
 from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import PROBABILITIES, aim
@@ -95,8 +95,8 @@ class Factors:
     def users(self, history: History) -> tuple[np.ndarray, np.ndarray]:
         """Vectors float64[h, d + 1] of the different histories, and which of them each of the n rows has, int64[n]."""
         outcomes, bounds, whose = self.outcomes(history)
-        vectors = np.empty((len(bounds) - 1, len(self.precision)))
-        solve(outcomes, self.tables, bounds, np.zeros_like(vectors), vectors)
+        vectors = np.zeros((len(bounds) - 1, len(self.precision)))
+        solve(outcomes, self.tables, bounds, STEPS, vectors)
         return vectors, whose
 
 

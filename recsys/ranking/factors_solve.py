@@ -64,16 +64,15 @@ def outcomes_of(known, item_key, kind, start, stop, told, item, opened, viewed, 
 
 
 @njit(cache=True, nogil=True)
-def solve(outcomes, tables, bounds, chance, out):  # type: ignore[no-untyped-def]
-    """The vector float64[d] of each user, whose outcomes are [bounds[u]:bounds[u + 1]]: into out [users, d].
-
-    `chance` [users, d], standard normal: a draw of the posterior (Laplace) in place of its mean; zeros: the mean.
+def solve(outcomes, tables, bounds, steps, vectors):  # type: ignore[no-untyped-def]
+    """The vector float64[d] of each user, whose outcomes are [bounds[u]:bounds[u + 1]]: into vectors [users, d], by so
+    many steps from what is there.
     """
     d = tables.vector.shape[1]
-    curvature, step, x = np.empty((d, d)), np.empty(d), np.empty(d)
+    curvature, step = np.empty((d, d)), np.empty(d)
     for u in range(len(bounds) - 1):
-        x[:] = 0.0
-        for _ in range(STEPS):
+        x = vectors[u]
+        for _ in range(steps):
             newton_system(outcomes, tables, bounds[u], bounds[u + 1], x, curvature, step)
             factor(curvature)
             forward(curvature, step)
@@ -84,19 +83,24 @@ def solve(outcomes, tables, bounds, chance, out):  # type: ignore[no-untyped-def
             scale = min(1.0, LONGEST / math.sqrt(length)) if length > 0.0 else 1.0
             for k in range(d):
                 x[k] += scale * step[k]
-        drawn = False
+
+
+@njit(cache=True, nogil=True)
+def draw(outcomes, tables, bounds, vectors, chance, out):  # type: ignore[no-untyped-def]
+    """A draw of each user's posterior (Laplace) about the vectors that were solved: into out [users, d].
+
+    `chance` [users, d]: standard normal.
+    """
+    d = tables.vector.shape[1]
+    curvature, apart = np.empty((d, d)), np.empty(d)
+    for u in range(len(bounds) - 1):
+        newton_system(outcomes, tables, bounds[u], bounds[u + 1], vectors[u], curvature, apart)
+        factor(curvature)
         for k in range(d):
-            drawn = drawn or chance[u, k] != 0.0
-        if drawn:
-            newton_system(outcomes, tables, bounds[u], bounds[u + 1], x, curvature, step)
-            factor(curvature)
-            for k in range(d):
-                step[k] = chance[u, k]
-            backward(curvature, step)
-            for k in range(d):
-                x[k] += step[k]
+            apart[k] = chance[u, k]
+        backward(curvature, apart)
         for k in range(d):
-            out[u, k] = x[k]
+            out[u, k] = vectors[u, k] + apart[k]
 
 
 @njit(cache=True, nogil=True)

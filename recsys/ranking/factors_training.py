@@ -17,18 +17,19 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from recsys.ranking import calibration
 from recsys.ranking.factors import FactorRanker, Factors, Level, columns_of, context_of
-from recsys.ranking.factors_solve import Outcomes, Tables, solve
-from recsys.training_sets.examples import Examples, concat
+from recsys.ranking.factors_pull import Rows, pull
+from recsys.ranking.factors_solve import Outcomes, Tables, draw, solve
+from recsys.training_sets.examples import Examples, concat, worth_learning
 from recsys.training_sets.labels import PROBABILITIES, labels_of, probabilities
 from recsys.training_sets.threads import on_threads
 
 GROUPS: Final = ("category", "creator", "item")
 FIRST_SCALE: Final = {"category": 0.4, "creator": 0.1, "item": 0.07}  # of vectors' priors, where learning them begins
 FIRST_LEVEL_SCALE: Final = 0.3
+STEPS: Final = 2  # of Newton's method in a round: it goes on from where the round before left each user
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,12 @@ class _Items(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _Taken:
     """The training rows, user by user, as the two halves of a round take them."""
 
     bounds: np.ndarray  # int64[users + 1]
-    item: np.ndarray  # int64[n], row of the items that were shown
+    rows: Rows
     side: dict[str, torch.Tensor]  # by group: int64[items], row of each item's category, creator and itself
-    user: torch.Tensor  # int64[n]
-    context: torch.Tensor  # float32[n, columns]
-    opened: np.ndarray  # uint8[n]
-    viewed: np.ndarray
 
 
 def train(
@@ -137,7 +134,9 @@ def refit(
     config: TrainingConfig | None = None,
     threads: int = 1,
 ) -> FactorRanker:
-    """Learn anew from train and validation rows together; the calibrations stay those of `chosen`."""
+    """Learn anew from train and validation rows together, where these teach anything; the calibrations stay."""
+    if not worth_learning(len(validation_rows), len(train_rows)):
+        return replace(chosen, facts={**chosen.facts, "refit_rows": len(train_rows)})
     rows = concat(train_rows, validation_rows)
     config = config or TrainingConfig()
     ranker = _fitted(rows, chosen.feature_names, chosen.fingerprint, chosen.labels, config, threads)
@@ -162,14 +161,16 @@ def _fitted(
     opened = rows.click | rows.long_view if both else getattr(rows, probabilities(labels)[0])
     order = np.argsort(rows.user, kind="stable")
     _, first, user = np.unique(rows.user[order], return_index=True, return_inverse=True)
-    taken = _Rows(
-        bounds=np.append(first, len(order)).astype(np.int64),
-        item=np.searchsorted(keys, rows.inputs.item_key)[order],
-        side={group: torch.from_numpy(places) for group, places in side_of.items()},
-        user=torch.from_numpy(user),
-        context=torch.from_numpy(context[order].astype(np.float32)),
-        opened=opened[order].astype(np.uint8),
-        viewed=rows.long_view[order].astype(np.uint8),
+    taken = _Taken(
+        np.append(first, len(order)).astype(np.int64),
+        Rows.of(
+            item=np.searchsorted(keys, rows.inputs.item_key)[order],
+            user=user.astype(np.int64),
+            context=context[order].astype(np.float32),
+            opened=opened[order].astype(np.uint8),
+            viewed=rows.long_view[order].astype(np.uint8),
+        ),
+        {group: torch.from_numpy(places) for group, places in side_of.items()},
     )
     with on_threads(threads):
         items, precision = _learn(taken, {group: len(side) for group, side in sides.items()}, both, config)
@@ -200,9 +201,9 @@ def _fitted(
     )
 
 
-def _learn(rows: _Rows, sizes: dict[str, int], has_views: bool, config: TrainingConfig) -> tuple[_Items, np.ndarray]:
+def _learn(taken: _Taken, sizes: dict[str, int], has_views: bool, config: TrainingConfig) -> tuple[_Items, np.ndarray]:
     """The items' posterior and the precision of the users' prior, float64[d + 1]."""
-    rng, d = np.random.default_rng(config.seed), config.width
+    rng, d, rows = np.random.default_rng(config.seed), config.width, taken.rows
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         items = _Items(sizes, rows.context.shape[1], config, has_views)
@@ -212,52 +213,53 @@ def _learn(rows: _Rows, sizes: dict[str, int], has_views: bool, config: Training
             optimizer, config.learning_rate, total_steps=total, pct_start=0.1
         )
         precision = np.append(np.ones(d), 4.0)
-        users = rng.normal(size=(len(rows.bounds) - 1, d + 1)) / np.sqrt(precision)
-        item, opened = torch.from_numpy(rows.item), torch.from_numpy(rows.opened.astype(np.float32))
-        viewed = torch.from_numpy(rows.viewed.astype(np.float32))
+        users = rng.normal(size=(len(taken.bounds) - 1, d + 1)) / np.sqrt(precision)
+        likeliest = np.zeros_like(users)
         for turn in range(config.rounds):
             if turn:
-                _draw_users(rows, items, precision, rng, users)
+                _draw_users(taken, items, precision, rng, likeliest, users)
                 spread = float(
                     np.mean(users[:, d] ** 2)
                 )  # the level's prior; that of the vectors is the unit of length
                 precision[d] += 0.3 * (1.0 / max(spread, 0.005) - precision[d])
-            drawn = torch.from_numpy(users.astype(np.float32))[rows.user]
+            drawn = users.astype(np.float32)
             for _ in range(config.steps):
-                parts = items.drawn()
-                whole = items.whole(parts, rows.side)[item]
-                match = (drawn[:, :d] * whole[:, :d]).sum(dim=1)
-                added = items.base + rows.context @ items.context + whole[:, d:]
-                loss = functional.binary_cross_entropy_with_logits(
-                    added[:, 0] + match + drawn[:, d], opened, reduction="sum"
-                )
-                if has_views:
-                    of_views = functional.binary_cross_entropy_with_logits(
-                        added[:, 1] + items.slope * match, viewed, reduction="none"
-                    )
-                    loss = loss + (opened * of_views).sum()
                 optimizer.zero_grad()
-                ((loss + items.divergence()) / len(opened)).backward()
+                _pulled(taken, items, drawn, has_views)
                 optimizer.step()
                 schedule.step()
     return items, precision
 
 
-def _draw_users(rows: _Rows, items: _Items, precision: np.ndarray, rng: np.random.Generator, users: np.ndarray) -> None:
-    """A draw of each user's posterior, given the items' means: into `users`."""
-    base, added = _numbers(items.base), _numbers(rows.context @ items.context)
-    whole = _numbers(items.whole(dict(items.mean), rows.side))
+def _pulled(taken: _Taken, items: _Items, users: np.ndarray, has_views: bool) -> None:
+    """The gradient of the evidence, nats a row, at a draw of the items' parameters."""
+    whole, n = items.whole(items.drawn(), taken.side), len(taken.rows.item)
+    known = whole, items.context, items.base, items.slope
+    of = pull(taken.rows, users, *(tensor.detach().numpy() for tensor in known), views=has_views)
+    asked = [(tensor, torch.as_tensor(part / n, dtype=torch.float32)) for tensor, part in zip(known, of, strict=True)]
+    tensors, parts = zip(*((tensor, part) for tensor, part in asked if tensor.requires_grad), strict=True)
+    torch.autograd.backward([items.divergence() / n, *tensors], [torch.ones(()), *parts])
+
+
+def _draw_users(
+    taken: _Taken,
+    items: _Items,
+    precision: np.ndarray,
+    rng: np.random.Generator,
+    likeliest: np.ndarray,
+    users: np.ndarray,
+) -> None:
+    """A draw of each user's posterior, given the items' means: into `users`; `likeliest` goes on to its mean."""
+    rows = taken.rows
+    base, added = _numbers(items.base), rows.context @ items.context.detach().numpy()
+    whole = _numbers(items.whole(dict(items.mean), taken.side))
     vectors = np.ascontiguousarray(np.concatenate([whole[:, :-2], np.ones((len(whole), 1))], axis=1))
     click, view = (np.ascontiguousarray(whole[:, place] + base[place]) for place in (-2, -1))
-    offsets = (np.ascontiguousarray(added[:, place]) for place in (0, 1))
+    offsets = (added[:, place].astype(np.float64) for place in (0, 1))
+    outcomes = Outcomes(rows.item, rows.opened, rows.viewed, *offsets)
     tables = Tables(vectors, click, view, float(items.slope.detach()), precision)
-    solve(
-        Outcomes(rows.item, rows.opened, rows.viewed, *offsets),
-        tables,
-        rows.bounds,
-        rng.normal(size=users.shape),
-        users,
-    )
+    solve(outcomes, tables, taken.bounds, STEPS, likeliest)
+    draw(outcomes, tables, taken.bounds, likeliest, rng.normal(size=users.shape), users)
 
 
 def _sides(rows: Examples, column: dict[str, int]) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:

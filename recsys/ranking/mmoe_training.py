@@ -25,7 +25,7 @@ from recsys.ranking import calibration
 from recsys.ranking.mmoe import MMoE, MMoEConfig, MMoERanker
 from recsys.ranking.taste import Bags, bags
 from recsys.training_sets import fitting
-from recsys.training_sets.examples import Examples, concat
+from recsys.training_sets.examples import Examples, concat, worth_learning
 from recsys.training_sets.imported import Imported
 from recsys.training_sets.labels import WATCH, aim, labels_of, probabilities
 
@@ -277,8 +277,11 @@ def refit(
 ) -> MMoERanker:
     """Train anew on train and validation rows together, for as many epochs as validation chose.
 
-    The calibrations stay those of `chosen`: they were measured on days that it had not learned from.
+    The calibrations stay those of `chosen`: they were measured on days that it had not learned from. Where the
+    validation rows are too few to teach anything, it is `chosen` itself.
     """
+    if not worth_learning(len(validation_rows), len(train_rows)):
+        return replace(chosen, facts={**chosen.facts, "refit_rows": len(train_rows)})
     rows = concat(train_rows, validation_rows)
     epochs = int(chosen.facts["best_epoch"])
     config = replace(config or TrainingConfig(), max_epochs=epochs, patience=epochs, network=chosen.network.config)

@@ -23,7 +23,7 @@ from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
 from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, monotone
 from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
-from recsys.training_sets.examples import Examples
+from recsys.training_sets.examples import Examples, worth_learning
 from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import aim, labels_of, probabilities
 
@@ -224,8 +224,12 @@ def refit(chosen: XGBoostRanker, rows: Examples, *, threads: int, seed: int) -> 
     """Train anew on train and validation rows together, for as many rounds as validation chose.
 
     The calibrations stay those of `chosen`. They were measured on days that it had not learned from, and no such days
-    are left for a model that has learned them all.
+    are left for a model that has learned them all. Where the validation rows are too few to teach anything, it is
+    `chosen` itself.
     """
+    train_rows, validation_rows = (int(chosen.facts[f"{part}_rows"]) for part in ("train", "validation"))
+    if not worth_learning(validation_rows, train_rows):
+        return replace(chosen, facts={**chosen.facts, "refit_rows": train_rows})
     rounds = {name: int(chosen.facts[name]["rounds"]) for name in chosen.boosters}
     boosters, _ = _boosters(rows, chosen.feature_names, chosen.facts["params"], threads, seed, rounds)
     return replace(

@@ -24,7 +24,7 @@ from recsys.ranking import calibration
 from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, monotone
 from recsys.ranking.xgboost_ranker import XGBoostRanker
 from recsys.training_sets.assemble import LABELS
-from recsys.training_sets.examples import moment, with_outcomes
+from recsys.training_sets.examples import moment, with_outcomes, worth_learning
 from recsys.training_sets.inputs import Inputs, matrix
 from recsys.training_sets.labels import LabelError, aim, labels_of
 
@@ -78,6 +78,8 @@ def train(
             facts={**counts, "params": dict(params), "workers": workers, **facts},
         )
         chosen = replace(chosen, calibrations=_calibrations(rows.where("is_validation"), chosen))
+        if not worth_learning(counts["validation_rows"], counts["train_rows"]):
+            return chosen, replace(chosen, facts={**chosen.facts, "refit_rows": counts["train_rows"]})
         best = {name: int(facts[name]["rounds"]) for name in heads}
         together, _ = _boosters(rows, partial(fit, stops=False), best, feature_names)
         return chosen, replace(

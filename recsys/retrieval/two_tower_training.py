@@ -35,6 +35,7 @@ from recsys.retrieval.two_tower import (
     item_numbers,
 )
 from recsys.training_sets import fitting
+from recsys.training_sets.examples import worth_learning
 
 MONITOR: Final = "recall_at_100"
 WORD_EXAMPLES: Final = 20  # fewer examples of a word about users teach no more than who those users are
@@ -299,6 +300,7 @@ def prepare(
 
 
 def refit(
+    fitted: QueryTower,
     chosen: TrainingReport,
     train: Engagements,
     validation: Engagements,
@@ -312,8 +314,11 @@ def refit(
     """Train anew on train and validation days together, for as many epochs as validation chose.
 
     Fitted on train alone the towers would be two days older than the lists beside them: on the simulator, where items
-    are new every day, the fused candidates then fall behind plain trending on the days after.
+    are new every day, the fused candidates then fall behind plain trending on the days after. Where the validation
+    days hold too little to teach anything, it is `fitted` itself.
     """
+    if not worth_learning(len(validation.item_key), len(train.item_key)):
+        return fitted
     both = Engagements(*(np.concatenate(columns) for columns in zip(train, validation, strict=True)))
     again = replace(config, max_epochs=chosen.best_epoch, patience=chosen.best_epoch)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow.compute as pc
@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from recsys.events import DAY_MS, KINDS, key64
 from recsys.features.log import EventLog
 from recsys.lake import Lake
+from recsys.policy.shelves import shelf_of
 from recsys.registry import Registry
 from recsys.serving import served_log
 from recsys.serving.bundle import ServingBundle
@@ -76,6 +77,7 @@ class OnShelf(BaseModel):
     counts: dict[str, int]
     trending: int | None  # place in the shelf's list, 1 first
     popular: int | None
+    exploring: int | None  # impressions by chance that are left to it as something new; null where nothing explores
 
 
 class ItemResponse(BaseModel):
@@ -121,7 +123,8 @@ class Rooms:
         facts = {name: bundle.items[name][row].as_py() for name in _FACTS}
         past = self._inspector.store.past()
         log = past.log.take(np.flatnonzero(past.log.item_key == bundle.catalogue.candidates.item_key[row]))
-        newest = past.log.occurred_at.max(initial=0) // DAY_MS
+        newest_at = int(past.log.occurred_at.max(initial=0))  # the log's own clock
+        newest = newest_at // DAY_MS
         days = log.occurred_at // DAY_MS
         return ItemResponse(
             item_id=bundle.catalogue.written(request.item_id),
@@ -132,7 +135,10 @@ class Rooms:
                 Day(day=str(np.datetime64(int(day), "D")), counts=_counts(log.kind[days == day]))
                 for day in range(newest - DAYS + 1, newest + 1)
             ],
-            shelves=[_on_shelf(bundle, request.item_id, shelf, log) for shelf in bundle.log_shelves],
+            shelves=[
+                _on_shelf(bundle, request.item_id, shelf, log, _exploring(bundle, shelf, facts, log, newest_at))
+                for shelf in bundle.log_shelves
+            ],
             ever=_counts(log.kind),
         )
 
@@ -226,7 +232,18 @@ def _neighbours(bundle: ServingBundle, row: int) -> list[Neighbour]:
     ][:NEIGHBOURS]
 
 
-def _on_shelf(bundle: ServingBundle, item_id: str, shelf: str, log: EventLog) -> OnShelf:
+def _exploring(bundle: ServingBundle, name: str, facts: Mapping[str, Any], log: EventLog, now: int) -> int | None:
+    """What is left to an item of its shelf's budget for new ones."""
+    shelf = shelf_of(name, bundle.come_back)
+    if shelf.explores is None or facts["item_type"] not in shelf.item_types:
+        return None
+    age = (now - (facts["published_at"] or 0)) / DAY_MS
+    if not facts["published_at"] or not 0 <= age <= shelf.explores.fresh_days:
+        return 0
+    return max(0, shelf.explores.fresh_budget - _counts(log.kind)["impression"])
+
+
+def _on_shelf(bundle: ServingBundle, item_id: str, shelf: str, log: EventLog, exploring: int | None) -> OnShelf:
     lists = bundle.retriever.data.lists
 
     def place(name: str) -> int | None:
@@ -234,4 +251,5 @@ def _on_shelf(bundle: ServingBundle, item_id: str, shelf: str, log: EventLog) ->
         return listed.index(item_id) + 1 if item_id in listed else None
 
     there = log.kind[log.shelf_key == int(key64([shelf])[0])]
-    return OnShelf(shelf=shelf, counts=_counts(there), trending=place("trending"), popular=place("popular"))
+    places = {name: place(name) for name in ("trending", "popular")}
+    return OnShelf(shelf=shelf, counts=_counts(there), exploring=exploring, **places)

@@ -205,7 +205,7 @@ class Files:
         columns = FILE_COLUMNS[table]
         needed = [name for name, (due, _) in columns.items() if due and name != "kind"]
         for file in self._found.tables[table]:
-            raw = read_table(file, EVERY if table == "users" else list(columns), needed)
+            raw = read_table(file, EVERY if table == "users" else list(columns), needed, fields=columns)
             if table == "events" and len(raw.rows) and not (raw.has("kind") or raw.has(RATING)):
                 raise SourceError(f"{file.origin} lacks the column kind (or rating): it says not what happened")
             for name in raw.ignored:

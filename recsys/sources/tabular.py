@@ -25,6 +25,9 @@ LONG_TEXTS: Final = ("title", "description", "query")
 QUOTED_TEXT: Final = 1000  # characters that are kept of a row set aside
 
 
+_JOINTS: Final = str.maketrans("", "", " _-")  # what parts the words of a column's name
+
+
 class _Every:
     """Every name but none at all."""
 
@@ -78,20 +81,23 @@ class Raw:
         ]
 
 
-def read_table(file: TableFile, known: Container[str], needed: Sequence[str]) -> Raw:
+def read_table(file: TableFile, known: Container[str], needed: Sequence[str], fields: Iterable[str] = ()) -> Raw:
     """Every known column that the file or the names of its folders have, and its broken rows.
 
     Args:
         known: names that are read; EVERY reads all
+        fields: names that have a meaning, in whatever spelling: `userId` and `User ID` are `user_id`
 
     Raises:
         SourceError: the file is unreadable, or lacks a needed column.
     """
     given = [name for name in file.partitions if name in known]
+    spelled = {_spelling(name): name for name in fields}
 
     def pick(columns: Sequence[str]) -> list[str]:
         """The file's columns that are known, by place; "" for the others."""
-        names = [c.strip().strip("\ufeff").lower() for c in columns]
+        plain = [c.strip().strip("\ufeff").lower() for c in columns]
+        names = [spelled.get(_spelling(name), name) for name in plain]
         picked = [name if name in known else "" for name in names]
         if twice := sorted({n for n in picked if n and picked.count(n) > 1}):
             raise SourceError(f"{file.origin} has the column {twice[0]} twice: remove or rename one")
@@ -112,6 +118,10 @@ def read_table(file: TableFile, known: Container[str], needed: Sequence[str]) ->
             raw.untyped.add(name)
     raw.ignored += [name for name in file.partitions if name not in known]
     return raw
+
+
+def _spelling(name: str) -> str:
+    return name.translate(_JOINTS)
 
 
 Pick = Callable[[Sequence[str]], list[str]]

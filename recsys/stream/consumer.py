@@ -21,7 +21,6 @@ from typing import Any, Final
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -244,13 +243,25 @@ class Stream:
     # -- partitions and their places -----------------------------------------------------------------------------------
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Hold what became ours; it is read from once the journal has said from where."""
-        for partition in partitions:
-            partition.offset = OFFSET_END
-        consumer.incremental_assign(partitions)
-        if partitions:
+        """Begin to read what became ours where the journal says; hold it while the journal does not say.
+
+        It is assigned once. librdkafka asks Kafka what a logical offset is, and where it was assigned anew meanwhile
+        that answer wins over a number: held at OFFSET_END, messages of one in twenty assignments were passed over.
+        Held at the beginning, they come twice at worst, and `_ours` drops what was read.
+        """
+        ours = [partition.partition for partition in partitions]
+        try:
+            places = [] if self._paused else self._places_of(ours)
+        except StoreError:
+            places = []
+        if places:
+            consumer.incremental_assign([self._at(place) for place in places])
+            self._places |= {place.partition: place for place in places}
+            return
+        consumer.incremental_assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in ours])
+        if ours:
             consumer.pause(partitions)
-        self._unplaced |= {partition.partition for partition in partitions}
+        self._unplaced |= set(ours)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
@@ -259,21 +270,26 @@ class Stream:
             self._unplaced.discard(partition.partition)
 
     def _place(self) -> None:
-        """Begin to read the partitions that are new to us where the journal says."""
+        """Begin to read the partitions that are held where the journal says."""
         tries = 0
-        self._topic_id = self._asked_topic_id()
         while self._unplaced and not self._stop.is_set():
             asked = sorted(self._unplaced)
             try:
-                kept = self._store.journal.offsets([self._named(partition) for partition in asked])
+                places = self._places_of(asked)
             except StoreError as error:
                 self._wait("store", str(error), tries)
                 tries += 1
                 continue
-            for partition, value in zip(asked, kept, strict=True):
-                self._read_from(self._place_of(partition, value))
+            for place in places:
+                self._read_from(place)
             self._unplaced -= set(asked)
         self._resume()
+
+    def _places_of(self, partitions: Sequence[int]) -> list[_Place]:
+        """Where the journal says to go on in each."""
+        self._topic_id = self._asked_topic_id()
+        kept = self._store.journal.offsets([self._named(partition) for partition in partitions])
+        return [self._place_of(partition, value) for partition, value in zip(partitions, kept, strict=True)]
 
     def _place_of(self, partition: int, kept: bytes) -> _Place:
         offset, _, topic_id = kept.decode().partition(" ")
@@ -291,12 +307,15 @@ class Stream:
 
     def _read_from(self, place: _Place) -> None:
         """A partition that is ours, from there on. `seek` is refused once its offset was found to be gone."""
-        at = OFFSET_BEGINNING if place.following is None else place.following
         with suppress(KafkaException):  # it was lost meanwhile: its callback comes
             self._consumer.incremental_unassign([TopicPartition(self._topic, place.partition)])
-            self._consumer.incremental_assign([TopicPartition(self._topic, place.partition, at)])
+            self._consumer.incremental_assign([self._at(place)])
             self._consumer.resume([TopicPartition(self._topic, place.partition)])  # it was held
             self._places[place.partition] = place
+
+    def _at(self, place: _Place) -> TopicPartition:
+        at = OFFSET_BEGINNING if place.following is None else place.following
+        return TopicPartition(self._topic, place.partition, at)
 
     def _is_gone(self, place: _Place) -> None:
         """The next message is not there any more: say what is lost, and go on from the earliest."""

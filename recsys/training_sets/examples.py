@@ -12,6 +12,7 @@ import polars as pl
 from recsys.training_sets.inputs import Inputs
 
 MOST_SAMPLED: Final = 60_000  # rows
+LEAST_ADDED: Final = 0.01  # of the training rows
 LABEL_COLUMNS: Final = ("click", "long_view", "watch_ms", "user", "slate")
 
 
@@ -53,6 +54,15 @@ def concat(*parts: Examples) -> Examples:
         start += int(part.slate.max(initial=-1)) + 1
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in LABEL_COLUMNS}
     return Examples(Inputs.below(*(part.inputs for part in parts)), **{**columns, "slate": np.concatenate(slate)})
+
+
+def worth_learning(validation: int, train: int) -> bool:
+    """Whether so many validation rows are worth another training on both, once they have chosen the model.
+
+    With less than a hundredth of rows more it is the same model at twice the cost: a sparse log of 188 days has 146
+    rows in its validation days beside 60,000.
+    """
+    return validation >= LEAST_ADDED * train
 
 
 def newest(frame: pl.DataFrame, most: int = MOST_SAMPLED) -> pl.DataFrame:

@@ -45,7 +45,7 @@ class Visit:
         self.page, self.base = page, base
         self.complaints: list[str] = []
         self.foreign: list[str] = []
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)  # a busy machine may take 20 s for a first slate
         page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda r: self.foreign.append(r.url) if not r.url.startswith(base) else None)

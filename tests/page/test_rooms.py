@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, expect
 
 from recsys.features.catalog import FEATURES
 from recsys.lake import Lake
+from recsys.registry import Registry
 from recsys.serving import served_log
+from tests.experiments.test_record import experiment
 from tests.page.conftest import Visit
 from tests.serving.running import Service, serving
 from tests.serving.world import World
@@ -63,7 +65,12 @@ def test_try_makes_somebody_up_and_sets_two_bundles_side_by_side(visit: Visit, w
     page.get_by_label("What happens").select_option("like")
     visit.choose("Somebody new, who taps on", "i000011", "i000011")
     page.get_by_label("Beside it, bundle").select_option(world.other.bundle_id)
-    page.get_by_role("button", name="Show the slate").click()
+    page.get_by_label("Country").fill("de")
+    page.get_by_label("Minutes from UTC").fill("120")
+    with page.expect_request("**/inspect") as asked:
+        page.get_by_role("button", name="Show the slate").click()
+    said = asked.value.post_data_json["context"]
+    assert (said["country"], said["utc_offset_minutes"]) == ("de", 120) and "language" not in said
     assert len(visit.cells("slate", 1)) == 10
     assert len(visit.cells(f"{world.other.bundle_id} against {world.champion.bundle_id}", 1)) == 10
     expect(page.get_by_text("of 10 items are in both")).to_be_visible()
@@ -142,7 +149,13 @@ def test_items_tells_all_about_one(visit: Visit, service: Service, world: World)
 def test_shelves_versions_and_health_read_as_they_are(visit: Visit, service: Service, world: World) -> None:
     page = visit.to("shelves")
     assert visit.cells("rules of the shelves", 0) == ["feed", "podcasts", "playlists", "shortcuts"]
-    visit.to("versions")
+    book = Registry(Lake(world.settings.home).registry).experiments
+    book.start(experiment(name="tried", arms={"control": world.champion.bundle_id, "treatment": world.other.bundle_id}))
+    book.end("tried", "stopped", ["of no more use"])
+    page = visit.to("versions")
+    told = [visit.cells("experiments", column)[0] for column in (0, 1, 2, 5)]
+    assert told == ["tried", world.other.bundle_id, "stopped", "of no more use"]
+    expect(page.get_by_text("No experiment runs.")).to_be_visible()
     shown = visit.cells("bundles, newest first", 0)
     assert [cell.split()[0] for cell in shown] == [world.other.bundle_id, world.champion.bundle_id]
     assert "champion" in shown[1] and "champion" not in shown[0]

@@ -52,6 +52,15 @@ def test_a_row_is_predicted_bit_for_bit_alike_alone_and_only_what_is_asked_for(b
         assert alone.tobytes() == values.tobytes(), name
 
 
+def test_validation_rows_too_few_to_teach_anything_cost_no_training_more(members: list[Ranker], tmp_path: Path) -> None:
+    few, (trees, network) = VALIDATION.take(np.arange(len(TRAIN) // 101)), members[:2]
+    poor = dataclasses.replace(trees, facts={**trees.facts, "validation_rows": len(few)})  # type: ignore[type-var, attr-defined]
+    again = xgboost_ranker.refit(poor, concat(TRAIN, few), threads=1, seed=7)  # type: ignore[arg-type]
+    assert again.boosters is trees.boosters and again.facts["refit_rows"] == len(TRAIN)  # type: ignore[attr-defined]
+    same = mmoe_training.refit(network, TRAIN, few, tmp_path, config=CONFIG)  # type: ignore[arg-type]
+    assert same.network is network.network and not list(tmp_path.iterdir())  # type: ignore[attr-defined]
+
+
 def test_the_member_that_orders_better_is_the_one_whose_order_and_reasons_are_told(
     members: list[Ranker], tmp_path: Path
 ) -> None:

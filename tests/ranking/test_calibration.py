@@ -27,6 +27,16 @@ def test_calibrated_scores_are_right_on_rows_they_have_not_seen() -> None:
     assert metrics.calibration_error(labels, fitted(scores)) < 0.015
 
 
+def test_few_rows_are_enough_to_tell_scores_apart() -> None:
+    """Under 200 rows all probabilities were near the rate of all."""
+    scores, labels = overconfident(20_000, 6)
+    best = metrics.log_loss(labels, 1 / (1 + np.exp(-scores / 3)))
+    lost = [metrics.log_loss(labels, calibration.fit(*overconfident(150, seed))(scores)) - best for seed in range(10)]
+    assert np.mean(lost) < 0.012, lost
+    backwards = calibration.fit(*(lambda x, y: (-x, y))(*overconfident(150, 1)))
+    assert (np.diff(backwards(np.linspace(-9, 9, 100))) > 0).all(), "the order stays"
+
+
 def test_order_is_kept_so_auc_is_too() -> None:
     scores, labels = overconfident(5000, 3)
     fitted = calibration.fit(scores, labels)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import minimize
 
 from recsys.evaluation import metrics
@@ -14,6 +15,7 @@ from recsys.events import KINDS
 from recsys.features.history import History
 from recsys.ranking import factors_training
 from recsys.ranking.factors import FactorRanker
+from recsys.ranking.factors_pull import Rows, pull
 from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, solve
 from recsys.ranking.ranker import RankerError
 from recsys.ranking.saved import load_ranker
@@ -160,8 +162,8 @@ def test_the_solve_is_the_most_likely_vector() -> None:
     viewed = (opened * (rng.random(n) < 0.5)).astype(np.uint8)
     zeros = np.zeros(n)
     outcomes = Outcomes(np.arange(n), opened, viewed, zeros, zeros)
-    solved = np.empty((3, d))
-    solve(outcomes, tables, np.array([0, n, n, n]), np.zeros((3, d)), solved)
+    solved, bounds = np.zeros((3, d)), np.array([0, n, n, n])
+    solve(outcomes, tables, bounds, STEPS, solved)
 
     def loss(x: np.ndarray) -> float:
         click = tables.click + vectors @ x
@@ -174,8 +176,32 @@ def test_the_solve_is_the_most_likely_vector() -> None:
     np.testing.assert_allclose(solved[0], best, atol=1e-5)
     assert not solved[1:].any(), "of whom nothing is known has the prior's mean"
     far = Tables(vectors * 40.0, tables.click, tables.long_view, 0.6, tables.precision)
-    solve(outcomes, far, np.array([0, n, n, n]), np.zeros((3, d)), solved)
+    solved[:] = 0.0
+    solve(outcomes, far, bounds, STEPS, solved)
     assert np.isfinite(solved).all() and STEPS >= 5
+
+
+@pytest.mark.parametrize("views", [True, False])
+def test_rows_pull_at_items_as_torch_says(views: bool) -> None:
+    rng, n, items, d = np.random.default_rng(3), 300, 7, 3
+    context = np.where(rng.random((n, 5)) < 0.3, rng.normal(size=(n, 5)), 0.0).astype(np.float32)
+    item, user = rng.integers(0, items, n), np.sort(rng.integers(0, 20, n))
+    opened, viewed = (rng.integers(0, 2, n).astype(np.uint8) for _ in range(2))
+    users = rng.normal(size=(20, d + 1)).astype(np.float32)
+    shapes = ((items, d + 2), (5, 2), (2,), ())
+    whole, weights, base, slope = (torch.from_numpy(np.array(rng.normal(size=shape), np.float32)) for shape in shapes)
+    known = [tensor.requires_grad_() for tensor in (whole, weights, base, slope)]
+    match = (torch.from_numpy(users[user, :d]) * whole[item, :d]).sum(dim=1)
+    added = base + torch.from_numpy(context) @ weights + whole[item, d:]
+    odds = torch.stack([added[:, 0] + match + torch.from_numpy(users[user, d]), added[:, 1] + slope * match])
+    truth = torch.from_numpy(np.stack([opened, viewed]).astype(np.float32))
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(odds, truth, reduction="none")
+    (loss[0].sum() + views * (truth[0] * loss[1]).sum()).backward()
+    rows = Rows.of(item, user, context, opened, viewed)
+    pulled = pull(rows, users, *(tensor.detach().numpy() for tensor in known), views=views)
+    for ours, tensor in zip(pulled, known, strict=True):
+        assert tensor.grad is not None
+        np.testing.assert_allclose(ours, tensor.grad.numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_logs_that_lack_an_outcome_and_worlds_of_one_item(tmp_path: Path) -> None:

@@ -318,8 +318,10 @@ def test_learning_up_to_the_last_validation_day_knows_items_that_appeared_on_it(
         item_key=np.where(np.arange(len(validation.item_key)) < 5, late, validation.item_key)
     )
     chosen, report = fit(train, validation, world.log, world.items, config, tmp_path)
-    again = refit(report, train, validation, world.log, world.items, config, tmp_path)
+    again = refit(chosen, report, train, validation, world.log, world.items, config, tmp_path)
     assert late[0] not in chosen.network.vocabulary.items
     assert late[0] in again.network.vocabulary.items
     assert chosen.trained_until == train.as_of.max()
     assert again.trained_until == validation.as_of.max()
+    few = validation.take(np.arange(len(train.item_key) // 200))
+    assert refit(chosen, report, train, few, world.log, world.items, config, tmp_path) is chosen, "at half the cost"

@@ -115,6 +115,8 @@ def test_a_batch_is_the_single_slates_over_both_fronts(service: Service, world: 
     for one, other, message in zip(single, batch, over_grpc, strict=True):
         assert one["items"] == other["items"] and one["request_id"] != other["request_id"]
         assert [item.item_id for item in message.items] == [str(item["item_id"]) for item in one["items"]]
+    many = service.http.post("/recommend/batch", json={"requests": asked * 2})  # of the past: more than wait
+    assert many.status_code == 200, many.text
     bad = service.http.post("/recommend/batch", json={"requests": [*asked, {"user_id": "u", "k": 0}]})
     assert bad.status_code == 422 and bad.json()["error"]["message"].startswith("requests.3.k")
     bad = service.http.post("/recommend/batch", json={"requests": [*asked, {"user_id": "u", "shelf": "attic"}]})

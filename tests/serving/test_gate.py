@@ -19,6 +19,7 @@ from bentos.recommender import gate
 from bentos.recommender.gate import Gate, TooOften, Unauthorized
 from bentos.recommender.grpc_server import _address
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
+from bentos.recommender.roles import Forbidden
 from recsys.settings import SettingsError, from_environment
 from tests.conftest import ROOT
 from tests.serving.running import Service, environment, free_port, serving
@@ -113,10 +114,23 @@ def test_keys_are_taken_anew_from_their_file_and_never_fewer_than_one(tmp_path: 
             for key in bad:
                 with pytest.raises(Unauthorized):
                     closed.admit(f"Bearer {key}", f"peer of {text}")
+        for _ in range(20):  # a caller who missed the change is no guesser, and locks nobody out who shares its address
+            with pytest.raises(Unauthorized):
+                closed.admit(f"Bearer {KEYS[0]}", "a proxy")
+        closed.admit(f"Bearer {KEYS[1]}", "a proxy")
         file.unlink()
         closed.renew()
         with pytest.raises(Unauthorized):
             closed.admit(None, "peer")
+
+
+def test_without_keys_a_proxy_on_this_machine_is_not_this_machine() -> None:
+    """Else everybody behind it could look into people's data."""
+    open_gate = Gate()
+    open_gate.admit(None, "127.0.0.1", "/inspect")
+    open_gate.admit(None, "127.0.0.1", "/recommend", forwarded=True)
+    with pytest.raises(Forbidden, match="RECSYS_API_KEYS=inspect:KEY"):
+        open_gate.admit(None, "127.0.0.1", "/inspect", forwarded=True)
 
 
 def test_a_grpc_peer_is_its_address_without_the_port() -> None:
@@ -227,7 +241,12 @@ def test_a_caller_on_this_machine_names_no_other_address(
             started.http.post("/features", json={}, headers={"x-forwarded-for": f"198.51.100.{n}"}).status_code
             for n in range(20)
         }
+        time.sleep(1.1)
+        looked = started.http.post("/inspect", json={}, headers={"x-forwarded-for": "198.51.100.7"})
+        with pytest.raises(grpc.RpcError) as refused:
+            started.stub.Inspect(pb.InspectRequest(), metadata=(("x-forwarded-for", "198.51.100.7"),))
     assert codes == {422, 429}
+    assert looked.status_code == 403 and refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_an_idle_connection_is_kept(guarded: Service) -> None:

@@ -90,8 +90,9 @@ def test_a_store_that_no_worker_can_open_is_one_line_and_status_2(world: World) 
 def test_the_check_mode_opens_everything_and_ends(world: World) -> None:
     good = launched(world.settings.home, "--check")
     assert good.returncode == 0 and good.stdout.startswith(f"can serve bundle {world.champion.bundle_id}"), good.stderr
-    bad = launched(world.settings.home, "--check", RECSYS_STORE="redis://127.0.0.1:1/0")
-    assert bad.returncode == 2 and bad.stderr.count("\n") == 1 and "does not answer" in bad.stderr
+    for down in ({"RECSYS_STORE": "redis://127.0.0.1:1/0"}, {"RECSYS_MILVUS_URI": "http://127.0.0.1:1"}):
+        bad = launched(world.settings.home, "--check", **down)
+        assert bad.returncode == 2 and bad.stderr.count("\n") == 1 and "answer" in bad.stderr, bad.stderr
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +156,10 @@ def test_a_dead_redis_is_told_without_its_password_and_answers_go_on_from_memory
             assert service.http.get("/readyz").json()["down"] == {}
             server.kill()
             until(lambda: "store" in service.http.get("/readyz").json()["down"])
-            told = [service.http.get("/readyz?full"), service.http.get("/metrics")]
-            assert told[0].status_code == 503
+            told = [service.http.get(f"/readyz?{how}") for how in ("full", "full=true")] + [
+                service.http.get("/metrics")
+            ]
+            assert [answer.status_code for answer in told] == [503, 503, 200]
             assert service.http.post("/recommend", json={"user_id": world.user_ids[0]}).json()["rung"] in (
                 "cached",
                 "trending",

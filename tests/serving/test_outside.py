@@ -227,7 +227,7 @@ def test_the_log_is_json_with_request_ids(service: Service, world: World) -> Non
 
 
 def test_metrics_tell_bundles_rungs_stages_and_features(service: Service, world: World) -> None:
-    deadline, text = time.monotonic() + 20, ""
+    deadline, text = time.monotonic() + 60, ""
     while "recsys_shadow_overlap_count" not in text or 'role="canary"' not in text:  # a second until it is taken up
         assert time.monotonic() < deadline
         for user in world.user_ids[:12]:

@@ -127,9 +127,7 @@ def test_an_unknown_shelf_is_refused_with_those_there_are(recommender: Recommend
         recommender.recommend(RecommendRequest(user_id="u", shelf="attic"))
 
 
-def test_a_score_is_that_of_the_item_alone(
-    store: OnlineStore, bundle: ServingBundle, world: World, tmp_path: Path
-) -> None:
+def test_a_score_is_of_the_item_alone(store: OnlineStore, bundle: ServingBundle, world: World, tmp_path: Path) -> None:
     now = time.time_ns() // 1_000_000
     served = ServedLog(tmp_path)
     recommender = Recommender(store, Fixed(bundle), served, clock=lambda: now)
@@ -142,9 +140,7 @@ def test_a_score_is_that_of_the_item_alone(
         assert float(alone.watch_seconds[0]) == item.expected_watch_seconds
 
 
-def test_an_event_is_in_the_next_read_and_a_finished_item_leaves_the_feed(
-    recommender: Recommender, world: World
-) -> None:
+def test_an_event_is_in_the_next_read_and_what_is_finished_leaves(recommender: Recommender, world: World) -> None:
     user = world.user_ids[2]
     first = recommender.recommend(RecommendRequest(user_id=user, k=5))
     item = str(first.items[0].item_id)
@@ -163,9 +159,8 @@ def test_an_event_is_in_the_next_read_and_a_finished_item_leaves_the_feed(
     assert item not in {str(i.item_id) for i in second.items} and second.position >= recorded.position
     again = recommender.record_events(EventsRequest(events=events))
     assert (again.accepted, again.duplicates, again.position) == (0, 3, recorded.position)
-    assert recommender.features(FeaturesRequest(user_id=user, item_ids=[item], at=after.at)).rows.tobytes() == (
-        after.rows.tobytes()
-    )
+    once_more = recommender.features(FeaturesRequest(user_id=user, item_ids=[item], at=after.at))
+    assert once_more.rows.tobytes() == after.rows.tobytes()
 
 
 @pytest.mark.parametrize(("kind", "reads"), [("impression", 2), ("click", READS + 1)])

@@ -317,7 +317,10 @@ def write(rng, folder, table, number, files, columns):
         form, f".{form}"
     )
     headers = {
-        n: rng.choice([n, n, n.upper(), f" {n} "]) if form == "csv" else rng.choice([n, n, n.title()]) for n in columns
+        n: rng.choice([n, n, n.upper(), f" {n} ", n.replace("_", " ")])
+        if form == "csv"
+        else rng.choice([n, n, n.title(), n.title().replace("_", "")])
+        for n in columns
     }
     if form == "parquet":
         content = _parquet(rng, columns, headers)

@@ -151,9 +151,9 @@ def file_of(folder, path, table):
         header, rows, torn = csv_rows(content, name.endswith(".tsv"))
     else:
         header, rows, torn = json_rows(content, not name.endswith(".json"))
-    mine = {h: h.strip().lower() for h in header}
+    mine = {h: known_as(h, KNOWN[table]) for h in header}
     known = [m for m in mine.values() if m in KNOWN[table]]
-    if len(set(known)) < len([h for h in header if h.strip().lower() in KNOWN[table]]):
+    if len(set(known)) < len([h for h in header if mine[h] in KNOWN[table]]):
         raise Refused
     hive = {}
     for part in path.relative_to(folder).parent.parts:
@@ -177,6 +177,13 @@ def file_of(folder, path, table):
     for row in rows:
         row["columns"] = everything
     return rows, torn
+
+
+def known_as(written, known):
+    """user_id of userId, User ID and USER-ID."""
+    one = {"".join(c for c in name if c.isalnum()): name for name in known}
+    name = written.strip().lower()
+    return one.get("".join(c for c in name if c not in " _-"), name)
 
 
 # ---- rows

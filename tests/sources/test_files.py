@@ -76,6 +76,19 @@ def test_csv_json_lines_and_parquet_say_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "spelling", ["userId;itemId;Occurred At;KIND;Watch-Ms", "User ID;ITEM_ID;occurredAt;kind;watchms"]
+)
+def test_columns_are_known_in_any_spelling(folder, spelling):
+    (folder / "events.csv").write_text(f"{spelling}\n7;10;2026-01-05;play;900\n")
+    (folder / "users.csv").write_text("UserID,registeredAt,favouriteColour\n7,2026-01-01,red\n")
+    source = Files(folder)
+    row = rows_of(source)[1][0]
+    assert (row["user_id"], row["item_id"], row["kind"], row["watch_ms"]) == ("7", "10", "play", 900)
+    assert source.users()["registered_at"].to_pylist() == [1767225600000]
+    assert source.attributes()["attributes"].to_pylist() == [["favouritecolour=red"]] and not source.ignored()
+
+
+@pytest.mark.parametrize(
     ("written", "instant"),
     [
         ("2026-01-05T12:00:00+02:00", 1767607200000),

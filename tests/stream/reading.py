@@ -97,15 +97,20 @@ def reading(
     finally:
         stop.set()
         thread.join(SECONDS)
-    if failed:
-        raise failed[0]
+        if failed:
+            raise failed[0]
 
 
 class Proxy:
-    """`with Proxy() as proxy`: connections to proxy.port go to `proxy.to`, until `cut`; `mend` lets them pass again."""
+    """`with Proxy() as proxy`: connections to proxy.port go to `proxy.to`, until `cut`; `mend` lets them pass again.
+
+    While `proxy.passes` is clear, what comes waits.
+    """
 
     def __init__(self) -> None:
         self.to, self.through, self._pairs = 0, True, list[socket.socket]()
+        self.passes = threading.Event()
+        self.passes.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
 
@@ -151,10 +156,10 @@ class Proxy:
             for one, other in ((near, far), (far, near)):
                 threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
 
-    @staticmethod
-    def _pass(one: socket.socket, other: socket.socket) -> None:
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
         with suppress(OSError):
             while data := one.recv(1 << 16):
+                self.passes.wait(SECONDS)
                 other.sendall(data)
         for end in (one, other):
             end.close()

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,30 @@ def test_a_full_disk_is_waited_for_and_nothing_is_passed_over(broker: Broker, tm
     with reading(anew(kafka), roomy) as again:
         until(lambda: again.progress.accepted == 4000 - taken)
     assert len(set(ids_of(roomy, head))) == 4000
+
+
+def test_nothing_is_passed_over_where_kafka_answers_later_than_the_store_from_where_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for the end of a partition meanwhile, and that answer won."""
+    store = small(tmp_path / "store")
+    asked = store.journal.offsets
+
+    def slowly(partitions: Sequence[str]) -> list[bytes]:
+        proxy.passes.clear()
+        time.sleep(0.7)  # librdkafka asks once more after .5 s
+        threading.Timer(0.3, proxy.passes.set).start()
+        return asked(partitions)
+
+    with Proxy() as proxy, proxy.broker() as broker:
+        kafka = kafka_of(broker, **{"fetch.wait.max.ms": "3000"})  # the first partition has nothing and is asked first
+        produce(kafka, [event(n) for n in range(10)])
+        with reading(kafka, store) as stream:
+            until(lambda: stream.progress.accepted == 10)
+        produce(kafka, [event(10)])
+        monkeypatch.setattr(store.journal, "offsets", slowly)
+        with reading(anew(kafka), store) as stream:
+            until(lambda: stream.progress.accepted)
 
 
 def test_kafka_gone_in_between_is_told_and_then_read_on(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ export function Items({ id, go }) {
       <${Table} label="shelves" rows=${answer.shelves} columns=${[
         ["shelf of the log", (s) => s.shelf], ["impressions", (s) => whole(s.counts.impression), "n"], ["clicks", (s) => whole(s.counts.click), "n"],
         ["place in trending", (s) => s.trending ?? "–", "n"], ["place in popular", (s) => s.popular ?? "–", "n"],
-      ]} />
+        ["left to explore", (s) => s.exploring ?? "–", "n"],
+      ]} /><p class="soft">Left to explore: impressions that a new item may still get by chance, whatever its score.</p>
       <h2>Neighbours</h2><p class="soft">Engaged with by the same people; 1 would be all of them.</p>
       <${Table} label="neighbours" rows=${answer.neighbours} empty="It has none yet: too few people engaged with it, or it is newer than the bundle." columns=${[
         ["item", (n) => html`<${Item} item=${n} />`], ["likeness", (n) => number(n.similarity), "n"], ["~as a bar", (n) => html`<${Bar} value=${n.similarity} most=${nearest} words=${`likeness ${number(n.similarity)}`} />`],
@@ -97,7 +98,17 @@ export function Shelves({ rooms }) {
     ${!report && html`<${Notice}>There is no evaluation yet: \`make run\` writes one.<//>`}
     ${report && report.labels.map((label) => html`<h2>Ranking, judged by ${said(label)}</h2><${Figures} rows=${report.models[label]} metrics=${["auc", "gauc", "log_loss", "ndcg@5", "ndcg@10"]} main="ndcg@5" label=${`ranking by ${said(label)}`}
       note=${`Test days ${report.test[0]} to ${report.test[report.test.length - 1]}, ${whole(report.impressions)} impressions. The interval is the champion less that row in ndcg@5, users resampled in pairs, wide enough that all which decide hold together in 95 %.`} />`)}
-    ${report && report.sources.length > 0 && html`<h2>Candidate sources</h2><${Figures} rows=${report.sources} metrics=${["recall@50", "recall@200", "ndcg@50"]} main="recall@50" label="candidate sources" note="Over the full catalogue; the interval is of recall@50 itself, 95 %." />`}`;
+    ${report && report.sources.length > 0 && html`<h2>Candidate sources</h2><${Figures} rows=${report.sources} metrics=${["recall@50", "recall@200", "ndcg@50"]} main="recall@50" label="candidate sources" note="Over the full catalogue; the interval is of recall@50 itself, 95 %." />`}
+    ${report && report.users_by_events.length > 0 && html`<h2>Cold start: people, by events before</h2><${Cold} groups=${report.users_by_events} metric="recall@50" first="events before, at least" label="people by events" curves />
+      <h2>Cold start: items, by age</h2><${Cold} groups=${report.items_by_age} metric="recall@200" first="age" label="items by age" />`}
+    ${report && report.new_categories.length > 0 && html`<h2>Categories that training never saw</h2><${Cold} groups=${report.new_categories} metric="recall@200" first="category" label="new categories" />`}`;
+}
+
+// How well each way finds what people of a group engaged with next.
+function Cold({ groups, metric, first, label, curves }) {
+  const ways = [...new Set(groups.flatMap((g) => Object.keys(g.figures)))];
+  return html`${curves && html`<${Curves} label=${`${metric} by ${first}`} names=${groups.map((g) => g.name)} lines=${["champion", "popular"].map((way) => [way, groups.map((g) => g.figures[way] && g.figures[way][metric])])} />`}
+    <${Table} label=${label} rows=${groups} columns=${[[first, (g) => said(g.name)], ["on the test days", (g) => whole(g.rows), "n"], ...ways.map((way) => [said(way), (g) => number(g.figures[way] && g.figures[way][metric]), "n"])]} /><p class="soft">${metric} over the full catalogue.</p>`;
 }
 
 function Figures({ rows, metrics, main, label, note }) {
@@ -137,7 +148,7 @@ export function Versions({ rooms }) {
   const names = all.map((v) => v.registered_at.slice(0, 10));
   return html`
     <p class="lead">Every bundle ever registered, how it was judged and what it did in service.</p>
-    ${rooms.trials.map((t) => html`<${Notice}>Experiment ${t.name} tries <span class="id">${t.bundle}</span>: ${number(100 * t.share, 1)} % of the users are in it, it ranks unseen for ${number(100 * t.unseen, 1)} % of the others.<//>`)}${!rooms.trials.length && html`<p class="soft">No experiment runs.</p>`}
+    ${rooms.trials.filter((t) => t.state === "running").map((t) => html`<${Notice}>Experiment ${t.name} tries <span class="id">${t.bundle}</span>: ${number(100 * t.share, 1)} % of the users are in it, it ranks unseen for ${number(100 * t.unseen, 1)} % of the others.<//>`)}${!rooms.trials.some((t) => t.state === "running") && html`<p class="soft">No experiment runs.</p>`}
     <${Table} label="bundles, newest first" rows=${[...all].reverse()} mark=${(v) => v.aliases.includes("champion")} columns=${[
       ["bundle", (v) => html`<span class="id">${v.bundle}</span> ${v.aliases && html`<span class="tag good">${v.aliases}</span>`}`],
       ["registered (UTC)", (v) => v.registered_at, "d"], ["ranker", (v) => v.kind || "–"], ["days", (v) => v.days || "–", "d"],
@@ -145,6 +156,15 @@ export function Versions({ rooms }) {
       ["AUC click", (v) => number(v.auc_click), "n"], ["AUC long view", (v) => number(v.auc_long_view), "n"],
       ["served", (v) => whole(v.impressions), "n"], ["clicks an impression", (v) => number(v.clicks_an_impression), "n"], ["promised", (v) => number(v.promised), "n"],
     ]} />
+    ${rooms.trials.length > 0 && html`<h2>Experiments</h2><${Table} label="experiments" rows=${rooms.trials} columns=${[
+      ["experiment", (t) => t.name], ["tries", (t) => html`<span class="id">${t.bundle}</span>`],
+      ["state", (t) => html`<span class=${`tag ${t.state === "promoted" ? "good" : t.state === "refused" ? "bad" : ""}`}>${t.state}</span>`],
+      ["day", (t) => `${t.day} of ${t.days}`, "d"], ["decides by", (t) => said(t.metric)], [`waits for, or ended because`, (t) => t.reasons.join("; ")],
+    ]} />
+    ${rooms.trials.filter((t) => t.looks.length > 0).map((t) => html`<h3>${t.name}: its last look</h3><${Table} label=${`last look of ${t.name}`} rows=${t.looks} mark=${(l) => l.metric === t.metric} columns=${[
+      ["metric", (l) => said(l.metric)], ["arm", (l) => l.arm], ["users", (l) => whole(l.users), "n"], ["change", (l) => percent(l.relative), "n"],
+      ["interval over all looks", (l) => `${percent(l.low)} to ${percent(l.high)}`, "n"],
+    ]} />`)}`}
     <h2>Over the versions</h2><${Curves} label="AUC by version" names=${names} lines=${[["AUC click", all.map((v) => v.auc_click)], ["AUC long view", all.map((v) => v.auc_long_view)]]} />
     ${rooms.verdict.length > 0 && html`<h2>Gates of the last one judged</h2>${rooms.verdict_reasons.map((why) => html`<p>${why}</p>`)}
     <${Table} label="gates" rows=${rooms.verdict} columns=${[["claim", (g) => g.claim], ["outcome", (g) => html`<span class=${`tag ${g.outcome === "holds" ? "good" : g.outcome === "fails" ? "bad" : ""}`}>${g.outcome}</span>`], ["why", (g) => g.reason]]} />`}
@@ -160,7 +180,13 @@ export function Health({ rooms }) {
     ${rooms.lost_served_rows > 0 && html`<${Notice} bad>${whole(rooms.lost_served_rows)} served rows could not be logged: free some disk.<//>`}
     <${Facts} of=${[["bundle in service", html`<span class="id">${rooms.bundle}</span>`], ["log position", whole(rooms.position)], ["items newer than the bundle", whole(rooms.late_items)], ["served rows lost", whole(rooms.lost_served_rows)]]} />
     <h2>Parts</h2><${Table} label="parts" rows=${Object.entries(rooms.breakers)} columns=${[["part", ([part]) => part], ["circuit", ([, state]) => html`<span class=${`tag ${state === "closed" ? "good" : "bad"}`}>${state === "closed" ? "answers" : said(state)}</span>`]]} />
-    <h2>How fresh</h2><${Table} label="freshness" rows=${rooms.fresh} empty="No table or report is here: this service has no lake." columns=${[["table or report", (f) => f.name], ["newest day", (f) => f.newest_day || "–", "d"], ["written (UTC)", (f) => instant(f.written_at), "d"]]} />
+    <h2>Rungs of the last slates</h2><${Table} label="rungs" rows=${Object.entries(rooms.rungs)} empty="Nothing was served yet." columns=${[["rung", ([rung]) => said(rung)], ["slates", ([, n]) => whole(n), "n"]]} />
+    ${rooms.drift && html`<h2>Drift on ${rooms.drift.day}</h2><p>${rooms.drift.moved ? `${whole(rooms.drift.moved)} columns have moved` : "No column has moved"}, against ${rooms.drift.against}. Above 100 % of its bound a column has moved.</p>
+      <${Table} label="drift" rows=${Object.entries(rooms.drift.columns)} columns=${[["column", ([name]) => html`<span class="long">${name}</span>`], ["of its bound", ([, excess]) => percent(excess), "n"],
+        ["~as a bar", ([, excess]) => html`<${Bar} value=${Math.min(excess, 1)} most=${1} words=${`${percent(excess)} of its bound`} />`]]} />`}
+    ${rooms.complete && html`<h2>What features know, on ${rooms.complete.day}</h2><${Table} label="completeness" rows=${Object.entries(rooms.complete.unknown)} columns=${[["feature that knows least", ([name]) => html`<span class="long">${name}</span>`], ["rows without it", ([, share]) => percent(share), "n"]]} />
+      ${rooms.complete.never.length > 0 && html`<p class="soft">Of no row is known: ${rooms.complete.never.join(", ")}. The source does not tell it.</p>`}`}
+    <h2>How fresh</h2><${Table} label="freshness" rows=${rooms.fresh} empty="No table or report is here: this service has no lake." columns=${[["table, model or report", (f) => html`<span class="long">${f.name}</span>`], ["newest day", (f) => f.newest_day || "–", "d"], ["written (UTC)", (f) => instant(f.written_at), "d"]]} />
     <h2>Reports</h2>${rooms.reports.length === 0 ? html`<p class="soft">None yet: \`make run\` writes them.</p>` : html`<ul>${rooms.reports.map((name) => html`<li>${hasKey()
       ? html`<button type="button" class="small" onClick=${() => openReport(name)}>${name}</button>` : html`<a href=${`/reports/${name}`}>${name}</a>`} ${REPORTS[name]}</li>`)}</ul>`}
     <p><a href="/metrics">metrics</a>, <a href="/openapi.json">openapi.json</a>, <a href="/readyz">readyz</a></p>`;

@@ -6,13 +6,15 @@ import { Behinds, Compared, Slate, Summary } from "./slate.js";
 
 const DAY = 86400000;
 const KINDS = ["click", "long_view", "like", "share", "follow", "dislike", "skip", "impression"];
-const SHELVES = ["feed", "podcasts", "playlists", "shortcuts"];
 // What was chosen stays chosen while one goes from room to room; it is kept nowhere else.
-const chosen = { user_id: "", shelf: "feed", device: "", at: null, bundle: "", other: "", consent: true, taps: [], k: "10" };
+const chosen = { user_id: "", shelf: "feed", device: "", at: null, bundle: "", other: "", consent: true, taps: [], k: "10", who: {} };
+const SAID = [["country", "Country", "as the log's users have it"], ["language", "Language", "de, en-GB"], ["app", "App", ""], ["utc_offset_minutes", "Minutes from UTC", "60"]];
+// What somebody made up says of themselves; of a user the service knows it.
+const wordsOf = (of) => of.user_id ? {} : Object.fromEntries(Object.entries(of.who).filter(([, value]) => value).map(([name, value]) => [name, name === "utc_offset_minutes" ? Number(value) : value]));
 
 export const body = (of, more = {}) => ({
-  user_id: of.user_id || (of.taps.length ? "somebody new" : ""), shelf: of.shelf, k: Number(of.k), consent: of.consent,
-  context: { ...(of.device ? { device: of.device } : {}), ...(of.at ? { at: `${of.at}:00Z` } : {}) },
+  user_id: of.user_id || (of.taps.length || Object.keys(wordsOf(of)).length ? "somebody new" : ""), shelf: of.shelf, k: Number(of.k), consent: of.consent,
+  context: { ...wordsOf(of), ...(of.device ? { device: of.device } : {}), ...(of.at ? { at: `${of.at}:00Z` } : {}) },
   ...(of.bundle ? { bundle: of.bundle } : {}), ...more,
 });
 const events = (taps) => taps.map((tap) => ({ kind: tap.kind, item_id: String(tap.id) }));
@@ -31,9 +33,9 @@ function useChosen(rooms) {
   return [of, (more) => set((before) => Object.assign(chosen, { ...before, ...more }) && { ...chosen })];
 }
 
-function Who({ of, set, rooms }) {
+function Who({ of, set, rooms, more }) {
   const bundles = rooms ? rooms.versions.map((v) => v.bundle).reverse() : [];
-  const shelves = [...new Set([...SHELVES, ...(rooms ? rooms.log_shelves : [])])];
+  const shelves = rooms ? [...new Set([...rooms.shelves.map((s) => s.name), ...rooms.log_shelves])] : [of.shelf];
   return html`<div class="fields">
     <${Search} label="User" what="users" value=${of.user_id} hint="id, or leave empty for somebody new" onPick=${(row) => set({ user_id: row.id })} />
     <${Select} label="Shelf" value=${of.shelf} onPick=${(shelf) => set({ shelf })} options=${shelves.map((s) => [s, s])} />
@@ -42,6 +44,7 @@ function Who({ of, set, rooms }) {
       <span id="moment" class="soft">${ends(rooms) ? `The log ends ${ends(rooms).replace("T", " ")}; empty is now.` : "Empty is now."}</span>`}<//>
     <${Select} label="Bundle" value=${of.bundle} onPick=${(bundle) => set({ bundle })} options=${[["", "in service"], ...bundles.map((b) => [b, b])]} />
     <${Field} label="Places">${(id) => html`<input id=${id} type="number" min="1" max="100" value=${of.k} onInput=${(e) => set({ k: e.target.value })} />`}<//>
+    ${more}
   </div>`;
 }
 
@@ -72,12 +75,11 @@ export function Try({ rooms }) {
   return html`
     <p class="lead">Choose somebody, and see what they get, who proposed it, and what moved it there.</p>
     <form class="ask" onSubmit=${show}>
-      <${Who} ...${{ of, set, rooms }} />
-      ${!of.user_id && html`<${Taps} of=${of} set=${set} title="Somebody new, who taps on" />`}
-      <div class="fields">
+      <${Who} ...${{ of, set, rooms }} more=${html`
         <${Select} label="Beside it, bundle" value=${of.other} onPick=${(id) => set({ other: id })} options=${[["", "none"], ...bundles.map((b) => [b, b])]} />
-        <div><span class="label">Consent</span><label class="row"><input type="checkbox" checked=${of.consent} onChange=${(e) => set({ consent: e.target.checked })} /> read what is personal</label></div>
-      </div>
+        <div><span class="label">Consent</span><label class="row"><input type="checkbox" checked=${of.consent} onChange=${(e) => set({ consent: e.target.checked })} /> read what is personal</label></div>`} />
+      ${!of.user_id && html`<${Taps} of=${of} set=${set} title="Somebody new, who taps on" /><div class="fields">${SAID.map(([name, label, hint]) => html`
+        <${Field} label=${label}>${(id) => html`<input id=${id} type=${name === "utc_offset_minutes" ? "number" : "text"} value=${of.who[name] || ""} placeholder=${hint} onInput=${(e) => set({ who: { ...of.who, [name]: e.target.value } })} />`}<//>`)}</div>`}
       <div class="row"><button class="main" type="submit" disabled=${busy}>Show the slate</button></div>
     </form>
     <${Status} busy=${busy} wrong=${wrong} words=${answer && `${answer.items.length} items in ${number(answer.took, 0)} ms.`} />

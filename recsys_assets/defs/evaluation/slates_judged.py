@@ -84,8 +84,12 @@ def truth_of(source: Source, border: Border, requests: Requests, item_ids: tuple
     if not (set(users) <= source.truth.user_index.keys() and set(item_ids) <= source.truth.item_index.keys()):
         return None
 
+    truth, n = source.truth, len(item_ids)
+    items = np.array([truth.item_index[item] for item in item_ids], np.int64)
+
     def of(place: int) -> TrueOutcomes:
-        outcomes = source.truth.outcome([users[place]] * len(item_ids), item_ids, int(requests.at[place]))
+        who, at = np.full(n, truth.user_index[users[place]]), np.full(n, requests.at[place])
+        outcomes = truth.world.outcome_on(None, who, items, at, np.zeros(n, np.int64))
         return TrueOutcomes(outcomes.click, outcomes.long_view, np.asarray(outcomes.watch_ms))
 
     return of

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from recsys.monitoring.reference import Reference
     from recsys.ranking.ranker import Ranker
 
-JUDGED = ("monitoring", "drift")  # what was found of each judged day
 CHECKS = ("features_and_predictions_are_stable", "mean_predicted_ctr_is_stable", "features_are_complete")
 
 
@@ -81,9 +80,9 @@ def drift_report(
         yield from (nothing(words, check_name=name, metadata=about) for name in CHECKS)
         return
     page = lake.reports / "drift.html"
-    earlier = [name for name in reversed(lake.days(*JUDGED)) if name < day]
-    before = ((name, pl.read_parquet(lake.day(name, *JUDGED))) for name in earlier)
-    lake.write(drift_summary.record(judged_day, about["held_against"]).to_arrow(), lake.day(day, *JUDGED))
+    earlier = [name for name in reversed(lake.days(*drift_summary.TABLE)) if name < day]
+    before = ((name, pl.read_parquet(lake.day(name, *drift_summary.TABLE))) for name in earlier)
+    lake.write(drift_summary.record(judged_day, about["held_against"]).to_arrow(), lake.day(day, *drift_summary.TABLE))
     first = drift_summary.since(day, judged_day, about["held_against"], before)
     head = drift_summary.html(day, judged_day, about["held_against"], first)
     drift_page.write(page, judged_day.drift, judged_day.judged, judged_day.rows, head)
@@ -95,7 +94,7 @@ def drift_report(
         "mean_predicted_ctr": judged_day.mean_predicted_ctr,
     }
     metadata = {"dagster/row_count": rows.height, **about, **figures, **table}
-    version = content(lake.day(day, *JUDGED)).value
+    version = content(lake.day(day, *drift_summary.TABLE)).value
     yield dg.AssetMaterialization("drift_report", partition=day, metadata=metadata, tags={VERSION: version})
     yield _check(CHECKS[0], judged_day.holds, f"{day}: {judged_day.words}", {**about, **table})
     yield _check(CHECKS[1], judged_day.ctr.holds, f"{day}: {judged_day.ctr.words}", about)

@@ -7,8 +7,6 @@ import dagster as dg
 from recsys_assets.content import content
 from recsys_assets.resources import Workspace
 
-ROLLBACKS = 5  # former champions whose collections stay, so that a rollback finds its own
-
 
 @dg.asset(deps=["two_tower", "items"], kinds={"torch", "parquet"}, owners=["team:recsys"])
 def item_embeddings(workspace: Workspace) -> dg.MaterializeResult:
@@ -60,7 +58,7 @@ def item_index(workspace: Workspace) -> dg.MaterializeResult:
     index = MilvusIndex(ensure_milvus(workspace.settings).uri)
     try:
         registry = Registry(lake.registry)
-        serving = {registry.get(bundle_id).facts.collection for bundle_id in registry.in_use(ROLLBACKS)}
+        serving = {registry.get(bundle_id).facts.collection for bundle_id in registry.in_use()}
         version = f"{tower}_{items.content_hash[:8]}"
         collection = index.publish(version, items, {"tower": tower}, keep=serving)
         kept = index.collections()

@@ -35,7 +35,7 @@ def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
     chosen, report = two_tower_training.fit(learned, judged, log, catalogue, config, checkpoints, people=people)
     fitted = replay.fit(chosen, items, train, validation, log, item_history(lake), people)
     given = (learned, judged, log, catalogue, config, checkpoints)
-    tower = two_tower_training.refit(report, *given, people=people)
+    tower = two_tower_training.refit(chosen, report, *given, people=people)
     shelves = replay.shelf_types(pa.concat_tables([train, validation]), items)
     tower.save(lake.models / "two_tower")
     sources.learn(log, items, shelves, fitted.fusion, fitted.repeats).save(lake.models / "two_tower")
