@@ -159,7 +159,7 @@ class TwoTower(nn.Module):
     @staticmethod
     def codes(vocabulary: Vocabulary, items: Items) -> np.ndarray:
         """Rows in the tables of each item, int64[n, codes]: id, creator, category, type, then the words."""
-        words = np.zeros((len(items.item_key), MAX_WORDS), np.int64)
+        words: np.ndarray = np.zeros((len(items.item_key), MAX_WORDS), np.int64)
         if items.words is not None:
             words = rows_in(vocabulary.words, items.words.ravel()).reshape(items.words.shape)
         columns = items.columns
