@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from recsys.events import DAY_MS, ITEM_SCHEMA, KINDS, key64
+from recsys.events import DAY_MS, KINDS, key64, whole_items
 from recsys.features.log import EventLog, Items, items_from_table
 
 START = 1_700_000_000_000
@@ -26,7 +26,7 @@ class ZipfWorld(NamedTuple):
 def zipf_world(users: int, items: int, events: int, *, days: int = 30, late: float = 0.02, seed: int = 1) -> ZipfWorld:
     """About half of the events are impressions, the rest their outcomes; the hottest item has some 10 % of them."""
     rng = np.random.default_rng(seed)
-    table = pa.table(
+    bare = pa.table(
         {
             "item_id": [f"i{i}" for i in range(items)],
             "item_type": ["video"] * items,
@@ -39,7 +39,8 @@ def zipf_world(users: int, items: int, events: int, *, days: int = 30, late: flo
             "is_available": [True] * items,
             "id_is_integer": [False] * items,
         }
-    ).cast(ITEM_SCHEMA)
+    )
+    table = whole_items(bare)
     catalogue = items_from_table(table)
     slates = -(-events // (2 * SLATE))
     shown = np.repeat(np.sort(rng.integers(START, START + days * DAY_MS, slates)), SLATE)

@@ -31,7 +31,7 @@ from recsys.features.people import NO_ONE, People
 from recsys.lake import Lake
 from recsys.ranking import xgboost_ranker
 from recsys.retrieval import engagements
-from recsys.retrieval.text import with_words
+from recsys.retrieval.text import with_content
 from recsys.retrieval.two_tower_training import TrainingConfig, fit
 from recsys.settings import from_environment
 from recsys.training_sets.examples import examples
@@ -97,7 +97,7 @@ def trees(lake: Lake, people: People, seed: int) -> None:
 def towers(lake: Lake, people: People, seed: int) -> None:
     train, validation, test = split_tables(lake)
     table = lake.read(lake.table("cleaned", "items"))
-    items, log = with_words(items_from_table(table), table), read_log(lake)
+    items, log = with_content(items_from_table(table), table), read_log(lake)
     before = read_log(lake, before=min(test["date"].to_pylist()))
     learned = engagements.concat(engagements.from_history(before), engagements.from_impressions(train, before))
     judged, asked = (engagements.from_impressions(part, log) for part in (validation, test))

@@ -21,7 +21,7 @@ from recsys.features.log import EventLog, Items, items_from_table
 from recsys.lake import Lake
 from recsys.retrieval import engagements
 from recsys.retrieval.engagements import Engagements
-from recsys.retrieval.text import with_words
+from recsys.retrieval.text import with_content
 from recsys.retrieval.two_tower import QueryTower
 from recsys.retrieval.two_tower_training import TrainingConfig, fit, judged_queries
 from recsys_assets.defs.retrieval.tables import split_tables
@@ -33,7 +33,7 @@ def run(lake: Lake, seed: int, say: Any) -> dict[str, Any]:
     """Recall of cold items by variant and days, with intervals of the difference (users resampled)."""
     train, validation, test = split_tables(lake)
     table = lake.read(lake.table("cleaned", "items"))
-    items = with_words(items_from_table(table), table)
+    items = with_content(items_from_table(table), table)
     log = read_log(lake)
     seen = read_log(lake, before=min(validation["date"].to_pylist()))
     learned = engagements.concat(engagements.from_history(seen), engagements.from_impressions(train, seen))

@@ -14,7 +14,7 @@ from recsys.cleaned.log import read_log
 from recsys.features.log import items_from_table
 from recsys.lake import Lake
 from recsys.retrieval import engagements
-from recsys.retrieval.text import with_words
+from recsys.retrieval.text import with_content
 from recsys.retrieval.two_tower_training import Batches, TrainingConfig, TwoTowerTask, prepare
 from recsys.training_sets import fitting
 from recsys_assets.defs.retrieval.tables import split_tables
@@ -27,7 +27,7 @@ def run(lake: Lake, seed: int) -> dict[str, Any]:
     """Examples a second of both, and the ratio of their times (median of the rounds, one epoch each)."""
     train, _, test = split_tables(lake)
     table = lake.read(lake.table("cleaned", "items"))
-    items = with_words(items_from_table(table), table)
+    items = with_content(items_from_table(table), table)
     log = read_log(lake, before=min(test["date"].to_pylist()))
     learned = engagements.concat(engagements.from_history(log), engagements.from_impressions(train, log))
     config = replace(TrainingConfig(seed=seed), max_examples=EXAMPLES)

@@ -31,7 +31,7 @@ from recsys.retrieval import engagements, replay, sources, two_tower_training
 from recsys.retrieval.embeddings import embed, indexed
 from recsys.retrieval.item_index import ExactMirror
 from recsys.retrieval.sources import Retriever
-from recsys.retrieval.text import with_words
+from recsys.retrieval.text import with_content
 
 HELD_OUT: Final = 0.2  # of each user's rows, the last ones
 RECENT_EASE: Final = "EASE of the last 20 items"
@@ -122,7 +122,7 @@ class Ours:
         self.items, self.known = items, known
         earlier, later = cut(known)
         log, whole = log_of(earlier, items), log_of(known, items)
-        catalogue = with_words(items_from_table(items), items)
+        catalogue = with_content(items_from_table(items), items)
         learned, judged = (engagements.from_impressions(rows.to_arrow(), log) for rows in (earlier, later))
         config = two_tower_training.TrainingConfig()
         chosen, told = two_tower_training.fit(learned, judged, log, catalogue, config, folder, say)

@@ -21,6 +21,8 @@ LABEL_WINDOW_MS: Final = DAY_MS  # an outcome counts for an impression up to 24 
 CLOCK_SKEW_MS: Final = 5 * MINUTE_MS  # occurred_at further ahead of received_at than this is quarantined
 SESSION_GAP_MS: Final = 30 * MINUTE_MS
 MAX_ID_BYTES: Final = 256  # of an id in UTF-8: the item index keeps no longer one
+MAX_DESCRIPTION_BYTES: Final = 8_192  # of an item's description in UTF-8: each version of an item keeps it whole
+MAX_EMBEDDING: Final = 4_096  # numbers of an item's embedding: those of the largest models have 3,072
 MAX_INTEGER_DIGITS: Final = 15  # of an id that is answered as a JSON integer: a double still tells all of those apart
 
 # kind -> code kept in integer columns and in the online state. Append only: codes are written to disk.
@@ -72,6 +74,13 @@ EVENT_SCHEMA: Final = pa.schema(
 COUNTED_AS: Final = ("category_key", "creator_key")
 RAW_EVENT_SCHEMA: Final = pa.schema([*EVENT_SCHEMA, *((name, pa.int64()) for name in COUNTED_AS)])
 
+# What a catalogue may say of items beside: no feature counts it, the item tower reads it (recsys/retrieval/text.py).
+_SAID_OF_ITEMS: Final = [
+    ("language", pa.string()),
+    ("description", pa.string()),
+    ("creator_name", pa.string()),
+    ("embedding", pa.list_(pa.float32())),  # by the user's own text, image or audio model; of one length for all items
+]
 ITEM_SCHEMA: Final = pa.schema(
     [
         ("item_id", pa.string()),
@@ -84,8 +93,11 @@ ITEM_SCHEMA: Final = pa.schema(
         ("published_at", pa.int64()),  # 0 when unknown
         ("is_available", pa.bool_()),
         ("id_is_integer", pa.bool_()),  # the JSON type in which the id first came, and so is answered
+        *_SAID_OF_ITEMS,
     ]
 )
+# Of a source whose items say none of that.
+BARE_ITEM_SCHEMA: Final = pa.schema([field for field in ITEM_SCHEMA if field.name not in dict(_SAID_OF_ITEMS)])
 
 # What a source may say of items: several rows of one, each from its `valid_from` on (UTC ms; null where it says none).
 VALID_ITEM_SCHEMA: Final = pa.schema([*ITEM_SCHEMA, ("valid_from", pa.int64())])
@@ -112,6 +124,12 @@ OFFSETS: Final = range(-12 * 60, 14 * 60 + 1)  # minutes ahead of UTC that a clo
 
 # The user_id of what a forgotten user did: it counts for the items, no state is kept for it, no row is about it.
 NOBODY: Final = "(forgotten)"
+
+
+def whole_items(items: pa.Table, schema: pa.Schema = ITEM_SCHEMA) -> pa.Table:
+    """Items in that schema; columns that they lack, as those of an earlier version of this code do, are null."""
+    made = pa.concat_tables([schema.empty_table(), items], promote_options="default")
+    return made.select(schema.names).cast(schema)
 
 
 def is_integer_id(item_id: str) -> bool:

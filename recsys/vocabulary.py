@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from recsys.events import CLOCK_SKEW_MS, DAY_MS, KINDS, MAX_ID_BYTES, SEARCH
+import numpy as np
+
+from recsys.events import CLOCK_SKEW_MS, DAY_MS, KINDS, MAX_DESCRIPTION_BYTES, MAX_EMBEDDING, MAX_ID_BYTES, SEARCH
 
 # An instant is UTC milliseconds from here on; what lies outside is another unit, whatever the year.
 FIRST_INSTANT_MS: Final = 10_000_000_000  # 26 April 1970; as seconds, the year 2286
@@ -111,6 +113,32 @@ def wrong(row: Mapping[str, Any]) -> Rule | None:
     """
     broken = _first_broken(**row)
     return None if broken is None else RULES[broken]
+
+
+LONG_DESCRIPTION: Final = f"is longer than {MAX_DESCRIPTION_BYTES:,} bytes"
+
+
+def wrong_embedding(numbers: np.ndarray, due: int) -> str | None:
+    """What is wrong with an item's embedding, for files and for the service alike; None for one that may be used.
+
+    Args:
+        numbers: as it was said, float64[n]
+        due: numbers of every embedding of the catalogue; 0 where it has none yet
+    """
+    if not 0 < len(numbers) <= MAX_EMBEDDING:
+        return f"has {len(numbers):,} numbers: 1 to {MAX_EMBEDDING:,} are due"
+    if due and len(numbers) != due:
+        return f"has {len(numbers):,} numbers where the catalogue's have {due:,}"
+    with np.errstate(over="ignore"):
+        kept = numbers.astype(np.float32)
+    if not np.isfinite(kept).all():
+        return "holds what is no finite number of 32 bits"
+    return None if kept.any() else "is all zero: leave it out where nothing is known"
+
+
+def language_of(said: str) -> str:
+    """The language of a tag: `de-CH` and `de_AT` are `de`."""
+    return re.split("[-_]", said)[0].lower()
 
 
 def _compiled() -> Callable[..., int | None]:

@@ -63,7 +63,8 @@ def report(settings: Settings, console: Console) -> bool:
     )
     row("events", [f"{surveyed.rows:,}: " + ", ".join(f"{n:,} {kind}" for kind, n in surveyed.kinds.items())])
     row("users", [f"{surveyed.users:,}"])
-    row("items", [f"{surveyed.items:,}, of which {surveyed.seen:,} are in events"])
+    said = [f"rows that say {'; '.join(surveyed.said)}"] * bool(surveyed.said)
+    row("items", [f"{surveyed.items:,}, of which {surveyed.seen:,} are in events", *said])
     if surveyed.known is not None:
         hint = f" ({surveyed.hint})" if surveyed.hint else ""
         row(

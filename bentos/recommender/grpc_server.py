@@ -30,7 +30,7 @@ from bentos.recommender.inside import Inside
 from bentos.recommender.observer import Observer
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from bentos.recommender.roles import Forbidden
-from recsys.events import is_integer_id
+from recsys.events import MAX_EMBEDDING, is_integer_id
 from recsys.serving.course import Course
 from recsys.serving.inspected import InspectRequest
 from recsys.serving.pipeline import Unavailable
@@ -225,7 +225,7 @@ def _slate(answer: RecommendResponse) -> pb.RecommendResponse:
 
 def _first(repeated: Iterable[T]) -> list[T]:
     """No more than what is refused for its number: two megabytes hold a million empty messages."""
-    return list(itertools.islice(repeated, MAX_EVENTS + 1))
+    return list(itertools.islice(repeated, max(MAX_EVENTS, MAX_EMBEDDING) + 1))
 
 
 def _serialized(message: Message) -> bytes:

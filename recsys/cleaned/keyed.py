@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.events import COUNTED_AS, EVENT_SCHEMA, ITEM_SCHEMA, ITEM_TYPES, KINDS, NOBODY, key64
+from recsys.events import COUNTED_AS, EVENT_SCHEMA, ITEM_SCHEMA, ITEM_TYPES, KINDS, NOBODY, key64, whole_items
 
 _KEYS: Final = [(name, pa.int64()) for name in ("user_key", "item_key", "category_key", "creator_key", "shelf_key")]
 _OF_ITEMS: Final = [field for field in EVENT_SCHEMA if field.name != "query"]  # searches are another table
@@ -100,7 +100,7 @@ def keys_of(ids: pa.ChunkedArray) -> np.ndarray:
 
 def keyed_items(items: pa.Table) -> pa.Table:
     """CLEANED_ITEM_SCHEMA of items, sorted by id; a category or creator that is not known has the key 0."""
-    items = items.sort_by("item_id")
+    items = whole_items(items).sort_by("item_id")
     types = [ITEM_TYPES.get(name, 0) for name in items["item_type"].to_pylist()]
     columns = {
         "item_key": keys_of(items["item_id"]),

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.cleaned.keyed import keyed_items
-from recsys.events import DAY_MS, ITEM_SCHEMA
+from recsys.events import DAY_MS, ITEM_SCHEMA, VALID_ITEM_SCHEMA, whole_items
 from recsys.features.log import ItemHistory, history_of
 from recsys.lake import Lake
 from recsys.sources.source import day_number
@@ -66,15 +66,13 @@ def appended(before: pa.Table | None, given: pa.Table, told: pa.Table, start: in
         told: told.TOLD_SCHEMA, everything the service was told so far
         start: `starts_at` of this reading
     """
-    known = _frame(VERSION_SCHEMA.empty_table() if before is None else before.cast(VERSION_SCHEMA))
+    known = _frame(VERSION_SCHEMA.empty_table() if before is None else whole_items(before, VERSION_SCHEMA))
     heard = _frame(told).filter(pl.col("item_id").is_not_null())
     live = heard.filter(pl.col("position") > 0).join(known.select("position").drop_nulls(), on="position", how="anti")
     live = live.with_columns(known_from=pl.max_horizontal("valid_from", pl.lit(start)), said_from=_none())
     known = pl.concat([known, live.select(known.columns)])
 
-    if "valid_from" not in given.column_names:
-        given = given.append_column("valid_from", pa.nulls(given.num_rows, pa.int64()))
-    said = _frame(given.select([*ITEM_SCHEMA.names, "valid_from"])).rename({"valid_from": "said_from"})
+    said = _frame(whole_items(given, VALID_ITEM_SCHEMA)).rename({"valid_from": "said_from"})
     said = said.filter(pl.col("item_id").is_not_null() & (pl.col("item_id") != ""))
     said = said.unique(["item_id", "said_from"], keep="last", maintain_order=True)
     catalogue = known.filter(pl.col("position").is_null())
@@ -104,7 +102,7 @@ def timeline(versions: pa.Table) -> pa.Table:
     A row of the catalogue without an instant of its own says what changed in it since the row before; what did not
     change stays as it is known meanwhile. Every other version says all of the item.
     """
-    frame = _frame(versions).with_columns(of_item=pl.len().over("item_id"))
+    frame = _frame(whole_items(versions, VERSION_SCHEMA)).with_columns(of_item=pl.len().over("item_id"))
     rows = frame.filter(pl.col("of_item") == 1).select(*ITEM_SCHEMA.names, since="known_from")
     several = frame.filter(pl.col("of_item") > 1).sort("item_id", "known_from", maintain_order=True)
     states: list[dict[str, Any]] = []

@@ -140,7 +140,9 @@ class Items:
 
     item_key: np.ndarray
     columns: ItemColumns
-    words: np.ndarray | None = None  # int64 [n, words], keys of what title and tags say, 0 = none; no feature reads it
+    # What no feature reads, and the item tower does (recsys/retrieval/text.py):
+    words: np.ndarray | None = None  # int64 [n, words], keys of what is said of each, 0 = none
+    given: np.ndarray | None = None  # float32 [n, length], embeddings of a user's own model, zeros = none
 
     def lookup(self, item_keys: np.ndarray, as_of: np.ndarray | None = None) -> ItemColumns:
         """Attributes of each key, zeros for one that is not here; `as_of` takes no part (ItemHistory)."""

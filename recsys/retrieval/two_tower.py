@@ -31,7 +31,6 @@ from recsys.retrieval.text import MAX_WORDS
 AGE_BUCKETS: Final = 24  # log2 of minutes: the last one begins at 16 years
 KIND_CODES: Final = 16
 TABLES: Final = 4  # codes of id, creator, category and type
-CODES: Final = TABLES + MAX_WORDS
 ITEM_BATCH: Final = 256  # items are embedded in blocks of this shape, so a vector does not depend on its neighbours
 # All that is read of the feature row. What counts the user's days in the log is not: an imported example has none of
 # them, and with those 27 features mean recall@50/100/200 of the validation days is lower: .441 and .437 (two seeds) on
@@ -97,9 +96,14 @@ class TwoTower(nn.Module):
     """The network. Its buffers hold all it needs to know of the training data: vocabularies, catalogue, statistics."""
 
     catalogue_keys: torch.Tensor  # int64[items], sorted
-    catalogue_codes: torch.Tensor  # int64[items + 1, CODES], row 0: no item
+    catalogue_codes: torch.Tensor  # int64[items + 1, codes], row 0: no item
     item_mean: torch.Tensor
     item_scale: torch.Tensor
+    # Only where items were given embeddings:
+    catalogue_given: torch.Tensor  # float32[items + 1, length] while it learns, [1, length] of one that is frozen
+    catalogue_projected: torch.Tensor  # float32[items + 1, dim], what a frozen one keeps of them
+    given_mean: torch.Tensor  # float32[length]
+    given_scale: torch.Tensor  # float32[1]
 
     def __init__(self, config: TowerConfig, vocabulary: Vocabulary, catalogue: Items) -> None:
         super().__init__()
@@ -110,8 +114,8 @@ class TwoTower(nn.Module):
                 continue
             self.register_buffer(f"vocabulary_{name}", torch.from_numpy(np.asarray(keys, np.int64)))
         self.register_buffer("catalogue_keys", torch.from_numpy(np.asarray(catalogue.item_key, np.int64)))
-        codes = np.concatenate([np.zeros((1, CODES), np.int64), self.codes(vocabulary, catalogue)])
-        self.register_buffer("catalogue_codes", torch.from_numpy(codes))
+        codes = self.codes(vocabulary, catalogue)
+        self.register_buffer("catalogue_codes", torch.from_numpy(np.pad(codes, ((1, 0), (0, 0)))))
         self.register_buffer("item_mean", torch.zeros(2))
         self.register_buffer("item_scale", torch.ones(2))
 
@@ -143,13 +147,21 @@ class TwoTower(nn.Module):
             nn.init.normal_(bag.weight[1:], std=0.1)  # row 0, no word, stays 0
         for table in (self.kind_weight, self.age_weight):
             nn.init.zeros_(table.weight)
+        self.given_length = 0 if catalogue.given is None else catalogue.given.shape[1]
+        self.given = nn.Linear(self.given_length, dim, bias=False) if self.given_length else None
+        if catalogue.given is not None:
+            given = torch.from_numpy(np.pad(catalogue.given, ((1, 0), (0, 0))))
+            self.register_buffer("catalogue_given", given, persistent=False)
+            self.register_buffer("catalogue_projected", torch.zeros(len(codes) + 1, dim))
+            self.register_buffer("given_mean", torch.zeros(self.given_length))
+            self.register_buffer("given_scale", torch.ones(1))
 
     @staticmethod
     def codes(vocabulary: Vocabulary, items: Items) -> np.ndarray:
-        """Rows in the tables of each item, int64[n, CODES]: id, creator, category, type, then the words."""
-        words = np.zeros((len(items.item_key), MAX_WORDS), np.int64)
+        """Rows in the tables of each item, int64[n, codes]: id, creator, category, type, then the words."""
+        words: np.ndarray = np.zeros((len(items.item_key), MAX_WORDS), np.int64)
         if items.words is not None:
-            words = rows_in(vocabulary.words, items.words.ravel()).reshape(words.shape)
+            words = rows_in(vocabulary.words, items.words.ravel()).reshape(items.words.shape)
         columns = items.columns
         return np.column_stack(
             [
@@ -168,16 +180,49 @@ class TwoTower(nn.Module):
         return Vocabulary(**{name: held[name].cpu().numpy() for name in Vocabulary._fields if name in held})
 
     def identity(self, codes: torch.Tensor) -> torch.Tensor:
-        """Sum of the embeddings of id, creator, category, type and of the words' mean: float32[n, dim]."""
-        a, b, c, d = codes[:, :TABLES].unbind(-1)
-        return self.item_id(a) + self.creator(b) + self.category(c) + self.item_type(d) + self.words(codes[:, TABLES:])
+        """Sum of the embeddings of id, creator, category, type and of the words' mean: float32[n, dim].
 
-    def embed_items(self, codes: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        """Item tower: unit vectors float32[n, dim] of codes int64[n, CODES] and `item_numbers` float32[n, 2]."""
+        Words of tags and title have a mean of their own, so that a long description does not drown them.
+        """
+        a, b, c, d = codes[:, :TABLES].unbind(-1)
+        first, more = codes[:, TABLES : TABLES + MAX_WORDS], codes[:, TABLES + MAX_WORDS :]
+        x: torch.Tensor = self.item_id(a) + self.creator(b) + self.category(c) + self.item_type(d) + self.words(first)
+        return x + self.words(more) if more.shape[1] else x
+
+    def project(self, given: torch.Tensor) -> torch.Tensor:
+        """Embeddings that items were given as vectors of this space: float32[n, length] to [n, dim]; zeros stay 0."""
+        assert self.given is not None
+        there = given.any(dim=1, keepdim=True)
+        projected: torch.Tensor = self.given((given - self.given_mean) / self.given_scale * there)
+        return projected
+
+    def known(self, rows: torch.Tensor) -> torch.Tensor:
+        """What items of the catalogue are, by row + 1: `identity`, and what their embedding says."""
+        x = self.identity(self.catalogue_codes[rows])
+        if self.given is None:
+            return x
+        learns = len(self.catalogue_given) > 1
+        return x + (self.project(self.catalogue_given[rows]) if learns else self.catalogue_projected[rows])
+
+    def freeze(self) -> None:
+        """Keep of the catalogue's embeddings what they are in this space: a sixth of the bytes of 384 numbers."""
+        if self.given is not None and len(self.catalogue_given) > 1:
+            with torch.inference_mode():
+                self.catalogue_projected.copy_(self.project(self.catalogue_given))
+            self.catalogue_given = self.catalogue_given[:1].clone()
+
+    def embed_items(
+        self, codes: torch.Tensor, numbers: torch.Tensor, given: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Item tower: unit vectors float32[n, dim] of codes int64[n, codes], `item_numbers` float32[n, 2] and
+        embeddings that they were given, float32[n, length].
+        """
         if self.training and self.config.id_dropout:
             unknown = torch.rand(len(codes), device=codes.device) < self.config.id_dropout
             codes = torch.cat([codes[:, :1].masked_fill(unknown[:, None], 0), codes[:, 1:]], dim=1)
         x = self.identity(codes) + self.content((numbers - self.item_mean) / self.item_scale)
+        if self.given is not None and given is not None:
+            x = x + self.project(given)
         return functional.normalize(x + self.item_mix(x), dim=-1)
 
     def embed_queries(self, batch: QueryBatch, identities: torch.Tensor | None = None) -> torch.Tensor:
@@ -191,7 +236,7 @@ class TwoTower(nn.Module):
         if identities is None:
             # each item once, and a fused weighted sum: a third of the time of looking up n x 50 rows of four tables
             distinct, place = torch.unique(batch.items, return_inverse=True)
-            identities = self.identity(self.catalogue_codes[distinct.long()])
+            identities = self.known(distinct.long())
         else:
             place = batch.items
         history = functional.embedding_bag(place, identities, per_sample_weights=weight, mode="sum")
@@ -261,10 +306,11 @@ class QueryTower:
     def __init__(self, network: TwoTower, trained_until: int) -> None:
         """`trained_until`: instant (ms) of the last event learned from; items are embedded as of then."""
         self.network = network.cpu().eval()
+        self.network.freeze()
         self.trained_until = trained_until
         self.dim = network.config.dim
         with torch.inference_mode():
-            self._identities = self.network.identity(self.network.catalogue_codes)
+            self._identities = self.network.known(torch.arange(len(self.network.catalogue_codes)))
         digest = hashlib.sha256(f"{catalog.FINGERPRINT}{asdict(network.config)}{trained_until}".encode())
         for name, tensor in sorted(network.state_dict().items()):
             digest.update(name.encode())
@@ -308,18 +354,25 @@ class QueryTower:
             recorded = torch.jit.trace(_Query(self.network).eval(), (*example, self._identities.clone()))
             return torch.jit.freeze(recorded)
 
+    @property
+    def given_length(self) -> int:
+        """Numbers of the embeddings that items are given; 0 where they were given none."""
+        return self.network.given_length
+
     def embed_items(self, items: Items) -> np.ndarray:
         """Unit vectors float32[n, dim], in the order of `items`; an item never seen in training has one too."""
         as_of = np.full(len(items.item_key), self.trained_until, np.int64)
         codes = TwoTower.codes(self.network.vocabulary, items)
-        numbers = item_numbers(items.columns, as_of)
+        columns = [codes, item_numbers(items.columns, as_of)]
+        if self.given_length:
+            none = np.zeros((len(codes), self.given_length), np.float32)
+            columns.append(none if items.given is None else items.given)
         blocks = []
         with torch.inference_mode():
             for start in range(0, len(codes), ITEM_BATCH):
                 pad = max(0, start + ITEM_BATCH - len(codes))
-                block = np.pad(codes[start : start + ITEM_BATCH], ((0, pad), (0, 0)))
-                block_numbers = np.pad(numbers[start : start + ITEM_BATCH], ((0, pad), (0, 0)))
-                vectors = self.network.embed_items(torch.from_numpy(block), torch.from_numpy(block_numbers))
+                block = (np.pad(column[start : start + ITEM_BATCH], ((0, pad), (0, 0))) for column in columns)
+                vectors = self.network.embed_items(*map(torch.from_numpy, block))
                 blocks.append(vectors[: ITEM_BATCH - pad].numpy())
         return np.concatenate(blocks) if blocks else np.empty((0, self.dim), np.float32)
 
@@ -358,7 +411,9 @@ class QueryTower:
             vocabulary = Vocabulary(**{name: keys.numpy() for name, keys in keys_of.items()})
             keys = state["catalogue_keys"].numpy()
             blank = ItemColumns(*(np.zeros(len(keys), np.int64) for _ in ItemColumns._fields))
-            network = TwoTower(TowerConfig(**facts["config"]), vocabulary, Items(keys, blank))
+            words = np.zeros((len(keys), state["catalogue_codes"].shape[1] - TABLES), np.int64)
+            given = np.zeros((0, state["given.weight"].shape[1]), np.float32) if "given.weight" in state else None
+            network = TwoTower(TowerConfig(**facts["config"]), vocabulary, Items(keys, blank, words, given))
             network.load_state_dict(state)
             tower = cls(network, int(facts["trained_until"]))
         except FileNotFoundError as error:

@@ -76,7 +76,7 @@ class Examples(NamedTuple):
     """Tensors of n rows: the query, and the item that followed it."""
 
     query: QueryBatch
-    codes: torch.Tensor  # int64[n, CODES]
+    codes: torch.Tensor  # int64[n, codes]
     numbers: torch.Tensor  # float32[n, 2]
     target: torch.Tensor  # int64[n], catalogue row
     as_of: torch.Tensor  # int64[n], instant of the read, UTC ms
@@ -155,7 +155,8 @@ class TwoTowerTask(lightning.LightningModule):
             rows = torch.cat([rows, extra])
         share = self.share[int(batch.logged[0])]
         expected = len(batch.target) * share[rows] + drawn / len(self.all_codes)
-        scores = self.network.embed_queries(batch.query) @ self.network.embed_items(items, numbers).T
+        given = None if self.network.given is None else self.network.catalogue_given[rows + 1]
+        scores = self.network.embed_queries(batch.query) @ self.network.embed_items(items, numbers, given).T
         logits = scores * self.network.log_scale.exp() - torch.log(expected)
         n = len(batch.target)
         own = torch.arange(n, device=rows.device)
@@ -177,7 +178,8 @@ class TwoTowerTask(lightning.LightningModule):
         self.network.eval()
         query, wanted = self.validation
         with torch.inference_mode():
-            items = self.network.embed_items(self.all_codes, self.all_numbers)
+            given = None if self.network.given is None else self.network.catalogue_given[1:]
+            items = self.network.embed_items(self.all_codes, self.all_numbers, given)
             depth = min(100, max(1, len(items) // 10))  # 100 of 120 items would hold nearly every one
             ranked = []
             for part in torch.arange(len(query.items)).split(1_024):
@@ -241,7 +243,7 @@ def fit(
     epoch, recall = fitting.fit(
         task,
         network,
-        folder / _key(config, made.learned, people),
+        folder / _key(config, made.learned, people, items),
         fitting.Stopping(config.max_epochs, config.patience, MONITOR, "max"),
         gradient_clip=1.0,
         threads=fitting.half_of_the_cores(),
@@ -345,6 +347,11 @@ def build(
     numbers = item_numbers(columns, train.as_of)
     network.item_mean.copy_(torch.from_numpy(numbers.mean(axis=0, dtype=np.float64)))
     network.item_scale.copy_(torch.from_numpy(np.maximum(numbers.std(axis=0, dtype=np.float64), 1e-3)))
+    if items.given is not None:
+        taught = items.given[np.isin(items.item_key, train.item_key) & items.given.any(axis=1)].astype(np.float64)
+        if len(taught):
+            network.given_mean.copy_(torch.from_numpy(taught.mean(axis=0)))
+            network.given_scale.fill_(max(float(taught.std(axis=0).mean()), 1e-6))
     return network
 
 
@@ -380,10 +387,11 @@ def judged_queries(
     return network.queries(history, rows.as_of, read_rows(log, rows, people), about), [wanted[i] for i in chosen]
 
 
-def _key(config: TrainingConfig, train: Engagements, people: People) -> str:
+def _key(config: TrainingConfig, train: Engagements, people: People, items: Items) -> str:
     digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
     digest.update(catalog.FINGERPRINT.encode())
     said = (people.user_key, people.since, people.stop, people.words) if len(people.words) else ()
-    for column in (*train, *said):
+    content = [column for column in (items.words, items.given) if column is not None]
+    for column in (*train, *said, *content):
         digest.update(np.ascontiguousarray(column).tobytes())
     return f"run_{digest.hexdigest()[:16]}"

@@ -33,7 +33,8 @@ from recsys.store.online import SEARCHABLE, OnlineStore
 
 PASSES: Final = 3  # a service that answers meanwhile may write once more what it began before
 SCRATCH: Final = ("dbt", "spark")  # folders that the next run makes anew
-THINGS: Final = ("item_id", "creator_id", "category", "tags")  # of catalogues: ids with keys, as users have them
+# of catalogues: ids with keys, as users have them, and names
+THINGS: Final = ("item_id", "creator_id", "category", "tags", "creator_name", "language")
 NAMELESS: Final = ("bentoml", "milvus", "models")  # hold code, items and keys; an id there is a word that looks like it
 
 

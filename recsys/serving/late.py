@@ -20,7 +20,7 @@ from recsys.features.log import items_from_table
 from recsys.privacy.border import put
 from recsys.retrieval.item_index import ExactMirror, Hits, IndexedItems, ItemIndex
 from recsys.retrieval.sources import Retriever, SourceData
-from recsys.retrieval.text import with_words
+from recsys.retrieval.text import with_content
 from recsys.serving.bundle import ServingBundle, catalogue_of
 
 SAME_VECTOR: Final = 1e-5  # a tower rounds differently in batches of other sizes
@@ -55,13 +55,14 @@ def with_late(bundle: ServingBundle, items: pa.Table) -> ServingBundle:
         return bundle
     tower = bundle.retriever.tower
     late = keyed_items(put(items, "is_available", pc.fill_null(items["is_available"], True)))
-    known = with_words(items_from_table(late), late)
+    known = with_content(items_from_table(late), late, tower.given_length)
     vectors = tower.embed_items(known)[np.searchsorted(known.item_key, late["item_key"].to_numpy())]
     newer = _newer(bundle, late, vectors)
     if not newer.any():
         return bundle
     late, vectors = late.filter(pa.array(newer)), vectors[newer]
     indexed = IndexedItems.of(late["item_id"].to_pylist(), late["item_type"].to_pylist(), vectors)
+    late = late.drop_columns("embedding")  # the one it was given: the bundle holds what the tower made of it
     late = late.append_column("embedding", pa.array(list(vectors), bundle.items.schema.field("embedding").type))
     kept = bundle.items.filter(pc.invert(pc.is_in(bundle.items["item_id"], value_set=late["item_id"].combine_chunks())))
     table = pa.concat_tables([kept, late.select(bundle.items.column_names).cast(bundle.items.schema)])

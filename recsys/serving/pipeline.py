@@ -58,6 +58,7 @@ from recsys.store.errors import StoreError
 from recsys.store.intake import Appended
 from recsys.store.journal import Size
 from recsys.store.online import OnlineStore
+from recsys.vocabulary import wrong_embedding
 
 R = TypeVar("R", RecommendRequest, FeaturesRequest, BlockRequest, BlocksRequest)
 log = logging.getLogger("recsys.serving")
@@ -174,9 +175,14 @@ class Recommender:
         """Make metadata of items durable; new ones are candidates and may have events within seconds.
 
         Raises:
+            BadRequest: an embedding of another length than those that the tower in service learned from.
             Unavailable: the store does not take them; send them again.
         """
         now = self._clock()
+        due = self._bundles.current.retriever.tower.given_length
+        for place, item in enumerate(request.items):
+            if item.embedding is not None and (wrong := wrong_embedding(np.array(item.embedding), due)):
+                raise BadRequest(f"items.{place}.embedding: {wrong}")
 
         def said() -> pa.Table:
             known = self._store.known_items([item.item_id for item in request.items])

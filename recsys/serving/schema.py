@@ -29,6 +29,8 @@ from pydantic import (
 from recsys.events import (
     DAY_MS,
     ITEM_TYPES,
+    MAX_DESCRIPTION_BYTES,
+    MAX_EMBEDDING,
     MAX_ID_BYTES,
     MAX_INTEGER_DIGITS,
     OFFSETS,
@@ -39,7 +41,17 @@ from recsys.events import (
     row_id,
 )
 from recsys.policy.shelves import DEFAULT, SHELVES
-from recsys.vocabulary import BLANKS, CONTROLS, DATES_OF_14_DIGITS, END_INSTANT_MS, FIRST_INSTANT_MS, MISSING
+from recsys.vocabulary import (
+    BLANKS,
+    CONTROLS,
+    DATES_OF_14_DIGITS,
+    END_INSTANT_MS,
+    FIRST_INSTANT_MS,
+    LONG_DESCRIPTION,
+    MISSING,
+    language_of,
+    wrong_embedding,
+)
 
 MAX_K: Final = 100
 MAX_ITEMS: Final = 500  # one ranker call
@@ -185,7 +197,7 @@ class Context(_Request):
 
     def words(self) -> list[str]:
         """What it says of the person, as attributes of users are written."""
-        language = None if self.language is None else re.split("[-_]", self.language)[0]
+        language = None if self.language is None else language_of(self.language)
         said = {"country": self.country, "language": language, "app": self.app, UTC_OFFSET: self.utc_offset_minutes}
         return [f"{name}={value}".lower() for name, value in said.items() if value not in (None, "")]
 
@@ -253,6 +265,19 @@ def _or(nothing: Any, kind: Any) -> BeforeValidator:
     return BeforeValidator(lambda value: nothing if value is None else value, json_schema_input_type=kind | None)
 
 
+def _described(value: str) -> str | None:
+    if len(value.encode()) > MAX_DESCRIPTION_BYTES:
+        raise ValueError(LONG_DESCRIPTION)
+    return value.strip() or None
+
+
+def _embedding(value: list[float]) -> list[float]:
+    """What the catalogue's have is known where items are taken in."""
+    if wrong := wrong_embedding(np.array(value), 0):
+        raise ValueError(wrong)
+    return value
+
+
 _Tags = Annotated[list[Text], Field(max_length=32)]
 _Duration = Annotated[int, Field(ge=0, le=10 * 365 * DAY_MS)]
 
@@ -266,6 +291,12 @@ class Item(_Request):
     category: Annotated[Text | None, _OrNone] = None
     tags: Annotated[_Tags, _or([], _Tags)] = []  # null is none of them
     title: Annotated[str, Field(max_length=512)] | None = None
+    language: Annotated[Text | None, _OrNone] = None
+    description: Annotated[str, AfterValidator(_described)] | None = None
+    creator_name: Annotated[Id | None, _OrNone] = None
+    embedding: Annotated[list[float], Field(max_length=MAX_EMBEDDING), AfterValidator(_embedding)] | None = Field(
+        default=None, description="by your own model; as many numbers as the catalogue's have"
+    )
     duration_ms: Annotated[_Duration, _or(0, _Duration)] = 0  # null, as 0, is not known
     published_at: Instant | None = None  # now when absent
     is_available: bool = True
@@ -288,7 +319,7 @@ class Item(_Request):
 class ItemsRequest(_Request):
     """All of them are taken, or none."""
 
-    most_marks: ClassVar[int] = 40_000
+    most_marks: ClassVar[int] = 250_000  # a body of 2 MiB holds 200,000 numbers of embeddings
     items: Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS), FailFast()]
 
 

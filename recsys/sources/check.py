@@ -48,6 +48,7 @@ class Survey:
     kinds: dict[str, int]  # the most frequent first
     users: int
     items: int  # of the catalogue
+    said: list[str]  # of how many items it says what the item tower reads beside titles
     seen: int  # of them, in events
     known: float | None  # share of the events with an item that is in the catalogue; None: no event has an item
     hint: str | None  # why ids do not match
@@ -96,6 +97,7 @@ def survey(source: Source, today: str | None) -> Survey:
         kinds=kinds,
         users=events["user_id"].n_unique(),
         items=items.height,
+        said=_said(items),
         seen=of_items.filter(matched).n_unique(),
         known=known,
         hint=_hint(of_items.filter(~matched).unique().to_list(), items["item_id"].to_list()),
@@ -121,6 +123,15 @@ def lacks(surveyed: Survey) -> list[str]:
         what = "rows set aside" if table == "events" else "values that cannot be read"
         lines.append(f"{table}: {count:,} {what} (first: {first}: {reason})")
     return lines + surveyed.ignored
+
+
+def _said(items: pl.DataFrame) -> list[str]:
+    lines = []
+    for name in ("description", "creator_name", "language", "embedding"):
+        if name in items.columns and (values := items[name].drop_nulls()).len():
+            each = f" of {values.list.len()[0]:,} numbers" if name == "embedding" else ""
+            lines.append(f"{name}{each}: {values.len():,}")
+    return lines
 
 
 def sparkline(rows: Sequence[int], width: int = 48) -> str:

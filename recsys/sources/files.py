@@ -18,12 +18,13 @@ from recsys.events import (
     ITEM_SCHEMA,
     ITEM_TYPES,
     KINDS,
+    MAX_DESCRIPTION_BYTES,
     USER_SCHEMA,
     VALID_ITEM_SCHEMA,
 )
 from recsys.sources.derived import Heartbeats, Rules, one_play_a_view, with_derived
 from recsys.sources.folder import look_into
-from recsys.sources.rows import RATING, Words, event_rows, item_rows, user_rows
+from recsys.sources.rows import RATING, Words, embeddings_of, event_rows, item_rows, user_rows
 from recsys.sources.source import DayOfEvents, SourceError, day_number, rejected_rows, rows_by_day
 from recsys.sources.tabular import EVERY, Raw, Torn, read_table
 
@@ -56,7 +57,15 @@ FILE_COLUMNS: Final[dict[str, dict[str, tuple[bool, str]]]] = {
         "creator_id": (False, "who made it"),
         "category": (False, "the main one; else the first tag"),
         "tags": (False, "a list, or text parted by commas, or by | where it has no comma"),
-        "title": (False, "shown in answers"),
+        "title": (False, "shown in answers; its words are read as those of the next three are"),
+        "description": (False, f"text of at most {MAX_DESCRIPTION_BYTES:,} bytes"),
+        "creator_name": (False, "of at most 256 bytes"),
+        "language": (False, "`de`, or `de-CH`, which is read as `de`"),
+        "embedding": (
+            False,
+            "by your own text, image or audio model: a list of finite numbers, as many as most rows have; also text "
+            "parted by commas, blanks or \\|",
+        ),
         "duration_ms": (False, "else 0, unknown"),
         "published_at": (False, "as occurred_at; else 0, unknown"),
         "is_available": (False, "false: never recommended; else true"),
@@ -205,7 +214,9 @@ class Files:
 
     @cached_property
     def _read_items(self) -> tuple[pl.DataFrame, Torn]:
-        frames, refused = _gathered((raw, *item_rows(raw)) for raw in self._raw("items"))
+        raws = list(self._raw("items"))
+        files = zip(raws, embeddings_of(raws), strict=True)
+        frames, refused = _gathered((raw, *item_rows(raw, embedding)) for raw, embedding in files)
         items = pl.concat(frames)
         if not items.height:
             raise SourceError(f"{self.folder} holds no readable item{_first_of(refused)}: see docs/files.md")

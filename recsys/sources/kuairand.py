@@ -17,7 +17,16 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.events import ATTRIBUTE_SCHEMA, DAY_MS, EVENT_SCHEMA, HOUR_MS, ITEM_SCHEMA, MINUTE_MS, SKIP_MS, USER_SCHEMA
+from recsys.events import (
+    ATTRIBUTE_SCHEMA,
+    BARE_ITEM_SCHEMA,
+    DAY_MS,
+    EVENT_SCHEMA,
+    HOUR_MS,
+    MINUTE_MS,
+    SKIP_MS,
+    USER_SCHEMA,
+)
 from recsys.sources.days import stray_days
 from recsys.sources.derived import Rules
 from recsys.sources.source import (
@@ -149,7 +158,7 @@ class KuaiRand:
             )
             .unique("item_id", keep="first", maintain_order=True)
             .to_arrow()
-            .cast(ITEM_SCHEMA)
+            .cast(BARE_ITEM_SCHEMA)
         )
 
     def refused(self, table: Literal["items", "users"]) -> pa.Table:

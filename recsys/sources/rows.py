@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from recsys.events import ITEM_TYPES, KINDS, ROW, ROW_SEPARATOR, USER_SCHEMA, row_id
+from recsys.events import ITEM_TYPES, KINDS, MAX_DESCRIPTION_BYTES, ROW, ROW_SEPARATOR, USER_SCHEMA, row_id
 from recsys.sources import values
 from recsys.sources.attributes import attribute_words
 from recsys.sources.source import EARLIEST_MS
 from recsys.sources.tabular import Raw, Torn
 from recsys.sources.values import Reading
+from recsys.vocabulary import LONG_DESCRIPTION, wrong_embedding
 
 RATING: Final = "rating"  # the kind of a row that says a number
 USER_FIELDS: Final = (*USER_SCHEMA.names, "valid_from")  # of users.*; every other column is an attribute
@@ -110,8 +114,28 @@ def _kinds(raw: Raw, words: Words) -> tuple[pl.Series, pl.Series]:
     return values.where(is_rating, rated, kind), problem
 
 
-def item_rows(raw: Raw) -> tuple[pl.DataFrame, Torn]:
-    """VALID_ITEM_SCHEMA's columns of the rows that name an item, and whatever could not be read."""
+def embeddings_of(raws: Sequence[Raw]) -> list[Reading]:
+    """The embeddings of each file of items. Those of another length than most rows of all files have, or that say
+    nothing, cannot be read.
+    """
+    read = [values.vectors(raw.columns("embedding")) for raw in raws]
+    lengths = Counter(n for reading in read for n in reading.value.list.len().drop_nulls().to_list())
+    due = max(lengths, key=lambda n: lengths[n], default=0)
+    judged = []
+    for reading in read:
+        said = [None if row is None else np.array(row, np.float64) for row in reading.value.to_list()]
+        wrong = [None if row is None else wrong_embedding(row, due) for row in said]
+        problem = values.first(reading.problem, pl.Series(wrong, dtype=pl.String))
+        judged.append(Reading(values.where(problem.is_null(), reading.value.cast(pl.List(pl.Float32))), problem))
+    return judged
+
+
+def item_rows(raw: Raw, embedding: Reading) -> tuple[pl.DataFrame, Torn]:
+    """VALID_ITEM_SCHEMA's columns of the rows that name an item, and whatever could not be read.
+
+    Args:
+        embedding: of `embeddings_of`
+    """
     item_id = values.ids(raw.columns("item_id"))
     item_type = values.ids(raw.columns("item_type")).value.str.to_lowercase()
     creator, category = values.ids(raw.columns("creator_id")), values.ids(raw.columns("category"))
@@ -119,6 +143,9 @@ def item_rows(raw: Raw) -> tuple[pl.DataFrame, Torn]:
     duration = values.durations(raw.columns("duration_ms"))
     published, available = values.instants(raw.columns("published_at")), values.truths(raw.columns("is_available"))
     valid = values.instants(raw.columns("valid_from"))
+    language, creator_name = values.ids(raw.columns("language")), values.ids(raw.columns("creator_name"))
+    description = values.texts(raw.columns("description"))
+    is_long = description.value.str.len_bytes() > MAX_DESCRIPTION_BYTES
     negative = duration.value < 0
     known = item_type.is_in(list(ITEM_TYPES)).fill_null(True)
     frame = pl.DataFrame(
@@ -133,6 +160,10 @@ def item_rows(raw: Raw) -> tuple[pl.DataFrame, Torn]:
             "published_at": _since_1970(published),
             "is_available": values.where(available.problem.is_null(), available.value.fill_null(True)).fill_null(False),
             "valid_from": values.where(valid.value < 0, 0, valid.value),
+            "language": language.value,
+            "description": values.where(~is_long, description.value),
+            "creator_name": creator_name.value,
+            "embedding": embedding.value,
             "id_is_integer": values.are_integers(raw.columns("item_id"), item_id.value, raw.is_typed("item_id")),
         }
     )
@@ -151,6 +182,11 @@ def item_rows(raw: Raw) -> tuple[pl.DataFrame, Torn]:
         _named("published_at", published.problem, "read as unknown"),
         _named("is_available", available.problem, "read as false"),
         _named("valid_from", valid.problem, "read as not said"),
+        _named("language", language.problem, "left out"),
+        _named("description", description.problem, "left out"),
+        values.why((is_long, f"description {LONG_DESCRIPTION}: left out")),
+        _named("creator_name", creator_name.problem, "left out"),
+        _named("embedding", embedding.problem, "left out"),
     ):
         refused += raw.set_aside(values.where(nameless.is_null(), problem))
     return frame.filter(nameless.is_null()), refused

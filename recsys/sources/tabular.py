@@ -21,7 +21,7 @@ from recsys.sources.source import SourceError, check_columns
 Torn = list[dict[str, str]]  # REJECTED_SCHEMA as dicts
 DELIMITERS: Final = (",", ";", "\t")
 # A value in which a line may break; anywhere else it tells of a quote that is not closed.
-LONG_TEXTS: Final = ("title", "query")
+LONG_TEXTS: Final = ("title", "description", "query")
 QUOTED_TEXT: Final = 1000  # characters that are kept of a row set aside
 
 

@@ -111,6 +111,11 @@ def tags(columns: Sequence[pl.Series]) -> Reading:
     return _over(columns, _tags, pl.List(pl.String))
 
 
+def vectors(columns: Sequence[pl.Series]) -> Reading:
+    """Lists of numbers, of any length; text is parted by commas, | or blanks, and brackets around it go."""
+    return _over(columns, _vector, pl.List(pl.Float64))
+
+
 def _over(columns: Sequence[pl.Series], read: Callable[[pl.Series], Reading], dtype: Any) -> Reading:
     parts = [read(column) for column in columns]
     return Reading(first(*(p.value.cast(dtype) for p in parts)), first(*(p.problem for p in parts)))
@@ -247,6 +252,22 @@ def _tags(column: pl.Series) -> Reading:
     commas = bare.str.contains(",", literal=True)
     split = where(commas, bare.str.split(","), bare.str.split("|"))
     return Reading(_without_empty(split, "'\""), problem)
+
+
+def _vector(column: pl.Series) -> Reading:
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    if column.dtype == pl.Null or _is_text(column):
+        text = _given(column.cast(pl.String)).str.strip_chars("[]() \t\r\n")
+        column = where(text != "", text.str.replace_all(r"\s*[,|;\s]\s*", ",").str.split(","))
+    if not isinstance(column.dtype, pl.List) or column.dtype.inner.is_nested():
+        return _refused(column, pl.List(pl.Float64), "is no list of numbers")
+    inner = column.dtype.inner
+    if not (inner.is_numeric() or inner.is_decimal() or inner in (pl.String, pl.Null)):
+        return _refused(column, pl.List(pl.Float64), "is no list of numbers")
+    numbers = column.cast(pl.List(pl.Float64), strict=False)
+    broken = numbers.list.eval(pl.element().is_null()).list.any().fill_null(False)
+    return Reading(where(~broken, numbers), why((broken, "is no list of numbers")))
 
 
 def _without_empty(lists: pl.Series, around: str) -> pl.Series:

@@ -14,7 +14,16 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from recsys.events import ATTRIBUTE_SCHEMA, DAY_MS, HOUR_MS, ITEM_SCHEMA, ITEM_TYPES, LONG_VIEW_MS, SKIP_MS, USER_SCHEMA
+from recsys.events import (
+    ATTRIBUTE_SCHEMA,
+    BARE_ITEM_SCHEMA,
+    DAY_MS,
+    HOUR_MS,
+    ITEM_TYPES,
+    LONG_VIEW_MS,
+    SKIP_MS,
+    USER_SCHEMA,
+)
 
 FIRST_DAY: Final = 20458  # 2026-01-05, a Monday, in days since the epoch
 BEGIN_MS: Final = FIRST_DAY * DAY_MS
@@ -215,7 +224,7 @@ class World:
                 "is_available": np.ones(len(self.item_names), bool),
                 "id_is_integer": np.zeros(len(self.item_names), bool),
             },
-            schema=ITEM_SCHEMA,
+            schema=BARE_ITEM_SCHEMA,
         )
 
     def user_table(self) -> pa.Table:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.events import ITEM_SCHEMA, key64
+from recsys.events import ITEM_SCHEMA, key64, whole_items
 from recsys.features import fold, kernel, sweep
 from recsys.features.catalog import AGGREGATES, USER, VIEWS
 from recsys.features.fold import State
@@ -279,7 +279,7 @@ def packed_items(
     for columns in records[:, 1:-1]:
         item_rows.put(columns)
     return {
-        "items": _parquet(items.select(ITEM_SCHEMA.names).cast(ITEM_SCHEMA)),
+        "items": _parquet(whole_items(items)),
         "item_matrix": item_rows.matrix[: item_rows.count],
         "item_table": item_rows.table,
         "item_records": records,
@@ -310,5 +310,4 @@ def _parquet(table: pa.Table) -> np.ndarray:
 
 def unpacked(blob: np.ndarray) -> pa.Table:
     """ITEM_SCHEMA; of an earlier version, it may lack a column."""
-    held = pq.read_table(io.BytesIO(blob.tobytes()))
-    return pa.concat_tables([ITEM_SCHEMA.empty_table(), held], promote_options="default").select(ITEM_SCHEMA.names)
+    return whole_items(pq.read_table(io.BytesIO(blob.tobytes())))

@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 import xxhash
 
-from recsys.events import DAY_MS, EVENT_SCHEMA, ITEM_SCHEMA, KINDS, SEARCH, event_key, key64
+from recsys.events import DAY_MS, EVENT_SCHEMA, KINDS, SEARCH, event_key, key64, whole_items
 from recsys.features.log import items_from_table
 from recsys.sources.derived import Rules, implied_by
 from recsys.store.hot import Hot
@@ -103,7 +103,7 @@ def item_entries(hot: Hot, table: pa.Table, received_at: int) -> list[Entry]:
     """The records of those items (ITEM_SCHEMA) of which something is new."""
     items, known = items_from_table(table), hot.known(table["item_id"].to_pylist())
     entries: list[Entry] = []
-    for item in table.select(ITEM_SCHEMA.names).to_pylist():
+    for item in whole_items(table).to_pylist():
         # the whole row: a title, say, is no column of the state, but what the tower reads and users see
         if known.get(item["item_id"]) == item:
             continue

@@ -21,7 +21,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.events import DAY_MS, ITEM_SCHEMA, first_position
+from recsys.events import DAY_MS, ITEM_SCHEMA, first_position, whole_items
 from recsys.features.catalog import FINGERPRINT
 from recsys.features.judged import Judged
 from recsys.features.log import EventLog, Items, empty, merged
@@ -312,7 +312,7 @@ class OnlineStore:
             both = merged(log, not_in(log, archived, self.journal, position, head))
             both = merged(both, lost(both, self.journal, lambda: self.past().log, judged))
             known = pc.is_in(items["item_id"], value_set=before["item_id"].combine_chunks())
-            new = items.filter(pc.invert(known)).select(ITEM_SCHEMA.names).cast(ITEM_SCHEMA)
+            new = whole_items(items.filter(pc.invert(known)))
             base = pa.concat_tables([before, new])
             arrays = packed(None, both, base, late, records, head, digests, utc_offset_ms)
             if self._save(arrays, snapshot):

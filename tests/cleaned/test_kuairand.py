@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from recsys.events import with_event_keys
+from recsys.events import whole_items, with_event_keys
 from recsys.lake import Lake
 from recsys.sources.kuairand import KuaiRand
 from recsys.sources.source import day_name, day_number
@@ -21,7 +21,7 @@ def test_joined_labels_equal_the_raw_columns(kuairand, tmp_path):
     days = [day_name(n) for n in range(day_number(source.first_day()), day_number(source.last_day()) + 1)]
     for day in days:
         lake.write(with_event_keys(source.read_day(day).events), lake.day(day, "raw", "events"))
-    lake.write(source.items(), lake.table("raw", "items"))
+    lake.write(whole_items(source.items()), lake.table("raw", "items"))
     written = build(lake, *days, utc_offset_ms=source.utc_offset_ms)
     joined = pl.DataFrame(pl.from_arrow(lake.read_days(days, "cleaned", "impressions")))
     raw = pl.concat(pl.read_csv(path) for path in kuairand.glob("log_*_pure.csv"))

@@ -82,6 +82,23 @@ def test_a_first_row_holds_from_always_and_a_changed_one_from_the_first_day_take
     assert [home.value(t) for t in (at(D2), at(D3), at(D4))] == ["a", "b", "a"]
 
 
+def test_what_is_said_of_an_item_beside_is_as_of_an_instant_too_and_a_home_of_before_begins_without_it() -> None:
+    home = Home().take_in([D1], row())
+    assert home.versions is not None
+    home.versions = home.versions.drop_columns(["language", "description", "creator_name", "embedding"])
+    same = home.take_in([D2], row()).versions
+    first = {"description": "d", "language": "de", "creator_name": "c", "embedding": [0.1, 2.0]}
+    home.take_in([D3], row(**first))
+    home.tell(at(D3, NOON), **{**first, "embedding": [0.3, 1.0]})
+    home.take_in([D4], row(**first, title="new"))
+    assert home.versions.num_rows == same.num_rows + 3
+    for name, value in first.items():
+        assert home.value(at(D3) - 1, name) is None and home.value(at(D4) - 1, name) is not None
+        assert name == "embedding" or home.value(at(D4), name) == value
+    seen = [home.value(t, "embedding") for t in (at(D4) - 1, at(D4))]  # the word of the service was heard on D4
+    assert seen == [np.float32([0.1, 2.0]).tolist(), np.float32([0.3, 1.0]).tolist()]
+
+
 def test_an_item_that_comes_later_is_not_known_before() -> None:
     """What was computed of it then stays as it was: of an item that nobody knew."""
     home = Home().take_in([D1], row()).take_in([D2], row(), row("y"))

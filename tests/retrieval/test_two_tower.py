@@ -17,7 +17,7 @@ from recsys.features import catalog, sweep
 from recsys.features.history import History
 from recsys.features.log import ItemColumns, Items, items_from_table
 from recsys.retrieval import engagements, two_tower_training
-from recsys.retrieval.text import MAX_WORDS, with_words, words_of
+from recsys.retrieval.text import MAX_WORDS, more_words_of, with_content, words_of
 from recsys.retrieval.two_tower import QueryTower, TowerConfig, TowerError
 from recsys.retrieval.two_tower_training import TrainingConfig, TrainingError, TrainingReport, fit, refit
 from tests.retrieval import taste
@@ -94,33 +94,60 @@ def test_a_new_item_has_a_vector_near_those_who_like_its_category(tower: QueryTo
     assert np.linalg.norm(tower.embed_items(unheard)[0]) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_a_new_item_of_unknown_creator_and_category_is_known_by_its_words(world: taste.World, tmp_path: Path) -> None:
-    """The same log, but all that an item says of its category stands in its title."""
-    titles = [f"about {name.replace(' ', '')}, part {i}" for i, name in enumerate(world.table["category"].to_pylist())]
+def test_a_new_item_of_unknown_creator_and_category_is_known_by_what_is_said_of_it(
+    world: taste.World, tmp_path: Path
+) -> None:
+    """The same log, but all that an item says of its category stands in its title, its description or its embedding."""
+    said = [f"about {name.replace(' ', '')}, part {i}" for i, name in enumerate(world.table["category"].to_pylist())]
     silent = world.table.drop_columns(["category", "creator_id"])
     for name in ("category", "creator_id"):
         silent = silent.append_column(name, pa.nulls(world.table.num_rows, pa.string()))
-    told = silent.set_column(silent.column_names.index("title"), "title", pa.array(titles))
+    rng = np.random.default_rng(3)
+    around = rng.normal(size=(taste.CATEGORIES, 8))
+    of = np.append(np.arange(taste.ITEMS) % taste.CATEGORIES, 0)
+    given = (around[of] + 0.3 * rng.normal(size=(len(of), 8))).astype(np.float32)
+    columns = {
+        "title": pa.array(said),
+        "description": pa.array(said),
+        "embedding": pa.array(given.tolist(), pa.list_(pa.float32())),
+    }
     ids = [f"unseen item of category {c}" for c in range(taste.CATEGORIES)]
-    unseen = told.slice(0, taste.CATEGORIES).drop_columns(["item_id", "item_key", "published_at"])
-    for name, values in (("item_id", ids), ("item_key", taste.key64(ids)), ("published_at", [taste.BEGIN] * len(ids))):
-        unseen = unseen.append_column(name, pa.array(values))
+    news = {"item_id": ids, "item_key": taste.key64(ids), "published_at": [taste.BEGIN] * len(ids), "title": ids}
     aucs = {}
-    for text in (True, False):
-        config = replace(CONFIG, max_epochs=8, patience=8, tower=replace(CONFIG.tower, text=text))
-        items = with_words(items_from_table(told), told)
-        tower = train(replace(world, items=items), tmp_path / str(text), config)[0]
-        scores = user_vectors(tower, world) @ tower.embed_items(with_words(items_from_table(unseen), unseen)).T
+    for name in ("nothing", *columns):
+        told = silent
+        if name in columns:
+            told = told.drop_columns([name] * (name in told.column_names)).append_column(name, columns[name])
+        unseen = told.slice(0, taste.CATEGORIES)
+        for new, value in news.items():
+            if new != name:
+                unseen = unseen.drop_columns(new).append_column(new, pa.array(value))
+        config = replace(CONFIG, max_epochs=8, patience=8)
+        items = with_content(items_from_table(told), told)
+        tower = train(replace(world, items=items), tmp_path / name, config)[0]
+        assert tower.given_length == (8 if name == "embedding" else 0)
+        vectors = tower.embed_items(with_content(items_from_table(unseen), unseen, tower.given_length))
+        scores = user_vectors(tower, world) @ vectors.T
         category = np.argsort(taste.key64(ids))  # items lie in the order of their keys
-        aucs[text] = np.mean([metrics.auc(world.taste == c, scores[:, i]) for i, c in enumerate(category)])
-    assert aucs[True] > 0.6  # of one category alone it is anything from .2 to 1, by the seed
-    assert aucs[True] > aucs[False] + 0.1  # type, age and duration are the same for all: they tell no category
+        aucs[name] = np.mean([metrics.auc(world.taste == c, scores[:, i]) for i, c in enumerate(category)])
+    for name in columns:
+        assert aucs[name] > 0.6  # of one category alone it is anything from .2 to 1, by the seed
+        assert aucs[name] > aucs["nothing"] + 0.1  # type, age and duration are the same for all: they tell no category
+    tower.save(tmp_path / "saved")  # the one with embeddings
+    again = QueryTower.load(tmp_path / "saved")
+    assert again.fingerprint == tower.fingerprint and again.given_length == 8
+    content = with_content(items_from_table(unseen), unseen, 8)
+    assert again.embed_items(content).tobytes() == tower.embed_items(content).tobytes()
+    assert user_vectors(again, world, 20).tobytes() == user_vectors(tower, world, 20).tobytes()
+    another = with_content(items_from_table(unseen), unseen, 7)  # of another length: as if it had none
+    assert not another.given.any()
 
 
-def test_words_are_tags_then_title_each_once_and_a_bounded_number() -> None:
+def test_words_are_tags_then_title_then_what_is_said_beside_each_once_and_a_bounded_number() -> None:
     assert words_of(["40", "Pop ", "", None], "40 Pop songs, POP!") == ["tag:40", "tag:pop", "40", "pop", "songs"]
     assert words_of(None, None) == []
     assert len(words_of([], " ".join(map(str, range(100))))) == MAX_WORDS
+    assert more_words_of(["pop"], "de-AT", "Ana Pop", "a POP song, a hit") == ["language=de", "ana", "a", "song", "hit"]
 
 
 def test_vectors_are_finite_of_norm_one_and_the_same_bytes_alone_and_among_others(

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from recsys.cleaned.keyed import keyed_items
 from recsys.events import ITEM_SCHEMA
 from recsys.features import catalog
-from recsys.features.log import items_from_table
 from recsys.lake import Lake
 from recsys.registry import Registry
+from recsys.retrieval.embeddings import embed
 from recsys.retrieval.item_index import ExactMirror, IndexedItems, ItemIndexUnavailable, MilvusIndex, late_of
 from recsys.retrieval.milvus_server import ensure_milvus
-from recsys.retrieval.text import with_words
 from recsys.serving.bundle import load
 from recsys.serving.bundles import BundleWatch
 from recsys.serving.candidates import PoolCache, trending
@@ -60,7 +60,14 @@ def test_what_is_not_said_of_a_known_item_stays_and_a_title_alone_is_embedded_an
     first = before
     tags = [row["tags"] for row in store.known_items(world.item_ids).values()]
     other = next(tag for tag in tags if tag and tag != before["tags"])
-    for said in ({"tags": other}, {"title": "new"}, {"duration_ms": 5}, {"category": None}):
+    vectors = []
+    content = (
+        {"description": "Quiet whales."},
+        {"language": "de-AT"},
+        {"creator_name": "A"},
+        {"embedding": [0.5, -1.0, 2.0]},
+    )
+    for said in ({"tags": other}, {"title": "new"}, {"duration_ms": 5}, {"category": None}, *content):
         told = recommender.put_items(ItemsRequest.model_validate({"items": [{"item_id": item_id, **said}]}))
         assert told.recorded == 1
         before = before | said
@@ -68,10 +75,13 @@ def test_what_is_not_said_of_a_known_item_stays_and_a_title_alone_is_embedded_an
         assert recommender._bundles.look()
         now = recommender._bundles.current
         row = now.items.to_pylist()[now.catalogue.item_id.index(item_id)]
+        vectors.append(row.pop("embedding"))
         assert {name: row[name] for name in before if name in row} == {n: v for n, v in before.items() if n in row}
-        word = pa.Table.from_pylist([before], ITEM_SCHEMA)
-        expected = now.retriever.tower.embed_items(with_words(items_from_table(word), word))[0]
-        assert np.allclose(row["embedding"], expected, atol=1e-5)
+        word = keyed_items(pa.Table.from_pylist([before], ITEM_SCHEMA))
+        (expected,) = embed(now.retriever.tower, word)["embedding"].to_pylist()
+        assert np.allclose(vectors[-1], expected, atol=1e-5)  # as the next night's index has it
+    moved = np.abs(np.diff(vectors, axis=0)).max(axis=1) > 0.01
+    assert moved[-4:].tolist() == [True, True, False, True]  # the creator's name is no word that this tower knows
     again = recommender.put_items(ItemsRequest.model_validate({"items": [{"item_id": item_id, "duration_ms": 5}]}))
     assert again.recorded == 0
     assert store.put_items(pa.Table.from_pylist([first], ITEM_SCHEMA), time.time_ns() // 1_000_000) == 1

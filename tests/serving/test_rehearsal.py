@@ -11,7 +11,7 @@ import pytest
 
 from recsys.evaluation.served import Requests
 from recsys.evaluation.shelves import CHALLENGER, LABELS
-from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA, KINDS, key64
+from recsys.events import DAY_MS, HOUR_MS, KINDS, key64, whole_items
 from recsys.features.log import EventLog, ItemHistory, from_table, history_of
 from recsys.policy.repeats import Repeats
 from recsys.policy.shelves import DEFAULT, SHELVES
@@ -46,14 +46,14 @@ def stage(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     """The bundle whose ranker reads histories, in service over the log and in rehearsal over the same one."""
     log = from_table(cleaned(world.simulator))
     store = OnlineStore(LmdbJournal(tmp_path_factory.mktemp("rehearsal"), create=True), create=True)
-    store.bootstrap(log, world.simulator.items().select(ITEM_SCHEMA.names), log.head)  # other tests add to the world's
+    store.bootstrap(log, whole_items(world.simulator.items()), log.head)  # other tests add to the world's
     registry = Registry(world.settings.home / "registry")
     served = load(world.other, None, store.fingerprint, registry)
     recommender = Recommender(store, BundleWatch(registry, lambda registered: served, store.late_items), None)
     items = served.items
     vectors = np.stack(items["embedding"].to_numpy(zero_copy_only=False)).astype(np.float32)
     mirror = ExactMirror("m", IndexedItems.of(items["item_id"].to_pylist(), items["item_type"].to_pylist(), vectors))
-    history = history_of(world.simulator.items().select(ITEM_SCHEMA.names))
+    history = history_of(whole_items(world.simulator.items()))
     data = SourceData.load(world.other.path / "sources")
     bundle = bundle_of(served.retriever.tower, data, served.ranker, items, mirror, history)
     yield Stage(recommender, served, bundle, log, history, world.simulator_end + HOUR_MS)

@@ -219,14 +219,31 @@ def test_a_new_item_is_taken_over_both_fronts_and_up_within_seconds(service: Ser
     assert over_grpc.recorded == 1  # brand-new is known as it is: it was published when it first came
     for again in (new, {**new, "published_at": None}, new):
         assert service.http.post("/items", json={"items": [again]}).json()["recorded"] == 0
+    told = {"item_id": "newest", "language": "de", "description": "Whales.", "creator_name": "Ana"}
+    told["embedding"] = [0.1, -1.0, 2.5]
+    assert service.http.post("/items", json={"items": [told]}).json()["recorded"] == 1
+    assert service.stub.PutItems(pb.PutItemsRequest(items=[pb.Item(**told)])).recorded == 0
     deadline = time.monotonic() + 60
-    while service.http.get("/readyz").json()["late_items"] < 2:
+    while service.http.get("/readyz").json()["late_items"] < 3:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     click = {"kind": "click", "user_id": world.user_ids[19], "item_id": "brand-new"}
     assert service.http.post("/events", json={"events": [click]}).json()["accepted"] == 1
     for bad in ({"item_type": "film"}, {"published_at": -1}, {"tags": ["x"] * 33}, {"more": 1}):
         assert service.http.post("/items", json={"items": [{**new, **bad}]}).status_code == 422
+    wrong: dict[str, tuple[str, Any]] = {
+        "has 2 numbers where the catalogue's have 3": ("embedding", [1.0, 2.0]),
+        "is all zero": ("embedding", [0.0] * 3),
+        "holds what is no finite number": ("embedding", [1e39, 0.0, 0.0]),
+        "at most 4096 items": ("embedding", [1.0] * 4097),
+        "is longer than 8,192 bytes": ("description", "x" * 8193),
+    }
+    for words, (field, value) in wrong.items():
+        answer = service.http.post("/items", json={"items": [new, {**new, field: value}]})
+        assert answer.status_code == 422 and f"items.1.{field}" in answer.text and words in answer.text
+        with pytest.raises(grpc.RpcError, match=words):
+            service.stub.PutItems(pb.PutItemsRequest(items=[pb.Item(**{**new, field: value})]))
+    assert service.http.post("/items", json={"items": [{**new, "embedding": ["a", 1, 2]}]}).status_code == 422
 
 
 def test_a_bad_event_is_rejected_by_its_index_and_the_others_are_kept(service: Service, world: World) -> None:

@@ -6,7 +6,7 @@ because the service's tests need a bundle that works, not one that is good.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -155,8 +155,11 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
         for n in ("shelf", "device")
     ]
     about = np.sort(key64(["country=de", "country=fr", "language=de", "language=fr"]))
+    words = np.sort(key64(["language=de", "quiet", "whales"]))  # no item says one of them yet, or has an embedding
     network = TwoTower(
-        TowerConfig(dim=16, hidden=32), Vocabulary(*names, np.zeros(0, np.int64), *buckets, about), items
+        TowerConfig(dim=16, hidden=32),
+        Vocabulary(*names, words, *buckets, about),
+        replace(items, given=np.zeros((len(items.item_key), 3), np.float32)),
     )
     tower = QueryTower(network, int(log.occurred_at.max()))
     tower.save(lake.models / "two_tower")

@@ -44,6 +44,14 @@ def test_the_example_can_be_run(says):
     assert "clicks, long views, watch times" in words and "test: 2026-11-09 to 2026-11-11" in words
 
 
+def test_what_is_said_of_items_is_counted_and_what_cannot_be_read_of_it_named(says, tmp_path):
+    items = "item_id;description;embedding\nmovie-7;A whale;1,2\nmovie-8;;0,0\nmovie-9;;3,4\n"
+    write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}" for n in range(8)], items)
+    status, words = says(tmp_path)
+    assert status == 0 and "rows that say description: 1; embedding of 2 numbers: 2" in words
+    assert "1: embedding is all zero" in words and "(first: items.csv:3)" in words
+
+
 def test_the_simulator_can_be_checked_too(says, monkeypatch):
     status, words = says("", SOURCE="simulator", DAYS=7, USERS=20)
     assert status == 0 and "2026-01-05 to 2026-01-11, 7 with rows" in words

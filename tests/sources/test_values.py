@@ -1,5 +1,6 @@
 """Values as people's tools write them, from files on disk to raw tables: one rule each, or counted with its reason."""
 
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -190,6 +191,45 @@ def test_what_an_item_says_wrongly_is_counted_and_the_item_stays(tmp_path):
         ("items.csv:3", "published_at is in seconds: write UTC milliseconds: read as unknown"),
         ("items.csv:5", "item_id is missing"),
         ("items.csv:6", "2 fields where 5 are due"),
+    ]
+
+
+def test_embeddings_are_of_one_length_and_say_something_however_they_are_written(tmp_path):
+    good = [0.5, -1.0, 2.0]
+    folder_of(
+        tmp_path,
+        {"item_id": [1, 2], "embedding": [good, [1e39, 0.0, 0.0]]},
+        {"item_id": [3, 4, 5], "embedding": [[0.0] * 3, [1.0, None, 2.0], None]},
+        {"item_id": [6], "embedding": [good]},
+        {"item_id": [7], "embedding": ["a sound"]},
+        {"item_id": [8], "embedding": [7.5]},
+    )
+    (tmp_path / "items" / "text.csv").write_text(
+        'item_id;embedding;description;creator_name;language\n10;0.5,-1,2;"Two\nlines";Ana;de\n11;[0.5 -1. 2.];;;\n'
+        f"12;0.5|-1;{'x' * 8193};;\n13;nan;;;\n"
+    )
+    rows = [
+        {"item_id": 14, "embedding": good},
+        {"item_id": 15, "embedding": [1, 2, "x"]},
+        {"item_id": 16, "embedding": {}},
+    ]
+    (tmp_path / "items" / "typed.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = Files(tmp_path)
+    items = {row["item_id"]: row for row in source.items().to_pylist()}
+    assert {key for key, row in items.items() if row["embedding"] == good} == {"1", "6", "10", "11", "14"}
+    assert sum(row["embedding"] is not None for row in items.values()) == 5 and len(items) == 15
+    assert [items["10"][name] for name in ("description", "creator_name", "language")] == ["Two\nlines", "Ana", "de"]
+    no_list = "embedding is no list of numbers: left out"
+    assert sorted((r["origin"].removeprefix("items/"), r["reason"]) for r in source.refused("items").to_pylist()) == [
+        ("0.parquet:2", "embedding holds what is no finite number of 32 bits: left out"),
+        ("1.parquet:1", "embedding is all zero: leave it out where nothing is known: left out"),
+        ("1.parquet:2", no_list),
+        ("3.parquet:1", no_list),
+        ("4.parquet:1", no_list),
+        ("text.csv:4", "description is longer than 8,192 bytes: left out"),
+        ("text.csv:4", "embedding has 2 numbers where the catalogue's have 3: left out"),
+        ("typed.jsonl:2", no_list),
+        ("typed.jsonl:3", no_list),
     ]
 
 

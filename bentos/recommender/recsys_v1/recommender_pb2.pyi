@@ -211,7 +211,7 @@ class FeaturesResponse(_message.Message):
     def __init__(self, position: _Optional[int] = ..., at: _Optional[int] = ..., fingerprint: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., rows: _Optional[_Iterable[_Union[FeatureRow, _Mapping]]] = ...) -> None: ...
 
 class Item(_message.Message):
-    __slots__ = ("item_id", "item_type", "creator_id", "category", "tags", "title", "duration_ms", "published_at", "is_available")
+    __slots__ = ("item_id", "item_type", "creator_id", "category", "tags", "title", "duration_ms", "published_at", "is_available", "language", "description", "creator_name", "embedding")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     ITEM_TYPE_FIELD_NUMBER: _ClassVar[int]
     CREATOR_ID_FIELD_NUMBER: _ClassVar[int]
@@ -221,6 +221,10 @@ class Item(_message.Message):
     DURATION_MS_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_AT_FIELD_NUMBER: _ClassVar[int]
     IS_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    CREATOR_NAME_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     item_type: str
     creator_id: str
@@ -230,7 +234,11 @@ class Item(_message.Message):
     duration_ms: int
     published_at: int
     is_available: bool
-    def __init__(self, item_id: _Optional[str] = ..., item_type: _Optional[str] = ..., creator_id: _Optional[str] = ..., category: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., title: _Optional[str] = ..., duration_ms: _Optional[int] = ..., published_at: _Optional[int] = ..., is_available: _Optional[bool] = ...) -> None: ...
+    language: str
+    description: str
+    creator_name: str
+    embedding: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, item_id: _Optional[str] = ..., item_type: _Optional[str] = ..., creator_id: _Optional[str] = ..., category: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., title: _Optional[str] = ..., duration_ms: _Optional[int] = ..., published_at: _Optional[int] = ..., is_available: _Optional[bool] = ..., language: _Optional[str] = ..., description: _Optional[str] = ..., creator_name: _Optional[str] = ..., embedding: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class PutItemsRequest(_message.Message):
     __slots__ = ("items",)

@@ -20,7 +20,7 @@ def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
     from recsys.cleaned.versions import item_history, items_before
     from recsys.features.log import items_from_table
     from recsys.retrieval import engagements, replay, sources, two_tower_training
-    from recsys.retrieval.text import with_words
+    from recsys.retrieval.text import with_content
     from recsys_assets.defs.retrieval.tables import split_tables
 
     settings, lake = workspace.settings, workspace.lake
@@ -29,7 +29,7 @@ def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
     log = read_log(lake, before=min(test["date"].to_pylist()))
     learned = engagements.concat(engagements.from_history(log), engagements.from_impressions(train, log))
     judged = engagements.from_impressions(validation, log)
-    catalogue = with_words(items_from_table(items), items)
+    catalogue = with_content(items_from_table(items), items)
     config = two_tower_training.TrainingConfig(seed=settings.seed)
     checkpoints, people = lake.models / "two_tower_checkpoints", people_of(lake)
     chosen, report = two_tower_training.fit(learned, judged, log, catalogue, config, checkpoints, people=people)
