@@ -179,9 +179,11 @@ class Recommender:
             Unavailable: the store does not take them; send them again.
         """
         now = self._clock()
-        due = self._bundles.current.retriever.tower.given_length
         for place, item in enumerate(request.items):
-            if item.embedding is not None and (wrong := wrong_embedding(np.array(item.embedding), due)):
+            if item.embedding is None:
+                continue
+            due = self._bundles.current.retriever.tower.given_length
+            if wrong := wrong_embedding(np.array(item.embedding), due):
                 raise BadRequest(f"items.{place}.embedding: {wrong}")
 
         def said() -> pa.Table:

@@ -17,14 +17,13 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
-from playwright.sync_api import Browser
 
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from bentos.recommender.recsys_v1 import recommender_pb2_grpc as stubs
 from recsys.evaluation.metrics import auc
 from recsys.lake import Lake
 from recsys_assets.defs.evaluation.contenders import judged_ranker
-from tests.page.conftest import Visit, browser  # noqa: F401 (a fixture)
+from tests.page.conftest import Visit, chromium
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -167,21 +166,22 @@ def test_grpc_and_http_answer_the_same(service: str, environment: dict[str, str]
     np.testing.assert_array_equal([i["score"] for i in over_http["items"]], [i.score for i in over_grpc.items])
 
 
-def test_the_page_tells_what_the_run_found(service: str, environment: dict[str, str], browser: Browser) -> None:  # noqa: F811
+def test_the_page_tells_what_the_run_found(service: str, environment: dict[str, str]) -> None:
     reports = Path(environment["RECSYS_HOME"], "reports")
     cold = json.loads((reports / "evaluation.json").read_text())["cold_start"]["users_by_events"]
-    drift = pl.read_parquet(next(Path(environment["RECSYS_HOME"], "lake/monitoring/drift").glob("*.parquet")))
-    visit = Visit(browser.new_page(), service)
-    visit.to("shelves")
     recall = [None if not found["rows"] else found["champion"]["recall@50"] for found in cold.values()]
-    assert visit.cells("people by events", 0) == list(cold)
-    assert visit.cells("people by events", 2) == ["–" if found is None else f"{found:.3f}" for found in recall]
-    visit.to("health")
+    drift = pl.read_parquet(next(Path(environment["RECSYS_HOME"], "lake/monitoring/drift").glob("*.parquet")))
     furthest = drift.sort("excess", descending=True).row(0, named=True)
-    assert visit.cells("drift", 0)[0] == furthest["column"]
-    assert visit.cells("drift", 1)[0] == f"{100 * furthest['excess']:.1f} %"
-    assert "full" in visit.cells("rungs", 0) and len(visit.cells("completeness", 0)) == 10
-    assert {"features/impressions", "models/two_tower", "reports/verdict.json"} <= set(visit.cells("freshness", 0))
+    with chromium() as browser:
+        visit = Visit(browser.new_page(), service)
+        visit.to("shelves")
+        assert visit.cells("people by events", 0) == list(cold)
+        assert visit.cells("people by events", 2) == ["–" if found is None else f"{found:.3f}" for found in recall]
+        visit.to("health")
+        assert visit.cells("drift", 0)[0] == furthest["column"]
+        assert visit.cells("drift", 1)[0] == f"{100 * furthest['excess']:.1f} %"
+        assert "full" in visit.cells("rungs", 0) and len(visit.cells("completeness", 0)) == 10
+        assert {"features/impressions", "models/two_tower", "reports/verdict.json"} <= set(visit.cells("freshness", 0))
     assert visit.complaints == [] and visit.foreign == []
 
 

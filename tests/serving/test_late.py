@@ -214,13 +214,13 @@ def test_what_was_cached_before_a_new_item_came_still_names_the_same_items(
     before = watch.current
     pool = trending(before, "feed")
     pools.put(before, "u", "feed", pool)
-    recommender.put_items(item("a-first-id"))  # sorts before all others: every row moves
+    recommender.put_items(item("!-first-id"))  # sorts before all others: every row moves
     watch.look()
     after = watch.current
     pooled = pools.get(after, "u", "feed")
     assert pooled is not None
     assert after.catalogue.ids(pooled.rows) == before.catalogue.ids(pool.rows)[: len(pooled)]
-    assert after.catalogue.row["a-first-id"] == 0
+    assert after.catalogue.row["!-first-id"] == 0
 
 
 def test_each_item_is_answered_in_the_type_in_which_its_id_first_came(
