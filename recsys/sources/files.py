@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -219,7 +220,7 @@ class Files:
         frames, refused = _gathered((raw, *item_rows(raw, embedding)) for raw, embedding in files)
         items = pl.concat(frames)
         if not items.height:
-            raise SourceError(f"{self.folder} holds no readable item{_first_of(refused)}: see docs/files.md")
+            raise SourceError(f"{self.folder} holds no readable item{_mostly(refused)}: see docs/files.md")
         first_written = pl.col("id_is_integer").first().over("item_id")
         items = items.with_columns(first_written).unique(["item_id", "valid_from"], keep="last", maintain_order=True)
         return (items if items["valid_from"].count() else items.drop("valid_from")), refused
@@ -235,7 +236,7 @@ class Files:
         frames, refused = _gathered((raw, *event_rows(raw, self.words)) for raw in self._raw("events"))
         events = pl.concat(frames)
         if not events.height:
-            raise SourceError(f"{self.folder} holds no readable event{_first_of(refused)}: see docs/files.md")
+            raise SourceError(f"{self.folder} holds no readable event{_mostly(refused)}: see docs/files.md")
         return events.select(EVENT_SCHEMA.names), rejected_rows(refused)
 
     @cached_property
@@ -264,5 +265,10 @@ def _gathered(files: Iterable[tuple[Raw, pl.DataFrame, Torn]]) -> tuple[list[pl.
     return frames, refused
 
 
-def _first_of(refused: Torn) -> str:
-    return f" (first: {refused[0]['origin']}: {refused[0]['reason']})" if refused else ""
+def _mostly(refused: Torn) -> str:
+    """The reason of most rows: the first one may be that of a single torn line."""
+    if not refused:
+        return ""
+    reason, rows = Counter(row["reason"] for row in refused).most_common(1)[0]
+    origin = next(row["origin"] for row in refused if row["reason"] == reason)
+    return f" ({rows:,} of {len(refused):,}, first {origin}: {reason})"

@@ -161,6 +161,11 @@ def test_rows_without_a_user_are_for_the_cleaning_to_judge(folder):
         ("events.csv", "kind,user_id,item_id\nclick,1,10\n", "events.csv lacks the column occurred_at"),
         ("events.csv", "", "events.csv"),
         ("events.csv", "kind,user_id,item_id,occurred_at\nclick,1,10,never\n", "holds no readable event"),
+        (
+            "events.csv",
+            "kind,user_id,item_id,occurred_at\nclick,1\nclick,1,10,1792922400\nclick,2,10,1792922401\n",
+            "no readable event (2 of 3, first events.csv:3: occurred_at is in seconds: write UTC milliseconds)",
+        ),
         ("events.csv", EVENTS.replace("kind", "item_id", 1), "events.csv has the column item_id twice"),
         ("items.csv", "item_id,item_type\n10,video,7\n", "3 fields where 2 are due"),
         ("events.parquet", "not parquet", "is not readable Parquet"),
