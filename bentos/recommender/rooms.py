@@ -315,11 +315,10 @@ def _version(row: Mapping[str, Any]) -> Version:
 
 
 def _trials(registry: Registry, told: Mapping[str, Any]) -> list[Trial]:
-    """Those that run, then those that have ended, the newest first."""
+    """Those that run, then those that have ended, the newest first; `make experiment` says which cannot be read."""
     now, trials = time.time_ns() // 1_000_000, []
-    for entry in registry.experiments.entries():
-        if isinstance(entry, ExperimentError):
-            continue  # `make experiment` says what is wrong with it
+    known = [entry for entry in registry.experiments.entries() if not isinstance(entry, ExperimentError)]
+    for entry in sorted(known, key=lambda entry: (entry.state != RUNNING, -(entry.decided_at or 0))):
         of, runs = entry.experiment, entry.state == RUNNING
         report = told.get("experiments", {}).get(of.name, {}) if runs else entry.report or {}
         newest = {(look["arm"], look["metric"]): look for look in report.get("looks", [])}
@@ -342,8 +341,7 @@ def _trials(registry: Registry, told: Mapping[str, Any]) -> list[Trial]:
                 looks=looks,
             )
         )
-    ends = {entry.name: index for index, entry in enumerate(trials)}
-    return sorted(trials, key=lambda trial: (trial.state != RUNNING, -ends[trial.name]))
+    return trials
 
 
 def _complete(lake: Lake) -> Complete | None:

@@ -35,12 +35,12 @@ def with_content(items: Items, table: pa.Table, length: int | None = None) -> It
     """
     rows = np.searchsorted(items.item_key, key64(table["item_id"].to_pylist()))
     n, length = len(items.item_key), length_of(table) if length is None else length
-    said = zip(table["tags"].to_pylist(), table["title"].to_pylist(), strict=True)
-    words = _keys((words_of(tags, title) for tags, title in said), rows, n, MAX_WORDS)
+    first = [words_of(*row) for row in zip(table["tags"].to_pylist(), table["title"].to_pylist(), strict=True)]
+    words = _keys(first, rows, n, MAX_WORDS)
     more = [table[name].to_pylist() if name in table.column_names else [None] * table.num_rows for name in _MORE]
     if any(value for column in more for value in column):
-        first = zip(table["tags"].to_pylist(), table["title"].to_pylist(), zip(*more, strict=True), strict=True)
-        rest = _keys((more_words_of(words_of(tags, title), *row) for tags, title, row in first), rows, n, MORE_WORDS)
+        beside = (more_words_of(of, *row) for of, row in zip(first, zip(*more, strict=True), strict=True))
+        rest = _keys(beside, rows, n, MORE_WORDS)
         words = np.concatenate([words, rest], axis=1)
     return replace(items, words=words, given=_given(table, rows, n, length) if length else None)
 
