@@ -27,6 +27,7 @@ from recsys.serving.rooms import FindRequest, FindResponse, ItemRequest, ItemRes
 from recsys.serving.schema import BadRequest
 from recsys.serving.served_log import latest
 from recsys.settings import Settings
+from recsys.store.sandbox import copied
 
 STATIC: Final = Path(__file__).with_name("static")
 TYPES: Final = {
@@ -68,7 +69,7 @@ class Inside:
         def look() -> InspectResponse:
             answer = inspector.inspect(request, course)
             told = {"request": request.request_id} if request.request_id else {}
-            self._note(caller, "inspect", answer.user_id, id=course.request_id, **told)
+            self._note(caller, "inspect", copied(answer.user_id), id=course.request_id, **told)
             return answer
 
         return await self._run(look)

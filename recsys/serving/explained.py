@@ -314,8 +314,9 @@ def evidence(asked: Behind, looked: Looked, past: Past, names: Names, head: int)
     for name in feature.inputs:
         if name not in COLUMNS:
             continue
-        places = behind(past.log, name, keys, scene.at)
-        last = names.events(past.log.take(places[-LAST_EVENTS:]), head)[::-1]
+        counted = past.counted(name)
+        places = behind(counted, name, keys, scene.at)
+        last = names.events(counted.take(places[-LAST_EVENTS:]), head)[::-1]
         at = AGGREGATES.index(name)
         inputs.append(Counted(name=name, value=int(read.aggregates[0, at]), events=len(places), last=last))
     said = float(computed[FEATURES.index(asked.feature)])
