@@ -35,6 +35,7 @@ TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".json": "application/json",
 }
 POLICY: Final = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 HEADERS: Final = {"content-security-policy": POLICY, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
@@ -109,7 +110,7 @@ class Inside:
     async def rooms(self, request: RoomsRequest, course: Course, caller: Caller) -> RoomsResponse:
         """Shelves, versions, health."""
         recommender, inspector, _, _ = self._parts()
-        return await self._run(lambda: rooms_of(self._settings.home, recommender, inspector))
+        return await self._run(lambda: rooms_of(self._settings, recommender, inspector))
 
     def report(self, name: str) -> bytes | None:
         """A report's file, None where there is none of that name."""
