@@ -140,7 +140,11 @@ def _served(report: Mapping[str, Any]) -> str:
     if not told:
         return ""
     metrics = list(dict.fromkeys([told["metric"], *SERVED]))
-    rows = [[name, *(_number(figures.get(metric)) for metric in metrics)] for name, figures in told["slates"].items()]
+    written = {"distinct_items": _whole}
+    rows = [
+        [name, *(written.get(metric, _number)(figures.get(metric)) for metric in metrics)]
+        for name, figures in told["slates"].items()
+    ]
     note = f"{_whole(told['users'])} people of the test days; {told['metric'].replace('_', ' ')} decides."
     ours = [name == "challenger" for name in told["slates"]]
     table = _table(["", *metrics], rows, numbers=range(1, len(metrics) + 1), ours=ours)

@@ -43,7 +43,7 @@ export function Requests({ id, rooms, go }) {
           ${otherWrong && html`<${Notice} bad>${otherWrong.message}<//>`}
           ${bundle && other && html`<${Compared} left=${answer} right=${other} titles=${[t("then"), bundle]} />`}`}
         <h2>${t("why")}</h2><${Summary} of=${answer} />
-        <${Slate} of=${answer} label=${t("requests.computed")} ask=${(of) => ({ user_id: of.user_id || "-", consent: !!of.user_id, shelf: of.shelf, context: { at: of.as_of, ...(of.device ? { device: of.device } : {}) }, position: of.position, bundle: of.bundle })} />
+        <${Slate} of=${answer} label=${t("requests.computed")} ask=${(of) => ({ request_id: of.past.request_id })} />
         <${Behinds} of=${answer} />`}
     </section>`}`;
 }

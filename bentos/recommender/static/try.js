@@ -21,7 +21,7 @@ export const body = (of, more = {}) => ({
 const events = (taps) => taps.map((tap) => ({ kind: tap.kind, item_id: String(tap.id) }));
 // The same request again, at the very position and instant of an answer.
 export const again = (of, taps = []) => (answer) => ({
-  ...body(of), user_id: answer.user_id || of.user_id || "somebody new", context: { ...body(of).context, at: answer.as_of },
+  ...body(of), user_id: of.user_id || answer.user_id || "somebody new", context: { ...body(of).context, at: answer.as_of },
   position: answer.history.some((e) => e.imagined) ? undefined : answer.position, bundle: answer.bundle, events: events(taps),
 });
 
@@ -117,7 +117,7 @@ export function WhatIf({ rooms }) {
     setState({ busy: true });
     try {
       const before = await call("/inspect", body(of, { network: false }));
-      const pinned = { ...body(of), user_id: before.user_id || of.user_id, context: { ...body(of).context, at: before.as_of }, position: before.position, bundle: before.bundle };
+      const pinned = { ...body(of), context: { ...body(of).context, at: before.as_of }, position: before.position, bundle: before.bundle };
       const after = await call("/inspect", { ...pinned, network: false, events: events(of.taps) });
       setState({ before, after, of: { ...of } });
     } catch (wrong) { setState({ wrong }); }
