@@ -44,6 +44,7 @@ REPORT_POLICY: Final = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-e
 REPORTS: Final = ("evaluation.html", "drift.html", "versions.html")
 WAITING: Final = 8  # inspections at hand, one of them under way
 SECONDS: Final = 20.0
+DIFF_SECONDS: Final = 10.0  # in which a comparison of bundles begins requests: inspections wait for it
 T = TypeVar("T")
 
 
@@ -99,7 +100,7 @@ class Inside:
         def look() -> DiffResponse:
             try:
                 logged = latest(inspector.served_log, request.latest)
-                answer = differences(request, logged, inspector.store, inspector.bundle)
+                answer = differences(request, logged, inspector.store, inspector.bundle, DIFF_SECONDS)
             except (BundleRefused, RegistryError) as error:
                 raise BadRequest(str(error)) from None
             self._note(caller, "diff", None, id=course.request_id, rows=len(logged))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from recsys.events import key64
 from recsys.features.judged import Judged
 from recsys.policy.exploration import Drawn, Explorer
 from recsys.retrieval.sources import Ask, Attempt
@@ -30,9 +31,16 @@ class Copy:
         self.past, self.head = past, head  # what follows the head did not happen
 
     def read(
-        self, user_id: str, items: np.ndarray, as_of: int, position: int | None = None, *, shelf_key: int = 0
+        self,
+        user_id: str,
+        items: Sequence[str] | np.ndarray,
+        as_of: int,
+        position: int | None = None,
+        *,
+        shelf_key: int = 0,
     ) -> Read:
-        return self.past.read(key_of(user_id), items, as_of, shelf_key)
+        keys = items if isinstance(items, np.ndarray) else key64(items)
+        return self.past.read(key_of(user_id), keys, as_of, shelf_key)
 
     def judged(self, user_id: str) -> Judged:
         return self.past.judged(key_of(user_id))

@@ -129,9 +129,10 @@ def past_of(store: OnlineStore, user_id: str, past: Past, at: int, now: int, rul
     user_key = key_of(copied(user_id))
     sent = _kept(store.journal.blocked(key_of(user_id)), now)
     rows = [{**event, "user_id": copied(user_id)} for event in sent if event["occurred_at"] <= at]
-    events = store.imagined(rows, at, rules)
     own = Past(past.of_user(user_key), past.items, past.position)
-    own = own.followed_by(events._replace(received_at=events.occurred_at)) if rows else own
+    if rows:
+        events = store.imagined(rows, at, rules)
+        own = own.followed_by(events._replace(received_at=events.occurred_at))
     return SandboxPast(past.log, past.items, past.position, own)
 
 

@@ -113,7 +113,7 @@ def test_a_real_send_changes_the_copys_slate_and_needs_the_right_key(
         page, before = visit.to("what-if"), service.http.get("/readyz").json()["position"]
         for key, words in (
             ("a-key-to-look-in-with", "This key is for inspect, and this call needs one for events or admin."),
-            ("a-key-for-everything", f"1 events were taken. Both slates are those of sandbox:{user}."),
+            ("a-key-for-everything", f"Events taken: 1. Both slates are those of sandbox:{user}."),
         ):
             page.evaluate(f"sessionStorage.setItem('key', '{key}')")
             page.reload()
@@ -239,6 +239,12 @@ def test_shelves_versions_and_health_read_as_they_are(visit: Visit, service: Ser
     shown = visit.cells("bundles, newest first", 0)
     assert [cell.split()[0] for cell in shown] == [world.other.bundle_id, world.champion.bundle_id]
     assert "champion" in shown[1] and "champion" not in shown[0]
+    page.get_by_role("button", name="Show what would change").click()
+    cohorts = visit.cells("what would change, by cohort", 0)
+    both = {"bundle": world.other.bundle_id, "other": world.champion.bundle_id, "latest": 30}
+    told = service.http.post("/diff", json=both).json()["cohorts"]
+    assert cohorts == [cohort["cohort"] for cohort in told] and cohorts[0] == "all"
+    assert visit.cells("what would change, by cohort", 2) == [f"{100 * cohort['same']:.1f} %" for cohort in told]
     page = visit.to("health")
     expect(page.get_by_text("Every part answers.")).to_be_visible()
     parts = service.http.post("/rooms", json={}).json()["breakers"]

@@ -117,7 +117,7 @@ def test_it_reads_what_a_what_if_shows_but_for_the_items_own_counters(opened: Op
     imagined = inspector.inspect(
         InspectRequest(user_id=user, events=[Imagined(kind="click", item_id=item_id)], item_ids=[item_id]), Course()
     )
-    recommender.record_events(EventsRequest(events=[sent(copy, "click", item_id)]))
+    recommender.record_events(EventsRequest(events=[sent(copy, "click", item_id, shelf="feed")]))
     looked = inspector.inspect(
         InspectRequest(
             user_id=copy,

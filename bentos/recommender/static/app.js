@@ -55,6 +55,7 @@ function App() {
   const name = t(`room.${at.room}`);
   useEffect(() => { document.title = `${name} · ${t("title")}`; }, [name]);
   useEffect(() => {
+    document.querySelector("nav [aria-current]").scrollIntoView({ block: "nearest", inline: "nearest" });
     if (moved.current) { title.current && title.current.focus(); NEED_ALL.includes(at.room) && look({}); }
   }, [at.room]);
   if (wrong && ["unauthorized", "forbidden"].includes(wrong.code)) return html`<${Key} words=${wrong.message} onGiven=${() => look({})} />`;
