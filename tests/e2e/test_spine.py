@@ -45,6 +45,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "RECSYS_HTTP_PORT": str(free_port()),
         "RECSYS_GRPC_PORT": str(free_port()),
         "RECSYS_EXPLORE": "false",  # HTTP and gRPC are to answer the same
+        "RECSYS_SANDBOX": "true",
     }
 
 
@@ -183,6 +184,54 @@ def test_the_page_tells_what_the_run_found(service: str, environment: dict[str, 
         assert "full" in visit.cells("rungs", 0) and len(visit.cells("completeness", 0)) == 10
         assert {"features/impressions", "models/two_tower", "reports/verdict.json"} <= set(visit.cells("freshness", 0))
     assert visit.complaints == [] and visit.foreign == []
+
+
+def test_the_run_of_the_day_after_learns_nothing_of_what_a_copy_was_sent(
+    service: str, environment: dict[str, str]
+) -> None:
+    """A user and their copy do the same with two items: the day that follows has the user's, and none of the copy's."""
+    lake, user = Lake(Path(environment["RECSYS_HOME"])), "somebody with a copy"
+    copy = f"sandbox:{user}"
+
+    def shown(of: str) -> list[str]:
+        with httpx.Client(base_url=service, timeout=60) as client:
+            return [item["item_id"] for item in client.post("/recommend", json={"user_id": of}).json()["items"]]
+
+    before = shown(copy)
+    ours, theirs = before[:2]
+    for who, item in ((user, ours), (copy, theirs)):
+        events = [
+            {"event_id": f"{who} {kind}", "kind": kind, "user_id": who, "item_id": item, "shelf": "feed"}
+            for kind in ("impression", "click", "dislike")
+        ]
+        assert httpx.post(service + "/events", json={"events": events}, timeout=60).json()["accepted"] == 3
+    assert ours not in shown(copy) and theirs not in shown(copy) and theirs in shown(user)
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    of_day = "raw_events,cleaned_events,impressions,sessions,quarantine,duplicates,searches,impression_features"
+    materialize(environment, of_day, "--partition", day)
+    materialize(environment, "training_set,online_state")
+    rows = {name: pl.read_parquet(lake.day(day, *name.split("/"))) for name in ("raw/events", "cleaned/events")}
+    for name in ("cleaned/impressions", "cleaned/quarantine", "features/impressions"):
+        rows[name] = pl.read_parquet(lake.day(day, *name.split("/")))
+    for name, table in rows.items():
+        if "user_id" in table.columns:
+            assert not table.filter(pl.col("user_id").str.starts_with("sandbox:")).height, name
+    for name, times in (("raw/events", 3), ("cleaned/events", 3), ("cleaned/impressions", 1)):
+        assert rows[name].filter(pl.col("user_id") == user)["item_id"].to_list() == [ours] * times, name
+    impressions = rows["cleaned/impressions"]["impression_id"].to_list()
+    assert sorted(rows["features/impressions"]["impression_id"].to_list()) == sorted(impressions)
+    parts = [path for path in (lake.home / "lake" / "training_sets").glob("*.parquet") if path.stem != "left_out"]
+    learned = pl.concat([pl.read_parquet(path, columns=["user_id", "impression_id"]) for path in parts])
+    assert not learned.filter(pl.col("user_id").str.starts_with("sandbox:")).height and learned.height > 1000
+    assert theirs not in shown(copy) and theirs in shown(user), "the state began anew, and the copy is as it was"
+
+
+def materialize(environment: dict[str, str], assets: str, *more: str) -> None:
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    command = [dagster, "asset", "materialize", "--select", assets, "-m", "recsys_assets.definitions", *more]
+    where = {**environment, "DAGSTER_HOME": str(Path(environment["RECSYS_HOME"]) / "dagster")}
+    ended = subprocess.run(command, cwd=ROOT, env=where, capture_output=True, text=True, timeout=600, check=False)
+    assert ended.returncode == 0, ended.stderr[-4000:]
 
 
 def test_a_ranker_that_nobody_judged_gets_no_bundle(printed: str, environment: dict[str, str]) -> None:

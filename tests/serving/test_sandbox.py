@@ -13,6 +13,7 @@ import pytest
 from recsys.events import HOUR_MS, SANDBOX
 from recsys.lake import Lake
 from recsys.privacy.border import Border
+from recsys.retrieval.milvus_server import stop_milvus
 from recsys.serving import served_log
 from recsys.serving.course import Course
 from recsys.serving.forget import forget, traces
@@ -223,3 +224,4 @@ def test_a_forgotten_user_has_no_copy(world: World, tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="forgotten"):
         inspector.inspect(InspectRequest(user_id=SANDBOX + user), Course())
     with_border.close()
+    stop_milvus(settings)
