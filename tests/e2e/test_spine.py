@@ -24,10 +24,12 @@ from bentos.recommender.recsys_v1 import recommender_pb2_grpc as stubs
 from recsys.evaluation.metrics import auc
 from recsys.lake import Lake
 from recsys.settings import from_environment
+from recsys.sources.opening import open_source
 from recsys_assets import definitions
 from recsys_assets.defs.evaluation import shelves_judged
 from recsys_assets.defs.evaluation.contenders import judged_ranker
 from recsys_assets.home import headless, prepare
+from recsys_assets.stock import take_stock
 from tests.page.conftest import Visit, chromium
 
 pytestmark = pytest.mark.slow
@@ -229,7 +231,7 @@ def test_a_ranker_that_nobody_judged_gets_no_bundle(printed: str, environment: d
 
 
 def test_the_run_of_the_day_after_learns_nothing_of_what_a_copy_was_sent(
-    service: str, environment: dict[str, str]
+    service: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user and their copy do the same with two items: the day that follows has the user's, and none of the copy's."""
     lake, user = Lake(Path(environment["RECSYS_HOME"])), "somebody with a copy"
@@ -249,9 +251,17 @@ def test_the_run_of_the_day_after_learns_nothing_of_what_a_copy_was_sent(
         assert httpx.post(service + "/events", json={"events": events}, timeout=60).json()["accepted"] == 3
     assert ours not in shown(copy) and theirs not in shown(copy) and theirs in shown(user)
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    of_day = "raw_events,cleaned_events,impressions,sessions,quarantine,duplicates,searches,impression_features"
-    materialize(environment, of_day, "--partition", day)
-    materialize(environment, "training_set,online_state")
+    for name, value in {**environment, "DAGSTER_HOME": ""}.items():
+        monkeypatch.setenv(name, value)
+    settings = from_environment()
+    prepare(settings)
+    take_stock(settings, open_source(settings))
+    cleaned = ("cleaned_events", "impressions", "sessions", "quarantine", "duplicates", "searches")
+    taken_in = [dg.AssetKey(name) for name in ("raw_events", *cleaned, "impression_features", "training_set")]
+    job = definitions.defs().resolve_implicit_global_asset_job_def()
+    tags = {"dagster/asset_partition_range_start": day, "dagster/asset_partition_range_end": day}
+    with headless() as instance:
+        job.execute_in_process(instance=instance, asset_selection=[*taken_in, dg.AssetKey("online_state")], tags=tags)
     rows = {name: pl.read_parquet(lake.day(day, *name.split("/"))) for name in ("raw/events", "cleaned/events")}
     for name in ("cleaned/impressions", "cleaned/quarantine", "features/impressions"):
         rows[name] = pl.read_parquet(lake.day(day, *name.split("/")))
@@ -266,11 +276,3 @@ def test_the_run_of_the_day_after_learns_nothing_of_what_a_copy_was_sent(
     learned = pl.concat([pl.read_parquet(path, columns=["user_id", "impression_id"]) for path in parts])
     assert not learned.filter(pl.col("user_id").str.starts_with("sandbox:")).height and learned.height > 1000
     assert theirs not in shown(copy) and theirs in shown(user), "the state began anew, and the copy is as it was"
-
-
-def materialize(environment: dict[str, str], assets: str, *more: str) -> None:
-    dagster = str(Path(sys.executable).with_name("dagster"))
-    command = [dagster, "asset", "materialize", "--select", assets, "-m", "recsys_assets.definitions", *more]
-    where = {**environment, "DAGSTER_HOME": str(Path(environment["RECSYS_HOME"]) / "dagster")}
-    ended = subprocess.run(command, cwd=ROOT, env=where, capture_output=True, text=True, timeout=600, check=False)
-    assert ended.returncode == 0, ended.stderr[-4000:]
