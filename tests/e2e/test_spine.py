@@ -257,11 +257,12 @@ def test_the_run_of_the_day_after_learns_nothing_of_what_a_copy_was_sent(
     prepare(settings)
     take_stock(settings, open_source(settings))
     cleaned = ("cleaned_events", "impressions", "sessions", "quarantine", "duplicates", "searches")
-    taken_in = [dg.AssetKey(name) for name in ("raw_events", *cleaned, "impression_features", "training_set")]
+    day_after = ("raw_events", "stg_events", "judged_events", *cleaned, "impression_features", "training_set")
     job = definitions.defs().resolve_implicit_global_asset_job_def()
     tags = {"dagster/asset_partition_range_start": day, "dagster/asset_partition_range_end": day}
+    taken_in = [dg.AssetKey(name) for name in (*day_after, "online_state")]
     with headless() as instance:
-        job.execute_in_process(instance=instance, asset_selection=[*taken_in, dg.AssetKey("online_state")], tags=tags)
+        job.execute_in_process(instance=instance, asset_selection=taken_in, tags=tags)
     rows = {name: pl.read_parquet(lake.day(day, *name.split("/"))) for name in ("raw/events", "cleaned/events")}
     for name in ("cleaned/impressions", "cleaned/quarantine", "features/impressions"):
         rows[name] = pl.read_parquet(lake.day(day, *name.split("/")))

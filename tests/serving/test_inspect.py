@@ -258,12 +258,14 @@ def test_an_earlier_position_reads_what_was_read_there(world: World, opened: Ope
 
 
 def test_a_place_that_was_left_to_chance_says_so(world: World, opened: Opened) -> None:
-    asked = {opened[0].recommend(RecommendRequest(user_id=user, k=10)).request_id for user in world.user_ids[:20]}
-    logged = served_log.read(served_log.segments(opened[1].served_log)).to_pylist()
-    drawn = {row["request_id"]: [] for row in logged if row["explored"] and row["request_id"] in asked}
-    for row in logged:
-        if row["explored"] and row["request_id"] in drawn:
-            drawn[row["request_id"]].append(row["item_id"])
+    settings = world.settings.model_copy(update={"home": opened[1].served_log.parent, "explore": True})
+    explores, _ = open_both(settings, follow=False, clock=lambda: world.simulator_end + HOUR_MS)
+    asked = [explores.recommend(RecommendRequest(user_id=user, k=10)).request_id for user in world.user_ids[:30]]
+    explores.close()
+    drawn: dict[str, list[str]] = {}
+    for row in served_log.read(served_log.segments(opened[1].served_log)).to_pylist():
+        if row["explored"] and row["request_id"] in asked:
+            drawn.setdefault(row["request_id"], []).append(row["item_id"])
     assert len(drawn) > 2
     for request_id, items in drawn.items():
         seen = look(opened, request_id=request_id, network=False)

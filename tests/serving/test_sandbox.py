@@ -92,10 +92,11 @@ def test_over_http_the_copys_slate_changes_and_nothing_else(service: Service, wo
     item_id = before["items"][0]["item_id"]
     of_others = [features(of, item_id) for of in (user, other)]
     position = service.http.get("/readyz").json()["position"]
-    told = service.http.post("/events", json={"events": [sent(copy, "dislike", item_id, occurred_at=at)]}).json()
-    assert (told["accepted"], told["rejected"], told["position"]) == (1, [], position)
-    again = service.http.post("/events", json={"events": [sent(copy, "dislike", item_id, occurred_at=at)]}).json()
-    assert (again["accepted"], again["duplicates"]) == (0, 1)
+    events = [sent(copy, kind, item_id, occurred_at=at) for kind in ("click", "dislike")]
+    told = service.http.post("/events", json={"events": events}).json()
+    assert (told["accepted"], told["rejected"], told["position"]) == (2, [], position)
+    again = service.http.post("/events", json={"events": events}).json()
+    assert (again["accepted"], again["duplicates"]) == (0, 2)
     after = slate(copy)
     assert item_id not in [i["item_id"] for i in after["items"]]
     assert slate(user)["items"] == mine["items"] and [features(of, item_id) for of in (user, other)] == of_others
