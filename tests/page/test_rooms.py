@@ -106,7 +106,7 @@ def test_what_if_changes_the_slate_and_writes_nothing(visit: Visit, service: Ser
 def test_a_real_send_changes_the_copys_slate_and_needs_the_right_key(
     browser: Browser, world: World, tmp_path: Path
 ) -> None:
-    context, user = browser.new_context(), world.user_ids[6]
+    context, user = browser.new_context(), world.user_ids[1]
     keys = "inspect:a-key-to-look-in-with,admin:a-key-for-everything"
     with serving(world, tmp_path, RECSYS_API_KEYS=keys, RECSYS_SANDBOX="true") as service:
         visit = Visit(context.new_page(), str(service.http.base_url))
@@ -142,7 +142,7 @@ def test_the_page_and_its_reasons_speak_the_chosen_language(browser: Browser, se
     visit = Visit(context.new_page(), str(service.http.base_url))
     page, user = visit.to("try"), world.user_ids[1]
     expect(page.get_by_role("heading", level=1, name="Essayer")).to_be_visible()
-    page.get_by_label("Langue").select_option("de")
+    page.get_by_label("Langue", exact=True).select_option("de")
     visit.choose("Nutzer", user, user)
     page.get_by_role("button", name="Empfehlungen zeigen").click()
     at = page.get_by_label("Zeitpunkt (UTC)").input_value() + ":00Z"
