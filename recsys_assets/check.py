@@ -1,4 +1,4 @@
-"""`make check`: what the settings and the source come to, in seconds and before anything is computed."""
+"""`make check`: what settings and source hold, in seconds and before anything is computed."""
 
 from __future__ import annotations
 

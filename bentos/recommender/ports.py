@@ -1,4 +1,4 @@
-"""Ports: found out to be free before anything is started on them."""
+"""Whether ports are free, before anything is started on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a day was delivered as days are: as much, and until its end."""
+"""Whether a day was delivered like other days: as many rows, and rows until its end."""
 
 from collections.abc import Callable
 from typing import TypeVar

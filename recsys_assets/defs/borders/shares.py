@@ -1,4 +1,4 @@
-"""Whether a day's events agree with each other, with the catalogue and with the days before: told, never blocking."""
+"""Whether a day's events agree with each other, with the catalogue and with the days before; no check here blocks."""
 
 from collections.abc import Callable, Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What the service showed and what came of it: to learn from, and to judge the champion by."""
+"""What the service showed and what came of it. Rankers learn from it, and the champion is judged by it."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
