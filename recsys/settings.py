@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -62,10 +63,30 @@ class SecretUrl(Secret[str]):
     """An address that may hold a password: `str()` shows scheme, host, port and path alone."""
 
     def _display(self) -> str:
-        url = urlsplit(self.get_secret_value())
-        if not url.netloc:
-            return self.get_secret_value().partition("?")[0] if not url.scheme else f"{url.scheme}:..."
-        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+        scheme, slashes, rest = self.get_secret_value().partition("://")
+        if not slashes:
+            word, colon, _ = scheme.partition(":")
+            return f"{word}:..." if colon else word
+        return f"{scheme}://{re.split('[?#]', rest.rpartition('@')[2])[0]}"  # whatever stands ahead of an @ may be one
+
+    def hidden_in(self, words: str) -> str:
+        """What somebody says of the address, without its user, its password or a part of it."""
+        user = self.get_secret_value().partition("://")[2].rpartition("@")[0]
+        password = user.partition(":")[2]
+        for secret in (user, password, unquote(password), *re.split("[:/?#]", password)):
+            words = words.replace(secret, "...") if secret else words
+        return words
+
+
+def _split(given: str, takes: str) -> SplitResult:
+    """An address taken apart. Raises ValueError, which holds no word of it."""
+    try:
+        url = urlsplit(given)
+    except ValueError:
+        raise ValueError(takes) from None
+    if "@" in f"{url.path}{url.query}{url.fragment}":
+        raise ValueError("write the characters / ? # @ of a password as %2F %3F %23 %40")
+    return url
 
 
 def _address(*schemes: str, takes: str = "", word: str | None = None) -> AfterValidator:
@@ -75,7 +96,7 @@ def _address(*schemes: str, takes: str = "", word: str | None = None) -> AfterVa
     def check(given: SecretUrl) -> SecretUrl:
         if given.get_secret_value() == word:
             return given
-        url = urlsplit(given.get_secret_value())
+        url = _split(given.get_secret_value(), takes)
         hosts = url.netloc.rpartition("@")[2].split(",") if url.scheme.endswith("+cluster") else [url.netloc]
         try:
             named = all(urlsplit(f"//{host}").hostname and urlsplit(f"//{host}").port != 0 for host in hosts)
@@ -83,6 +104,8 @@ def _address(*schemes: str, takes: str = "", word: str | None = None) -> AfterVa
             named = False
         if url.scheme not in schemes or not named:
             raise ValueError(takes)
+        if "redis" in url.scheme and not re.fullmatch(r"/?\d*", url.path):
+            raise ValueError("behind the host comes a number, that of the database")
         return given
 
     return AfterValidator(check)
@@ -298,15 +321,21 @@ class Settings(BaseModel):
     @field_validator("dagster_storage")
     @classmethod
     def _driver(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None and urlsplit(given.get_secret_value()).scheme != "postgresql+psycopg2":
-            raise ValueError("say postgresql+psycopg2://..., with the driver of dagster-postgres")
+        takes = "say postgresql+psycopg2://user:password@host:port/db, with the driver of dagster-postgres"
+        if given is not None:
+            url = _split(given.get_secret_value(), takes)
+            if url.scheme != "postgresql+psycopg2" or not re.fullmatch(r"(.*@)?([^:]*|\[.*\])(:\d+)?", url.netloc):
+                raise ValueError(takes)
         return given
 
     @field_validator("alert_webhook")
     @classmethod
     def _web_address(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None and urlsplit(given.get_secret_value()).scheme not in ("http", "https"):
-            raise ValueError("give an address such as https://host/path")
+        takes = "give an address such as https://host/path"
+        if given is not None:
+            url = _split(given.get_secret_value(), takes)
+            if url.scheme not in ("http", "https") or not re.fullmatch(r"([^:@]+|\[.*\])(:\d+)?", url.netloc):
+                raise ValueError(takes)
         return given
 
     @model_validator(mode="after")
