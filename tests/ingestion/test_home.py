@@ -160,17 +160,35 @@ def test_another_key_of_pseudonyms_or_none_any_more_is_refused_in_one_line(
     for other in ("another key, as long", None):
         monkeypatch.setenv("RECSYS_PSEUDONYM_KEY", other) if other else monkeypatch.delenv("RECSYS_PSEUDONYM_KEY")
         assert not taken_in().success and lake.day(DAYS[0], "raw", "events").read_bytes() == raw
-        for command in ("recsys_assets.stock", "recsys_assets.run", "recsys_assets.forget"):
-            words = ["somebody"] if command == "recsys_assets.forget" else []
-            ended = subprocess.run(
-                [sys.executable, "-m", command, *words], cwd=ROOT, capture_output=True, text=True, check=False
-            )
-            said = ended.stderr + ended.stdout
-            assert ended.returncode == 2 and said.count("\n") == 1 and "another RECSYS_PSEUDONYM_KEY" in said, said
-            assert key not in said and not (other and other in said)
+        words = "with another RECSYS_PSEUDONYM_KEY" if other else "with a RECSYS_PSEUDONYM_KEY, and none is set"
+        assert_every_command_says(words, key, other)
     monkeypatch.setenv("RECSYS_PSEUDONYM_KEY", key)
     assert taken_in().success
     assert key not in (lake.home / "pseudonyms").read_text()
+
+
+def test_a_key_of_pseudonyms_where_users_came_in_without_one_is_refused_in_one_line(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old rows would keep the ids that new ones hide, and everybody would begin anew."""
+    assert taken_in().success and stock().returncode == 0
+    raw = lake.day(DAYS[0], "raw", "events").read_bytes()
+    key = "a key that came too late"
+    monkeypatch.setenv("RECSYS_PSEUDONYM_KEY", key)
+    assert not taken_in().success and lake.day(DAYS[0], "raw", "events").read_bytes() == raw
+    assert not (lake.home / "pseudonyms").exists()
+    assert_every_command_says("without RECSYS_PSEUDONYM_KEY", key)
+
+
+def assert_every_command_says(words: str, *secrets: str | None) -> None:
+    for command in ("check", "stock", "run", "forget", "dev"):
+        told = ["somebody"] if command == "forget" else []
+        ended = subprocess.run(
+            [sys.executable, "-m", f"recsys_assets.{command}", *told], cwd=ROOT, capture_output=True, text=True
+        )
+        said = ended.stderr + ended.stdout
+        assert ended.returncode == 2 and said.count("\n") == 1 and words in said, said
+        assert not any(secret in said for secret in secrets if secret)
 
 
 def test_another_world_of_the_simulator_is_refused(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
