@@ -1,4 +1,4 @@
-"""A run as a person at a terminal sees it: one line for each stage that is done, below it what runs and for how long."""
+"""A run as a person at a terminal sees it: one line for each stage that is done, below what runs and for how long."""
 
 from __future__ import annotations
 
