@@ -118,12 +118,12 @@ def test_rows_that_come_late_to_a_day_that_is_in_are_told_with_what_takes_them_i
         (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "no_day_changed_since"]
         return check.passed, check.description or ""
 
-    assert told(taken_in()) == (True, "none")
+    assert told(taken_in()) == (True, "none of 4 days")
     write(tmp_path / "data", *(START + day * DAY_MS + 7 for day in (0, 0, 1, 4)))
     passed, words = told(taken_in("2026-11-06", "2026-11-06"))
     assert not passed and "2026-11-02 has 402 rows in the source, and had 400 when it was taken in" in words
     assert "2026-11-03 has 401" in words and "make backfill FROM=2026-11-02 TO=2026-11-06 AGAIN=1" in words
-    assert told(taken_in(DAYS[0], "2026-11-06")) == (True, "none")
+    assert told(taken_in(DAYS[0], "2026-11-06")) == (True, "none of 5 days")
     assert lake.read(lake.day(DAYS[0], "raw", "events")).num_rows == 402
 
 
