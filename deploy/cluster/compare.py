@@ -57,7 +57,7 @@ def day_of_features(compared: Comparison, home: Path, alone: Path, history: str,
     """By Spark's workers and by the local sweep: of the history's last day, and of the day that was lived."""
     lake, other = Lake(home), Lake(alone)
     asked = lake.read(lake.day(history, "cleaned", "impressions"), IMPRESSION_COLUMNS)
-    swept = impression_features(read_log(lake, through=history), item_history(lake), asked)
+    swept = _stored(impression_features(read_log(lake, through=history), item_history(lake), asked))
     ours = lake.day(live, "features", "impressions")
     theirs = other.read(other.day(live, "features", "impressions"))
     for day, table in ((history, swept), (live, theirs)):
@@ -135,6 +135,13 @@ def _differ(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
     common = min(len(one), len(other))
     missing = max(len(one), len(other)) - common
     return max(one.size, other.size), int((one[:common] != other[:common]).sum()) + missing
+
+
+def _stored(table: pa.Table) -> pa.Table:
+    """As it comes back from Parquet, which calls the values of a list `element` where Arrow calls them `item`."""
+    file = pa.BufferOutputStream()
+    pq.write_table(table, file)
+    return pq.read_table(pa.BufferReader(file.getvalue()))
 
 
 def _bytes(column: pa.ChunkedArray) -> bytes:

@@ -22,7 +22,7 @@ class Starts(NamedTuple):
     played: list[np.ndarray]  # of each: units that had been played before it, in the order in which they are played
 
     def take(self, rows: np.ndarray) -> Starts:
-        """Those sessions."""
+        """The sessions at these places, int64[n]."""
         return Starts(self.user_key[rows], self.at[rows], [self.played[row] for row in rows.tolist()])
 
 

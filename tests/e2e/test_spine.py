@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import grpc
 import httpx
 import numpy as np
@@ -22,7 +23,11 @@ from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from bentos.recommender.recsys_v1 import recommender_pb2_grpc as stubs
 from recsys.evaluation.metrics import auc
 from recsys.lake import Lake
+from recsys.settings import from_environment
+from recsys_assets import definitions
+from recsys_assets.defs.evaluation import shelves_judged
 from recsys_assets.defs.evaluation.contenders import judged_ranker
+from recsys_assets.home import headless, prepare
 from tests.page.conftest import Visit, chromium
 
 pytestmark = pytest.mark.slow
@@ -183,6 +188,26 @@ def test_the_page_tells_what_the_run_found(service: str, environment: dict[str, 
         assert "full" in visit.cells("rungs", 0) and len(visit.cells("completeness", 0)) == 10
         assert {"features/impressions", "models/two_tower", "reports/verdict.json"} <= set(visit.cells("freshness", 0))
     assert visit.complaints == [] and visit.foreign == []
+
+
+def test_shelves_are_judged_beside_the_champions_own_way(
+    printed: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The champion is what is trained: asked at the same requests, both ways are worth the same to the last digit."""
+    file = Path(environment["RECSYS_HOME"]) / "reports" / "evaluation.json"
+    alone = json.loads(file.read_text())["shelves"]
+    for name, value in {**environment, "DAGSTER_HOME": ""}.items():  # `prepare` sets it
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(shelves_judged, "FEWEST_FRESH", 100)  # so small a world has few requests a shelf
+    prepare(from_environment())
+    job = definitions.defs().resolve_implicit_global_asset_job_def()
+    with headless() as instance:
+        job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("evaluation")])
+    beside = json.loads(file.read_text())["shelves"]
+    for name in ("feed", "shortcuts"):
+        way, champion = beside[name]["former"], alone[name]["champion"]
+        assert beside[name]["champion"] == champion, name
+        assert {metric: way[metric] for metric in champion} == champion, name
 
 
 def test_a_ranker_that_nobody_judged_gets_no_bundle(printed: str, environment: dict[str, str]) -> None:

@@ -67,7 +67,8 @@ def judged(
             told[name] = shelves.nothing(shelf, label, "nobody could be asked for it on the test days")
             continue
         orders = {shelves.CHALLENGER: order}
-        if name in former and (fresh := asked.at > learned_until).sum() >= FEWEST_FRESH:
+        fresh = np.flatnonzero(asked.at > learned_until)
+        if name in former and len(fresh) >= FEWEST_FRESH:
             asked, orders[shelves.FORMER] = asked.take(fresh), former[name]
         user_id = [known_users[key] for key in asked.user_key.tolist()]
         truth = truth_of(source, border, Requests(user_id, asked.user_key, asked.at), bundle.catalogue.item_id)
@@ -137,7 +138,8 @@ def _requests(bundle: ServingBundle, log: EventLog, test: pl.DataFrame, name: st
     there = test.filter(pl.col("shelf") == name) if name in test["shelf"] else test
     first = there.sort("occurred_at", "position").unique("user_key", keep="first").sort("user_key")
     first = first.head(min(MOST_REQUESTS, most))
-    return Starts(first["user_key"].to_numpy(), first["occurred_at"].to_numpy(), [])
+    nothing = [np.zeros(0, np.int64)] * first.height
+    return Starts(first["user_key"].to_numpy(), first["occurred_at"].to_numpy(), nothing)
 
 
 def judge_one(
