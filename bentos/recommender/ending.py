@@ -75,6 +75,7 @@ class Ending:
             await _until(lambda: not any(map(_listens, listeners)), HANDSHAKE_SECONDS + QUEUE_SECONDS)
             for one in (*listeners, *servers):
                 one.close()
+            await asyncio.sleep(HANDSHAKE_SECONDS)  # those of TLS are no connections yet
             await _until(lambda: not server.server_state.connections, LAST_SECONDS)
         finally:
             close()
