@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from recsys.addresses import SecretUrl
 from recsys.backup.restoring import restore
 from recsys.backup.taking import take
 from recsys.backup.vault import BackupError, Vault
@@ -15,7 +16,7 @@ from recsys.registry import RegistryError
 from recsys.retrieval.item_index import ItemIndexError
 from recsys.retrieval.milvus_server import MilvusServerError
 from recsys.serving.segment_files import ServedLogError
-from recsys.settings import SecretUrl, Settings, SettingsError, from_environment
+from recsys.settings import Settings, SettingsError, from_environment
 from recsys.store.errors import StoreError
 from recsys_assets.home import HomeError, one_run_at_a_time
 

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from recsys.addresses import SecretUrl
 from recsys.encryption import OVERHEAD, EncryptionError, decrypted, encrypted, encrypted_size, keyring
-from recsys.settings import SecretUrl
 
 FORMAT: Final = 1
 CHUNK: Final = 1 << 22

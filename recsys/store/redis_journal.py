@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import redis
 
-from recsys.settings import SecretUrl
+from recsys.addresses import SecretUrl
 from recsys.store.by_entity import whole
 from recsys.store.errors import OffsetMoved, StoreError, StoreFull, StoreUnavailable
 from recsys.store.journal import CUT, NO_END, RECORD_FIELDS, Dump, Entry, Mark, Offset, Records, Size, Taken, is_of

@@ -71,6 +71,7 @@ def until(held: Callable[[], bool], seconds: float = 60.0) -> None:
         ({"RECSYS_STORE": "nonsense"}, "RECSYS_STORE: give lmdb"),
         ({"RECSYS_TRACES": "nonsense"}, "RECSYS_TRACES: give an address"),
         ({"RECSYS_HOST": "no-such-host.invalid"}, "RECSYS_HOST=no-such-host.invalid"),
+        ({"RECSYS_HOST": "192.0.2.1"}, "RECSYS_HOST=192.0.2.1 is no address of this machine"),
     ],
 )
 def test_a_setting_that_is_wrong_is_one_line_and_status_2(world: World, settings: dict[str, str], words: str) -> None:
