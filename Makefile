@@ -43,7 +43,7 @@ $(READY): requirements.lock
 	@$(BIN)/python -m compileall -qq -j 0 -x '/site-packages/.*/tests?/' $(VENV)/lib || true
 	@touch $@
 
-run: $(READY) ## raw events to a gated, servable bundle (RECSYS_SOURCE=simulator|kuairand|files, RECSYS_DATA=folder)
+run: $(READY) ## raw events to a gated, servable bundle (RECSYS_SOURCE=simulator|kuairand|files, RECSYS_DATA=folder); AGAIN=1: all of it anew
 	@$(BIN)/python -m recsys_assets.run
 
 check: $(READY) ## what the source holds, what will be learned and what to mend, in seconds (RECSYS_DATA=folder)

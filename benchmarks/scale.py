@@ -1,8 +1,9 @@
 """Where the CPU and the memory of `make run` go, and how both grow: `python -m benchmarks.scale [USERS ...]`.
 
 Each size of the simulator (1,000 and 4,000 users unless others are named) runs in a new home. With `--against FOLDER`,
-a checkout of another commit, both run in turns, `--rounds` times, and medians and ratios are told. CPU is user and
-system time of the process and of all below it; the machine may be busy.
+a checkout of another commit, both run in turns, `--rounds` times, and medians and ratios are told. With `--again` the
+world lies in files by day: all but the last day, the same once more, and then that day. CPU is user and system time of
+the process and of all below it; the machine may be busy.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +31,8 @@ RECORDER = Path(__file__).with_name("recorder.py")
 SIZES = (1_000, 4_000)
 TOLD = 0.01  # of all CPU: a step that takes less is summed up with its like
 BETWEEN = "between steps"
+LEARN = {"ranker_parameters", "xgboost_ranker", "mmoe_ranker", "factor_ranker", "ranker", "shelf_orders", "two_tower"}
+JUDGE = {"evaluation", "verdict"}
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,16 @@ class Run:
     memory: dict[str, int]  # most, by step
 
 
-def measured(root: Path, users: int) -> Run:
-    """One run of a checkout's code in a new home.
+def measured(root: Path, home: Path, **settings: str) -> Run:
+    """One run of a checkout's code.
 
     Raises:
         SystemExit: it failed, with the end of its log.
     """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECSYS_", "DAGSTER_"))}
+    where = kept | settings | {"RECSYS_HOME": str(home), "PYTHONPATH": str(root)}
     with tempfile.TemporaryDirectory() as folder:
-        home, out = Path(folder) / "home", Path(folder) / "samples.json"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECSYS_", "DAGSTER_"))}
-        where = kept | {"RECSYS_HOME": str(home), "RECSYS_USERS": str(users), "PYTHONPATH": str(root)}
+        out = Path(folder) / "samples.json"
         process = subprocess.Popen(
             [sys.executable, str(RECORDER), str(out)], cwd=root, env=where, stdout=subprocess.DEVNULL
         )
@@ -62,6 +66,43 @@ def measured(root: Path, users: int) -> Run:
             raise SystemExit(log.read_text()[-2000:] if log.exists() else f"{root} does not run")
         told = json.loads(out.read_text())
     return summed(told["samples"], told["steps"], used.ru_utime + used.ru_stime)
+
+
+def in_a_new_home(root: Path, users: int) -> Run:
+    with tempfile.TemporaryDirectory() as folder:
+        return measured(root, Path(folder) / "home", RECSYS_USERS=str(users))
+
+
+def again(console: Console, users: int) -> None:
+    """A first run, one without changes, and one of a day more."""
+    from recsys.sources.simulator import Simulator
+
+    with tempfile.TemporaryDirectory() as name:
+        data, home, source = Path(name) / "data", Path(name) / "home", Simulator(users=users)
+        (data / "events").mkdir(parents=True)
+        pq.write_table(source.items().drop("id_is_integer"), data / "items.parquet")
+        pq.write_table(source.users(), data / "users.parquet")
+        *days, last = sorted(source.days())
+
+        def run() -> Run:
+            return measured(ROOT, home, RECSYS_DATA=str(data))
+
+        def deliver(day: str) -> None:
+            pq.write_table(source.read_day(day).events, data / "events" / f"{day}.parquet")
+
+        for day in days:
+            deliver(day)
+        first, same = run(), run()
+        deliver(last)
+        more = run()
+    learned = sum(cpu for step, cpu in more.by_step.items() if step in LEARN)
+    judged = sum(cpu for step, cpu in more.by_step.items() if step in JUDGE)
+    share = (more.cpu - learned - judged) / first.cpu
+    console.print(f"{users:,} users: {first.cpu:.0f} CPU s of {len(days)} days from nothing")
+    console.print(f"  the same again: {same.cpu:.1f} CPU s, {same.cpu / first.cpu:.1%}")
+    console.print(
+        f"  one day more: {more.cpu:.0f} CPU s; {learned:.0f} to learn, {judged:.0f} to judge, else {share:.1%}"
+    )
 
 
 def summed(
@@ -105,6 +146,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("users", nargs="*", type=int, default=list(SIZES))
     parser.add_argument("--against", type=Path, help="a checkout of another commit, run in turns with this one")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--again", action="store_true", help="the same run once more, and one of a day more")
     asked = parser.parse_args(arguments)
     roots = [ROOT, *([asked.against.resolve()] if asked.against else [])]
     if missing := [root for root in roots if not (root / "recsys_assets" / "run.py").exists()]:
@@ -112,12 +154,16 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     console = Console(width=120)
     console.print(f"{machine()}, load average {os.getloadavg()[0]:.1f}")
+    for users in asked.users if asked.again else ():
+        again(console, users)
+    if asked.again:
+        return 0
     cost: list[float] = []
     for users in asked.users:
         runs: dict[Path, list[Run]] = {root: [] for root in roots}
         for _ in range(asked.rounds):
             for root in roots:
-                runs[root].append(measured(root, users))
+                runs[root].append(in_a_new_home(root, users))
         report(console, users, runs[ROOT])
         ours, *theirs = [statistics.median(r.cpu for r in runs[root]) for root in roots]
         cost.append(ours)

@@ -95,7 +95,8 @@ def ceiling(source: Simulator, shown: pl.DataFrame, requests: Requests, made: Re
     view = simulated.LONG_VIEW_BIAS + 0.4 * world.item_quality
     # a unit vector of d dimensions varies by 1 / d in each
     precision = np.append(np.full(d, float(d)), 1 / WORLDS_OWN)
-    tables = Tables(vectors, click, view, 2.2 / simulated.AFFINITY_WEIGHT, precision)
+    alike = np.full(len(vectors), -1)
+    tables = Tables(vectors, alike, click, view, 2.2 / simulated.AFFINITY_WEIGHT, precision)
     rows = np.array([truth.item_index[item] for item in made.item_ids])
     slates = np.full((len(requests.at), K), -1)
     by_user = shown.partition_by("user_id", as_dict=True)

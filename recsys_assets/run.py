@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -78,12 +78,20 @@ def _run(settings: Settings, console: Console) -> int:
         from recsys.sources.opening import open_source
         from recsys.sources.source import SourceError
         from recsys.store.errors import StoreError
+        from recsys_assets import since
         from recsys_assets.check import survey_of
         from recsys_assets.stock import take_stock
 
         try:
             source = open_source(settings)
             stock = take_stock(settings, source)
+            read, before = since.Read.of(settings, stock), since.last(settings)
+            asked = since.left(None if os.environ.get("AGAIN") == "1" else before, read)
+            if asked is None:
+                console.print("nothing has changed since the last run: code, settings, source, store and what it made")
+                console.print("AGAIN=1 make run makes all of it anew", highlight=False)
+                _next(settings, console, {f"done in {clock(time.monotonic() - began)}": "nothing was materialized"})
+                return 0
             surveyed = None if settings.source == "simulator" else survey_of(source)
         except (SourceError, StoreError) as error:
             console.print(f"[red]{escape(str(error))}[/]", highlight=False)
@@ -99,6 +107,8 @@ def _run(settings: Settings, console: Console) -> int:
         graph = definitions.resolve_asset_graph()
     groups = {key.to_user_string(): graph.get(key).group_name or "" for key in graph.get_all_asset_keys()}
     console.print(f"source [bold]{settings.source}[/], {_days(stock)}, written to {escape(str(settings.home))}")
+    if asked != (stock.first_day, stock.last_day):
+        console.print(f"{asked[0]} to {asked[1]} are taken in: the days before are as they were")
     for line in lacks(surveyed) if surveyed else []:
         console.print(f"[yellow]  {escape(line)}[/]", highlight=False)
     progress = Progress(console, groups, settings.home / "run_seconds.json", len(job.graph.nodes))
@@ -118,14 +128,15 @@ def _run(settings: Settings, console: Console) -> int:
                 run_id=run_id,
                 raise_on_error=False,
                 tags={
-                    "dagster/asset_partition_range_start": stock.first_day,
-                    "dagster/asset_partition_range_end": stock.last_day,
+                    "dagster/asset_partition_range_start": asked[0],
+                    "dagster/asset_partition_range_end": asked[1],
                     "recsys/cause": "by hand",
                 },
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
             if result.success:
                 progress.keep()
+                read.done(settings)
         return _ending(settings, console, progress, result.success, time.monotonic() - began)
     finally:
         if not was_running:
@@ -157,18 +168,18 @@ def _ending(settings: Settings, console: Console, progress: Progress, success: b
         story.exception("summary failed")
         console.print(f"[red]everything is materialized, but the summary could not be shown: {escape(str(error))}[/]")
         return 1
-    _next(settings, console, progress, seconds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # KiB on Linux
+    _next(settings, console, {f"done in {clock(seconds)}": f"{peak:.1f} GiB at most; {progress.told_checks()}"})
     return 0
 
 
-def _next(settings: Settings, console: Console, progress: Progress, seconds: float) -> None:
+def _next(settings: Settings, console: Console, done: Mapping[str, str]) -> None:
     """What to look at last: one screen of what came out, and the command that serves it."""
     registry = Registry(Lake(settings.home).registry)
     champion, newest = registry.champion(), registry.bundles()[-1].bundle_id
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # KiB on Linux
     reports = settings.home / "reports"
     rows = {
-        f"done in {clock(seconds)}": f"{peak:.1f} GiB at most; {progress.told_checks()}",
+        **done,
         "champion": champion.bundle_id if champion else "none: the gate refused",
         "reports": f"{reports / 'evaluation.html'} and {len(list(reports.iterdir())) - 1} more beside it",
         "next": "make serve" if champion else f'make promote BUNDLE={newest} REASON="...", then make serve',

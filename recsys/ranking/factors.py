@@ -1,6 +1,7 @@
 """The personal ranker: matrix factorisation whose user vectors are solved at the request.
 
     log odds of a click                    = place, hour, age, shelf + level of the item + user . item
+                                             + the user's own level, and that for items of this type
     log odds of a long view of what was opened = the same with weights of its own + slope * (user . item)
 
 An item's vector and level are the sum of what its category, its creator and its own impressions say, learned once
@@ -33,7 +34,10 @@ from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import PROBABILITIES, aim
 
 ARRAYS: Final = "factors.npz"
-PLAIN: Final = ("base", "context", "usual", "shelves", "whole", "precision")  # fields of Factors that are arrays
+PLAIN: Final = ("base", "context", "usual", "shelves", "types", "type_of", "whole", "precision")  # arrays of Factors
+# by level that others share, its feature
+SIDES: Final = {"category": "category_bucket", "creator": "creator_bucket", "item_type": "item_type"}
+LEVELS: Final = (*SIDES, "item")
 PLACES: Final = 20  # of a slate that have a level of their own; later ones share the last
 HALF_LIVES: Final = (1.0, 4.0, 16.0)  # days, of what being new is worth
 TOLD: Final = np.zeros(max(KINDS.values()) + 1, np.uint8)  # by kind: what an event of a history tells of its item
@@ -64,10 +68,13 @@ class Factors:
     shelves: np.ndarray  # float32[s], buckets of the shelves that have a level of their own
     category: Level  # by category_bucket
     creator: Level  # by creator_bucket
+    item_type: Level  # by its code
     item: Level  # by item_key, its own share alone
-    whole: np.ndarray  # float64[items + 1, d + 2]: item, creator and category of each known item together
+    types: np.ndarray  # float32[t], the codes of item_type for which a user has a level; none where all items are alike
+    type_of: np.ndarray  # int64[items], of each known item its place among `types`, -1 none
+    whole: np.ndarray  # float64[items + 1, d + 2]: what is said of each known item, together
     slope: float
-    precision: np.ndarray  # float64[d + 1], of the prior of a user's vector and level
+    precision: np.ndarray  # float64[d + 1 + t], of the prior of a user's vector and levels
 
     @cached_property
     def tables(self) -> Tables:
@@ -76,7 +83,7 @@ class Factors:
         ones = np.ones((len(whole), 1))
         vectors = np.ascontiguousarray(np.concatenate([whole[:, :-2], ones], axis=1))
         click, view = (np.ascontiguousarray(whole[:, place] + self.base[place]) for place in (-2, -1))
-        return Tables(vectors, click, view, self.slope, self.precision)
+        return Tables(vectors, self.type_of, click, view, self.slope, self.precision)
 
     def outcomes(self, history: History) -> tuple[Outcomes, np.ndarray, np.ndarray]:
         """What the h different histories tell, the bounds int64[h + 1] of each among it, and whose each row is [n]."""
@@ -93,11 +100,23 @@ class Factors:
         return Outcomes(item, opened, viewed, *usual), bounds, whose.astype(np.int64)
 
     def users(self, history: History) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors float64[h, d + 1] of the different histories, and which of them each of the n rows has, int64[n]."""
+        """Vectors float64[h, d + 1 + t] of the different histories, and which each of the n rows has, int64[n]."""
         outcomes, bounds, whose = self.outcomes(history)
         vectors = np.zeros((len(bounds) - 1, len(self.precision)))
         solve(outcomes, self.tables, bounds, STEPS, vectors)
         return vectors, whose
+
+    def own_level(self, users: np.ndarray, whose: np.ndarray, type_of: np.ndarray) -> np.ndarray:
+        """What a user opens of anything, and of items of this type, float64[n]: log odds.
+
+        Args:
+            users: of `users`
+            whose: int64[n], which of them
+            type_of: int64[n], place among `types`, -1 none
+        """
+        first = self.whole.shape[1] - 2
+        level: np.ndarray = users[whose, first]
+        return level + np.where(type_of >= 0, users[whose, first + 1 + type_of], 0.0) if len(self.types) else level
 
 
 class Taste(NamedTuple):
@@ -115,7 +134,7 @@ def columns_of(feature_names: tuple[str, ...]) -> dict[str, int]:
     Raises:
         RankerError: one is missing.
     """
-    read = ("slot", "item_age_days", "hour_of_day", "shelf_bucket", "category_bucket", "creator_bucket")
+    read = ("slot", "item_age_days", "hour_of_day", "shelf_bucket", *SIDES.values())
     missing = [name for name in read if name not in feature_names]
     if missing:
         raise RankerError(f"the rows have no column {missing[0]}: materialize training_set with the present catalogue")
@@ -198,12 +217,14 @@ class FactorRanker:
         mine = slice(bounds[whose[0]], bounds[whose[0] + 1])
         item, opened = outcomes.item[mine], outcomes.opened[mine].astype(np.float64)
         user, vector = factors.users(inputs.history)[0][whose[0]], tables.vector[item]
-        clicked = 1.0 / (1.0 + np.exp(-(tables.click[item] + outcomes.click_offset[mine] + vector @ user)))
+        own = factors.own_level(user[None], np.zeros(len(item), np.int64), factors.type_of[item])
+        agreed = vector[:, :-1] @ user[: vector.shape[1] - 1]
+        clicked = 1.0 / (1.0 + np.exp(-(tables.click[item] + outcomes.click_offset[mine] + agreed + own)))
         pull = (opened - clicked)[:, None] * vector[:, :-1]
-        aims = tables.long_view[item] + outcomes.view_offset[mine] + factors.slope * (vector[:, :-1] @ user[:-1])
+        aims = tables.long_view[item] + outcomes.view_offset[mine] + factors.slope * agreed
         missed = opened * (outcomes.viewed[mine] - 1.0 / (1.0 + np.exp(-aims)))
         pull += factors.slope * missed[:, None] * vector[:, :-1]
-        parts = self._whole(inputs)[:, :-2] @ (pull / factors.precision[:-1]).T
+        parts = self._whole(inputs)[:, :-2] @ (pull / factors.precision[: pull.shape[1]]).T
         return Taste(factors.item.keys[item], opened > 0, outcomes.viewed[mine] > 0, parts)
 
     def save(self, folder: Path) -> None:
@@ -212,7 +233,7 @@ class FactorRanker:
         factors = self.factors
         arrays = {name: getattr(factors, name) for name in PLAIN}
         arrays |= {"medians": self.medians}
-        for name in ("category", "creator", "item"):
+        for name in LEVELS:
             level = getattr(factors, name)
             arrays |= {f"{name}_keys": level.keys, f"{name}_values": level.values}
         with replacing(folder / ARRAYS) as path, path.open("wb") as file:
@@ -240,11 +261,8 @@ class FactorRanker:
         header = read_header(folder)
         try:
             with np.load(folder / ARRAYS) as saved:
-                arrays = {name: saved[name] for name in saved.files}
-            levels: dict[str, Any] = {
-                name: Level(arrays[f"{name}_keys"], arrays[f"{name}_values"])
-                for name in ("category", "creator", "item")
-            }
+                arrays = {**_before_types(saved["item_keys"], saved["whole"]), **saved}
+            levels: dict[str, Any] = {name: Level(arrays[f"{name}_keys"], arrays[f"{name}_values"]) for name in LEVELS}
             return FactorRanker(
                 feature_names=tuple(header["feature_names"]),
                 fingerprint=header["fingerprint"],
@@ -276,11 +294,14 @@ class FactorRanker:
         rows = rows_in(factors.item.keys, inputs.item_key)
         whole = factors.whole[rows]
         new = np.flatnonzero(rows == 0)
-        if len(new):  # its category and creator speak for an item that the training days did not show
-            names = ("category_bucket", "creator_bucket")
-            category, creator = (inputs.features[new, self._columns[name]] for name in names)
-            whole[new] = factors.category.of(category) + factors.creator.of(creator)
+        if len(new):  # its category, creator and type speak for an item that the training days did not show
+            said = (getattr(factors, name).of(inputs.features[new, self._columns[of]]) for name, of in SIDES.items())
+            whole[new] = sum(said)
         return np.asarray(whole)
+
+    def _type_of(self, inputs: Inputs) -> np.ndarray:
+        """Place of each row's type among those of which users have a level, int64[n]; -1 none."""
+        return rows_in(self.factors.types, inputs.features[:, self._columns["item_type"]]) - 1
 
     def _parts(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """What adds up to the log odds, float64[n] each: `click` and `view` without the user, `match` with the user's
@@ -302,8 +323,19 @@ class FactorRanker:
         return {
             "click": factors.base[0] + whole[:, -2] + added[:, 0],
             "view": factors.base[1] + whole[:, -1] + added[:, 1],
-            "match": taste + users[whose, -1],
+            "match": taste + factors.own_level(users, whose, self._type_of(inputs)),
             "taste": taste,
             "level": whole[:, -2],
             "age": (context[:, of_age] * factors.context[of_age, 0]).sum(axis=1),
         }
+
+
+def _before_types(item_keys: np.ndarray, whole: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays that factors lacked before users had a level by type, as if all items were alike."""
+    none = np.zeros(0, np.float32)
+    return {
+        "types": none,
+        "type_of": np.full(len(item_keys), -1),
+        "item_type_keys": none,
+        "item_type_values": np.zeros((1, whole.shape[1])),
+    }

@@ -24,13 +24,21 @@ class Rows(NamedTuple):
     value: np.ndarray  # float32, of each
     opened: np.ndarray  # uint8[n]
     viewed: np.ndarray  # uint8[n], of an opened one: viewed long
+    type: np.ndarray  # int64[n], which of the user's own levels by type counts; -1 none
 
     @staticmethod
-    def of(item: np.ndarray, user: np.ndarray, context: np.ndarray, opened: np.ndarray, viewed: np.ndarray) -> Rows:
+    def of(
+        item: np.ndarray,
+        user: np.ndarray,
+        context: np.ndarray,
+        opened: np.ndarray,
+        viewed: np.ndarray,
+        type: np.ndarray,
+    ) -> Rows:
         """Rows as they are learned from."""
         row, column = np.nonzero(context)
         there = np.searchsorted(row, np.arange(len(context) + 1))
-        return Rows(item, user, context, there, column, context[row, column], opened, viewed)
+        return Rows(item, user, context, there, column, context[row, column], opened, viewed, type)
 
 
 class Pull(NamedTuple):
@@ -55,7 +63,7 @@ def pull(
     """Of all rows together.
 
     Args:
-        users: float32[users, d + 1], a vector and a level each
+        users: float32[users, d + 1 + types], a vector and levels each
         whole, context, base, slope: the parameters, float32, as in `Pull`
         views: whether what was opened tells by its long views too
     """
@@ -70,6 +78,8 @@ def _add_up(rows, users, whole, weights, base, slope, views, of_whole, of_contex
     for r in range(len(rows.item)):
         i, u = rows.item[r], rows.user[r]
         match, click, view = 0.0, base[0] + whole[i, d] + users[u, d], base[1] + whole[i, d + 1]
+        if rows.type[r] >= 0:
+            click += users[u, d + 1 + rows.type[r]]
         for k in range(d):
             match += users[u, k] * whole[i, k]
         for e in range(rows.there[r], rows.there[r + 1]):

@@ -30,11 +30,12 @@ class Outcomes(NamedTuple):
 class Tables(NamedTuple):
     """Items' parameters, float64. The last column of the vectors is 1: the user's own level."""
 
-    vector: np.ndarray  # [items, d]
+    vector: np.ndarray  # [items, d + 1]
+    type: np.ndarray  # int64[items], which of the user's own levels by type counts for an item; -1 none
     click: np.ndarray  # [items], log odds of a click for a user of the prior's mean
     long_view: np.ndarray  # [items], of a long view of what was opened
     slope: float  # how much a vector counts for the long view, beside the click
-    precision: np.ndarray  # [d], of the prior
+    precision: np.ndarray  # [d + 1 + types], of the prior
 
 
 @njit(cache=True, nogil=True)
@@ -65,10 +66,10 @@ def outcomes_of(known, item_key, kind, start, stop, told, item, opened, viewed, 
 
 @njit(cache=True, nogil=True)
 def solve(outcomes, tables, bounds, steps, vectors):  # type: ignore[no-untyped-def]
-    """The vector float64[d] of each user, whose outcomes are [bounds[u]:bounds[u + 1]]: into vectors [users, d], by so
+    """The vector float64[d + 1 + types] of each user, whose outcomes are [bounds[u]:bounds[u + 1]]: into vectors, by so
     many steps from what is there.
     """
-    d = tables.vector.shape[1]
+    d = len(tables.precision)
     curvature, step = np.empty((d, d)), np.empty(d)
     for u in range(len(bounds) - 1):
         x = vectors[u]
@@ -87,11 +88,11 @@ def solve(outcomes, tables, bounds, steps, vectors):  # type: ignore[no-untyped-
 
 @njit(cache=True, nogil=True)
 def draw(outcomes, tables, bounds, vectors, chance, out):  # type: ignore[no-untyped-def]
-    """A draw of each user's posterior (Laplace) about the vectors that were solved: into out [users, d].
+    """A draw of each user's posterior (Laplace) about the vectors that were solved: into out, of their shape.
 
-    `chance` [users, d]: standard normal.
+    `chance`, of their shape: standard normal.
     """
-    d = tables.vector.shape[1]
+    d = len(tables.precision)
     curvature, apart = np.empty((d, d)), np.empty(d)
     for u in range(len(bounds) - 1):
         newton_system(outcomes, tables, bounds[u], bounds[u + 1], vectors[u], curvature, apart)
@@ -106,7 +107,7 @@ def draw(outcomes, tables, bounds, vectors, chance, out):  # type: ignore[no-unt
 @njit(cache=True, nogil=True)
 def newton_system(outcomes, tables, first, last, x, curvature, gradient):  # type: ignore[no-untyped-def]
     """Gradient of the log posterior at x, and its negative second derivative (lower triangle)."""
-    d = len(x)
+    d, own = len(x), tables.vector.shape[1]
     for k in range(d):
         gradient[k] = -tables.precision[k] * x[k]
         for j in range(d):
@@ -115,21 +116,29 @@ def newton_system(outcomes, tables, first, last, x, curvature, gradient):  # typ
     for e in range(first, last):
         i = outcomes.item[e]
         odds = tables.click[i] + outcomes.click_offset[e]
-        for k in range(d):
+        for k in range(own):
             odds += x[k] * tables.vector[i, k]
+        by_type = own + tables.type[i] if tables.type[i] >= 0 else 0
+        if by_type:
+            odds += x[by_type]
         p = 1.0 / (1.0 + math.exp(-odds))
-        slack, weight, width = outcomes.opened[e] - p, p * (1.0 - p), d
-        for k in range(width):
+        slack, weight = outcomes.opened[e] - p, p * (1.0 - p)
+        for k in range(own):
             gradient[k] += slack * tables.vector[i, k]
             for j in range(k + 1):
                 curvature[k, j] += weight * tables.vector[i, k] * tables.vector[i, j]
+        if by_type:
+            gradient[by_type] += slack
+            curvature[by_type, by_type] += weight
+            for k in range(own):
+                curvature[by_type, k] += weight * tables.vector[i, k]
         if outcomes.opened[e] and tables.slope != 0.0:
             odds = tables.long_view[i] + outcomes.view_offset[e]
-            for k in range(d - 1):
+            for k in range(own - 1):
                 odds += x[k] * tables.slope * tables.vector[i, k]
             p = 1.0 / (1.0 + math.exp(-odds))
             slack, weight = (outcomes.viewed[e] - p) * tables.slope, p * (1.0 - p) * tables.slope * tables.slope
-            for k in range(d - 1):
+            for k in range(own - 1):
                 gradient[k] += slack * tables.vector[i, k]
                 for j in range(k + 1):
                     curvature[k, j] += weight * tables.vector[i, k] * tables.vector[i, j]
@@ -169,7 +178,7 @@ def agreement(whole, whose, users, out):  # type: ignore[no-untyped-def]
     """Inner product of each item vector, the first columns of `whole` [n, d + 2], with its user's: into out [n]."""
     for r in range(len(whose)):
         total = 0.0
-        for k in range(users.shape[1] - 1):
+        for k in range(whole.shape[1] - 2):
             total += whole[r, k] * users[whose[r], k]
         out[r] = total
 

@@ -12,24 +12,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from recsys.features.log import rows_in
 from recsys.ranking import calibration
-from recsys.ranking.factors import FactorRanker, Factors, Level, columns_of, context_of
+from recsys.ranking.factors import SIDES, FactorRanker, Factors, Level, columns_of, context_of
 from recsys.ranking.factors_pull import Rows, pull
 from recsys.ranking.factors_solve import Outcomes, Tables, draw, solve
 from recsys.training_sets.examples import Examples, concat, worth_learning
 from recsys.training_sets.labels import PROBABILITIES, labels_of, probabilities
 from recsys.training_sets.threads import on_threads
 
-GROUPS: Final = ("category", "creator", "item")
-FIRST_SCALE: Final = {"category": 0.4, "creator": 0.1, "item": 0.07}  # of vectors' priors, where learning them begins
+GROUPS: Final = (*SIDES, "tag", "item")
+# of vectors' priors, where learning them begins
+FIRST_SCALE: Final = {"category": 0.4, "creator": 0.1, "item_type": 0.05, "tag": 0.1, "item": 0.07}
 FIRST_LEVEL_SCALE: Final = 0.3
+FIRST_PRECISION: Final = 4.0  # of users' own levels
 STEPS: Final = 2  # of Newton's method in a round: it goes on from where the round before left each user
+
+
+class Tags(NamedTuple):
+    """What items are about beside their category, a pair each (`retrieval.text.tags_of`)."""
+
+    item_key: np.ndarray  # int64[m]
+    tag: np.ndarray  # int64[m], a key of it
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,8 @@ class _Items(nn.Module):
 
     def whole(self, parts: Mapping[str, torch.Tensor], side: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """What category, creator and item make of each item together, [items, d + 2]."""
-        total = torch.stack([parts[group][side[group]] for group in GROUPS]).sum(dim=0)
+        of_tags = torch.cat([torch.zeros(1, self.width + 2), parts["tag"]])[side["tag"]].sum(dim=1)
+        total = torch.stack([of_tags, *(parts[group][side[group]] for group in GROUPS if group != "tag")]).sum(dim=0)
         return torch.cat([total[:, :-1], total[:, -1:] + self.carry * total[:, -2:-1]], dim=1)
 
     def divergence(self) -> torch.Tensor:
@@ -93,7 +104,8 @@ class _Taken:
 
     bounds: np.ndarray  # int64[users + 1]
     rows: Rows
-    side: dict[str, torch.Tensor]  # by group: int64[items], row of each item's category, creator and itself
+    side: dict[str, torch.Tensor]  # by group: int64[items], row of each item's; of tags int64[items, most], 0 none
+    types: np.ndarray  # int64[items], place among the types of which users have a level, -1 none
 
 
 def train(
@@ -102,18 +114,23 @@ def train(
     feature_names: Sequence[str],
     fingerprint: str,
     *,
+    tags: Tags | None = None,
     config: TrainingConfig | None = None,
     threads: int = 1,
     say: Callable[[str], None] = print,
 ) -> FactorRanker:
     """Fit on the training rows, calibrate on the validation rows.
 
+    Args:
+        tags: what items are about beside their category
+
     Raises:
         LabelError: when there is nothing to learn.
         RankerError: a feature that it reads is missing.
     """
     labels = probabilities(labels_of(train_rows, validation_rows))
-    ranker = _fitted(train_rows, tuple(feature_names), fingerprint, labels, config or TrainingConfig(), threads)
+    given = tags, config or TrainingConfig(), threads
+    ranker = _fitted(train_rows, tuple(feature_names), fingerprint, labels, *given)
     odds = ranker.log_odds(validation_rows.inputs)
     fitted: dict[str, calibration.Calibration] = {
         label: calibration.fit(odds[label], getattr(validation_rows, label)) for label in probabilities(labels)
@@ -131,6 +148,7 @@ def refit(
     train_rows: Examples,
     validation_rows: Examples,
     *,
+    tags: Tags | None = None,
     config: TrainingConfig | None = None,
     threads: int = 1,
 ) -> FactorRanker:
@@ -139,7 +157,7 @@ def refit(
         return replace(chosen, facts={**chosen.facts, "refit_rows": len(train_rows)})
     rows = concat(train_rows, validation_rows)
     config = config or TrainingConfig()
-    ranker = _fitted(rows, chosen.feature_names, chosen.fingerprint, chosen.labels, config, threads)
+    ranker = _fitted(rows, chosen.feature_names, chosen.fingerprint, chosen.labels, tags, config, threads)
     return replace(ranker, calibrations=chosen.calibrations, facts={**chosen.facts, "refit_rows": len(rows)})
 
 
@@ -148,6 +166,7 @@ def _fitted(
     feature_names: tuple[str, ...],
     fingerprint: str,
     labels: tuple[str, ...],
+    tags: Tags | None,
     config: TrainingConfig,
     threads: int,
 ) -> FactorRanker:
@@ -157,6 +176,11 @@ def _fitted(
     shelves = shelves[shelves >= 0].astype(np.float32)
     context = context_of(rows.features, column, shelves)
     keys, sides, side_of = _sides(rows, column)
+    side_of["tag"], sides["tag"] = _tags(keys, tags)
+    types = sides["item_type"][sides["item_type"] >= 0]
+    types = types if len(types) > 1 else types[:0]
+    type_of = rows_in(types, sides["item_type"][side_of["item_type"]]) - 1
+    item = np.searchsorted(keys, rows.inputs.item_key)
     both = len(probabilities(labels)) == len(PROBABILITIES)
     opened = rows.click | rows.long_view if both else getattr(rows, probabilities(labels)[0])
     order = np.argsort(rows.user, kind="stable")
@@ -164,13 +188,15 @@ def _fitted(
     taken = _Taken(
         np.append(first, len(order)).astype(np.int64),
         Rows.of(
-            item=np.searchsorted(keys, rows.inputs.item_key)[order],
+            item=item[order],
             user=user.astype(np.int64),
             context=context[order].astype(np.float32),
             opened=opened[order].astype(np.uint8),
             viewed=rows.long_view[order].astype(np.uint8),
+            type=type_of[item][order],
         ),
         {group: torch.from_numpy(places) for group, places in side_of.items()},
+        type_of,
     )
     with on_threads(threads):
         items, precision = _learn(taken, {group: len(side) for group, side in sides.items()}, both, config)
@@ -185,7 +211,9 @@ def _fitted(
         context=weights,
         usual=(context * 1.0 @ weights).mean(axis=0),
         shelves=shelves,
-        **{g: Level(sides[g], np.concatenate([np.zeros((1, width)), means[g]])) for g in GROUPS},
+        **{g: Level(sides[g], np.concatenate([np.zeros((1, width)), means[g]])) for g in GROUPS if g != "tag"},
+        types=types,
+        type_of=type_of,
         whole=np.concatenate([np.zeros((1, width)), whole]),
         slope=float(items.slope.detach()),
         precision=precision,
@@ -202,7 +230,7 @@ def _fitted(
 
 
 def _learn(taken: _Taken, sizes: dict[str, int], has_views: bool, config: TrainingConfig) -> tuple[_Items, np.ndarray]:
-    """The items' posterior and the precision of the users' prior, float64[d + 1]."""
+    """The items' posterior and the precision of the users' prior, float64[d + 1 + types]."""
     rng, d, rows = np.random.default_rng(config.seed), config.width, taken.rows
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -212,16 +240,17 @@ def _learn(taken: _Taken, sizes: dict[str, int], has_views: bool, config: Traini
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, config.learning_rate, total_steps=total, pct_start=0.1
         )
-        precision = np.append(np.ones(d), 4.0)
-        users = rng.normal(size=(len(taken.bounds) - 1, d + 1)) / np.sqrt(precision)
+        precision = np.append(np.ones(d), np.full(2 + int(taken.types.max()), FIRST_PRECISION))
+        users = rng.normal(size=(len(taken.bounds) - 1, len(precision))) / np.sqrt(precision)
         likeliest = np.zeros_like(users)
         for turn in range(config.rounds):
             if turn:
                 _draw_users(taken, items, precision, rng, likeliest, users)
-                spread = float(
-                    np.mean(users[:, d] ** 2)
-                )  # the level's prior; that of the vectors is the unit of length
-                precision[d] += 0.3 * (1.0 / max(spread, 0.005) - precision[d])
+                # the levels' priors; that of the vectors is the unit of length
+                for own in (slice(d, d + 1), slice(d + 1, None)):
+                    if users[:, own].size:
+                        spread = float(np.mean(users[:, own] ** 2))
+                        precision[own] += 0.3 * (1.0 / max(spread, 0.005) - precision[own])
             drawn = users.astype(np.float32)
             for _ in range(config.steps):
                 optimizer.zero_grad()
@@ -257,7 +286,7 @@ def _draw_users(
     click, view = (np.ascontiguousarray(whole[:, place] + base[place]) for place in (-2, -1))
     offsets = (added[:, place].astype(np.float64) for place in (0, 1))
     outcomes = Outcomes(rows.item, rows.opened, rows.viewed, *offsets)
-    tables = Tables(vectors, click, view, float(items.slope.detach()), precision)
+    tables = Tables(vectors, taken.types, click, view, float(items.slope.detach()), precision)
     solve(outcomes, tables, taken.bounds, STEPS, likeliest)
     draw(outcomes, tables, taken.bounds, likeliest, rng.normal(size=users.shape), users)
 
@@ -270,10 +299,24 @@ def _sides(rows: Examples, column: dict[str, int]) -> tuple[np.ndarray, dict[str
     last = len(rows) - 1 - last  # where each was shown last: what it is now
     sides: dict[str, np.ndarray] = {"item": keys}
     places: dict[str, np.ndarray] = {"item": np.arange(len(keys))}
-    for group in ("category", "creator"):
-        buckets = np.nan_to_num(rows.features[last, column[f"{group}_bucket"]], nan=-1.0)
-        sides[group], places[group] = np.unique(buckets, return_inverse=True)
+    for group, feature in SIDES.items():
+        said = np.nan_to_num(rows.features[last, column[feature]], nan=-1.0)
+        sides[group], places[group] = np.unique(said, return_inverse=True)
     return keys, sides, places
+
+
+def _tags(keys: np.ndarray, tags: Tags | None) -> tuple[np.ndarray, np.ndarray]:
+    """Of each item, 1 + the places of its tags, int64[items, most], 0 pads; and the tags there are."""
+    if tags is None:
+        return np.zeros((len(keys), 0), np.int64), np.zeros(0, np.int64)
+    here = np.flatnonzero(np.isin(tags.item_key, keys))
+    here = here[np.argsort(tags.item_key[here], kind="stable")]
+    item = np.searchsorted(keys, tags.item_key[here])
+    there, tag = np.unique(tags.tag[here], return_inverse=True)
+    place = np.arange(len(item)) - np.searchsorted(item, item)
+    of = np.zeros((len(keys), int(place.max(initial=-1)) + 1), np.int64)
+    of[item, place] = tag + 1
+    return of, there
 
 
 def _facts(rows: Examples, items: _Items, precision: np.ndarray, seconds: float) -> dict[str, Any]:
@@ -284,7 +327,8 @@ def _facts(rows: Examples, items: _Items, precision: np.ndarray, seconds: float)
         "users": len(np.unique(rows.user)),
         "scales": scales,  # of vectors, of click levels, of view levels
         "slope": float(items.slope.detach()),
-        "spread_of_user_levels": float(precision[-1] ** -0.5),
+        "spread_of_user_levels": float(precision[items.width] ** -0.5),
+        "spread_by_type": float(precision[-1] ** -0.5) if len(precision) > items.width + 1 else 0.0,
         "seconds": seconds,
     }
 

@@ -268,8 +268,8 @@ class MMoERanker:
     def save(self, folder: Path) -> None:
         """Write `ranker.json` and the weights."""
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / WEIGHTS) as temporary:
-            torch.save(self.network.state_dict(), temporary)
+        with replacing(folder / WEIGHTS) as temporary, temporary.open("wb") as file:
+            torch.save(self.network.state_dict(), file)  # to a path, the path's name would be among the bytes
         header = {
             "kind": "mmoe",
             "name": self.name,

@@ -58,6 +58,18 @@ def words_of(tags: list[str | None] | None, title: str | None) -> list[str]:
     return list(dict.fromkeys([*said, *_words(title)]))[:MAX_WORDS]
 
 
+def tags_of(items: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """The tags of cleaned items but for their category's name, a pair each: item_key and key of the tag, int64[m]."""
+    rows = zip(*(items[name].to_pylist() for name in ("item_key", "tags", "category")), strict=True)
+    pairs = [
+        (item, tag)
+        for item, tags, category in rows
+        for tag in words_of(tags, None)
+        if tag not in words_of([category], None)
+    ]
+    return np.array([item for item, _ in pairs], np.int64), key64([tag for _, tag in pairs])
+
+
 def more_words_of(
     words: list[str], language: str | None, creator_name: str | None, description: str | None
 ) -> list[str]:

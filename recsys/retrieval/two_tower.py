@@ -385,8 +385,8 @@ class QueryTower:
             "fingerprint": self.fingerprint,
             "trained_until": self.trained_until,
         }
-        with replacing(folder / self.WEIGHTS) as path:
-            torch.save(self.network.state_dict(), path)
+        with replacing(folder / self.WEIGHTS) as path, path.open("wb") as file:
+            torch.save(self.network.state_dict(), file)  # to a path, the path's name would be among the bytes
         with replacing(folder / self.FACTS) as path:
             path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 

@@ -87,7 +87,7 @@ def assemble(
             on="impression_id",
             how="left",
         )
-        .sort("position", maintain_order=True)
+        .sort("position", "impression_id")  # an impression that a play implies, and its negatives, share a position
         .collect()
     )
     if joined.height > shown.height:

@@ -14,7 +14,7 @@ from recsys.evaluation import metrics
 from recsys.events import KINDS
 from recsys.features.history import History
 from recsys.ranking import factors_training
-from recsys.ranking.factors import FactorRanker
+from recsys.ranking.factors import PLAIN, FactorRanker
 from recsys.ranking.factors_pull import Rows, pull
 from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, solve
 from recsys.ranking.ranker import RankerError
@@ -26,7 +26,7 @@ from tests.ranking.rows import poorer
 
 NAMES = (
     "slot", "item_age_days", "hour_of_day", "shelf_bucket", "category_bucket", "creator_bucket",
-    "user_category_affinity_log_7d", "item_long_view_rate_all",
+    "user_category_affinity_log_7d", "item_long_view_rate_all", "item_type",
 )  # fmt: skip
 ITEMS, CATEGORIES = 60, 4
 CONFIG = factors_training.TrainingConfig(width=3, rounds=60)
@@ -37,7 +37,7 @@ def features_of(item: np.ndarray, slot: np.ndarray) -> np.ndarray:
     features = np.zeros((len(item), len(NAMES)), np.float32)
     features[:, 0], features[:, 2], features[:, 3] = slot, 12.0, 5.0
     features[:, 1] = np.log1p(10.0)
-    features[:, 4], features[:, 5] = item % CATEGORIES, item % 12
+    features[:, 4], features[:, 5], features[:, 8] = item % CATEGORIES, item % 12, 1
     return features
 
 
@@ -72,6 +72,33 @@ def world(users: int, seed: int, events: int = 40) -> Examples:
         user=user_of,
         slate=np.arange(len(rows)) // 4,
     )
+
+
+def rare(users: int, seed: int, of_type: bool) -> Examples:
+    """Users who like one half of 600 items, each shown some ten times: those of one type, or else of one hidden tag.
+
+    An item's half is that of its 1, 2, 5, 6, 9, 10, ... so that neither category nor creator tells it.
+    """
+    rng, events = np.random.default_rng(seed), 30
+    item = rng.integers(1, 601, users * events)
+    user = np.repeat(np.arange(users), events)
+    odds = np.where(half(item) == user % 2, 1.5, -1.5)
+    clicks = rng.random(len(item)) < 1 / (1 + np.exp(-odds))
+    features = features_of(item, np.zeros(len(item)))
+    features[:, 4] = features[:, 5] = 0
+    features[:, 8] = 1 + half(item) * of_type
+    kind = np.where(clicks, KINDS["click"], KINDS["impression"]).astype(np.int8)
+    begin = user * events
+    history = History(item, kind, np.zeros(len(item), np.int64), begin, np.arange(len(item)))
+    none = np.zeros(len(item), np.int64)
+    return Examples(
+        Inputs(features, item, history), clicks.astype(np.int8), none.astype(np.int8), none, user, np.arange(len(item))
+    )
+
+
+def half(item: np.ndarray) -> np.ndarray:
+    """0 or 1, of each item."""
+    return np.asarray(item // 2 % 2)
 
 
 def asked(kinds: list[tuple[str, int]]) -> Inputs:
@@ -153,29 +180,68 @@ def test_the_parts_of_a_taste_by_item_of_the_history_add_up_to_it(ranker: Factor
     assert same.parts.shape == (len(rows), 0) and not ranker._parts(asked([]))["taste"].any()
 
 
+def test_a_user_has_a_level_by_type_that_counts_for_items_nobody_saw(tmp_path: Path) -> None:
+    learned = factors_training.train(rare(200, 1, True), rare(60, 2, True), NAMES, "f", config=CONFIG)
+    fond = [event for item in (3, 7, 11, 15) for event in (("impression", item), ("click", item))]
+    rows = asked([*fond, *(("impression", item) for item in (1, 4, 5, 8))])
+    features = rows.features.copy()
+    features[:, 4] = features[:, 5] = 0
+    features[:, 8] = 1 + np.arange(len(rows)) % 2
+    unseen = replace(rows, item_key=rows.item_key + 10_000).with_features(features)
+    score = learned.predict(unseen).score
+    assert half(np.array([3])) == 1 and score[1::2].min() > score[::2].max() + 0.3, "who opens type 2 gets type 2"
+    strangers = learned.predict(replace(unseen, history=History.none(len(rows)))).score
+    assert abs(strangers[1] - strangers[0]) < 0.3, "others do not"
+    learned.save(tmp_path)
+    assert load_ranker(tmp_path).predict(unseen).score.tobytes() == score.tobytes()
+
+
+def test_tags_tell_of_items_that_were_seldom_shown() -> None:
+    made, judged = (rare(200, 1, False), rare(60, 2, False)), rare(60, 3, False)
+    items = np.arange(1, 601)
+    tags = factors_training.Tags(items, 7 + half(items))
+    with_tags, without = (
+        factors_training.train(*made, NAMES, "f", tags=told, config=CONFIG).predict(judged.inputs).p_click
+        for told in (tags, None)
+    )
+    truth = judged.click.astype(float)
+    assert metrics.auc(truth, with_tags) > metrics.auc(truth, without) + 0.02
+
+
+def test_factors_of_before_levels_by_type_serve_as_they_did(ranker: FactorRanker, tmp_path: Path) -> None:
+    ranker.save(tmp_path)
+    with np.load(tmp_path / "factors.npz") as saved:
+        kept = {name: saved[name] for name in saved if not name.startswith(("type", "item_type"))}
+    assert len(kept) == len(PLAIN) - 2 + 7
+    np.savez(tmp_path / "factors.npz", **kept)
+    rows = world(6, 4).inputs
+    assert load_ranker(tmp_path).predict(rows).score.tobytes() == ranker.predict(rows).score.tobytes()
+
+
 def test_the_solve_is_the_most_likely_vector() -> None:
     rng = np.random.default_rng(5)
     n, d = 40, 4
     vectors = np.concatenate([rng.normal(size=(n, d - 1)), np.ones((n, 1))], axis=1)
-    tables = Tables(vectors, rng.normal(size=n), rng.normal(size=n), 0.6, np.array([1.0, 1.0, 1.0, 3.0]))
+    kind, precision = rng.integers(-1, 2, n), np.array([1.0, 1.0, 1.0, 3.0, 4.0, 4.0])
+    tables = Tables(vectors, kind, rng.normal(size=n), rng.normal(size=n), 0.6, precision)
     opened = (rng.random(n) < 0.5).astype(np.uint8)
     viewed = (opened * (rng.random(n) < 0.5)).astype(np.uint8)
     zeros = np.zeros(n)
     outcomes = Outcomes(np.arange(n), opened, viewed, zeros, zeros)
-    solved, bounds = np.zeros((3, d)), np.array([0, n, n, n])
+    solved, bounds = np.zeros((3, d + 2)), np.array([0, n, n, n])
     solve(outcomes, tables, bounds, STEPS, solved)
 
     def loss(x: np.ndarray) -> float:
-        click = tables.click + vectors @ x
-        view = tables.long_view + tables.slope * (vectors[:, :-1] @ x[:-1])
+        click = tables.click + vectors @ x[:d] + np.where(kind >= 0, x[d + kind], 0.0)
+        view = tables.long_view + tables.slope * (vectors[:, :-1] @ x[: d - 1])
         likelihood = np.logaddexp(0, click).sum() - (opened * click).sum()
         likelihood += (opened * (np.logaddexp(0, view) - viewed * view)).sum()
         return float(likelihood + (tables.precision * x * x).sum() / 2)
 
-    best = minimize(loss, np.zeros(d), method="BFGS", options={"gtol": 1e-9}).x
+    best = minimize(loss, np.zeros(d + 2), method="BFGS", options={"gtol": 1e-9}).x
     np.testing.assert_allclose(solved[0], best, atol=1e-5)
     assert not solved[1:].any(), "of whom nothing is known has the prior's mean"
-    far = Tables(vectors * 40.0, tables.click, tables.long_view, 0.6, tables.precision)
+    far = Tables(vectors * 40.0, kind, tables.click, tables.long_view, 0.6, precision)
     solved[:] = 0.0
     solve(outcomes, far, bounds, STEPS, solved)
     assert np.isfinite(solved).all() and STEPS >= 5
@@ -187,17 +253,18 @@ def test_rows_pull_at_items_as_torch_says(views: bool) -> None:
     context = np.where(rng.random((n, 5)) < 0.3, rng.normal(size=(n, 5)), 0.0).astype(np.float32)
     item, user = rng.integers(0, items, n), np.sort(rng.integers(0, 20, n))
     opened, viewed = (rng.integers(0, 2, n).astype(np.uint8) for _ in range(2))
-    users = rng.normal(size=(20, d + 1)).astype(np.float32)
+    users, kind = rng.normal(size=(20, d + 3)).astype(np.float32), rng.integers(-1, 2, n)
     shapes = ((items, d + 2), (5, 2), (2,), ())
     whole, weights, base, slope = (torch.from_numpy(np.array(rng.normal(size=shape), np.float32)) for shape in shapes)
     known = [tensor.requires_grad_() for tensor in (whole, weights, base, slope)]
     match = (torch.from_numpy(users[user, :d]) * whole[item, :d]).sum(dim=1)
+    own = users[user, d] + np.where(kind >= 0, users[user, d + 1 + kind], 0.0).astype(np.float32)
     added = base + torch.from_numpy(context) @ weights + whole[item, d:]
-    odds = torch.stack([added[:, 0] + match + torch.from_numpy(users[user, d]), added[:, 1] + slope * match])
+    odds = torch.stack([added[:, 0] + match + torch.from_numpy(own), added[:, 1] + slope * match])
     truth = torch.from_numpy(np.stack([opened, viewed]).astype(np.float32))
     loss = torch.nn.functional.binary_cross_entropy_with_logits(odds, truth, reduction="none")
     (loss[0].sum() + views * (truth[0] * loss[1]).sum()).backward()
-    rows = Rows.of(item, user, context, opened, viewed)
+    rows = Rows.of(item, user, context, opened, viewed, kind)
     pulled = pull(rows, users, *(tensor.detach().numpy() for tensor in known), views=views)
     for ours, tensor in zip(pulled, known, strict=True):
         assert tensor.grad is not None

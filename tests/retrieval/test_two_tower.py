@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from recsys.evaluation import metrics
-from recsys.events import HOUR_MS, KINDS
+from recsys.events import HOUR_MS, KINDS, key64
 from recsys.features import catalog, sweep
 from recsys.features.history import History
 from recsys.features.log import ItemColumns, Items, items_from_table
 from recsys.retrieval import engagements, two_tower_training
-from recsys.retrieval.text import MAX_WORDS, more_words_of, with_content, words_of
+from recsys.retrieval.text import MAX_WORDS, more_words_of, tags_of, with_content, words_of
 from recsys.retrieval.two_tower import QueryTower, TowerConfig, TowerError
 from recsys.retrieval.two_tower_training import TrainingConfig, TrainingError, TrainingReport, fit, refit
 from tests.retrieval import taste
@@ -146,6 +146,10 @@ def test_a_new_item_of_unknown_creator_and_category_is_known_by_what_is_said_of_
 def test_words_are_tags_then_title_then_what_is_said_beside_each_once_and_a_bounded_number() -> None:
     assert words_of(["40", "Pop ", "", None], "40 Pop songs, POP!") == ["tag:40", "tag:pop", "40", "pop", "songs"]
     assert words_of(None, None) == []
+    tags = pa.array([["Crime", "40", "40 "], None, ["pop"]])
+    said = pa.table({"item_key": [1, 2, 3], "tags": tags, "category": ["crime", "news", None]})
+    item, tag = tags_of(said)
+    assert item.tolist() == [1, 3] and tag.tolist() == key64(["tag:40", "tag:pop"]).tolist(), "not the category again"
     assert len(words_of([], " ".join(map(str, range(100))))) == MAX_WORDS
     assert more_words_of(["pop"], "de-AT", "Ana Pop", "a POP song, a hit") == ["language=de", "ana", "a", "song", "hit"]
 

@@ -99,15 +99,19 @@ def mmoe_ranker(workspace: Workspace) -> dg.MaterializeResult:
     return _kept(lake, fitted, ranker, len(train) + len(validation))
 
 
-@dg.asset(deps=["training_set"], kinds={"torch", "numba"}, owners=["team:recsys"])
+@dg.asset(deps=["training_set", "items"], kinds={"torch", "numba"}, owners=["team:recsys"])
 def factor_ranker(workspace: Workspace) -> dg.MaterializeResult:
     """The personal ranker: a user's taste is solved at the request from what they opened and what they passed over."""
+    from recsys.cleaned.versions import items_before
     from recsys.ranking import factors_training
+    from recsys.retrieval.text import tags_of
+    from recsys_assets.defs.retrieval.tables import split_tables
 
     lake = workspace.lake
+    items = items_before(lake, min(split_tables(lake)[-1]["occurred_at"].to_pylist()))
     train, validation = labelled(lake, "train"), labelled(lake, "validation")
     config = factors_training.TrainingConfig(seed=workspace.settings.seed)
-    given: dict[str, Any] = {"config": config, "threads": threads()}
+    given: dict[str, Any] = {"tags": factors_training.Tags(*tags_of(items)), "config": config, "threads": threads()}
     fitted = factors_training.train(train, validation, FEATURES, FINGERPRINT, **given)
     ranker = factors_training.refit(fitted, train, validation, **given)
     return _kept(lake, fitted, ranker, len(train) + len(validation))
