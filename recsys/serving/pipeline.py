@@ -102,7 +102,7 @@ class Recommender:
         self._served_log = served_log
         self._steps = Steps(store, breakers or Breakers(PARTS), explorer)
         self._border = border  # None: callers know users by their ids inside
-        self._take = take if sandbox else OnlineStore.append
+        self._sandbox = sandbox  # whether copies of users take events
         self._clock = clock
         self._owned = owned or ExitStack()  # closed with it
         self._shadows = Shadows()
@@ -170,7 +170,9 @@ class Recommender:
         told = Told.of(request.events, self._border)
 
         def append() -> Appended:
-            return self._take(self._store, told.rows, now, bundle.about_log.derives)
+            if self._sandbox:
+                return take(self._store, told.rows, now, bundle.about_log.derives)
+            return self._store.append(told.rows, now, bundle.about_log.derives)
 
         try:
             return told.answer(self._steps.attempt(course or Course(), "journal", append))
