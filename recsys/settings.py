@@ -10,15 +10,14 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -38,6 +37,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SourceError
 
 from recsys import keyfile
+from recsys.addresses import SecretUrl, address, split
 from recsys.events import KINDS
 
 Source = Literal["simulator", "kuairand", "files"]
@@ -56,36 +56,6 @@ class SettingsError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))  # a value may hold line breaks
-
-
-class SecretUrl(Secret[str]):
-    """An address that may hold a password: `str()` shows scheme, host, port and path alone."""
-
-    def _display(self) -> str:
-        url = urlsplit(self.get_secret_value())
-        if not url.netloc:
-            return self.get_secret_value().partition("?")[0] if not url.scheme else f"{url.scheme}:..."
-        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
-
-
-def _address(*schemes: str, takes: str = "", word: str | None = None) -> AfterValidator:
-    """A URL of one of the schemes, with a host; or the one word."""
-    takes = takes or f"give an address such as {schemes[0]}://host:port"
-
-    def check(given: SecretUrl) -> SecretUrl:
-        if given.get_secret_value() == word:
-            return given
-        url = urlsplit(given.get_secret_value())
-        hosts = url.netloc.rpartition("@")[2].split(",") if url.scheme.endswith("+cluster") else [url.netloc]
-        try:
-            named = all(urlsplit(f"//{host}").hostname and urlsplit(f"//{host}").port != 0 for host in hosts)
-        except ValueError:
-            named = False
-        if url.scheme not in schemes or not named:
-            raise ValueError(takes)
-        return given
-
-    return AfterValidator(check)
 
 
 Topic = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]  # as Kafka's own rule
@@ -148,7 +118,7 @@ class Settings(BaseModel):
     # the stores
     store: Annotated[
         SecretUrl,
-        _address(
+        address(
             *("redis", "rediss", *CLUSTER_SCHEMES),
             takes="give lmdb, redis://host:port/db, or redis+cluster://host:port,host:port",
             word="lmdb",
@@ -163,7 +133,7 @@ class Settings(BaseModel):
         ge=1,
         description="MB of state that each worker keeps of a store in Redis: the rest is read when it is asked for",
     )
-    milvus_uri: Annotated[SecretUrl, _address("http", "https")] | None = Field(
+    milvus_uri: Annotated[SecretUrl, address("http", "https")] | None = Field(
         default=None, description="a Milvus server; unset: one embedded server process, shared by all"
     )
     mirror_rows: int = Field(
@@ -237,7 +207,7 @@ class Settings(BaseModel):
     log_requests: Literal["bad", "all"] = Field(
         default="bad", description="requests with a line in the log: `bad` (refused, failed, on a lower rung) or `all`"
     )
-    traces: Annotated[SecretUrl, _address("http", "https")] | None = Field(
+    traces: Annotated[SecretUrl, address("http", "https")] | None = Field(
         default=None, description="OpenTelemetry collector (OTLP over HTTP), http://host:4318"
     )
     trace_share: float = Field(default=0.1, ge=0, le=1, description="share of the requests that are traced")
@@ -271,11 +241,24 @@ class Settings(BaseModel):
     @classmethod
     def _no_poor_key(cls, given: SecretStr | None) -> SecretStr | None:
         keys = given.get_secret_value().split(",") if given is not None else []
-        for number, key in enumerate((role_of(key.strip())[1] for key in keys), start=1):
+        secrets = [role_of(key.strip())[1] for key in keys]
+        for number, key in enumerate(secrets, start=1):
+            this = f"key {number} of {len(keys)}"
             if len(key) < KEY_LENGTH or not all("!" <= character <= "~" for character in key):
-                raise ValueError(f"key {number} of {len(keys)} needs {KEY_LENGTH} or more visible ASCII characters")
+                raise ValueError(f"{this} needs {KEY_LENGTH} or more visible ASCII characters")
             if any(word in key.lower() for word in PLACEHOLDERS):
-                raise ValueError(f"key {number} of {len(keys)} is a placeholder: make one, `openssl rand -hex 24`")
+                raise ValueError(f"{this} is a placeholder: make one, `openssl rand -hex 24`")
+            if key in secrets[: number - 1]:
+                raise ValueError(f"{this} stands there before: a key has one role, or none and then opens everything")
+            if ":" in key and (near := difflib.get_close_matches(key.partition(":")[0].lower(), ROLES, 1, 0.75)):
+                raise ValueError(f"{this} begins with a word that is no role: did you mean {near[0]}: ?")
+        return given
+
+    @field_validator("pseudonym_key")
+    @classmethod
+    def _no_placeholder(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and any(word in given.get_secret_value().lower() for word in PLACEHOLDERS):
+            raise ValueError("is a placeholder: make one, `openssl rand -hex 24`")
         return given
 
     @field_validator("encryption_keys")
@@ -290,23 +273,31 @@ class Settings(BaseModel):
     def _networks(cls, given: str) -> str:
         for part in filter(None, (part.strip() for part in given.split(","))):
             try:
-                ipaddress.ip_network(part, strict=False)
+                network = ipaddress.ip_network(part, strict=False)
             except ValueError:
                 raise ValueError(f"{part:.60} is no address and no network such as 10.0.0.0/8") from None
+            if not network.prefixlen:
+                raise ValueError(f"{part:.60} is everybody, who could then name any caller: give the proxies alone")
         return given
 
     @field_validator("dagster_storage")
     @classmethod
     def _driver(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None and urlsplit(given.get_secret_value()).scheme != "postgresql+psycopg2":
-            raise ValueError("say postgresql+psycopg2://..., with the driver of dagster-postgres")
+        takes = "say postgresql+psycopg2://user:password@host:port/db, with the driver of dagster-postgres"
+        if given is not None:
+            url = split(given.get_secret_value(), takes)
+            if url.scheme != "postgresql+psycopg2" or not re.fullmatch(r"(.*@)?([^:]*|\[.*\])(:\d+)?", url.netloc):
+                raise ValueError(takes)
         return given
 
     @field_validator("alert_webhook")
     @classmethod
     def _web_address(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None and urlsplit(given.get_secret_value()).scheme not in ("http", "https"):
-            raise ValueError("give an address such as https://host/path")
+        takes = "give an address such as https://host/path"
+        if given is not None:
+            url = split(given.get_secret_value(), takes)
+            if url.scheme not in ("http", "https") or not re.fullmatch(r"([^:@]+|\[.*\])(:\d+)?", url.netloc):
+                raise ValueError(takes)
         return given
 
     @model_validator(mode="after")

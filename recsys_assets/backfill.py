@@ -1,7 +1,7 @@
-"""`make backfill FROM=... TO=...`: days taken in, ten at a time; a run that was killed goes on where it stopped.
+"""`make backfill FROM=... TO=...`: takes in days, ten at a time, and goes on where a killed run stopped.
 
-Which ten days are whole stands in `backfill/<from>_<to>.jsonl`. Files are replaced in one step and the same days give
-the same bytes, so what was cut off half-way is simply done again.
+`backfill/<from>_<to>.jsonl` says which ten days are done. Files are replaced in one step, and the same days give the
+same bytes. So what was cut off half-way is simply done again.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from recsys.addresses import SecretUrl
 from recsys.backup.restoring import restore
 from recsys.backup.taking import take
 from recsys.backup.vault import BackupError, Vault
@@ -32,7 +33,7 @@ def backed_up(settings: Settings, address: str, most: int | None = None) -> str:
     told = f", {pruned} older ones are gone" if pruned else ""
     return (
         f"backup {taken.name}: {len(taken.parts):,} parts, {size / 1e3:,.0f} kB, {taken.new_bytes / 1e3:,.0f} of them "
-        f"new, up to position {taken.head}, at {address}{told}"
+        f"new, up to position {taken.head}, at {vault.address}{told}"
     )
 
 
@@ -69,8 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = from_environment()
         done = backed_up(settings, given.address, given.keep) if given.what == "backup" else None
         print(done or restored(settings, given.address, given.at))
-    except WRONG as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+    except (*WRONG, NotImplementedError) as error:
+        words = SecretUrl(given.address).hidden_in(str(error))
+        if isinstance(error, NotImplementedError):  # a kind of address that only reads, as http:// is
+            words = f"{SecretUrl(given.address)} takes no files: give a folder, s3://, gs:// or sftp://"
+        print(" ".join(words.split()), file=sys.stderr)
         return 2
     finally:
         os.umask(before)

@@ -1,4 +1,4 @@
-"""`make check`: what the settings and the source come to, in seconds and before anything is computed."""
+"""`make check`: what settings and source hold, in seconds and before anything is computed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from recsys.policy.named import ShelfError
+from recsys.privacy.border import Border, PrivacyError
 from recsys.settings import Settings, SettingsError, from_environment
 from recsys.sources.check import Survey, sparkline, survey
 from recsys.sources.opening import open_source
@@ -39,9 +40,11 @@ def report(settings: Settings, console: Console) -> bool:
     Raises:
         SourceError: the source cannot be read.
         ShelfError: a shelf's row names what there is not.
+        PrivacyError: the users of the home are known by another key of pseudonyms.
     """
     import recsys.evaluation.shelves  # noqa: F401  it refuses rows that name what there is not
 
+    Border.of(settings)
     surveyed = survey_of(open_source(settings))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
@@ -104,7 +107,7 @@ def main() -> int:
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 140)
     try:
         return 0 if report(from_environment(), console) else 2
-    except (SettingsError, SourceError, ShelfError) as error:
+    except (SettingsError, SourceError, ShelfError, PrivacyError) as error:
         console.print(f"[red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
         return 2
 

@@ -1,4 +1,4 @@
-"""The version of what an asset wrote: its bytes, whenever and by whatever run they were written."""
+"""The version of what an asset wrote: a hash of its bytes, whatever run wrote them, and whenever."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """`make dev`: the Dagster UI and daemon on the real graph, keeping their state under RECSYS_HOME.
 
-It says its address, and on Ctrl-C or SIGTERM ends with every process that it began: `dagster dev` leaves code servers
+It says its address. On Ctrl-C or SIGTERM it ends with every process that it began; `dagster dev` leaves code servers
 and their children behind.
 
-Days that came in since, from a folder that grew or a service that was told, appear by themselves: stock is taken every
-minute in which folder or store have changed, and the UI is asked to load the definitions again when there are others.
+New days, from a folder that grew or a service that was told, appear by themselves: it takes stock in every minute in
+which folder or store changed, and asks the UI to load the definitions again when the days are others.
 """
 
 from __future__ import annotations

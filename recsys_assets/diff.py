@@ -1,4 +1,4 @@
-"""`make diff BUNDLE=a OTHER=b`: the last day's requests on both, without a write: what would change before it ships."""
+"""`make diff BUNDLE=a OTHER=b`: what a bundle would change, by the last day's requests on both. Writes nothing."""
 
 from __future__ import annotations
 

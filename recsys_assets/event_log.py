@@ -1,7 +1,7 @@
-"""Dagster's event log in SQLite, which takes what a range of days made in one transaction.
+"""Dagster's event log in SQLite, which writes the events of a range of days in one transaction.
 
-Dagster hands such events over in batches (DAGSTER_EVENT_BATCH_SIZE), but its own SQLite storage writes each to two
-databases, in a transaction, an engine and four connections of its own (Dagster 1.13.27).
+Dagster hands such events over in batches (DAGSTER_EVENT_BATCH_SIZE). But its own SQLite storage writes each to two
+databases, with a transaction, an engine and four connections for each (Dagster 1.13.27).
 """
 
 from __future__ import annotations

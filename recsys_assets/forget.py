@@ -1,4 +1,4 @@
-"""`make forget USER=<id>`: no byte of a user stays below RECSYS_HOME or in the online store."""
+"""`make forget USER=<id>`: removes every byte of a user below RECSYS_HOME and in the online store."""
 
 from __future__ import annotations
 

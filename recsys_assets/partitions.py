@@ -1,9 +1,9 @@
 """The day, as a partition.
 
-Assets carry CALENDAR, any day there may be. Which of them a home offers, those of which source or service has rows, is
-in its manifest and known when the definitions are built: static partitions. Tried in their place (Dagster 1.13.27):
-daily partitions look at the clock, and know a gap only as an excluded instant, of which plays of 1997 beside a service
-of today make 10,000 in every asset's snapshot; dynamic ones are ordered as they were added, not by day.
+Assets carry CALENDAR, any day there may be. A home offers the days that have rows in source or service. Its manifest
+holds them, and they are known when the definitions are built, so they are static partitions. Two others were tried
+(Dagster 1.13.27). Daily partitions look at the clock, and know a gap only as excluded instants: plays of 1997 beside a
+service of today make 10,000 of them in every asset's snapshot. Dynamic ones are ordered as they were added, not by day.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run as somebody at a terminal sees it: one line a stage that is done, and below them what runs, for how long."""
+"""A run as a person at a terminal sees it: one line for each stage that is done, below what runs and for how long."""
 
 from __future__ import annotations
 

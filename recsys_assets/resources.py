@@ -1,4 +1,4 @@
-"""What assets are handed: the workspace (settings and lake) of this process, and Spark where one machine ends."""
+"""What assets are handed: the workspace (settings and lake) of this process, and Spark beyond one machine."""
 
 from __future__ import annotations
 

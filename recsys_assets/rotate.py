@@ -1,4 +1,4 @@
-"""`make rotate [NEW=<id>]`: everything is encrypted with the newest key, after one was added if NEW names it."""
+"""`make rotate [NEW=<id>]`: adds a key if NEW names one, then encrypts everything with the newest key."""
 
 from __future__ import annotations
 

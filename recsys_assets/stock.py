@@ -1,7 +1,7 @@
 """Takes stock: reads source and store, and writes down which days there are (RECSYS_HOME/source.json).
 
-The commands, `raw_events` and the ticks of schedules do it. Definitions only read what was written: they are built in
-the fork server of a run's steps, and what opens a source starts threads that the forked children lack.
+The commands, `raw_events` and the ticks of schedules do it. Definitions only read what was written. They are built in
+the fork server of a run's steps, and opening a source there would start threads that the forked children lack.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`make upgrade [DROP=<fingerprint>]`: the online state of this code's features, beside the one that services read."""
+"""`make upgrade [DROP=<fingerprint>]`: builds the online state of this code's features beside that of the services."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Imported before all else of a service: what its packages would import where they find it, and nobody asks for.
+"""Keeps a service from importing scikit-learn. Import this module before all else.
 
-XGBoost imports scikit-learn, and so pandas and scipy.stats: 23 % of what a worker imports, for wrappers that are not
-used here. A Bento has none of it (bentofile.yaml), and so has a service from a checkout.
+XGBoost imports scikit-learn where it finds it, and with it pandas and scipy.stats, for wrappers that are not used here:
+23 % of what a worker imports. A Bento has none of these packages (bentofile.yaml); a service from a checkout leaves
+them alone.
 """
 
 import sys

@@ -1,9 +1,9 @@
 """The calls as both fronts make them: off the event loop, inside their time, no more at once than fits in it.
 
-A recommend that is not done when most of its time is gone is answered from memory instead (the core's `fallback`); the
-thread that still works on it is left behind and its place given to another, up to STUCK of them. What would have to
-wait for its turn until then is answered from memory at once, and what memory cannot keep up with is refused, so that
-an overloaded worker goes on answering. What its caller waits for no longer is not begun.
+A recommend that is not done when most of its time is gone is answered from memory instead (the core's `fallback`). The
+thread that still works on it is left behind, and another takes its place, up to STUCK of them. A recommend that would
+wait so long for its turn is answered from memory at once. What is too much for memory is refused, so that an overloaded
+worker goes on answering. A call whose caller hung up is not begun.
 """
 
 from __future__ import annotations

@@ -1,25 +1,41 @@
-"""How a worker ends: it tells everybody who calls, answers for a moment longer, and then lets the server close.
+"""How the service ends: it tells everybody who calls, answers for a moment longer, and only then closes.
 
 A server that closes idle connections the moment it is told to end resets those whose request is on its way. For
 LINGER_SECONDS each answer says `Connection: close` instead, `/readyz` and the health service say that it ends, and
-callers go elsewhere by themselves. A worker whose supervisor was killed ends the same way.
+callers go elsewhere by themselves. Then nobody new is let in, those who were let in are answered, and the server
+closes. A worker whose supervisor was killed ends the same way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import functools
 import os
 import signal
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import uvicorn
 
 LINGER_SECONDS: Final = 2.0
+HANDSHAKE_SECONDS: Final = 0.5  # for connections half made when no more are let in
+QUEUE_SECONDS: Final = 3.0  # for workers to take what waits for them
+LAST_SECONDS: Final = 2.0  # for the requests of the last who were let in
 WATCH_SECONDS: Final = 1.0
 HARD_SECONDS: Final = 30.0  # an orphan that cannot end in order is ended
 SUPERVISOR: Final = "RECOMMENDER_SUPERVISOR"  # its process, in the environment of workers
+
+SO_ATTACH_FILTER: Final = 26  # of Linux; Python does not name it
+# Classic BPF over a TCP header: drop a SYN that is no answer, pass all else (code, jump if true, if false, operand).
+NO_SYN: Final = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF))
 
 
 class Ending:
@@ -28,6 +44,7 @@ class Ending:
     def __init__(self) -> None:
         self.begun = False
         self._by: int | None = None
+        self._supervisor = int(os.environ.get(SUPERVISOR, os.getppid()))
 
     def watch(self, on_begin: Callable[[], Any]) -> None:
         """Stand before the server's own handlers of SIGTERM and SIGINT; call it on the loop, once they are set."""
@@ -41,16 +58,87 @@ class Ending:
                 elif not self.begun:
                     self.begun, self._by = True, number
                     loop.call_soon_threadsafe(on_begin)
-                    loop.call_soon_threadsafe(loop.call_later, LINGER_SECONDS, theirs, number, None)
+                    server: uvicorn.Server = theirs.__self__
+                    asyncio.run_coroutine_threadsafe(self._end(server, functools.partial(theirs, number, None)), loop)
 
             signal.signal(number, told)
-        threading.Thread(target=_follow_supervisor, name="supervisor", daemon=True).start()
+        threading.Thread(target=self._follow_supervisor, name="supervisor", daemon=True).start()
+
+    async def _end(self, server: uvicorn.Server, close: Callable[[], Any]) -> None:
+        await asyncio.sleep(LINGER_SECONDS)
+        try:
+            servers = getattr(server, "servers", [])  # none yet in a worker that is still starting
+            listeners = [socket.socket(fileno=os.dup(one.fileno())) for every in servers for one in every.sockets]
+            if self._is_orphan():  # nobody else does
+                await asyncio.gather(*(asyncio.to_thread(_let_in_no_more, one) for one in listeners))
+            # of a worker that is told to end alone they stay open: the others accept
+            await _until(lambda: not any(map(_listens, listeners)), HANDSHAKE_SECONDS + QUEUE_SECONDS)
+            for one in (*listeners, *servers):
+                one.close()
+            await asyncio.sleep(HANDSHAKE_SECONDS)  # those of TLS are no connections yet
+            await _until(lambda: not server.server_state.connections, LAST_SECONDS)
+        finally:
+            close()
+
+    def _is_orphan(self) -> bool:
+        return os.getppid() != self._supervisor
+
+    def _follow_supervisor(self) -> None:
+        while not self._is_orphan():
+            time.sleep(WATCH_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(HARD_SECONDS)
+        os._exit(1)
 
 
-def _follow_supervisor() -> None:
-    supervisor = int(os.environ.get(SUPERVISOR, os.getppid()))
-    while os.getppid() == supervisor:
-        time.sleep(WATCH_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(HARD_SECONDS)
-    os._exit(1)
+def close_listeners_first() -> None:
+    """In the supervisor: let nobody new in before the workers close. It is they who accept, but all share a socket.
+
+    While one process holds it open, connections are made that nobody will accept, and the last to close resets them.
+    """
+    from circus.arbiter import Arbiter
+
+    theirs = Arbiter.stop
+
+    @functools.wraps(theirs)
+    def stop(arbiter: Arbiter) -> Any:
+        for listener in arbiter.sockets.values():
+            threading.Thread(target=_let_in_no_more, args=(listener, LINGER_SECONDS), daemon=True).start()
+        return theirs(arbiter)
+
+    Arbiter.stop = stop
+
+
+def _let_in_no_more(listener: socket.socket, after: float = 0.0) -> None:
+    """Refuse who connects from now on, once those who wait to be accepted are.
+
+    Closing a listening socket resets what it has in its queue, and there is always a moment between a look at an empty
+    queue and the close. So new connections are first left without an answer, for which a client asks again after a
+    second; then it is refused. Where the system has no such filter, that moment stays.
+    """
+    time.sleep(after)
+    with suppress(OSError):
+        program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in NO_SYN))
+        filtering = struct.pack("HP", len(NO_SYN), ctypes.addressof(program))
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filtering)
+        time.sleep(HANDSHAKE_SECONDS)
+    deadline = time.monotonic() + QUEUE_SECONDS
+    with suppress(OSError, AttributeError):  # another process was faster, or a system that does not tell its queue
+        while _waiting(listener) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        listener.shutdown(socket.SHUT_RD)  # for all processes that hold it
+
+
+def _waiting(listener: socket.socket) -> int:
+    """Connections that nobody has accepted yet: of a listening socket, Linux tells them as `tcpi_unacked`."""
+    return int(struct.unpack_from("I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)[0])
+
+
+async def _until(held: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not held() and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+
+
+def _listens(listener: socket.socket) -> bool:
+    return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))

@@ -1,7 +1,8 @@
-"""What keeps a worker from starting, told once: as the launcher's one line and status 2.
+"""What keeps a worker from starting is told once: as the launcher's one line and status 2.
 
 Workers and launcher share the launch's scratch folder. While no worker of a launch has opened yet, what stops one stops
-all: the first says why and ends the supervisor. Later, a worker that cannot open tries again beside those that answer.
+all: the first to fail says why and ends the supervisor. Later, a worker that cannot open tries again beside those that
+answer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a worker says of itself: whether it answers, and which parts it does without.
 
-A part that is down leaves the worker ready, for it answers from what is left, and so would every other worker be in
-the same position: taking all of them out of service would turn a lower rung into no answer at all. `/readyz` says
-"degraded" then and names the parts; `/readyz?full` refuses (503), for whoever would rather send elsewhere.
+A worker with a part down stays ready, since it answers from what is left. Every other worker lacks the same part, so
+taking them out of service would turn a lower rung into no answer at all. `/readyz` says "degraded" then and names the
+parts; `/readyz?full` refuses (503), for whoever would rather send elsewhere.
 """
 
 from __future__ import annotations

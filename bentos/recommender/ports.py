@@ -1,7 +1,8 @@
-"""Ports: found out to be free before anything is started on them."""
+"""Whether ports are free, before anything is started on them."""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 
@@ -41,5 +42,7 @@ def require_free(host: str, port: int, setting: str) -> None:
             probe.bind((where, port))
         except PermissionError:
             raise PortTaken(f"port {port} needs more rights: set {setting} to one above 1023") from None
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise SettingsError(f"RECSYS_HOST={host:.80} is no address of this machine") from None
             raise PortTaken(f"port {port} is taken: set {setting} to another, or end what listens there") from None

@@ -1,5 +1,7 @@
-"""A folder of the running service's own, in memory where there is some: counters that all workers add to, and what
-BentoML keeps. Nothing of it is on the disk of RECSYS_HOME, for a mapped file on a full disk kills whoever writes to it.
+"""A folder of the running service's own, in memory where the system has such a place.
+
+It holds the counters that all workers add to, and what BentoML keeps. It is not on the disk of RECSYS_HOME: a mapped
+file on a full disk kills whoever writes to it.
 """
 
 from __future__ import annotations

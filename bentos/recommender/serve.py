@@ -20,6 +20,7 @@ from bentos.recommender import faults, logs, ports, tls
 from bentos.recommender.ending import SUPERVISOR
 from bentos.recommender.scratch import scratch
 from recsys.lake import Lake
+from recsys.privacy.border import Border
 from recsys.registry import Bundle, Registry
 from recsys.retrieval.milvus_server import MilvusServerError, ensure_milvus, running_milvus, stop_milvus
 from recsys.settings import Settings, from_environment, variable
@@ -43,9 +44,9 @@ def main() -> None:
     try:
         settings = from_environment()
         tls.require_whole(settings)
-        bundle = champion(settings)
+        bundle, border = champion(settings), Border.of(settings)
         if only_check:
-            print(check(settings, bundle), flush=True)
+            print(check(settings, bundle, border), flush=True)
             return
         ports.require_free(settings.host, settings.http_port, "RECSYS_HTTP_PORT")
         ports.require_free(settings.host, settings.grpc_port, "RECSYS_GRPC_PORT")
@@ -65,20 +66,19 @@ def main() -> None:
         sys.exit(_say(fault))
 
 
-def check(settings: Settings, bundle: Bundle) -> str:
+def check(settings: Settings, bundle: Bundle, border: Border) -> str:
     """Open store, bundle and index as a worker does, once.
 
     Raises:
         SystemExit: with status 2, after one line that says what keeps them from it.
     """
-    from recsys.privacy.border import Border
     from recsys.serving.opening import open_recommender
     from recsys.stream.kafka import Kafka
 
     try:
         if settings.milvus_uri is not None:
             ensure_milvus(settings)  # it must answer at the start, and may go later: a bundle carries its vectors
-        open_recommender(settings, follow=False, logged=False, border=Border.of(settings)).close()
+        open_recommender(settings, follow=False, logged=False, border=border).close()
     except Exception as error:
         sys.exit(_say(faults.line_of(error)))
     stream = f", and stream with Kafka at {kafka.look()}" if (kafka := Kafka.of(settings)) is not None else ""

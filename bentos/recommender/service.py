@@ -12,9 +12,10 @@ import bentoml
 
 from bentos.recommender import bare, faults, logs, ports, tls  # noqa: F401
 from bentos.recommender.calls import Calls
-from bentos.recommender.ending import Ending
+from bentos.recommender.ending import Ending, close_listeners_first
 from bentos.recommender.front_door import ASGI, FrontDoor
 from bentos.recommender.gate import Gate
+from bentos.recommender.heads import bound_heads
 from bentos.recommender.health import Health
 from bentos.recommender.inside import Inside
 from bentos.recommender.observer import Observer
@@ -28,6 +29,7 @@ except SettingsError as wrong:  # without the launcher, which would have said so
     print(wrong, file=sys.stderr)
     raise SystemExit(2) from None
 CERTIFICATES = tls.Certificates(SETTINGS)  # before uvicorn makes its context: the worker comes with the first call
+bound_heads()
 
 TICK_SECONDS = 1.0  # gauges are set, and keys looked at, at such times
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)  # between two tries to open
@@ -133,9 +135,10 @@ class RecommenderService:
 
     @bentoml.on_deployment
     @staticmethod
-    def check_ports() -> None:
+    def prepare_supervisor() -> None:
         """Two servers would silently share the gRPC port, so find out before the first worker starts."""
         ports.require_free(SETTINGS.host, SETTINGS.grpc_port, "RECSYS_GRPC_PORT")
+        close_listeners_first()
 
     @bentoml.on_startup
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""As of when files are, for whoever takes them anew when they change."""
+"""When files last changed, for whoever reads them again after a change."""
 
 from __future__ import annotations
 

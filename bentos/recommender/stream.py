@@ -1,7 +1,7 @@
 """`make stream`: events from a Kafka topic into the online store, and served slates out to one, beside the service.
 
-A process of its own: it is scaled by partitions and the service by requests, a restart of one is none of the other,
-and a consumer in each worker would rebalance the group whenever a worker is started anew. Start it as often as there
+A process of its own. It scales with partitions, and the service with requests. A restart of one does not touch the
+other. A consumer in each worker would rebalance the group whenever a worker is started anew. Start it as often as there
 are partitions; all of them are one group.
 """
 

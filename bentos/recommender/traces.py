@@ -1,6 +1,6 @@
 """Spans of requests for an OpenTelemetry collector, where RECSYS_TRACES names one; a caller's trace is continued.
 
-A course already holds when each stage began and how long it took, so spans are made from it after the answer: a request
+A course already holds when each stage began and how long it took. Spans are made from it after the answer, so a request
 that is not traced pays nothing.
 """
 

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from recsys.addresses import SecretUrl
 from recsys.encryption import OVERHEAD, EncryptionError, decrypted, encrypted, encrypted_size, keyring
 
 FORMAT: Final = 1
@@ -62,11 +63,13 @@ class Vault:
     def __init__(self, address: str) -> None:
         import fsspec
 
-        self.address = address
+        named = SecretUrl(address)
+        self.address = str(named) if "://" in address else address  # as messages name it: without a password
         try:
             self._files, self._root = fsspec.core.url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            raise BackupError(f"{address:.200} cannot be opened: {_words(error)}") from None
+        except Exception as error:  # whatever the plugin of the address raises
+            why = " ".join(named.hidden_in(str(error)).split()) or type(error).__name__
+            raise BackupError(f"{self.address:.200} cannot be opened: {why:.300}") from None
 
     def put(self, file: BinaryIO, size: int | None = None, mode: int = 0o600) -> tuple[Part, bool]:
         """Keep a file's bytes from its start on, `size` of them at most; the part, and whether it was new."""
@@ -209,7 +212,3 @@ class _Writing:
 def _chunk(name: str, number: int, size: int) -> bytes:
     """What a chunk of a part is about: its part, its place, and how long the part is, so that none is cut off."""
     return f"part {name} {number} {size}".encode()
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -25,17 +25,23 @@ CHANCE: Final = 1e-6
 
 @dataclass(frozen=True)
 class Anomaly:
-    """One claim about a delivery: does it hold, and in which words."""
+    """One claim about a delivery: does it hold, in which words, and was there enough to tell."""
 
     holds: bool
     words: str
+    tells: bool = True
+
+
+def too_few(words: str, days: int) -> Anomaly:
+    """Nothing can be said yet of a figure that is judged by the days before."""
+    return Anomaly(True, f"{words}; {days} days before are too few to say what is usual", tells=False)
 
 
 def volume(rows: int, before: Sequence[int]) -> Anomaly:
     """Rows of a day against those of the days before it, newest last."""
     usual = np.asarray(before[-HISTORY:], np.float64)
     if len(usual) < LEAST_HISTORY:
-        return Anomaly(True, f"{rows:,} rows; {len(usual)} days before are too few to say what is usual")
+        return too_few(f"{rows:,} rows", len(usual))
     logs = np.log1p(usual)
     middle = float(np.median(logs))
     scatter = 1.4826 * float(np.median(np.abs(logs - middle)))
@@ -92,7 +98,7 @@ def dominance(share: float, before: Sequence[float]) -> Anomaly:
     usual = before[-HISTORY:]
     words = f"the busiest user has {share:.1%} of the events"
     if len(usual) < LEAST_HISTORY:
-        return Anomaly(True, f"{words}; {len(usual)} days before are too few to say what is usual")
+        return too_few(words, len(usual))
     bound = max(DOMINANT, USUAL * max(usual))
     holds = share <= bound
     return Anomaly(holds, words if holds else f"{words} (usual: at most {max(usual):.1%}): a bot, or a shared account?")

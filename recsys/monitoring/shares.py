@@ -13,7 +13,7 @@ from scipy import stats
 
 from recsys.events import LABEL_WINDOW_MS, OUTCOMES
 from recsys.lake import Lake
-from recsys.monitoring.deliveries import CHANCE, DEVIATIONS, HISTORY, LEAST_HISTORY, USUAL, Anomaly
+from recsys.monitoring.deliveries import CHANCE, DEVIATIONS, HISTORY, LEAST_HISTORY, USUAL, Anomaly, too_few
 
 POSITIVE: Final = tuple(kind for kind in OUTCOMES if kind not in ("dislike", "skip"))
 
@@ -59,8 +59,9 @@ def positives(day: Day, before: Sequence[Day]) -> Anomaly:
     """Outcomes of a day's impressions: none, or by far fewer than the days before it had."""
     usual = [past.share("positives", "impressions") for past in before[-HISTORY:] if past.impressions]
     words = f"{day.positives:,} positive outcomes beside {day.impressions:,} impressions"
-    # of one day alone nothing is usual: an imported history ends on a day of few impressions and many old likes
-    expected = float(np.median(usual)) * day.impressions if len(usual) >= LEAST_HISTORY else 0.0
+    if len(usual) < LEAST_HISTORY:  # an imported history ends on a day of few impressions and many old likes
+        return too_few(words, len(usual))
+    expected = float(np.median(usual)) * day.impressions
     if day.impressions and expected and stats.poisson.cdf(day.positives, expected / USUAL) < CHANCE:
         return Anomaly(False, f"{words}, usually {expected:,.0f}: do the outcomes arrive?")
     return Anomaly(True, words)

@@ -22,12 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.events import NOBODY, with_event_keys
-from recsys.lake import append_line, replacing
+from recsys.lake import Lake, append_line, replacing
 from recsys.settings import Settings
 
 KEY_MARK: Final = "pseudonyms"  # file below the home: by which key its users are known
 HIDDEN: Final = "nobody:"  # begins the event_id and event_key of what a forgotten user did
 TELLING: Final = ("event_id", "request_id", "impression_id")  # ids that sources and clients build from the user's
+_HIDDEN: Final = re.compile(HIDDEN + "[0-9a-f]{32}")
 _GIVEN_HERE: Final = re.compile(r"[0-9a-f]{32}")  # as our own request and event ids are: they tell nothing
 _HASHED: Final = ("event_id", "event_key")
 _UNLINKED: Final = ("request_id", "impression_id", "device")  # what would tie nobody's events together again
@@ -107,17 +108,21 @@ class Border:
         """The border that the settings ask for.
 
         Raises:
-            PrivacyError: the home was made with another key of pseudonyms, or with one where there is none now.
+            PrivacyError: the users of the home came in with another key of pseudonyms, with one where there is none
+                now, or without one.
         """
-        secret = settings.pseudonym_key
+        secret, home = settings.pseudonym_key, settings.home
         key = secret.get_secret_value().encode() if secret is not None else None
-        mark = settings.home / KEY_MARK
+        mark = home / KEY_MARK
         if mark.exists() and mark.read_text().strip() != _mark_of(key):
+            came = "another RECSYS_PSEUDONYM_KEY" if key else "a RECSYS_PSEUDONYM_KEY, and none is set"
+            raise PrivacyError(f"{home} was made with {came}: set that one, or RECSYS_HOME to another folder")
+        if key is not None and not mark.exists() and Lake(home).days("raw", "events"):
             raise PrivacyError(
-                f"{settings.home} was made with another RECSYS_PSEUDONYM_KEY, under which its users are known: set that"
-                " one, or RECSYS_HOME to another folder"
+                f"{home} was made without RECSYS_PSEUDONYM_KEY, and with one everybody in it would be a stranger: unset"
+                " it, or set RECSYS_HOME to another folder"
             )
-        return cls(Forgotten(settings.home), key)
+        return cls(Forgotten(home), key)
 
     def keep_mark(self, home: Path) -> None:
         """Note by which key users come in to this home from now on: with another one everybody were a stranger."""
@@ -193,6 +198,7 @@ class Border:
         """
         if not pc.any(mine).as_py():
             return table
+        users = table["user_id"].to_pylist() if "user_id" in table.column_names else [None] * table.num_rows
         for name in table.column_names:
             column = table[name]
             if name == "user_id":
@@ -200,8 +206,8 @@ class Border:
             elif name == "user_key":
                 table = put(table, name, pc.if_else(mine, 0, column))
             elif name in _HASHED:
-                ids = zip(column.to_pylist(), mine.to_pylist(), strict=True)
-                hidden = [self._hidden(i) if i is not None and m else i for i, m in ids]
+                ids = zip(column.to_pylist(), users, mine.to_pylist(), strict=True)
+                hidden = [self._hidden(i, user) if i is not None and m else i for i, user, m in ids]
                 table = put(table, name, pa.array(hidden, pa.string()))
             elif name == "query":
                 table = put(table, name, pc.if_else(pc.and_(mine, pc.is_valid(column)), NOBODY, column))
@@ -213,12 +219,13 @@ class Border:
         """The same for one event as the online store's log keeps it."""
         event = json.loads(raw)
         kept = {name: value for name, value in event.items() if name not in _UNLINKED}
-        hidden = {name: self._hidden(event[name]) for name in _HASHED if name in event}
+        hidden = {name: self._hidden(event[name], event["user_id"]) for name in _HASHED if name in event}
         words = {"query": NOBODY} if "query" in event else {}
         return json.dumps({**kept, **hidden, **words, "user_id": NOBODY}).encode()
 
-    def _hidden(self, name: str) -> str:
-        return name if name.startswith(HIDDEN) else HIDDEN + self.forgotten.digest(name)
+    def _hidden(self, name: str, user: str | None) -> str:
+        is_hidden = _HIDDEN.fullmatch(name) and (not user or user not in name)  # a caller may give such an id too
+        return name if is_hidden else HIDDEN + self.forgotten.digest(name)
 
 
 def put(table: pa.Table, name: str, column: Any) -> pa.Table:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import redis
 
-from recsys.settings import SecretUrl
+from recsys.addresses import SecretUrl
 from recsys.store.by_entity import whole
 from recsys.store.errors import OffsetMoved, StoreError, StoreFull, StoreUnavailable
 from recsys.store.journal import CUT, NO_END, RECORD_FIELDS, Dump, Entry, Mark, Offset, Records, Size, Taken, is_of
@@ -105,7 +105,8 @@ class RedisJournal(RedisStates):
     """A journal in one database of a Redis server, `redis://host:port/db`.
 
     Raises:
-        StoreUnavailable: the server does not answer.
+        StoreUnavailable: the server does not answer, or not to this user.
+        StoreError: there is no such database, no Redis, or an option of the address that is none.
     """
 
     shares_pages = False
@@ -121,8 +122,12 @@ class RedisJournal(RedisStates):
             f"{prefix}{name}" for name in names
         )
         with self._clear_errors():
-            self._redis = self._connected()
-            self._redis.ping()
+            try:
+                self._redis = self._connected()
+                self._redis.ping()
+            except (redis.ResponseError, redis.InvalidResponse, ValueError, TypeError) as error:
+                # nothing was asked yet that could be told: no such database, an option of the address, no Redis there
+                raise StoreError(f"RECSYS_STORE={self._url} cannot be used: {self._said(error)}") from None
         scripts = self._BEGIN + _APPEND, self._BEGIN + _RAISE, self._BEGIN + _CUT, _SWAP_FIELD, _SWAP, _STRIKE, _REPLACE
         self._append, self._raise, self._cut, self._swap_field, self._swap, self._strike, self._replace = map(
             self._redis.register_script, scripts
@@ -371,14 +376,16 @@ class RedisJournal(RedisStates):
                 if len(page) < PAGE:
                     return
 
+    def _said(self, error: Exception) -> str:
+        return self._url.hidden_in(" ".join(str(error).split()))[:160]
+
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
         try:
             yield
         except self._AWAY as error:
-            raise StoreUnavailable(
-                f"Redis at {self._url} does not answer ({error}): start it, then send the batch again"
-            ) from None
+            words = f"Redis at {self._url} does not answer ({self._said(error)})"
+            raise StoreUnavailable(f"{words}: start it, or mend RECSYS_STORE, then send the batch again") from None
         except redis.ResponseError as error:
             if isinstance(error, redis.OutOfMemoryError) or "maxmemory" in str(error):
                 raise StoreFull(

@@ -1,4 +1,4 @@
-"""`0 of 0` is no proof and no failure: a check that had nothing to look at says so, and stands in nobody's way."""
+"""`0 of 0` is neither proof nor failure: a check that had nothing to look at says so, and stands in nobody's way."""
 
 from __future__ import annotations
 

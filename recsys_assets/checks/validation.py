@@ -1,6 +1,6 @@
-"""Great Expectations on a table of the lake: a suite that is plain data in, what GX found out.
+"""Great Expectations on a table of the lake: a suite (plain data) goes in, what GX found comes out.
 
-The package costs 3.1 CPU s and 277 MiB to import: imported when a table is validated.
+To import the package costs 3.1 CPU s and 277 MiB, so it is imported when a table is validated.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from recsys.events import DAY_MS, HOUR_MS
 from recsys.features import fold
-from recsys.store.errors import StoreUnavailable
+from recsys.store.errors import StoreError, StoreUnavailable
 from recsys.store.online import OnlineStore
 from recsys.store.redis_journal import RedisJournal
 from tests.features.redis_server import RedisServer
@@ -150,3 +151,26 @@ def test_repeats_of_a_batch_by_two_writers_at_once_count_once(opener: Opener) ->
     ids = stores[0].tail(0)["event_id"].to_pylist()
     assert len(ids) == len(set(ids)) == 200
     assert_true_to_its_log(stores[1])
+
+
+@pytest.mark.redis
+def test_an_address_that_cannot_be_used_is_one_line_without_its_password(tmp_path: Path) -> None:
+    """It was a traceback, the type of an error, or the word to start what runs."""
+    with RedisServer(tmp_path) as server, socket.socket() as web:
+        here = server.url.partition("://")[2].removesuffix("/0")
+        web.bind(("127.0.0.1", 0))
+        web.listen()
+        threading.Thread(
+            target=lambda: web.accept()[0].sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), daemon=True
+        ).start()
+        for url, words in (
+            (f"redis://{here}/99", "DB index is out of range"),
+            (f"redis://u:s3cr3t@{here}/0", "invalid username-password pair"),
+            (f"redis://{here}/0?socket_timeout=s3cr3t", "socket_timeout"),
+            (f"redis://{here}/0?nonsense=s3cr3t", "nonsense"),
+            (f"redis://u:s3cr3t@127.0.0.1:{web.getsockname()[1]}/0", "Protocol Error"),
+        ):
+            with pytest.raises(StoreError) as error:
+                RedisJournal(url)
+            one_line(error, "RECSYS_STORE", words)
+            assert "s3cr3t" not in str(error.value)

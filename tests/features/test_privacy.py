@@ -136,6 +136,18 @@ def test_pseudonyms_are_stable_keyed_and_the_same_at_both_borders(tmp_path: Path
     assert Border(Forgotten(tmp_path)).events(events).equals(with_event_keys(events))
 
 
+@pytest.mark.parametrize("user", [SECRET, "0123456789abcdef" * 2])
+def test_an_id_of_a_caller_that_looks_hidden_tells_nobody_either(tmp_path: Path, user: str) -> None:
+    """Left as it was, its user could not be forgotten: their id would be found in it."""
+    border = Border(Forgotten(tmp_path))
+    row = {"event_id": f"nobody:{user}", "event_key": "k", "user_id": user, "item_id": "i1", "kind": "click"}
+    once = border.nobodys_json(json.dumps(row).encode())
+    assert user.encode() not in once and border.nobodys_json(once) == once
+    table = pa.Table.from_pylist([row], schema=EVENT_SCHEMA)
+    (hidden,) = border.nobodys(table, pa.array([True])).to_pylist()
+    assert hidden["event_id"] == json.loads(once)["event_id"] and user not in str(hidden)
+
+
 def test_the_forgotten_are_known_again_by_a_hash_and_become_nobody(tmp_path: Path) -> None:
     events, border = delivered(), Border(Forgotten(tmp_path))
     running = Border(Forgotten(tmp_path))  # a service that runs meanwhile

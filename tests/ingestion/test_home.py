@@ -118,12 +118,12 @@ def test_rows_that_come_late_to_a_day_that_is_in_are_told_with_what_takes_them_i
         (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "no_day_changed_since"]
         return check.passed, check.description or ""
 
-    assert told(taken_in()) == (True, "none")
+    assert told(taken_in()) == (True, "none of 4 days")
     write(tmp_path / "data", *(START + day * DAY_MS + 7 for day in (0, 0, 1, 4)))
     passed, words = told(taken_in("2026-11-06", "2026-11-06"))
     assert not passed and "2026-11-02 has 402 rows in the source, and had 400 when it was taken in" in words
     assert "2026-11-03 has 401" in words and "make backfill FROM=2026-11-02 TO=2026-11-06 AGAIN=1" in words
-    assert told(taken_in(DAYS[0], "2026-11-06")) == (True, "none")
+    assert told(taken_in(DAYS[0], "2026-11-06")) == (True, "none of 5 days")
     assert lake.read(lake.day(DAYS[0], "raw", "events")).num_rows == 402
 
 
@@ -160,17 +160,35 @@ def test_another_key_of_pseudonyms_or_none_any_more_is_refused_in_one_line(
     for other in ("another key, as long", None):
         monkeypatch.setenv("RECSYS_PSEUDONYM_KEY", other) if other else monkeypatch.delenv("RECSYS_PSEUDONYM_KEY")
         assert not taken_in().success and lake.day(DAYS[0], "raw", "events").read_bytes() == raw
-        for command in ("recsys_assets.stock", "recsys_assets.run", "recsys_assets.forget"):
-            words = ["somebody"] if command == "recsys_assets.forget" else []
-            ended = subprocess.run(
-                [sys.executable, "-m", command, *words], cwd=ROOT, capture_output=True, text=True, check=False
-            )
-            said = ended.stderr + ended.stdout
-            assert ended.returncode == 2 and said.count("\n") == 1 and "another RECSYS_PSEUDONYM_KEY" in said, said
-            assert key not in said and not (other and other in said)
+        words = "with another RECSYS_PSEUDONYM_KEY" if other else "with a RECSYS_PSEUDONYM_KEY, and none is set"
+        assert_every_command_says(words, key, other)
     monkeypatch.setenv("RECSYS_PSEUDONYM_KEY", key)
     assert taken_in().success
     assert key not in (lake.home / "pseudonyms").read_text()
+
+
+def test_a_key_of_pseudonyms_where_users_came_in_without_one_is_refused_in_one_line(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old rows would keep the ids that new ones hide, and everybody would begin anew."""
+    assert taken_in().success and stock().returncode == 0
+    raw = lake.day(DAYS[0], "raw", "events").read_bytes()
+    key = "a key that came too late"
+    monkeypatch.setenv("RECSYS_PSEUDONYM_KEY", key)
+    assert not taken_in().success and lake.day(DAYS[0], "raw", "events").read_bytes() == raw
+    assert not (lake.home / "pseudonyms").exists()
+    assert_every_command_says("without RECSYS_PSEUDONYM_KEY", key)
+
+
+def assert_every_command_says(words: str, *secrets: str | None) -> None:
+    for command in ("check", "stock", "run", "forget", "dev"):
+        told = ["somebody"] if command == "forget" else []
+        ended = subprocess.run(
+            [sys.executable, "-m", f"recsys_assets.{command}", *told], cwd=ROOT, capture_output=True, text=True
+        )
+        said = ended.stderr + ended.stdout
+        assert ended.returncode == 2 and said.count("\n") == 1 and words in said, said
+        assert not any(secret in said for secret in secrets if secret)
 
 
 def test_another_world_of_the_simulator_is_refused(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,21 @@ def refused(home: Path, *arguments: str, **settings: str) -> str:
     return err
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://key:{}@bucket/path",
+        "ftp://u:{}@127.0.0.1:1/path",
+        "memory://u:{}@x",
+        "zip://a::s3://key:{}@b/c",
+        "no://u:{}@x",
+    ],
+)
+def test_no_message_of_an_address_shows_its_password(tmp_path: Path, address: str) -> None:
+    said = refused(tmp_path, "restore", address.format("s3cr3t/of-the+store"))
+    assert "s3cr3t" not in said and "of-the+store" not in said and address.partition(":")[0] in said, said
+
+
 @pytest.fixture(scope="module")
 def settings(world: World, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A copy of the world in which somebody is served."""

@@ -23,6 +23,7 @@ from benchmarks.serving_faults import redis_server, small_disk
 from bentos.recommender import scratch
 from recsys.features.log import from_table
 from recsys.lake import Lake
+from recsys.privacy.border import Border
 from recsys.retrieval.milvus_server import running_milvus, stop_milvus
 from recsys.settings import Settings
 from recsys.store.opening import open_store
@@ -70,6 +71,7 @@ def until(held: Callable[[], bool], seconds: float = 60.0) -> None:
         ({"RECSYS_STORE": "nonsense"}, "RECSYS_STORE: give lmdb"),
         ({"RECSYS_TRACES": "nonsense"}, "RECSYS_TRACES: give an address"),
         ({"RECSYS_HOST": "no-such-host.invalid"}, "RECSYS_HOST=no-such-host.invalid"),
+        ({"RECSYS_HOST": "192.0.2.1"}, "RECSYS_HOST=192.0.2.1 is no address of this machine"),
     ],
 )
 def test_a_setting_that_is_wrong_is_one_line_and_status_2(world: World, settings: dict[str, str], words: str) -> None:
@@ -93,6 +95,20 @@ def test_the_check_mode_opens_everything_and_ends(world: World) -> None:
     for down in ({"RECSYS_STORE": "redis://127.0.0.1:1/0"}, {"RECSYS_MILVUS_URI": "http://127.0.0.1:1"}):
         bad = launched(world.settings.home, "--check", **down)
         assert bad.returncode == 2 and bad.stderr.count("\n") == 1 and "answer" in bad.stderr, bad.stderr
+
+
+@pytest.mark.parametrize("mode", [[], ["--check"]])
+def test_another_key_of_pseudonyms_is_one_line_before_anything_starts(
+    world: World, tmp_path: Path, mode: list[str]
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(world.settings.home / "registry", home / "registry")
+    first = Settings.model_validate({"home": home, "pseudonym_key": "the key of the first run"})
+    Border.of(first).keep_mark(home)
+    for key, words in (("another key, as long", "another RECSYS_PSEUDONYM_KEY"), (None, "and none is set")):
+        ended = launched(home, *mode, **({"RECSYS_PSEUDONYM_KEY": key} if key else {}))
+        assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and words in ended.stderr, ended.stderr
+        assert not ended.stdout and (key is None or key not in ended.stderr)
 
 
 @pytest.fixture(scope="module")

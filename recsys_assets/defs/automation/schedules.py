@@ -1,8 +1,8 @@
 """What runs by the clock. Off until somebody turns it on.
 
-`AutomationCondition.on_cron` was tried in their place (Dagster 1.13.27). Of static partitions it asks for all 28 days,
-where the night takes in the last two. It asks for what is made from all days as soon as any day is made anew (2 of 28),
-so the learning at four would wait for the night no better than the clock does.
+`AutomationCondition.on_cron` was tried in their place (Dagster 1.13.27). With static partitions it asks for all 28
+days, and the night takes in the last two alone. It asks for what is made from all days as soon as any day is made anew
+(2 of 28), so the learning at four would wait for the night no better than the clock does.
 """
 
 from datetime import timedelta

@@ -1,7 +1,7 @@
-"""What runs by itself when something happens. Off until somebody turns it on, but for the alerts.
+"""What runs by itself when something happens. Only the alerts are on before somebody turns the others on.
 
 Each sensor decides from records that stay (check evaluations, the registry, the lake) and keeps in its cursor only what
-it has acted on: a tick that is lost, or two that overlap, change nothing, since a run key names the cause.
+it has acted on. A run key names the cause, so a tick that is lost, or two that overlap, change nothing.
 """
 
 import json

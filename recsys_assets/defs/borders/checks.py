@@ -52,7 +52,7 @@ def items_meet_expectations(workspace: Workspace) -> dg.AssetCheckResult:
     """Items are there, one row each, of a known type."""
     lake = workspace.lake
     table = lake.read(lake.table("cleaned", "items"))
-    return from_great_expectations(validate(table, ITEMS))
+    return _looked_at(from_great_expectations(validate(table, ITEMS)), table.num_rows)
 
 
 @dg.asset_check(asset="cleaned_events", blocking=True)
@@ -62,6 +62,8 @@ def every_raw_event_is_accounted_for(
     """Of each day: raw rows = cleaned + quarantined + duplicates + searches."""
     lake = workspace.lake
     counts = {day: _fates(lake, day) for day in days_of_run(context, lake, "cleaned", "events")}
+    if not any(map(any, counts.values())):
+        return nothing("there is no raw event, and nothing was made of any")
     wrong = [day for day, (raw, *fates) in counts.items() if raw != sum(fates)]
     raw, cleaned, quarantined, duplicates, searches = (sum(row[i] for row in counts.values()) for i in range(5))
     rows = "".join(f"\n| {day} | {' | '.join(f'{n:,}' for n in row)} |" for day, row in counts.items())
@@ -102,6 +104,8 @@ def every_impression_event_has_its_row(
         total, implied, drawn = total + len(logged), implied + positives, drawn + len(others) - positives
         if not logged.equals(shown) or (len(others) and len(logged)):
             wrong.append(day)
+    if not (total or implied or drawn or wrong):
+        return nothing("there is no impression")
     words = f"{total:,} impressions"
     if implied:
         words += f"; {implied:,} implied by engagements on days without any, and {drawn:,} negatives drawn for them"
@@ -115,6 +119,8 @@ def no_day_is_empty(context: dg.AssetCheckExecutionContext, workspace: Workspace
     """Every day has events: one without is more often a broken delivery than a quiet day."""
     lake = workspace.lake
     days = days_of_run(context, lake, "raw", "events")
+    if not days:
+        return nothing("no day was asked about")
     empty = [day for day in days if not _rows(lake, day, "raw", "events")]
     return dg.AssetCheckResult(
         passed=not empty,
@@ -136,7 +142,12 @@ def _validated(
     rows = lake.read_days(days, *table, columns=columns) if days else None
     if rows is None or not rows.num_rows:  # no_day_is_empty says so
         return nothing("there are no rows to validate")
-    return from_great_expectations(validate(rows, suite, ".".join(table)))
+    return _looked_at(from_great_expectations(validate(rows, suite, ".".join(table))), rows.num_rows)
+
+
+def _looked_at(result: dg.AssetCheckResult, rows: int) -> dg.AssetCheckResult:
+    metadata = {**result.metadata, "looked_at": rows}
+    return result._replace(description=f"{result.description}; looked at {rows:,} rows", metadata=metadata)
 
 
 def _fates(lake: Lake, day: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Whether a day was delivered as days are: as much, and until its end."""
+"""Whether a day was delivered like other days: as many rows, and rows until its end."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,7 +11,8 @@ from recsys.lake import Lake
 from recsys.monitoring import deliveries
 from recsys.sources.opening import open_source
 from recsys.sources.source import day_number
-from recsys_assets.checks.days import days_of_run
+from recsys_assets.checks.days import by_day, days_of_run
+from recsys_assets.checks.nothing import nothing
 from recsys_assets.resources import Workspace
 
 T = TypeVar("T")
@@ -82,10 +83,4 @@ def _arrivals(lake: Lake, day: str):  # type: ignore[no-untyped-def]
 
 
 def _told(anomalies: dict[str, deliveries.Anomaly]) -> dg.AssetCheckResult:
-    strange = [f"{day}: {anomaly.words}" for day, anomaly in anomalies.items() if not anomaly.holds]
-    newest = "; ".join(f"{day}: {anomaly.words}" for day, anomaly in list(anomalies.items())[-1:])
-    return dg.AssetCheckResult(
-        passed=not strange,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(strange[:3]) or newest or "no day was asked about",
-    )
+    return by_day(anomalies) if anomalies else nothing("no day was asked about")

@@ -1,6 +1,7 @@
-"""Whether a day's events agree with each other, with the catalogue and with the days before: told, never blocking."""
+"""Whether a day's events agree with each other, with the catalogue and with the days before; no check here blocks."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import dagster as dg
 import pyarrow.parquet as pq
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 from recsys.lake import Lake
 from recsys.monitoring import shares
 from recsys.monitoring.deliveries import HISTORY, Anomaly
-from recsys_assets.checks.days import days_of_run
+from recsys_assets.checks.days import by_day, days_of_run
 from recsys_assets.checks.nothing import nothing
 from recsys_assets.resources import Workspace
 
@@ -34,7 +35,7 @@ def _reuse(day: shares.Day, before: Sequence[shares.Day]) -> Anomaly:
         what="the events bear an event_id that another event bears",
         doubt="each is kept as an event of its own",
     )
-    return Anomaly(anomaly.holds, f"{anomaly.words}; {day.example}" if day.example else anomaly.words)
+    return replace(anomaly, words=f"{anomaly.words}; {day.example}") if day.example else anomaly
 
 
 LOOKS: dict[str, Look] = {
@@ -119,12 +120,4 @@ def _rows(lake: Lake, day: str, *table: str) -> int:
 def _told(check: str, what: str, anomalies: dict[str, Anomaly]) -> dg.AssetCheckResult:
     if not anomalies:
         return nothing(f"there was no {what} to look at", check_name=check, asset_key="cleaned_events")
-    strange = [f"{day}: {anomaly.words}" for day, anomaly in anomalies.items() if not anomaly.holds]
-    newest = "; ".join(f"{day}: {anomaly.words}" for day, anomaly in list(anomalies.items())[-1:])
-    return dg.AssetCheckResult(
-        check_name=check,
-        asset_key="cleaned_events",
-        passed=not strange,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(strange[:3]) or newest,
-    )
+    return by_day(anomalies, check_name=check, asset_key="cleaned_events")

@@ -13,6 +13,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from recsys.cleaned.publish import TABLES, CleaningError, publish, publish_items, scratch
 from recsys.lake import Lake
 from recsys.sources.opening import open_source
+from recsys_assets.checks.nothing import nothing
 from recsys_assets.content import content
 from recsys_assets.defs.automation.conditions import MISSED_DAY
 from recsys_assets.defs.cleaned.project import build, manifest
@@ -147,6 +148,9 @@ def _looking_at(event: Any, rows: Mapping[str, int]) -> Any:
     if model not in rows:
         return event
     said = f"{event.description}; " if event.description else ""
+    if event.passed and not rows[model]:
+        words = f"{said}{model} has no row of these days"
+        return nothing(words, check_name=event.check_name, asset_key=model, metadata=event.metadata)
     return event._replace(
         description=f"{said}looked at {rows[model]:,} rows of {model}",
         metadata={**event.metadata, "looked_at": rows[model]},

@@ -1,4 +1,4 @@
-"""Every impression's features and history as it was served, or could have been; the proof that a replay agrees."""
+"""Every impression's features and history as they were served, or would have been; the proof that a replay agrees."""
 
 import os
 from functools import partial

@@ -23,6 +23,7 @@ from recsys.store.errors import StoreMissing
 from recsys.store.online import OnlineStore
 from recsys.store.opening import open_store, told_events
 from recsys.store.told import TOLD_SCHEMA
+from recsys_assets.checks.nothing import nothing
 from recsys_assets.content import content, content_of_days
 from recsys_assets.defs.automation.conditions import MISSED_DAY
 from recsys_assets.partitions import CALENDAR, days_asked
@@ -84,36 +85,44 @@ def raw_events(
     yield dg.MaterializeResult(
         metadata=counts, data_version=content_of_days(lake, context.partition_keys, "raw", "events")
     )
-    yield dg.AssetCheckResult(
-        check_name="every_source_row_is_accounted_for",
-        passed=read == kept + refused,
-        description=f"{read:,} source rows = {kept:,} kept + {refused:,} rejected",
-        metadata=counts,
-    )
-    first = "".join(f"; {r['origin']}: {r['reason']}" for r in reasons[:3])
-    yield dg.AssetCheckResult(
-        check_name="source_rows_are_readable",
-        passed=refused == 0,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{refused:,} rows in lake/raw/rejected{first}" if refused else "all",
-        metadata=counts,
-    )
+    names = ("every_source_row_is_accounted_for", "source_rows_are_readable")
+    if not (read or kept or refused):  # days that only the service has
+        yield from (nothing("the source has no row of these days", check_name=name, metadata=counts) for name in names)
+    else:
+        yield dg.AssetCheckResult(
+            check_name=names[0],
+            passed=read == kept + refused,
+            description=f"{read:,} source rows = {kept:,} kept + {refused:,} rejected",
+            metadata=counts,
+        )
+        first = "".join(f"; {r['origin']}: {r['reason']}" for r in reasons[:3])
+        yield dg.AssetCheckResult(
+            check_name=names[1],
+            passed=refused == 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{refused:,} rows in lake/raw/rejected{first}" if refused else f"all {read:,} source rows",
+            metadata=counts,
+        )
     strays = [stray for stray, home in stock.stray_days.items() if home in context.partition_keys]
     named = f"{', '.join(strays[:3])}{' and more' if len(strays) > 3 else ''}: rows of a wrong clock, in quarantine"
     yield dg.AssetCheckResult(
         check_name="no_day_is_a_stray",
         passed=not strays,
         severity=dg.AssetCheckSeverity.WARN,
-        description=named if strays else "none",
+        description=named if strays else f"none is kept in {len(context.partition_keys):,} days",
     )
-    changed = _changed(lake, offered)
+    if not offered:
+        yield nothing("days of the simulator never change", check_name="no_day_changed_since")
+        return
+    compared, changed = _changed(lake, offered)
     words = [f"{day} has {now:,} rows in the source, and had {was:,} when it was taken in" for day, was, now in changed]
     do = f": make backfill FROM={changed[0][0]} TO={stock.last_day} AGAIN=1 takes them in" if changed else ""
     yield dg.AssetCheckResult(
         check_name="no_day_changed_since",
         passed=not changed,
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(words[:3]) + (f" and {len(words) - 3} days more" if words[3:] else "") + do or "none",
+        description="; ".join(words[:3]) + (f" and {len(words) - 3} days more" if words[3:] else "") + do
+        or f"none of {compared:,} days",
     )
 
 
@@ -152,7 +161,8 @@ def raw_items(
         metadata={"dagster/row_count": rows, **counts},
         data_version=content(lake.table("raw", "items"), lake.table("raw", "item_versions")),
     )
-    yield _readable("item_values_are_readable", source.refused("items"), lake.table("raw", "rejected_items"), lake)
+    refused = source.refused("items")
+    yield _readable("item_values_are_readable", refused, lake.table("raw", "rejected_items"), lake, given.num_rows)
 
 
 @dg.asset(
@@ -183,43 +193,48 @@ def raw_users(
         metadata={"dagster/row_count": rows, **told},
         data_version=content(*filter(Path.exists, (lake.table("raw", "users"), path))),
     )
-    less = people.missing(before, said)
+    shares, less = people.shares(said), people.missing(before, said)
     words = [f"{name} was said of {once:.0%} of the users, and now of {now:.0%}" for name, (once, now) in less.items()]
-    yield dg.AssetCheckResult(
-        check_name="attributes_are_still_said",
-        passed=not less,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(words) or "all",
-        metadata={name: round(share, 4) for name, share in people.shares(said).items()},
-    )
+    if not (shares or less):
+        yield nothing("nothing is said of users", check_name="attributes_are_still_said")
+    else:
+        yield dg.AssetCheckResult(
+            check_name="attributes_are_still_said",
+            passed=not less,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(words) or f"all {len(shares)} attributes of {told['described_users']:,} users",
+            metadata={name: round(share, 4) for name, share in shares.items()},
+        )
     refused = border.rejected(source.refused("users"))
-    yield _readable("user_values_are_readable", refused, lake.table("raw", "rejected_users"), lake)
+    yield _readable("user_values_are_readable", refused, lake.table("raw", "rejected_users"), lake, rows)
 
 
-def _readable(name: str, refused: pa.Table, path: Path, lake: Lake) -> dg.AssetCheckResult:
-    """Whether every value of a table could be read; those that could not are written down."""
+def _readable(name: str, refused: pa.Table, path: Path, lake: Lake, rows: int) -> dg.AssetCheckResult:
+    """Whether every value of a table of so many rows could be read; those that could not are written down."""
     _write(lake, refused, path)
+    if not (rows or refused.num_rows):
+        return nothing("the source has no row of them", check_name=name)
     first = "".join(f"; {r['origin']}: {r['reason']}" for r in refused.slice(0, 3).to_pylist())
     return dg.AssetCheckResult(
         check_name=name,
         passed=refused.num_rows == 0,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{refused.num_rows:,} values in {path.name}{first}" if refused.num_rows else "all",
+        description=f"{refused.num_rows:,} values in {path.name}{first}"
+        if refused.num_rows
+        else f"all of {rows:,} rows",
         metadata={"values_refused": refused.num_rows},
     )
 
 
-def _changed(lake: Lake, offered: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """Days of which the source had other rows when they were taken in: the day, rows then, rows now.
+def _changed(lake: Lake, offered: Mapping[str, int]) -> tuple[int, list[tuple[str, int, int]]]:
+    """How many days were compared; and those of which the source had other rows when they were taken in: the day, rows
+    then, rows now.
 
     A row without `received_at` that comes late belongs to a day that is in already: nobody would take it in.
     """
-    rows = []
-    for day in lake.days("raw", "events"):
-        was = (pq.read_schema(lake.day(day, "raw", "events")).metadata or {}).get(SOURCE_ROWS)
-        if was is not None and int(was) != offered.get(day, 0):
-            rows.append((day, int(was), offered.get(day, 0)))
-    return rows
+    noted = {day: pq.read_schema(lake.day(day, "raw", "events")).metadata or {} for day in lake.days("raw", "events")}
+    then = {day: int(about[SOURCE_ROWS]) for day, about in noted.items() if SOURCE_ROWS in about}
+    return len(then), [(day, was, offered.get(day, 0)) for day, was in then.items() if was != offered.get(day, 0)]
 
 
 def _refuse_served(lake: Lake, day: str, given: pa.Table, answered: pa.Table) -> None:

@@ -1,4 +1,4 @@
-"""Experiments that run, looked at by served log and outcomes: what can be decided is, in the registry, and why."""
+"""Looks at running experiments by served log and outcomes, and writes what it decides, and why, into the registry."""
 
 import json
 from typing import TYPE_CHECKING, Any

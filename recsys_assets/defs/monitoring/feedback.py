@@ -1,4 +1,4 @@
-"""What the service showed and what came of it: to learn from, and to judge the champion by."""
+"""What the service showed and what came of it. Rankers learn from it, and the champion is judged by it."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -54,6 +54,7 @@ def features_as_logged_are_features_as_recomputed(
     context: dg.AssetCheckExecutionContext, workspace: Workspace
 ) -> dg.AssetCheckResult:
     """Every row that will be learned from is read again from the log at its position and instant: the same bytes."""
+    from recsys.features.catalog import FEATURES
     from recsys.features.parity import audit_served
     from recsys.store.opening import open_store
 
@@ -67,11 +68,14 @@ def features_as_logged_are_features_as_recomputed(
         audited = audit_served(store.export()[0], store.items_at, table)
     finally:
         store.close()
-    return dg.AssetCheckResult(
-        passed=audited.mismatches == 0,
-        description=str(audited),
-        metadata={"values": audited.values, "mismatches": audited.mismatches},
-    )
+    rows = audited.values // len(FEATURES)
+    looked_at = f"{rows:,} of {table.num_rows:,} rows that were served and seen"
+    if rows < table.num_rows:
+        looked_at += ", the others are of other features or bear none"
+    metadata = {"values": audited.values, "mismatches": audited.mismatches, "rows": rows, "served": table.num_rows}
+    if not rows:
+        return nothing(f"nothing was served with these features on these days ({looked_at})", metadata=metadata)
+    return dg.AssetCheckResult(passed=audited.holds, description=f"{audited} ({looked_at})", metadata=metadata)
 
 
 @dg.asset(kinds={"polars"}, owners=["team:recsys"])
@@ -136,6 +140,8 @@ def the_champion_holds_in_service(workspace: Workspace) -> dg.AssetCheckResult:
         return nothing("the champion was not promoted over another bundle")
     champion, before = promoted[-1]["bundle_id"], promoted[-1]["from"]
     compared = compare(pl.DataFrame(lake.read(lake.reports / "online.parquet")), champion, before)
+    if not compared.enough:
+        return nothing(f"{champion}: {compared}", metadata={"bundle": champion, "before": before})
     return dg.AssetCheckResult(
         passed=compared.holds,
         severity=dg.AssetCheckSeverity.WARN,

@@ -13,6 +13,7 @@ from recsys.features.history import HISTORY_COLUMNS
 from recsys.lake import Lake
 from recsys.training_sets.assemble import assemble
 from recsys.training_sets.split import PARTS, split_by_date, split_by_hours
+from recsys_assets.checks.nothing import nothing
 from recsys_assets.content import content
 from recsys_assets.resources import Workspace
 from recsys_assets.stock import own_source
@@ -64,6 +65,8 @@ def every_impression_is_in_one_part(workspace: Workspace) -> dg.AssetCheckResult
     given = sum(_rows(lake.day(day, "cleaned", "impressions")) for day in lake.days("cleaned", "impressions"))
     made = {part: _rows(lake.table("training_sets", part)) for part in PARTS}
     left_out = lake.read(_left_out(lake)).to_pylist()
+    if not (given or left_out or any(made.values())):
+        return nothing("there is no impression")
     words = "".join(f" + {day['rows']:,} of {day['date']}, too few to judge on" for day in left_out[:SAID])
     words += f" and {len(left_out) - SAID} more such days" if len(left_out) > SAID else ""
     return dg.AssetCheckResult(
