@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from recsys.features.log import rows_in
 from recsys.ranking import calibration
@@ -84,8 +85,10 @@ class _Items(nn.Module):
 
     def whole(self, parts: Mapping[str, torch.Tensor], side: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """What category, creator and item make of each item together, [items, d + 2]."""
-        of_tags = torch.cat([torch.zeros(1, self.width + 2), parts["tag"]])[side["tag"]].sum(dim=1)
-        total = torch.stack([of_tags, *(parts[group][side[group]] for group in GROUPS if group != "tag")]).sum(dim=0)
+        said = [parts[group][side[group]] for group in GROUPS if group != "tag"]
+        if len(side["tag"]):
+            said.append(functional.embedding_bag(side["tag"], parts["tag"], side["first_tag"], mode="sum"))
+        total = torch.stack(said).sum(dim=0)
         return torch.cat([total[:, :-1], total[:, -1:] + self.carry * total[:, -2:-1]], dim=1)
 
     def divergence(self) -> torch.Tensor:
@@ -104,7 +107,7 @@ class _Taken:
 
     bounds: np.ndarray  # int64[users + 1]
     rows: Rows
-    side: dict[str, torch.Tensor]  # by group: int64[items], row of each item's; of tags int64[items, most], 0 none
+    side: dict[str, torch.Tensor]  # by group: int64[items], row of each item's; tags item by item, from `first_tag`
     types: np.ndarray  # int64[items], place among the types of which users have a level, -1 none
 
 
@@ -176,7 +179,7 @@ def _fitted(
     shelves = shelves[shelves >= 0].astype(np.float32)
     context = context_of(rows.features, column, shelves)
     keys, sides, side_of = _sides(rows, column)
-    side_of["tag"], sides["tag"] = _tags(keys, tags)
+    sides["tag"], side_of["tag"], side_of["first_tag"] = _tags(keys, tags)
     types = sides["item_type"][sides["item_type"] >= 0]
     types = types if len(types) > 1 else types[:0]
     type_of = rows_in(types, sides["item_type"][side_of["item_type"]]) - 1
@@ -305,18 +308,15 @@ def _sides(rows: Examples, column: dict[str, int]) -> tuple[np.ndarray, dict[str
     return keys, sides, places
 
 
-def _tags(keys: np.ndarray, tags: Tags | None) -> tuple[np.ndarray, np.ndarray]:
-    """Of each item, 1 + the places of its tags, int64[items, most], 0 pads; and the tags there are."""
+def _tags(keys: np.ndarray, tags: Tags | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The tags that these items have, the place among them of each tag of each item, and where an item's begin."""
     if tags is None:
-        return np.zeros((len(keys), 0), np.int64), np.zeros(0, np.int64)
-    here = np.flatnonzero(np.isin(tags.item_key, keys))
-    here = here[np.argsort(tags.item_key[here], kind="stable")]
-    item = np.searchsorted(keys, tags.item_key[here])
-    there, tag = np.unique(tags.tag[here], return_inverse=True)
-    place = np.arange(len(item)) - np.searchsorted(item, item)
-    of = np.zeros((len(keys), int(place.max(initial=-1)) + 1), np.int64)
-    of[item, place] = tag + 1
-    return of, there
+        return (np.zeros(0, np.int64),) * 3
+    item = rows_in(keys, tags.item_key) - 1
+    here = np.flatnonzero(item >= 0)
+    here = here[np.argsort(item[here], kind="stable")]
+    there, place = np.unique(tags.tag[here], return_inverse=True)
+    return there, place, np.searchsorted(item[here], np.arange(len(keys)))
 
 
 def _facts(rows: Examples, items: _Items, precision: np.ndarray, seconds: float) -> dict[str, Any]:
