@@ -85,14 +85,16 @@ def test_who_connects_anew_while_the_service_ends_is_answered_or_refused(
         ]
         for one in callers:
             one.start()
-        time.sleep(1)
-        ending.set()
-        service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(60) == 0
-        time.sleep(0.2)
-        done.set()
-        for one in callers:
-            one.join(60)
+        try:
+            time.sleep(1)
+            ending.set()
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(60) == 0
+            time.sleep(0.2)
+        finally:
+            done.set()
+            for one in callers:
+                one.join(60)
     assert set(after) == {"taken", "refused"}, after
     store = open_store(world.settings)
     kept = {event_id for event_id in store.tail(0)["event_id"].to_pylist() if event_id.startswith(prefix)}
