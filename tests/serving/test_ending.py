@@ -73,9 +73,10 @@ def test_who_connects_anew_while_the_service_ends_is_answered_or_refused(
             for n in itertools.count():
                 event = {"event_id": f"{name}-{n}", "kind": "click", "user_id": "u", "item_id": str(world.item_ids[0])}
                 told = ending.is_set()
-                asked.append((event["event_id"], call(service, event, waits)))
-                after.update([asked[-1][1]] if told else [])
-                if done.wait(0.02 if asked[-1][1] == "refused" else 0.002):
+                how = call(service, event, waits)
+                asked.append((event["event_id"], how))
+                after.update([how] if told else [])
+                if done.wait(0.02 if how == "refused" else 0.002):
                     return
 
         ending, done = threading.Event(), threading.Event()
