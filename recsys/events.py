@@ -125,6 +125,9 @@ OFFSETS: Final = range(-12 * 60, 14 * 60 + 1)  # minutes ahead of UTC that a clo
 # The user_id of what a forgotten user did: it counts for the items, no state is kept for it, no row is about it.
 NOBODY: Final = "(forgotten)"
 
+# `sandbox:ID` is a copy of user ID, to whom events may be sent that nothing learns from (docs/adr/0013).
+SANDBOX: Final = "sandbox:"
+
 
 def whole_items(items: pa.Table, schema: pa.Schema = ITEM_SCHEMA) -> pa.Table:
     """Items in that schema; columns that they lack, as those of an earlier version of this code do, are null."""

@@ -188,6 +188,10 @@ class Settings(BaseModel):
     page: bool = Field(
         default=True, description="whether the page at / and the calls that look into requests are there"
     )
+    sandbox: bool = Field(
+        default=False,
+        description="whether `sandbox:` users, copies of users that nothing learns from, may be sent events",
+    )
     rate_limit: int | None = Field(default=None, ge=1, description="requests a second of a key or peer, by worker")
     trusted_proxies: str = Field(
         default="",

@@ -13,7 +13,16 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from recsys.events import CLOCK_SKEW_MS, DAY_MS, KINDS, MAX_DESCRIPTION_BYTES, MAX_EMBEDDING, MAX_ID_BYTES, SEARCH
+from recsys.events import (
+    CLOCK_SKEW_MS,
+    DAY_MS,
+    KINDS,
+    MAX_DESCRIPTION_BYTES,
+    MAX_EMBEDDING,
+    MAX_ID_BYTES,
+    SANDBOX,
+    SEARCH,
+)
 
 # An instant is UTC milliseconds from here on; what lies outside is another unit, whatever the year.
 FIRST_INSTANT_MS: Final = 10_000_000_000  # 26 April 1970; as seconds, the year 2286
@@ -72,6 +81,7 @@ _TESTS: Final = {
         "False",
         "({field} + {{{{ var('utc_offset_ms') }}}}) // {bound} != received_day - date '1970-01-01'",
     ),
+    "begins": _Test("{field} and {field}.startswith('{bound}')", "starts_with({field}, '{bound}')"),
     "refused": _Test("{field} is False", "{field} = false"),
 }
 
@@ -100,6 +110,13 @@ RULES: Final = (
     Rule("watch_over_a_day", "watch_ms is over a day", "over", "watch_ms", DAY_MS),
     Rule("negative_slot", "slot is negative", "below", "slot", 0),
     Rule("absurd_slot", f"slot is over {MAX_SLOT}", "over", "slot", MAX_SLOT),
+    Rule(
+        "sandbox_user",
+        "user_id is a copy of a user: RECSYS_SANDBOX=true lets it take events",
+        "begins",
+        "user_id",
+        SANDBOX,
+    ),
     Rule("no_consent", "no consent", "refused", "consent"),
 )
 REASONS: Final = tuple(dict.fromkeys(rule.reason for rule in RULES))

@@ -44,7 +44,7 @@ def main() -> int:
     except (SettingsError, RegistryError, BundleRefused, StoreError) as error:
         print(error, file=sys.stderr)
         return 2
-    if diff.words:
+    if not diff.cohorts:
         print(diff.words, file=sys.stderr)
         return 2
     console.print(table(diff))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 STOPPED = "stopped by Ctrl-C or a signal"
 NOTHING = "NOTHING"  # instead of a severity: the check had nothing to look at
+USUAL = Path(__file__).with_name("usual_seconds.json")  # of the larger steps, on the default world
+FIRST_TELLS = 0.05  # share of those seconds that a first run has to have behind it, to say how long the rest may take
 story = logging.getLogger("recsys.run")  # goes to RECSYS_HOME/run.log, not to the screen
 
 
@@ -31,7 +33,8 @@ class Progress:
     """Turns Dagster events into one line a step: stage, asset, rows, seconds; and keeps verdicts and the failure.
 
     It is also the line below them, on a terminal: the step that runs, its rows so far, its seconds and those of the
-    last whole run, and the same of the run.
+    last whole run, and the same of the run. A first run is held to the shares that steps usually take, and to its own
+    pace.
     """
 
     console: Console
@@ -51,6 +54,7 @@ class Progress:
             self.last = {str(step): float(took) for step, took in json.loads(self.seconds_file.read_text()).items()}
         except (OSError, ValueError, AttributeError, TypeError):  # none yet, or not ours: nothing is expected
             self.last = {}
+        self.usual: dict[str, float] = self.last or json.loads(USUAL.read_text())
 
     def __rich__(self) -> Text:
         now = time.monotonic()
@@ -58,17 +62,28 @@ class Progress:
             return Text("materializing")
         rows = sum(n or 0 for n in self.materialized.get(self.running, {}).values())
         words = f"{self.running}: {f'{rows:,} rows, ' if rows else ''}{clock(now - self.started[self.running])}"
-        words += f" of about {clock(self.last[self.running])}" if self.running in self.last else ""
+        pace = self._pace(now)
+        if pace is not None and self.running in self.usual:
+            words += f" of about {clock(pace * self.usual[self.running])}"
         words += (
             f"; step {len(self.seconds) + 1} of {max(self.steps, len(self.seconds) + 1)}; {clock(now - self.began)}"
         )
-        return Text(words + (f" of about {clock(self._expected(now))}" if self.last else ""))
+        return Text(words + (f" of about {clock(self._expected(now, pace))}" if pace is not None else ""))
 
-    def _expected(self, now: float) -> float:
-        """Seconds of the whole run, if what is left takes what it took the last time."""
-        left = sum(took for step, took in self.last.items() if step not in self.seconds and step != self.running)
-        at_hand = self.last.get(self.running or "", 0.0) - (now - self.started.get(self.running or "", now))
-        return now - self.began + max(at_hand, 0.0) + left
+    def _pace(self, now: float) -> float | None:
+        """Times the usual seconds that this run takes: 1 after a whole run; None while a first run cannot tell yet."""
+        if self.last:
+            return 1.0
+        done = sum(took for step, took in self.usual.items() if step in self.seconds)
+        if done < FIRST_TELLS * sum(self.usual.values()):
+            return None
+        return (self.started.get(self.running or "", now) - self.began) / done
+
+    def _expected(self, now: float, pace: float) -> float:
+        """Seconds of the whole run, if what is left takes what it usually does at this pace."""
+        left = sum(took for step, took in self.usual.items() if step not in self.seconds and step != self.running)
+        at_hand = pace * self.usual.get(self.running or "", 0.0) - (now - self.started.get(self.running or "", now))
+        return now - self.began + max(at_hand, 0.0) + pace * left
 
     def keep(self) -> None:
         """Remember what each step took, for the next run's sake."""

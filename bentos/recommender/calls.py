@@ -31,6 +31,7 @@ from recsys.serving.schema import (
     RecommendRequest,
     RecommendResponse,
 )
+from recsys.store.sandbox import is_sandbox
 
 THREADS: Final = 4  # scoring frees the GIL; more threads than cores only queue elsewhere
 STUCK: Final = 32  # threads that may hang in a part that does not answer; its breaker opens after five
@@ -96,7 +97,7 @@ class Calls:
             Starting, Overloaded, TooSlow: see there. Whatever the core raises passes through.
         """
         recommender = self.recommender
-        if request.context.at is not None:
+        if _takes_its_time(request):
             return await self._look_back(lambda: recommender.recommend(request, course), course)
         course.seconds = self._budget
         try:
@@ -125,9 +126,14 @@ class Calls:
         turn = asyncio.Lock()
 
         async def one(place: int, request: RecommendRequest) -> RecommendResponse:
-            own = Course(traceparent=course.traceparent, said_id=course.said_id, key_id=course.key_id)
+            own = Course(
+                traceparent=course.traceparent,
+                said_id=course.said_id,
+                key_id=course.key_id,
+                accept_language=course.accept_language,
+            )
             try:
-                async with nullcontext() if request.context.at is None else turn:
+                async with turn if _takes_its_time(request) else nullcontext():
                     response = await self.recommend(request, own)
             except BadRequest as error:
                 raise BadRequest(f"requests.{place}.{error}") from None
@@ -142,7 +148,7 @@ class Calls:
         return [task.result() for task in tasks]
 
     async def _from_memory(self, request: RecommendRequest, course: Course, why: str) -> RecommendResponse:
-        again = Course(course.request_id, began=course.began, down=[why])
+        again = Course(course.request_id, began=course.began, down=[why], accept_language=course.accept_language)
         fallback = self.recommender.fallback
         self._falling_back += 1
         try:
@@ -173,7 +179,7 @@ class Calls:
     async def features(self, request: FeaturesRequest, course: Course) -> FeatureRows:
         """See `Recommender.features`. Raises as `recommend`."""
         recommender = self.recommender
-        if request.at is not None:
+        if request.at is not None or is_sandbox(request.user_id):
             return await self._look_back(lambda: recommender.features(request, course), course)
         try:
             return await self._run(lambda: recommender.features(request, course), SECONDS)
@@ -257,6 +263,11 @@ class Calls:
         if self._recommender is not None:
             self._recommender.close()
             self._recommender = None
+
+
+def _takes_its_time(request: RecommendRequest) -> bool:
+    """Whether the log itself may have to be read: of the past, and by a copy of a user."""
+    return request.context.at is not None or is_sandbox(request.user_id)
 
 
 def _release_after(begun: asyncio.Future[Any], permits: asyncio.Semaphore, at: float) -> None:

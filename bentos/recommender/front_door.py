@@ -152,6 +152,7 @@ class FrontDoor:
         course = Course()
         headers = {name.lower(): value for name, value in scope["headers"]}
         course.said_id = said_id(headers.get(b"x-request-id", b"").decode("latin-1"))
+        course.accept_language = headers.get(b"accept-language", b"").decode("latin-1")
         path = scope["path"].removeprefix(VERSION) if scope["path"].startswith(f"{VERSION}/") else scope["path"]
         route = ROUTES.get(path, "other")
         try:

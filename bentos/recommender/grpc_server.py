@@ -173,6 +173,7 @@ class Servicer:
         metadata = dict(context.invocation_metadata() or ())
         said, course.traceparent = metadata.get("authorization"), metadata.get("traceparent")
         course.said_id = said_id(metadata.get("x-request-id", ""))
+        course.accept_language = metadata.get("accept-language", "")
         context.set_trailing_metadata((("x-request-id", course.said_id or course.request_id),))
         try:
             path = f"/{route}".replace("/batch", "/recommend/batch")

@@ -27,6 +27,7 @@ from recsys.serving.rooms import FindRequest, FindResponse, ItemRequest, ItemRes
 from recsys.serving.schema import BadRequest
 from recsys.serving.served_log import latest
 from recsys.settings import Settings
+from recsys.store.sandbox import copied
 
 STATIC: Final = Path(__file__).with_name("static")
 TYPES: Final = {
@@ -34,6 +35,7 @@ TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".json": "application/json",
 }
 POLICY: Final = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 HEADERS: Final = {"content-security-policy": POLICY, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
@@ -42,6 +44,7 @@ REPORT_POLICY: Final = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-e
 REPORTS: Final = ("evaluation.html", "drift.html", "versions.html")
 WAITING: Final = 8  # inspections at hand, one of them under way
 SECONDS: Final = 20.0
+DIFF_SECONDS: Final = 10.0  # in which a comparison of bundles begins requests: inspections wait for it
 T = TypeVar("T")
 
 
@@ -68,7 +71,7 @@ class Inside:
         def look() -> InspectResponse:
             answer = inspector.inspect(request, course)
             told = {"request": request.request_id} if request.request_id else {}
-            self._note(caller, "inspect", answer.user_id, id=course.request_id, **told)
+            self._note(caller, "inspect", copied(answer.user_id), id=course.request_id, **told)
             return answer
 
         return await self._run(look)
@@ -97,7 +100,7 @@ class Inside:
         def look() -> DiffResponse:
             try:
                 logged = latest(inspector.served_log, request.latest)
-                answer = differences(request, logged, inspector.store, inspector.bundle)
+                answer = differences(request, logged, inspector.store, inspector.bundle, DIFF_SECONDS)
             except (BundleRefused, RegistryError) as error:
                 raise BadRequest(str(error)) from None
             self._note(caller, "diff", None, id=course.request_id, rows=len(logged))
@@ -108,7 +111,7 @@ class Inside:
     async def rooms(self, request: RoomsRequest, course: Course, caller: Caller) -> RoomsResponse:
         """Shelves, versions, health."""
         recommender, inspector, _, _ = self._parts()
-        return await self._run(lambda: rooms_of(self._settings.home, recommender, inspector))
+        return await self._run(lambda: rooms_of(self._settings, recommender, inspector))
 
     def report(self, name: str) -> bytes | None:
         """A report's file, None where there is none of that name."""

@@ -25,6 +25,7 @@ from recsys.serving import served_log
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.inspect import Inspector
 from recsys.serving.pipeline import Recommender
+from recsys.settings import Settings
 
 LATEST: Final = 200  # slates whose rungs are told
 FURTHEST: Final = 10  # columns of the newest judged day, and features that know least
@@ -166,6 +167,7 @@ class Fresh(BaseModel):
 class RoomsResponse(BaseModel):
     bundle: str
     log_shelves: list[str]
+    sandbox: bool  # whether events may be sent to sandbox users
     shelves: list[Shelf]
     evaluation: Evaluation | None
     verdict: list[Gate]  # of the newest judged bundle
@@ -185,9 +187,9 @@ class RoomsResponse(BaseModel):
     reports: list[str]
 
 
-def rooms_of(home: Path, recommender: Recommender, inspector: Inspector) -> RoomsResponse:
+def rooms_of(settings: Settings, recommender: Recommender, inspector: Inspector) -> RoomsResponse:
     """All of it, as the files are now; what was never made is left out."""
-    lake = Lake(home)
+    lake = Lake(settings.home)
     registry = Registry(lake.registry)
     state, bundle = recommender.state(), inspector.bundles.current
     verdict, report = _json(lake.reports / "verdict.json") or {}, _json(lake.reports / "evaluation.json") or {}
@@ -196,6 +198,7 @@ def rooms_of(home: Path, recommender: Recommender, inspector: Inspector) -> Room
     return RoomsResponse(
         bundle=bundle.bundle_id,
         log_shelves=list(bundle.log_shelves),
+        sandbox=settings.sandbox,
         shelves=[_shelf(name, bundle, report.get("shelves", {}).get(name)) for name in SHELVES],
         evaluation=_evaluation(report or None),
         verdict=[Gate(**{name: gate[name] for name in Gate.model_fields}) for gate in verdict.get("gates", [])],

@@ -35,6 +35,7 @@
         when watch_ms > 86400000 then 'watch_over_a_day'
         when slot < 0 then 'negative_slot'
         when slot > 10000 then 'absurd_slot'
+        when starts_with(user_id, 'sandbox:') then 'sandbox_user'
         when consent = false then 'no_consent'
     end
 {% endmacro %}

@@ -40,7 +40,7 @@ TABLES: dict[str, tuple[str, pa.Schema, str]] = {
 }
 BROKEN_SHARE = 0.5  # a day of which more is broken is refused: its source is, not its rows
 AT_ONCE = 250_000  # raw rows of days that are read together
-NOT_BROKEN = ("no_consent", "stray_day")  # sound rows that are not used, or guests from another day
+NOT_BROKEN = ("no_consent", "sandbox_user", "stray_day")  # sound rows that are not used, or guests from another day
 
 
 class CleaningError(RuntimeError):

@@ -28,6 +28,14 @@ PICTURES: Final = {
     "cohorts.svg": "The same by cohort.",
     "importances.svg": "What the trees look at.",
 }
+SERVED: Final = ("hit@10", "recall@10", "ndcg@10", "distinct_items", "share_of_first_place")
+COLD: Final = {  # of report["cold_start"] -> words, metric
+    "users_by_events": ("people, by events before (at least)", "recall@50"),
+    "items_by_age": ("items, by age", "recall@200"),
+    "items_by_impressions": ("items, by impressions before (at least)", "recall@200"),
+    "new_categories": ("categories that training never saw", "recall@200"),
+}
+COUNTS: Final = ("rows", "targets", "intervals")  # of a group of those, beside the ways to find what came next
 TOP: Final = 25  # importances that are listed
 STYLE: Final = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif;
@@ -66,7 +74,10 @@ def write(reports: Path, report: Mapping[str, Any], verdict: Verdict) -> Path:
         _verdict(verdict),
         _changed(report),
         *(_ranking(report, label) for label in report["labels"] if label in PROBABILITIES),
+        _served(report),
+        *_shelves(report),
         _retrieval(report),
+        _cold_start(report),
         _regret(report),
         _slices(report),
         _cohorts(report),
@@ -121,6 +132,61 @@ def _ranking(report: Mapping[str, Any], label: str) -> str:
     head = ["", *RANKED, "interval"]
     table = _table(head, rows, numbers=range(1, len(RANKED) + 1), raw=(0, len(RANKED) + 1), ours=ours)
     return f"<h2>Ranking, judged by {words}</h2><p class=soft>{note}</p>{table}"
+
+
+def _served(report: Mapping[str, Any]) -> str:
+    """The slates that the service would have given, beside every list that is the same for all."""
+    told = report.get("served")
+    if not told:
+        return ""
+    metrics = list(dict.fromkeys([told["metric"], *SERVED]))
+    written = {"distinct_items": _whole}
+    rows = [
+        [name, *(written.get(metric, _number)(figures.get(metric)) for metric in metrics)]
+        for name, figures in told["slates"].items()
+    ]
+    note = f"{_whole(told['users'])} people of the test days; {told['metric'].replace('_', ' ')} decides."
+    ours = [name == "challenger" for name in told["slates"]]
+    table = _table(["", *metrics], rows, numbers=range(1, len(metrics) + 1), ours=ours)
+    return f"<h2>Slates as they would be served</h2><p class=soft>{note}</p>{table}"
+
+
+def _shelves(report: Mapping[str, Any]) -> Iterable[str]:
+    """Each shelf by its own notion of success, beside its own heuristics."""
+    for name, told in report.get("shelves", {}).items():
+        deciding, metrics = told["metric"], list(told["champion"])
+        orders = {"champion": told["champion"], **told["heuristics"]}
+        spans = {order: told["intervals"].get(order, {}).get(deciding, [None]) for order in orders}
+        known = {order: span for order, span in spans.items() if None not in span}
+        reach = max([abs(end) for span in known.values() for end in span[-2:]], default=0.0)
+        bars = {order: _span(span, reach) for order, span in known.items()}
+        rows = [
+            [order, *(_number(figures.get(metric)) for metric in metrics), bars.get(order, "")]
+            for order, figures in orders.items()
+        ]
+        words = "passed" if told["gate"]["passed"] else "refused"
+        note = f"{_whole(told['rows'])} requests had a success to find. The interval is the champion less that row"
+        note += f" in {deciding.replace('_', ' ')}. {escape('; '.join(told['gate']['reasons']))}"
+        head, ours = ["", *metrics, "interval"], [order == "champion" for order in orders]
+        table = _table(head, rows, numbers=range(1, len(head) - 1), raw=(len(head) - 1,), ours=ours)
+        yield f"<h2>Shelf {escape(name)}: its gate {words}</h2><p class=soft>{note}</p>{table}"
+
+
+def _cold_start(report: Mapping[str, Any]) -> str:
+    """How well each way finds what came next, of people and items of which little is known."""
+    parts = []
+    for name, (words, metric) in COLD.items():
+        groups = report.get("cold_start", {}).get(name) or {}
+        ways = list(dict.fromkeys(way for told in groups.values() for way in told if way not in COUNTS))
+        rows = []
+        for group, told in groups.items():
+            figures = [_number(told.get(way, {}).get(metric)) for way in ways]
+            rows.append([group.replace("_", " "), _whole(told.get("rows", told.get("targets"))), *figures])
+        if rows:
+            head = ["", "rows", *(way.replace("_", " ") for way in ways)]
+            table = _table(head, rows, numbers=range(1, len(head)))
+            parts.append(f"<h3>Of {words}</h3><p class=soft>{metric} over the full catalogue.</p>{table}")
+    return f"<h2>Cold start</h2>{''.join(parts)}" if parts else ""
 
 
 def _retrieval(report: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.events import NOBODY, with_event_keys
+from recsys.events import NOBODY, SANDBOX, with_event_keys
 from recsys.lake import Lake, append_line, replacing
 from recsys.settings import Settings
 
@@ -132,12 +132,15 @@ class Border:
 
     def names(self, user_id: str) -> tuple[str, ...]:
         """Every id under which a user may be known inside: their pseudonym, and the id from before there was a key."""
+        if user_id.startswith(SANDBOX):
+            return tuple(SANDBOX + name for name in self.names(user_id.removeprefix(SANDBOX)))
         return (user_id,) if self.key is None else (_keyed(self.key, user_id), user_id)
 
     def user(self, user_id: str) -> str:
         """The id under which a user is known inside; NOBODY for one who was forgotten."""
         names = self.names(user_id)
-        return NOBODY if self.forgotten and any(name in self.forgotten for name in names) else names[0]
+        gone = self.forgotten and any(name.removeprefix(SANDBOX) in self.forgotten for name in names)
+        return NOBODY if gone else names[0]
 
     def told(self, name: str | None, user_id: str | None) -> str | None:
         """An event's, request's or impression's id, hashed with the key where it tells the user's id."""

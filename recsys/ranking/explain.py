@@ -1,8 +1,9 @@
 """Contributions of features into one short reason that is true of the row.
 
-A feature gives a reason only when it raised the prediction and its own value bears the words out: "you often watch
-this category" needs an affinity above that of the typical training row. Features of the user or the moment alone move
-every candidate of a slate alike, so they are no reason for one of them and have no phrase.
+A reason is the key of a template, which the service has in several languages (recsys/serving/words). A feature gives
+one only when it raised the prediction and its own value bears the words out: `feature.watch_category` needs an affinity
+above that of the typical training row. Features of the user or the moment alone move every candidate of a slate alike,
+so they are no reason for one of them and have no phrase.
 """
 
 from __future__ import annotations
@@ -19,32 +20,32 @@ from recsys.features.catalog import DEFAULTS
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words for the features whose name matches, said when the value lies on `side` of the training median."""
+    """The reason of the features whose name matches, given when the value lies on `side` of the training median."""
 
     pattern: str
-    words: str
+    key: str
     side: Literal["above", "below"] = "above"
 
 
-# First match wins. "this category" and "this creator" are there for the service to replace by their names.
+# First match wins.
 PHRASES: Final = (
-    Phrase(r"user_item_(clicks|all_long_views)_log_all|user_item_(ctr|long_view_rate)_all", "you enjoyed it before"),
-    Phrase(r"user_creator_(affinity|seen)_.*", "you often watch this creator"),
-    Phrase(r"user_creator_.*(ctr|long_view_rate)_.*", "you usually enjoy this creator"),
-    Phrase(r"user_category_(affinity|seen)_.*", "you often watch this category"),
-    Phrase(r"user_category_.*(ctr|long_view_rate)_.*", "you usually enjoy this category"),
-    Phrase(r"item_(clicks|impressions)_trend_.*", "it is rising right now"),
-    Phrase(r"item_popularity_log_1h|item_ctr_1h", "popular in the last hour"),
-    Phrase(r"item_(popularity_log|ctr|long_view_rate)_24h", "popular today"),
-    Phrase(r"item_.*long_view_rate_.*|item_mean_watch_.*", "people keep watching it"),
-    Phrase(r"item_(ctr|like_rate)_.*", "people like opening it"),
-    Phrase(r"item_(popularity|seen|impressions)_log_.*", "many people watch it"),
-    Phrase(r"item_skip_rate_.*", "few people skip it", side="below"),
-    Phrase(r"item_age_days", "it is new", side="below"),
-    Phrase(r"creator_.*(ctr|rate)_.*", "people enjoy this creator"),
-    Phrase(r"category_.*(ctr|rate|trend)_.*", "this category is doing well"),
+    Phrase(r"user_item_(clicks|all_long_views)_log_all|user_item_(ctr|long_view_rate)_all", "feature.enjoyed_before"),
+    Phrase(r"user_creator_(affinity|seen)_.*", "feature.watch_creator"),
+    Phrase(r"user_creator_.*(ctr|long_view_rate)_.*", "feature.enjoy_creator"),
+    Phrase(r"user_category_(affinity|seen)_.*", "feature.watch_category"),
+    Phrase(r"user_category_.*(ctr|long_view_rate)_.*", "feature.enjoy_category"),
+    Phrase(r"item_(clicks|impressions)_trend_.*", "feature.rising"),
+    Phrase(r"item_popularity_log_1h|item_ctr_1h", "feature.last_hour"),
+    Phrase(r"item_(popularity_log|ctr|long_view_rate)_24h", "feature.today"),
+    Phrase(r"item_.*long_view_rate_.*|item_mean_watch_.*", "feature.kept_watching"),
+    Phrase(r"item_(ctr|like_rate)_.*", "feature.opened"),
+    Phrase(r"item_(popularity|seen|impressions)_log_.*", "feature.many"),
+    Phrase(r"item_skip_rate_.*", "feature.few_skip", side="below"),
+    Phrase(r"item_age_days", "feature.new", side="below"),
+    Phrase(r"creator_.*(ctr|rate)_.*", "feature.creator_enjoyed"),
+    Phrase(r"category_.*(ctr|rate|trend)_.*", "feature.category_well"),
 )
-OTHERWISE: Final = "a good match overall"
+OTHERWISE: Final = "feature.otherwise"
 
 
 def phrase_of(feature: str) -> Phrase | None:
@@ -54,7 +55,7 @@ def phrase_of(feature: str) -> Phrase | None:
 
 class Reasons:
     """Reasons over a fixed list of features, with the median of each over the training rows, float32 [F]; `otherwise`
-    is said of rows that no feature gives a reason for.
+    is that of rows that no feature gives one for.
     """
 
     def __init__(self, feature_names: Sequence[str], medians: np.ndarray, otherwise: str = OTHERWISE) -> None:
@@ -67,15 +68,15 @@ class Reasons:
         )
 
     def of(self, contributions: np.ndarray, features: np.ndarray) -> list[str]:
-        """One phrase a row; contributions and features float32 [n, F]."""
+        """The key of one phrase a row; contributions and features float32 [n, F]."""
         is_true = (features - self.medians) * self._sign > 0  # NaN is never true
         is_true &= features != self._unknown  # nor is what stands for not known: a stranger has no habits
         told = np.where(is_true, contributions, -np.inf)
         best = told.argmax(axis=1)
         strongest = told[np.arange(len(told)), best]
         told_best = zip(best, strongest, strict=True)
-        return [self._words(column) if value > 0 else self.otherwise for column, value in told_best]
+        return [self._key(column) if value > 0 else self.otherwise for column, value in told_best]
 
-    def _words(self, column: int) -> str:
+    def _key(self, column: int) -> str:
         phrase = self.phrases[column]
-        return self.otherwise if phrase is None else phrase.words
+        return self.otherwise if phrase is None else phrase.key

@@ -36,19 +36,19 @@ class Rule(NamedTuple):
 
     reads: Callable[[Label], tuple[str, ...]]  # features
     signal: Callable[[Columns, Label], np.ndarray]  # of those features: float64 [n], the higher the earlier
-    words: str  # true of every row, for those of which nothing better can be said
+    reason: str  # key of the template that is true of every row, for those of which nothing better can be said
 
 
 def _rate(entity: str, label: Label, window: str = "all") -> str:
     return f"{entity}_{'ctr' if label == 'click' else 'long_view_rate'}_{window}"
 
 
-def _column(name: str, words: str) -> Rule:
-    return Rule(lambda label: (name,), lambda columns, label: columns[name], words)
+def _column(name: str, reason: str) -> Rule:
+    return Rule(lambda label: (name,), lambda columns, label: columns[name], reason)
 
 
-def _rate_of(entity: str, words: str) -> Rule:
-    return Rule(lambda label: (_rate(entity, label),), lambda columns, label: columns[_rate(entity, label)], words)
+def _rate_of(entity: str, reason: str) -> Rule:
+    return Rule(lambda label: (_rate(entity, label),), lambda columns, label: columns[_rate(entity, label)], reason)
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
@@ -57,17 +57,17 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 
 RULES: Final[Mapping[str, Rule]] = {
-    "random": Rule(lambda label: (), lambda columns, label: columns["chance"], "picked by chance"),
-    "popular": _column("item_popularity_log_all", "ordered by how many people watch it"),
-    "trending_1h": _column("item_popularity_log_1h", "ordered by how many people watch it this hour"),
-    "trending_24h": _column("item_popularity_log_24h", "ordered by how many people watch it today"),
-    "item_rate": _rate_of("item", "ordered by how often people enjoy it"),
-    "category_popular": _rate_of("category", "ordered by how well this category is doing"),
-    "user_category_rate": _rate_of("user_category", "ordered by how often you enjoy this category"),
+    "random": Rule(lambda label: (), lambda columns, label: columns["chance"], "rule.random"),
+    "popular": _column("item_popularity_log_all", "rule.popular"),
+    "trending_1h": _column("item_popularity_log_1h", "rule.trending_1h"),
+    "trending_24h": _column("item_popularity_log_24h", "rule.trending_24h"),
+    "item_rate": _rate_of("item", "rule.item_rate"),
+    "category_popular": _rate_of("category", "rule.category_popular"),
+    "user_category_rate": _rate_of("user_category", "rule.user_category_rate"),
     "user_times_item_rate": Rule(
         lambda label: (_rate("item", label), _rate("user", label)),
         lambda columns, label: _logit(columns[_rate("user", label)]) + _logit(columns[_rate("item", label)]),
-        "ordered by how often people enjoy it",
+        "rule.item_rate",
     ),
 }
 
@@ -204,7 +204,7 @@ class HeuristicRanker:
     @cached_property
     def _reasons(self) -> Reasons:
         medians = np.array([self.medians.get(name, np.nan) for name in self.feature_names], np.float32)
-        return Reasons(self.feature_names, medians, ALL[self.name].words)
+        return Reasons(self.feature_names, medians, ALL[self.name].reason)
 
     def _probability(self, inputs: Inputs, label: Label) -> np.ndarray:
         fitted = self.calibrations.get(label)

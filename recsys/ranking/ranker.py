@@ -66,7 +66,7 @@ class Ranker(Protocol):
         ...
 
     def explain(self, inputs: Inputs) -> list[str]:
-        """One short reason a row, true of that row."""
+        """One reason a row, true of that row: the key of a template (recsys/serving/words), or English words."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
@@ -19,17 +18,6 @@ from recsys.serving.schema import MAX_ITEMS
 CACHED_POOLS: Final = 10_000  # 100 rows each: some 15 MB at most
 CACHED_SECONDS: Final = 3600.0
 CACHED_ITEMS: Final = 100
-
-REASONS: Final[Mapping[str, str]] = {
-    "two_tower": "Close to what you watched",
-    "item_item": "Others with your taste watched it",
-    "resume": "Continue where you left off",
-    "trending": "Trending now",
-    "popular": "Popular with everyone",
-    "fresh": "New",
-    "familiar": "You come back to it",
-    "followed": "New from a show that you follow",
-}
 
 
 @dataclass(frozen=True)
@@ -59,8 +47,8 @@ class Pool:
         return self.names[self.source[place]]
 
     def reason(self, place: int) -> str:
-        """Why this one is here, in words, by its source."""
-        return REASONS.get(self.source_of(place), "Recommended for you")
+        """Why this one is here, by its source: the key of a template."""
+        return f"source.{self.source_of(place)}"
 
 
 class PoolCache:

@@ -44,6 +44,7 @@ class Course:
     within: tuple[str, float] | None = None  # the stage under way and when it began
     traceparent: str | None = None  # of the caller's trace (W3C Trace Context)
     said_id: str = ""  # the caller's own X-Request-ID: told back and logged, and no key of anything
+    accept_language: str = ""  # in which languages the caller reads
     key_id: str = ""  # of the API key that the caller showed
     then: int | None = None  # log position of the past instant that it looks back to: found once, for all its reads
     # what was met, for whoever watches

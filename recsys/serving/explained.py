@@ -157,9 +157,12 @@ def candidates_of(looked: Looked, names: Names, network: bool) -> list[Candidate
 def _causes(looked: Looked, order: np.ndarray, place: Mapping[int, int]) -> dict[int, str]:
     """Why a candidate does not stand where its score would put it."""
     passed = looked.steps.passed_over or {}
+    drawn = set(looked.steps.places[looked.slate.drawn.explored].tolist())
     causes, ahead = {}, 0
     for rank, index in enumerate(order.tolist(), start=1):
-        if passed.get(index) in (DAMPED, LIKE, REACH) and place.get(index, rank) > rank:
+        if index in drawn:
+            causes[index] = "drawn by chance"
+        elif passed.get(index) in (DAMPED, LIKE, REACH) and place.get(index, rank) > rank:
             causes[index] = _PASSED[passed[index]]
         elif index in passed and index not in place:
             causes[index] = _PASSED.get(passed[index], f"its {passed[index]} has its share of the slate already")
@@ -314,8 +317,9 @@ def evidence(asked: Behind, looked: Looked, past: Past, names: Names, head: int)
     for name in feature.inputs:
         if name not in COLUMNS:
             continue
-        places = behind(past.log, name, keys, scene.at)
-        last = names.events(past.log.take(places[-LAST_EVENTS:]), head)[::-1]
+        counted = past.counted(name)
+        places = behind(counted, name, keys, scene.at)
+        last = names.events(counted.take(places[-LAST_EVENTS:]), head)[::-1]
         at = AGGREGATES.index(name)
         inputs.append(Counted(name=name, value=int(read.aggregates[0, at]), events=len(places), last=last))
     said = float(computed[FEATURES.index(asked.feature)])

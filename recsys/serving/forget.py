@@ -23,11 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.encryption import is_encrypted_parquet
-from recsys.events import NOBODY
+from recsys.events import NOBODY, SANDBOX
 from recsys.lake import Lake, replacing
 from recsys.privacy import access
 from recsys.privacy.border import TELLING, Border, PrivacyError, put
 from recsys.serving import served_log
+from recsys.store import sandbox
 from recsys.store.journal import key_of
 from recsys.store.online import SEARCHABLE, OnlineStore
 
@@ -84,7 +85,7 @@ def traces(names: Sequence[str], home: Path) -> list[str]:
     """
     shared = _things_named(names, home)
     told = [name for name in names if name not in shared]
-    keys = [key_of(name) for name in told]
+    keys = [key_of(known) for name in told for known in (name, SANDBOX + name)]
     packed = [key.to_bytes(8, order, signed=True) for key in keys for order in ("little", "big")]  # type: ignore[arg-type]
     by_key = re.compile(b"|".join(re.escape(trace) for trace in (*packed, *(str(key).encode() for key in keys))))
     by_name = _pattern(told)
@@ -119,7 +120,11 @@ def _things_named(names: Sequence[str], home: Path) -> set[str]:
 
 
 def _everywhere(names: Sequence[str], lake: Lake, border: Border, store: OnlineStore | None) -> Gone:
-    in_store = sum(store.forget(name, border.nobodys_json) for name in names) if store is not None else 0
+    in_store = 0
+    if store is not None:
+        for name in names:
+            sandbox.forget(store, name)
+            in_store += store.forget(name, border.nobodys_json)
     segments, served = served_log.forget(lake.served_log, names)
     for folder in SCRATCH:
         shutil.rmtree(lake.home / folder, ignore_errors=True)

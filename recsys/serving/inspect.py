@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from recsys.events import KINDS, NOBODY
+from recsys.events import KINDS, NOBODY, SANDBOX
 from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.features.evidence import DEFINITIONS, group_of
 from recsys.features.judged import VERDICTS, Judged, Judgements
@@ -23,7 +23,7 @@ from recsys.policy.exploration import Explorer
 from recsys.privacy.border import Border
 from recsys.registry import RegistryError
 from recsys.serving.bundle import BundleRefused, ServingBundle
-from recsys.serving.bundles import Bundles
+from recsys.serving.bundles import Bundles, Choice
 from recsys.serving.candidates import PoolCache
 from recsys.serving.course import Course
 from recsys.serving.explained import Names, candidates_of, dropped, evidence, explained, why_not
@@ -42,10 +42,11 @@ from recsys.serving.schema import BadRequest, RecommendRequest
 from recsys.serving.segment_files import ServedLogError
 from recsys.serving.served_log import find
 from recsys.serving.taking import FORGOTTEN
-from recsys.serving.watched import Copy, Looked, Watched
+from recsys.serving.watched import Copy, Looked, Watched, past_for
 from recsys.store.errors import StoreError
 from recsys.store.journal import key_of
 from recsys.store.online import OnlineStore
+from recsys.store.sandbox import copied, is_sandbox
 
 KEPT_BUNDLES: Final = 2  # loaded for inspections alone, besides those in service
 SHOWN_HISTORY: Final = 128
@@ -119,7 +120,10 @@ class Inspector:
 
     def _now(self, request: InspectRequest, course: Course) -> InspectResponse:
         asked = self._admitted(request)
-        choice = self.bundles.of(asked.user_id)
+        user_id = asked.user_id
+        if is_sandbox(user_id):
+            asked = asked.model_copy(update={"user_id": copied(user_id)})
+        choice = Choice(self.bundles.current) if is_sandbox(user_id) else self.bundles.of(user_id)
         bundle, course.role = choice.bundle, choice.role
         if request.bundle is not None and request.bundle != bundle.bundle_id:
             bundle = as_of_then(self.bundle(request.bundle), choice.bundle.late_records, self.store)
@@ -128,17 +132,16 @@ class Inspector:
             with course.stage("blocks"):
                 scene = scene.blocking(self.store.blocked(scene.user_id))
         store: Any = self.store
-        if request.events or request.position is not None:
-            store = self._followed(request, scene, bundle)
+        if request.events or request.position is not None or is_sandbox(user_id):
+            store = self._followed(request, user_id, scene, bundle)
             scene = replace(scene, looks_back=False)  # it is a copy of then already
         steps = Watched(store, self._pools)
         return self._answer(request, _looked(bundle, scene, steps, request.k, course), store, course)
 
-    def _followed(self, request: InspectRequest, scene: Scene, bundle: ServingBundle) -> Copy:
+    def _followed(self, request: InspectRequest, user_id: str, scene: Scene, bundle: ServingBundle) -> Copy:
         """The past that the request is about, and the imagined events after it."""
         try:
-            looks_back = scene.looks_back and request.position is None
-            past = self.store.past(self.store.position_at(scene.at) if looks_back else request.position)
+            past = past_for(self.store, user_id, scene, bundle, self.clock(), request.position)
         except StoreError as error:
             raise BadRequest(f"position: {error}") from None
         if not request.events:
@@ -266,6 +269,7 @@ class Inspector:
         asked = [item_id for item_id in dict.fromkeys(request.item_ids) if item_id in catalogue.row]
         asked += [e.item_id for e in request.evidence if e.item_id in catalogue.row and e.item_id not in asked]
         past = store.past if isinstance(store, Copy) else self.store.past(slate.position)
+        of_sandbox = is_sandbox(request.user_id) and scene.user_id != ANONYMOUS
         with course.stage("explained"):
             candidates = candidates_of(looked, names, request.network)
             rows = np.concatenate([slate.pool.rows, catalogue.rows(asked)])
@@ -285,8 +289,8 @@ class Inspector:
             role=course.role,
             ranker=bundle.ranker.name,
             rung=slate.rung,
-            words=_words(slate.rung, scene, mine),
-            user_id=scene.user_id,
+            words=_words(slate.rung, scene, mine, of_sandbox),
+            user_id=SANDBOX + scene.user_id if of_sandbox else scene.user_id,
             shelf=scene.shelf_name,
             log_shelf=scene.log_shelf,
             device=scene.device,
@@ -321,8 +325,10 @@ def _stages(course: Course) -> list[Stage]:
     return [Stage(name=stage.name, ms=round(stage.seconds * 1e3, 3)) for stage in course.stages]
 
 
-def _words(rung: str, scene: Scene, mine: EventLog) -> str | None:
+def _words(rung: str, scene: Scene, mine: EventLog, of_sandbox: bool) -> str | None:
     said = [RUNGS[rung]] if rung in RUNGS else []
+    if of_sandbox:
+        said.append(f"This is a copy of {scene.user_id}: nothing learns from what is sent to it.")
     if not scene.user_id:
         said.append("Without consent nothing personal is read.")
     elif not len(mine.position):

@@ -93,6 +93,7 @@ def open_both(
         served_log,
         border=border,
         explorer=explorer if settings.explore and logged else None,  # what is drawn is logged, or not drawn
+        sandbox=settings.sandbox,
         owned=owned,
         clock=clock,
     )

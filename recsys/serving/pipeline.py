@@ -53,11 +53,13 @@ from recsys.serving.served_log import Served, ServedLog
 from recsys.serving.shadow import Shadows
 from recsys.serving.steps import PARTS, Slate, Steps, in_order, known
 from recsys.serving.taking import FORGOTTEN, Told
+from recsys.serving.watched import Copy, Watched, past_for
 from recsys.store.blocked import Blocked, TooManyBlocked
 from recsys.store.errors import StoreError
 from recsys.store.intake import Appended
 from recsys.store.journal import Size
 from recsys.store.online import OnlineStore
+from recsys.store.sandbox import copied, is_sandbox, take
 from recsys.vocabulary import wrong_embedding
 
 R = TypeVar("R", RecommendRequest, FeaturesRequest, BlockRequest, BlocksRequest)
@@ -91,6 +93,7 @@ class Recommender:
         border: Border | None = None,
         breakers: Breakers | None = None,
         explorer: Explorer | None = None,
+        sandbox: bool = False,
         owned: ExitStack | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -99,6 +102,7 @@ class Recommender:
         self._served_log = served_log
         self._steps = Steps(store, breakers or Breakers(PARTS), explorer)
         self._border = border  # None: callers know users by their ids inside
+        self._sandbox = sandbox  # whether copies of users take events
         self._clock = clock
         self._owned = owned or ExitStack()  # closed with it
         self._shadows = Shadows()
@@ -122,6 +126,8 @@ class Recommender:
             BadRequest: a shelf that neither the policy nor the bundle's log knows.
         """
         course, request = course or Course(), self._admitted(request)
+        if is_sandbox(request.user_id):
+            return self._of_sandbox(request, course)
         choice = self._bundles.of(request.user_id)
         course.role = choice.role
         scene = self._blocking(Scene.of(choice.bundle, request, self._clock()), course)
@@ -164,6 +170,8 @@ class Recommender:
         told = Told.of(request.events, self._border)
 
         def append() -> Appended:
+            if self._sandbox:
+                return take(self._store, told.rows, now, bundle.about_log.derives)
             return self._store.append(told.rows, now, bundle.about_log.derives)
 
         try:
@@ -210,6 +218,8 @@ class Recommender:
         user_id = self._admitted(request).user_id
         if user_id == events.NOBODY:
             raise BadRequest(FORGOTTEN)
+        if is_sandbox(user_id):
+            raise BadRequest("user_id: a sandbox user has the blocks of the user whose copy it is: block for that one")
         more, less = (Blocked.of(part.item_ids, part.creator_ids) for part in (request.block, request.unblock))
         try:
             now = self._steps.attempt(course or Course(), "journal", lambda: _held(self._store, user_id, more, less))
@@ -227,7 +237,7 @@ class Recommender:
             Unavailable: the store does not answer.
         """
         bundle = self._bundles.current
-        user_id, items = self._admitted(request).user_id, bundle.items
+        user_id, items = copied(self._admitted(request).user_id), bundle.items
         try:
             kept = self._steps.attempt(course or Course(), "blocks", lambda: self._store.blocked(user_id))
         except PartDown as down:
@@ -261,9 +271,12 @@ class Recommender:
         course, request = course or Course(), self._admitted(request)
         bundle = self._bundles.current
         at = self._clock() if request.at is None else request.at
-        scene = replace(Scene.at_shelf(bundle, request.user_id, at), looks_back=request.at is not None)
+        scene = replace(Scene.at_shelf(bundle, copied(request.user_id), at), looks_back=request.at is not None)
+        steps = self._steps
         try:
-            read = self._steps.read(scene, request.item_ids, course)
+            if is_sandbox(request.user_id):
+                steps, scene = self._sandboxed(bundle, scene, request.user_id)
+            read = steps.read(scene, request.item_ids, course)
         except PartDown as down:
             raise Unavailable(f"features cannot be read now ({_why(down)}): try again") from None
         rows = scene.features(read)
@@ -309,6 +322,22 @@ class Recommender:
         if self._served_log is not None:
             self._served_log.close()
         self._owned.close()
+
+    def _of_sandbox(self, request: RecommendRequest, course: Course) -> RecommendResponse:
+        """A slate for a copy of a user, by the bundle in service: no experiment, no chance, nothing logged or kept."""
+        bundle = self._bundles.current
+        asked = request.model_copy(update={"user_id": copied(request.user_id)})
+        steps, scene = self._sandboxed(bundle, Scene.of(bundle, asked, self._clock()), request.user_id)
+        slate = steps.slate(bundle, scene, steps.rank(bundle, scene, course), request.k, course)
+        return self._answer(bundle, scene, slate, request.k, course)
+
+    def _sandboxed(self, bundle: ServingBundle, scene: Scene, user_id: str) -> tuple[Steps, Scene]:
+        try:
+            past = past_for(self._store, user_id, scene, bundle, self._clock())
+            scene = scene.blocking(self._store.blocked(scene.user_id)) if scene.user_id != ANONYMOUS else scene
+        except StoreError as error:
+            raise Unavailable(f"the store cannot be read now ({error}): try again") from None
+        return Watched(Copy(past, past.position), self.pools), replace(scene, looks_back=False, logged=False)
 
     def _blocking(self, scene: Scene, course: Course) -> Scene:
         """The scene with what its user blocked once and for all; as last known here while the store does not answer."""
@@ -404,7 +433,7 @@ class Recommender:
 
     def _log(self, bundle: ServingBundle, scene: Scene, request_id: str, **rows: Any) -> None:
         """An answer is given even when it cannot be logged (a full disk); the loss is counted and shown."""
-        if self._served_log is None:
+        if self._served_log is None or not scene.logged:
             return
         count = len(rows["item_id"])
         served = Served(

@@ -59,7 +59,7 @@ class Requests:
 class AsRead:
     """The store as one request read it: its first read for the history, its second for the features."""
 
-    def __init__(self, store: OnlineStore, positions: Sequence[int]) -> None:
+    def __init__(self, store: Any, positions: Sequence[int]) -> None:
         self._store, self._positions = store, list(positions)
 
     def read(self, user_id: str, items: Sequence[str] | np.ndarray, as_of: int, *, shelf_key: int) -> Read:

@@ -50,6 +50,8 @@ class Scene:
     at: int  # UTC ms
     said: Said  # of this one person: what is kept, and before it what the request says
     looks_back: bool = False
+    language: str | None = None  # as the request says it
+    logged: bool = True  # whether the served log keeps the answer
     blocked_items: np.ndarray = field(default_factory=lambda: _NO_KEYS)  # int64 keys
     blocked_creators: np.ndarray = field(default_factory=lambda: _NO_KEYS)
 
@@ -71,7 +73,8 @@ class Scene:
             key64(blocked.item_ids) if blocked.item_ids else _NO_KEYS,
             key64(blocked.creator_ids) if blocked.creator_ids else _NO_KEYS,
         )
-        return replace(scene, looks_back=at is not None and at < now - CLOCK_SKEW_MS)
+        looks_back = at is not None and at < now - CLOCK_SKEW_MS
+        return replace(scene, looks_back=looks_back, language=request.context.language)
 
     @classmethod
     def at_shelf(

@@ -24,7 +24,7 @@ from recsys.serving.breakers import Breakers, PartDown
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.candidates import Pool, PoolCache, retrieve, trending
 from recsys.serving.course import Course
-from recsys.serving.reasons import OwnReasons, best
+from recsys.serving.reasons import OwnReasons, Reason, best, language_for, named
 from recsys.serving.scene import Scene
 from recsys.serving.schema import MAX_ITEMS, Rung
 from recsys.store.online import OnlineStore
@@ -264,10 +264,14 @@ class Steps:
         )
         if ranked.is_scored and len(chosen):
             self._explain(bundle, scene, slate, course)
+        shown = slate.pool.rows.tolist()
+        reasons = [Reason(key) for key in slate.reasons]
         if slate.inputs is not None and len(chosen) and course.may_begin("reasons"):
             with course.stage("reasons"):
                 own = OwnReasons(bundle, slate.inputs.history.take(slice(0, 1)), scene.at)
-                slate.reasons = best(own, slate.pool.rows.tolist(), slate.reasons)
+                reasons = best(own, shown, slate.reasons)
+        language = language_for(scene.language, course.accept_language)
+        slate.reasons = [why.words(language, named(bundle, row)) for why, row in zip(reasons, shown, strict=True)]
         course.bundle, course.rung, course.candidates = bundle.bundle_id, slate.rung, len(rows)
         course.dropped, course.features, course.predictions = ranked.dropped or {}, slate.features, slate.predictions
         return slate
@@ -326,11 +330,9 @@ class Steps:
             slate.predictions = bundle.about_log.told(predicted)
             if scene.shelf.order == HABITS_ALONE:
                 return  # the ranker did not bring them here: what their source says is true
-            reasons = self.attempt(course, part, lambda: bundle.ranker.explain(shown), "reasons")
+            slate.reasons = self.attempt(course, part, lambda: bundle.ranker.explain(shown), "reasons")
         except PartDown:
             return
-        categories = [bundle.catalogue.category[row] for row in slate.pool.rows.tolist()]
-        slate.reasons = [_named(reason, name) for reason, name in zip(reasons, categories, strict=True)]
 
 
 def _groups(bundle: ServingBundle, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -352,13 +354,6 @@ def _ranker(course: Course) -> str:
 def in_order(rung: Rung, position: int, pool: Pool, dropped: Mapping[str, int]) -> Ranked:
     """A pool without scores of a ranker, in its own order."""
     return Ranked(rung, position, pool, -np.arange(len(pool), dtype=np.float64), dropped=dropped)
-
-
-def _named(reason: str, category: str | None) -> str:
-    """The reason with the category's name, where it has one that says something."""
-    if category is None or category.isdigit():
-        return reason
-    return reason.replace("this category", category)
 
 
 def _same_history(left: Read, right: Read) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from recsys.events import key64
 from recsys.features.judged import Judged
 from recsys.policy.exploration import Drawn, Explorer
 from recsys.retrieval.sources import Ask, Attempt
@@ -15,10 +16,12 @@ from recsys.serving.breakers import Breakers
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.candidates import Pool, PoolCache
 from recsys.serving.course import Course
-from recsys.serving.scene import Scene
+from recsys.serving.scene import ANONYMOUS, Scene
 from recsys.serving.steps import PARTS, Ranked, Slate, Steps
 from recsys.store.journal import key_of
+from recsys.store.online import OnlineStore
 from recsys.store.past import Past, Read
+from recsys.store.sandbox import is_sandbox, past_of
 
 
 class Copy:
@@ -28,12 +31,38 @@ class Copy:
         self.past, self.head = past, head  # what follows the head did not happen
 
     def read(
-        self, user_id: str, items: np.ndarray, as_of: int, position: int | None = None, *, shelf_key: int = 0
+        self,
+        user_id: str,
+        items: Sequence[str] | np.ndarray,
+        as_of: int,
+        position: int | None = None,
+        *,
+        shelf_key: int = 0,
     ) -> Read:
-        return self.past.read(key_of(user_id), items, as_of, shelf_key)
+        keys = items if isinstance(items, np.ndarray) else key64(items)
+        return self.past.read(key_of(user_id), keys, as_of, shelf_key)
 
     def judged(self, user_id: str) -> Judged:
         return self.past.judged(key_of(user_id))
+
+
+def past_for(
+    store: OnlineStore, user_id: str, scene: Scene, bundle: ServingBundle, now: int, position: int | None = None
+) -> Past:
+    """The log as a scene reads it, which has the user of a sandbox user; with what was sent to a sandbox user.
+
+    Args:
+        position: of the log; None: where the scene looks back to, else now
+
+    Raises:
+        StoreError: the store does not answer, or its log has no such position.
+    """
+    if position is None and scene.looks_back:
+        position = store.position_at(scene.at)
+    past = store.past(position)
+    if is_sandbox(user_id) and scene.user_id != ANONYMOUS:
+        past = past_of(store, user_id, past, scene.at, now, bundle.about_log.derives)
+    return past
 
 
 class _ReadOnly(PoolCache):

@@ -72,6 +72,10 @@ class Past:
         """The user's events, in log order."""
         return self.log.take(np.flatnonzero(self.log.user_key == user_key))
 
+    def counted(self, column: str) -> EventLog:
+        """The log whose events an aggregate counts."""
+        return self.log
+
     def followed_by(self, events: EventLog) -> Past:
         """The past in which these events came next. Their positions are given here; nothing is written."""
         positions = self.position + 1 + np.arange(len(events.position), dtype=np.int64)

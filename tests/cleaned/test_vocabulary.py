@@ -16,7 +16,7 @@ from recsys.vocabulary import END_INSTANT_MS, FIRST_INSTANT_MS, MAX_QUERY_BYTES,
 
 NOW = 1_767_571_200_000
 ids = st.sampled_from(
-    [None, "", "a", "é" * 128, "é" * 129, "x" * 256, "x" * 257, "a\x00", "\x85b", "a\u200d", "a\x7fb"]
+    [None, "", "a", "sandbox:a", "é" * 128, "é" * 129, "x" * 256, "x" * 257, "a\x00", "\x85b", "a\u200d", "a\x7fb"]
 )
 edges = [-1, 0, 1, FIRST_INSTANT_MS - 1, FIRST_INSTANT_MS, END_INSTANT_MS - 1, END_INSTANT_MS]
 instants = st.sampled_from([None, *edges, NOW, NOW + CLOCK_SKEW_MS, NOW + CLOCK_SKEW_MS + 1])

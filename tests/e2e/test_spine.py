@@ -24,10 +24,12 @@ from bentos.recommender.recsys_v1 import recommender_pb2_grpc as stubs
 from recsys.evaluation.metrics import auc
 from recsys.lake import Lake
 from recsys.settings import from_environment
+from recsys.sources.opening import open_source
 from recsys_assets import definitions
 from recsys_assets.defs.evaluation import shelves_judged
 from recsys_assets.defs.evaluation.contenders import judged_ranker
 from recsys_assets.home import headless, prepare
+from recsys_assets.stock import take_stock
 from tests.page.conftest import Visit, chromium
 
 pytestmark = pytest.mark.slow
@@ -50,6 +52,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "RECSYS_HTTP_PORT": str(free_port()),
         "RECSYS_GRPC_PORT": str(free_port()),
         "RECSYS_EXPLORE": "false",  # HTTP and gRPC are to answer the same
+        "RECSYS_SANDBOX": "true",
     }
 
 
@@ -225,3 +228,52 @@ def test_a_ranker_that_nobody_judged_gets_no_bundle(printed: str, environment: d
     assert ended.returncode != 0
     assert "the verdict is about another ranker than what is there: materialize" in ended.stderr, ended.stderr[-3000:]
     assert sorted((home / "registry" / "bundles").iterdir()) == bundles
+
+
+def test_the_run_of_the_day_after_learns_nothing_of_what_a_copy_was_sent(
+    service: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user and their copy do the same with two items: the day that follows has the user's, and none of the copy's."""
+    lake, user = Lake(Path(environment["RECSYS_HOME"])), "somebody with a copy"
+    copy = f"sandbox:{user}"
+
+    def shown(of: str) -> list[str]:
+        with httpx.Client(base_url=service, timeout=60) as client:
+            return [item["item_id"] for item in client.post("/recommend", json={"user_id": of}).json()["items"]]
+
+    before = shown(copy)
+    ours, theirs = before[:2]
+    for who, item in ((user, ours), (copy, theirs)):
+        events = [
+            {"event_id": f"{who} {kind}", "kind": kind, "user_id": who, "item_id": item, "shelf": "feed"}
+            for kind in ("impression", "click", "dislike")
+        ]
+        assert httpx.post(service + "/events", json={"events": events}, timeout=60).json()["accepted"] == 3
+    assert ours not in shown(copy) and theirs not in shown(copy) and theirs in shown(user)
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    for name, value in {**environment, "DAGSTER_HOME": ""}.items():
+        monkeypatch.setenv(name, value)
+    settings = from_environment()
+    prepare(settings)
+    take_stock(settings, open_source(settings))
+    cleaned = ("cleaned_events", "impressions", "sessions", "quarantine", "duplicates", "searches")
+    day_after = ("raw_events", "stg_events", "judged_events", *cleaned, "impression_features", "training_set")
+    job = definitions.defs().resolve_implicit_global_asset_job_def()
+    tags = {"dagster/asset_partition_range_start": day, "dagster/asset_partition_range_end": day}
+    taken_in = [dg.AssetKey(name) for name in (*day_after, "online_state")]
+    with headless() as instance:
+        job.execute_in_process(instance=instance, asset_selection=taken_in, tags=tags)
+    rows = {name: pl.read_parquet(lake.day(day, *name.split("/"))) for name in ("raw/events", "cleaned/events")}
+    for name in ("cleaned/impressions", "cleaned/quarantine", "features/impressions"):
+        rows[name] = pl.read_parquet(lake.day(day, *name.split("/")))
+    for name, table in rows.items():
+        if "user_id" in table.columns:
+            assert not table.filter(pl.col("user_id").str.starts_with("sandbox:")).height, name
+    for name, times in (("raw/events", 3), ("cleaned/events", 3), ("cleaned/impressions", 1)):
+        assert rows[name].filter(pl.col("user_id") == user)["item_id"].to_list() == [ours] * times, name
+    impressions = rows["cleaned/impressions"]["impression_id"].to_list()
+    assert sorted(rows["features/impressions"]["impression_id"].to_list()) == sorted(impressions)
+    parts = [path for path in (lake.home / "lake" / "training_sets").glob("*.parquet") if path.stem != "left_out"]
+    learned = pl.concat([pl.read_parquet(path, columns=["user_id", "impression_id"]) for path in parts])
+    assert not learned.filter(pl.col("user_id").str.starts_with("sandbox:")).height and learned.height > 1000
+    assert theirs not in shown(copy) and theirs in shown(user), "the state began anew, and the copy is as it was"

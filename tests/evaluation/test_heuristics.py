@@ -84,8 +84,8 @@ def test_a_heuristics_reason_is_true_of_the_row() -> None:
     phrase = phrase_of("item_popularity_log_all")
     assert phrase is not None
     for is_above, reason in zip(above, fitted("popular", validation).explain(inputs(test)), strict=True):
-        assert reason == (phrase.words if is_above else RULES["popular"].words)
-    assert set(fitted("random", validation).explain(inputs(test))) == {"picked by chance"}
+        assert reason == (phrase.key if is_above else RULES["popular"].reason)
+    assert set(fitted("random", validation).explain(inputs(test))) == {"rule.random"}
 
 
 def test_a_log_without_long_views_and_watch_time_is_ordered_by_clicks() -> None:

@@ -355,5 +355,21 @@ def test_the_page_of_a_report_is_one_file_that_asks_nobody(comparison: Compariso
     assert text.count("data:image/svg+xml;base64,") == len(list(tmp_path.glob("*.svg"))) > 2
     assert not re.search(r"https?://|<script|src=[^\"d]", text)
     assert "There was no champion" in text
+    for part in ("served", "shelves", "cold_start"):  # the assets put them in
+        assert part not in told
+    told |= {
+        "served": {"metric": "p_label", "users": 30, "slates": {"challenger": {"p_label": 0.7123}, "popular": {}}},
+        "shelves": {
+            "feed": {
+                "metric": "ndcg@10", "rows": 12, "champion": {"ndcg@10": 0.4567},
+                "heuristics": {"popular": {"ndcg@10": 0.1}},
+                "intervals": {"popular": {"ndcg@10": [0.01, 0.0234]}}, "gate": {"passed": False, "reasons": ["a < b"]},
+            }
+        },
+        "cold_start": {"items_by_age": {"under_1_day": {"targets": 9, "popular": {"recall@200": 0.1357}}}},
+    }  # fmt: skip
+    text = page.write(tmp_path, told, decided).read_text()
+    for words in ("0.7123", "its gate refused", "0.4567", "+0.0234", "a &lt; b", "Cold start", "under 1 day", "0.1357"):
+        assert words in text, words
     before = {**told, "previous": "popular"}
     assert "the champion that served" in page.write(tmp_path, before, decided).read_text()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from recsys.features.catalog import FEATURES
 from recsys.lake import Lake
@@ -98,7 +98,87 @@ def test_what_if_changes_the_slate_and_writes_nothing(visit: Visit, service: Ser
     )
     assert visit.cells("after", 1) == [i["title"] for i in after["items"]]
     assert item["title"] in told and item["item_id"] not in [i["item_id"] for i in after["items"]]
+    expect(page.get_by_role("button", name="Send it for real")).to_be_disabled()
+    expect(page.get_by_text("Sending for real is off: RECSYS_SANDBOX=true")).to_be_visible()
     assert service.http.get("/readyz").json()["position"] == before
+
+
+def test_a_real_send_changes_the_copys_slate_and_needs_the_right_key(
+    browser: Browser, world: World, tmp_path: Path
+) -> None:
+    context, user = browser.new_context(), world.user_ids[1]
+    keys = "inspect:a-key-to-look-in-with,admin:a-key-for-everything"
+    with serving(world, tmp_path, RECSYS_API_KEYS=keys, RECSYS_SANDBOX="true") as service:
+        visit = Visit(context.new_page(), str(service.http.base_url))
+        page, before = visit.to("what-if"), service.http.get("/readyz").json()["position"]
+        for key, words in (
+            ("a-key-to-look-in-with", "This key is for inspect, and this call needs one for events or admin."),
+            ("a-key-for-everything", f"Events taken: 1. Both slates are those of sandbox:{user}."),
+        ):
+            page.evaluate(f"sessionStorage.setItem('key', '{key}')")
+            page.reload()
+            visit.to("what-if")
+            service.http.headers["authorization"] = f"Bearer {key}"
+            first = inspected(service, user_id=user, context={"at": moment(visit)})["items"]
+            visit.choose("User", user, user)
+            page.get_by_label("What happens").select_option("dislike")
+            visit.choose("On which item", first[0]["item_id"], first[0]["item_id"])
+            page.get_by_role("button", name="Send it for real").click()
+            expect(page.get_by_text(words)).to_be_visible()
+        assert visit.cells("before", 1) == [item["title"] for item in first]
+        shown = service.http.post("/recommend", json={"user_id": f"sandbox:{user}", "context": {"at": moment(visit)}})
+        after = [item["item_id"] for item in shown.json()["items"]]
+        assert [cell.split()[0] for cell in visit.cells("after, with reasons", 0)] == [str(n + 1) for n in range(10)]
+        assert first[0]["title"] in visit.cells("before", 1) and first[0]["item_id"] not in after
+        titles = {item["item_id"]: item["title"] for item in inspected(service, user_id=user, item_ids=after)["asked"]}
+        assert visit.cells("after", 1) == [titles[item_id] for item_id in after]
+        assert service.http.get("/readyz").json()["position"] == before
+    context.close()
+    assert visit.foreign == []
+
+
+def test_the_page_and_its_reasons_speak_the_chosen_language(browser: Browser, service: Service, world: World) -> None:
+    context = browser.new_context(locale="fr-CH")
+    visit = Visit(context.new_page(), str(service.http.base_url))
+    page, user = visit.to("try"), world.user_ids[1]
+    expect(page.get_by_role("heading", level=1, name="Essayer")).to_be_visible()
+    page.get_by_label("Langue", exact=True).select_option("de")
+    visit.choose("Nutzer", user, user)
+    page.get_by_role("button", name="Empfehlungen zeigen").click()
+    at = page.get_by_label("Zeitpunkt (UTC)").input_value() + ":00Z"
+    answer = service.http.post(
+        "/inspect", json={"user_id": user, "context": {"at": at}}, headers={"accept-language": "de-AT"}
+    )
+    assert visit.cells("Empfehlungen", 2) == [item["reason"] for item in answer.json()["items"]]
+    assert any("weil du" in item["reason"] for item in answer.json()["items"])
+    assert visit.cells("Empfehlungen", 6) == [f"{i['score']:.3f}".replace(".", ",") for i in answer.json()["items"]]
+    asked = service.http.post("/recommend", json={"user_id": user, "context": {"language": "es-MX"}}).json()
+    assert any(item["reason"].startswith(("porque", "ves", "de ")) for item in asked["items"])
+
+    def lacking(route: Route) -> None:
+        words = route.fetch().json()
+        route.fulfill(json={key: word for key, word in words.items() if key != "try.lead"})
+
+    page.route("**/words/de.json", lacking)
+    page.reload()
+    expect(page.get_by_text("Choose somebody, and see what they get")).to_be_visible()
+    expect(page.get_by_role("link", name="Zustand")).to_be_visible()
+    assert page.evaluate("document.documentElement.lang") == "de" and page.title() == "Ausprobieren · Empfehlungen"
+    context.close()
+    assert visit.complaints == [] and visit.foreign == []
+
+
+@pytest.mark.parametrize("locale", ["de", "es", "fr"])
+def test_other_languages_fit_a_phone(locale: str, browser: Browser, service: Service) -> None:
+    context = browser.new_context(viewport={"width": 320, "height": 800}, locale=locale)
+    visit, axe = Visit(context.new_page(), str(service.http.base_url)), Axe()
+    for room in (*ROOMS, "items/i000071"):
+        page = visit.to(room)
+        checked = axe.run(page)
+        assert checked.violations_count == 0, f"{room}: {checked.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, f"{room} is wider than the screen"
+    context.close()
+    assert visit.complaints == [] and visit.foreign == []
 
 
 def test_a_past_request_opens_to_the_bit_and_under_another_bundle(visit: Visit, service: Service, world: World) -> None:
@@ -159,6 +239,12 @@ def test_shelves_versions_and_health_read_as_they_are(visit: Visit, service: Ser
     shown = visit.cells("bundles, newest first", 0)
     assert [cell.split()[0] for cell in shown] == [world.other.bundle_id, world.champion.bundle_id]
     assert "champion" in shown[1] and "champion" not in shown[0]
+    page.get_by_role("button", name="Show what would change").click()
+    cohorts = visit.cells("what would change, by cohort", 0)
+    both = {"bundle": world.other.bundle_id, "other": world.champion.bundle_id, "latest": 30}
+    told = service.http.post("/diff", json=both).json()["cohorts"]
+    assert cohorts == [cohort["cohort"] for cohort in told] and cohorts[0] == "all"
+    assert visit.cells("what would change, by cohort", 2) == [f"{100 * cohort['same']:.1f} %" for cohort in told]
     page = visit.to("health")
     expect(page.get_by_text("Every part answers.")).to_be_visible()
     parts = service.http.post("/rooms", json={}).json()["breakers"]

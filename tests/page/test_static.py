@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import grpc
 import pytest
 
 from bentos.recommender import roles
-from bentos.recommender.inside import STATIC
+from bentos.recommender.inside import REPORTS, STATIC
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
+from recsys.events import KINDS, SEARCH
+from recsys.features.evidence import GROUPS
+from recsys.policy.filters import FILTERS
+from recsys.policy.shelves import SHELVES
+from recsys.retrieval.sources import SOURCES
+from recsys.serving.schema import Rung
 from tests.serving.running import Service, serving
 from tests.serving.world import World
 
@@ -36,7 +44,7 @@ def test_the_page_is_light_and_asks_nobody_else(service: Service) -> None:
     front = service.http.get("/")
     policy = front.headers["content-security-policy"]
     assert front.status_code == 200 and policy.startswith("default-src 'self';") and "unsafe" not in policy
-    paths = [path for path in STATIC.rglob("*") if path.suffix in (".js", ".css", ".html", ".svg")]
+    paths = [path for path in STATIC.rglob("*") if path.suffix in (".js", ".css", ".html", ".svg", ".json")]
     assert sum(len(gzip.compress(path.read_bytes())) for path in paths) < MOST
     for path in paths:
         text = re.sub(r"http://www\.w3\.org/\S+", "", path.read_text())
@@ -51,6 +59,40 @@ def test_the_page_is_light_and_asks_nobody_else(service: Service) -> None:
         assert again.status_code == 304 and again.content == b""
     for wrong in ("/static/../inside.py", "/static/%2e%2e/inside.py", "/static/none.js", "/reports/../registry"):
         assert service.http.get(wrong).status_code == 404
+
+
+def test_every_language_has_every_word_with_the_same_names() -> None:
+    english = json.loads((STATIC / "words" / "en.json").read_text())
+    listed = re.search(r"LANGUAGES = \{(.*)\}", (STATIC / "words.js").read_text())
+    assert listed is not None
+    assert sorted(re.findall(r"(\w+):", listed.group(1))) == sorted(p.stem for p in (STATIC / "words").glob("*.json"))
+    for name in ("de", "es", "fr"):
+        other = json.loads((STATIC / "words" / f"{name}.json").read_text())
+        assert {key: named(words) for key, words in other.items()} == {key: named(w) for key, w in english.items()}
+        assert sum(other[key] == words for key, words in english.items()) < len(english) / 10, "not translated"
+
+
+def test_every_word_that_the_page_asks_for_is_there_and_no_other() -> None:
+    english = set(json.loads((STATIC / "words" / "en.json").read_text()))
+    code = "".join(path.read_text() for path in STATIC.glob("*.js"))
+    asked = set(re.findall(r"""\bt\("([^"]+)\"""", code)) | set(re.findall(r"""[(?:] ?"([a-z_]+\.[a-z_.]+)\"""", code))
+    families = tuple(set(re.findall(r"\b(?:t|word)\(`([\w.]+)\$", code)))  # of names that the service gives
+    assert asked - english == set()
+    assert [key for key in sorted(english) if f'"{key}"' not in code and not key.startswith(families)] == []
+    kinds = set(KINDS) - {SEARCH}
+    given = {
+        "unit": {shelf.unit for shelf in SHELVES.values()},
+        "group": set(GROUPS),
+        "filter": set(FILTERS),
+        "many": kinds,
+        "name": {*get_args(Rung), *SOURCES, "champion", "long_view"},
+        "report": set(REPORTS),
+    }
+    assert [f"{of}.{name}" for of, names in given.items() for name in names if f"{of}.{name}" not in english] == []
+
+
+def named(words: str) -> list[str]:
+    return sorted(re.findall(r"\{(\w+)\}", words))
 
 
 def test_a_key_opens_what_its_role_is_for(world: World, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from recsys.features.catalog import DEFAULTS, FEATURES
 from recsys.ranking.explain import OTHERWISE, PHRASES, Reasons, phrase_of
 
 NAMES = ("user_category_affinity_log_7d", "item_age_days", "user_ctr_7d", "item_popularity_log_24h")
-CATEGORY, NEW, POPULAR = "you often watch this category", "it is new", "popular today"
+CATEGORY, NEW, POPULAR = "feature.watch_category", "feature.new", "feature.today"
 MEDIANS = np.array([1.0, 30.0, 0.3, 2.0], np.float32)
 
 
@@ -48,7 +48,7 @@ def test_an_unknown_value_gives_no_reason() -> None:
     assert reasons([0.5, 0.0, 0.0, 0.0], [np.nan, 90.0, 0.3, 0.0]) == OTHERWISE
 
 
-@pytest.mark.parametrize("phrase", PHRASES, ids=lambda phrase: phrase.words)
+@pytest.mark.parametrize("phrase", PHRASES, ids=lambda phrase: phrase.key)
 def test_every_phrase_speaks_for_some_feature_of_the_catalogue(phrase: object) -> None:
     assert phrase in [phrase_of(name) for name in FEATURES]
 

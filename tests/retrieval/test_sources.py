@@ -16,7 +16,7 @@ from recsys.features.log import history_of
 from recsys.policy.shelves import GENERAL
 from recsys.retrieval import engagements, replay, sources
 from recsys.retrieval.embeddings import embed, indexed
-from recsys.retrieval.fusion import FEWEST, Fusion, fit_fusion
+from recsys.retrieval.fusion import FEWEST, Fusion, _Judged, fit_fusion, mean_recall
 from recsys.retrieval.item_index import ExactMirror
 from recsys.retrieval.sources import SOURCES, Ask, Retriever, SourceData, SourceDataError
 from recsys.retrieval.two_tower import QueryTower, TowerConfig
@@ -224,6 +224,24 @@ def test_sources_of_no_weight_come_behind_where_the_others_find_too_little(
     own_rows = own.top(alone.propose(ask(["item 3", "item 9"])), len(alone.item_ids), 500)
     assert known.rows[: len(own_rows)].tolist() == own_rows.tolist()
     assert len(known.rows) == len(own_rows) if len(own_rows) >= FEWEST else len(known.rows) > len(own_rows)
+
+
+def test_a_trial_of_a_fusion_judges_the_list_that_it_serves() -> None:
+    """Ties too: weights that make ranks of two sources equal, rows without a score, sources that do not answer."""
+    rng, n = np.random.default_rng(3), 900
+    proposals, wanted = [], []
+    for request in range(40):
+        sources = {s: rng.permutation(n)[: int(rng.integers(0, 240))] for s in ("a", "b", "off", "c")}
+        proposals.append({s: rows for s, rows in sources.items() if request % 5 or s != "b"})
+        wanted.append(rng.permutation(n)[: int(rng.integers(1, 30))])
+    for weights, constant in (({"a": 1.0, "b": 1.0, "c": 1.0}, 1.0), ({"b": 0.3, "c": 0.1}, 20.0), ({"off": 1.0}, 5.0)):
+        fusion = Fusion(weights, constant)
+        told = _Judged.of(proposals, wanted).recalls(fusion)
+        tops = [fusion.top(proposed, n, 200) for proposed in proposals]
+        assert told.tolist() == [
+            mean_recall(np.isin(top, want), len(want)) for top, want in zip(tops, wanted, strict=True)
+        ]
+        assert told.max() > 0
 
 
 def test_the_fitted_fusion_is_at_least_as_good_as_each_source_and_drops_the_useless() -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,24 @@ def test_a_bundle_does_not_differ_from_itself_and_does_from_another(world: World
     by_name = {cohort.cohort: cohort for cohort in diff.cohorts}
     assert by_name["all"].same < 1.0 and by_name["all"].p_click[0] != by_name["all"].p_click[1]
     assert by_name["new"].requests == 1 and by_name["known"].requests == 6
-    assert by_name["shelf feed"].requests + by_name["shelf podcasts"].requests == 7
+    assert by_name["shelf feed"].requests + by_name["shelf podcasts"].requests == 7 and diff.words is None
+    short = differences(DiffRequest(bundle=champion, other=other), logged, inspector.store, inspector.bundle, -1.0)
+    assert short.cohorts[0].requests == 1
+    assert short.words == "The newest 1 of 7: there was no time for the others."
+
+
+def test_what_both_bundles_ask_for_is_read_once(world: World, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, inspector = open_both(world.settings.model_copy(update={"home": home}), follow=False)
+    logged, reads, read = served_log.latest(home / "served_log", 1), [], inspector.store.read
+
+    def counted(*asked: Any, **more: Any) -> Any:
+        reads.append(asked)
+        return read(*asked, **more)
+
+    monkeypatch.setattr(inspector.store, "read", counted)
+    champion = world.champion.bundle_id
+    differences(DiffRequest(bundle=champion, other=champion), logged, inspector.store, inspector.bundle)
+    assert len(reads) == 2, "the history, and the features of its candidates"
 
 
 def test_the_command_says_it_in_a_table_and_writes_nothing(world: World, home: Path) -> None:

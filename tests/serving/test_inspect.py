@@ -255,3 +255,18 @@ def test_an_earlier_position_reads_what_was_read_there(world: World, opened: Ope
     opened[0].record_events(EventsRequest(events=[click]))
     again = look(opened, user_id=user, position=then.position, context={"at": then.as_of})
     assert again.items == then.items and again.history == then.history
+
+
+def test_a_place_that_was_left_to_chance_says_so(world: World, opened: Opened) -> None:
+    settings = world.settings.model_copy(update={"home": opened[1].served_log.parent, "explore": True})
+    explores, _ = open_both(settings, follow=False, clock=lambda: world.simulator_end + HOUR_MS)
+    asked = [explores.recommend(RecommendRequest(user_id=user, k=10)).request_id for user in world.user_ids[:30]]
+    explores.close()
+    drawn: dict[str, list[str]] = {}
+    for row in served_log.read(served_log.segments(opened[1].served_log)).to_pylist():
+        if row["explored"] and row["request_id"] in asked:
+            drawn.setdefault(row["request_id"], []).append(row["item_id"])
+    assert len(drawn) > 2
+    for request_id, items in drawn.items():
+        seen = look(opened, request_id=request_id, network=False)
+        assert [str(i["item_id"]) for i in seen.items if i["cause"] == "drawn by chance"] == items

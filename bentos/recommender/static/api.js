@@ -1,3 +1,5 @@
+import { language, t } from "./words.js";
+
 // What the page asks of the service. Whatever goes wrong comes back as a sentence.
 let key = sessionStorage.getItem("key") || "";
 
@@ -13,17 +15,17 @@ export function useKey(given) {
 }
 
 async function ask(path, init) {
-  const headers = { ...init.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  const headers = { ...init.headers, "Accept-Language": language(), ...(key ? { Authorization: `Bearer ${key}` } : {}) };
   let answer;
   try {
     answer = await fetch(path, { ...init, headers });
   } catch {
-    throw new Wrong("The service does not answer. It may be restarting: try again in some seconds.", "gone");
+    throw new Wrong(t("gone"), "gone");
   }
   if (answer.ok) return answer;
   let told = null;
   try { told = (await answer.json()).error; } catch { /* not ours: a proxy's page, say */ }
-  const words = told ? told.message : `the service answered ${answer.status}`;
+  const words = told ? told.message : t("answered", { status: answer.status });
   throw new Wrong(sentence(words), told ? told.code : "unknown");
 }
 

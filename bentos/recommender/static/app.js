@@ -2,13 +2,14 @@
 import { Component, render } from "./vendor/preact.js";
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
 import { useKey } from "./api.js";
-import { Notice, Status, html, useCall } from "./parts.js";
+import { Notice, Select, Status, html, useCall } from "./parts.js";
 import { Health, Items, Requests, Shelves, Versions } from "./rooms.js";
 import { Try, WhatIf } from "./try.js";
+import { LANGUAGES, choose, language, speak, t } from "./words.js";
 
 const ROOMS = [
-  ["try", "Try", Try], ["what-if", "What if", WhatIf], ["requests", "Requests", Requests], ["items", "Items", Items],
-  ["shelves", "Shelves", Shelves], ["versions", "Versions", Versions], ["health", "Health", Health],
+  ["try", Try], ["what-if", WhatIf], ["requests", Requests], ["items", Items], ["shelves", Shelves], ["versions", Versions],
+  ["health", Health],
 ];
 const NEED_ALL = ["shelves", "versions", "health"];
 
@@ -25,21 +26,22 @@ class Guard extends Component {
   static getDerivedStateFromError(wrong) { return { wrong }; }
   componentDidUpdate(before) { if (before.at !== this.props.at && this.state.wrong) this.setState({ wrong: null }); }
   render() {
-    return this.state.wrong ? html`<${Notice} bad>This room cannot be shown: ${this.state.wrong.message}. The others still work.<//>` : this.props.children;
+    return this.state.wrong ? html`<${Notice} bad>${t("room.broken", { why: this.state.wrong.message })}<//>` : this.props.children;
   }
 }
 
 function Key({ onGiven, words }) {
   const [given, setGiven] = useState("");
-  return html`<main><h1>Recommender</h1><p class="lead">${words}</p>
+  return html`<main><h1>${t("title")}</h1><p class="lead">${words}</p>
     <form class="ask" onSubmit=${(event) => { event.preventDefault(); useKey(given); onGiven(); }}>
-      <div><label for="key">Key for looking in</label><input id="key" type="password" autocomplete="off" value=${given} onInput=${(event) => setGiven(event.target.value)} /></div>
-      <div class="row"><button class="main" type="submit">Look in</button></div>
+      <div><label for="key">${t("key")}</label><input id="key" type="password" autocomplete="off" value=${given} onInput=${(event) => setGiven(event.target.value)} /></div>
+      <div class="row"><button class="main" type="submit">${t("key.use")}</button></div>
     </form></main>`;
 }
 
 function App() {
   const [at, setAt] = useState(place());
+  const [, setSpoken] = useState(language());
   const [rooms, wrong, busy, look] = useCall("/rooms");
   const title = useRef(null);
   const moved = useRef(false);
@@ -49,19 +51,22 @@ function App() {
     look({});
     return () => removeEventListener("hashchange", onMove);
   }, []);
-  const [, name, Room] = ROOMS.find(([room]) => room === at.room);
+  const [, Room] = ROOMS.find(([room]) => room === at.room);
+  const name = t(`room.${at.room}`);
+  useEffect(() => { document.title = `${name} · ${t("title")}`; }, [name]);
   useEffect(() => {
-    document.title = `${name} · Recommender`;
+    document.querySelector("nav [aria-current]").scrollIntoView({ block: "nearest", inline: "nearest" });
     if (moved.current) { title.current && title.current.focus(); NEED_ALL.includes(at.room) && look({}); }
   }, [at.room]);
   if (wrong && ["unauthorized", "forbidden"].includes(wrong.code)) return html`<${Key} words=${wrong.message} onGiven=${() => look({})} />`;
   const ready = rooms || !NEED_ALL.includes(at.room);
-  return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); title.current.focus(); }}>To the room</a>
+  return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); title.current.focus(); }}>${t("skip")}</a>
   <div class="frame">
     <header class="side">
-      <p class="brand"><img src="/static/icon.svg" alt="" />Recommender</p>
-      <p class="serving">${rooms ? html`serving <span class="id">${rooms.bundle}</span>` : wrong ? "not answering" : "…"}</p>
-      <nav aria-label="rooms"><ul>${ROOMS.map(([room, words]) => html`<li><a href=${`#/${room}`} aria-current=${room === at.room ? "page" : undefined}>${words}</a></li>`)}</ul></nav>
+      <p class="brand"><img src="/static/icon.svg" alt="" />${t("title")}</p>
+      <p class="serving">${rooms ? html`${t("serving")} <span class="id">${rooms.bundle}</span>` : wrong ? t("not.answering") : "…"}</p>
+      <nav aria-label=${t("rooms")}><ul>${ROOMS.map(([room]) => html`<li><a href=${`#/${room}`} aria-current=${room === at.room ? "page" : undefined}>${t(`room.${room}`)}</a></li>`)}</ul></nav>
+      <div class="speaks"><${Select} label=${t("language")} value=${language()} options=${Object.entries(LANGUAGES)} onPick=${async (wanted) => setSpoken(await choose(wanted))} /></div>
     </header>
     <main id="main">
       <h1 tabindex="-1" ref=${title}>${name}</h1>
@@ -71,4 +76,5 @@ function App() {
   </div>`;
 }
 
+await speak();
 render(html`<${App} />`, document.getElementById("app"));

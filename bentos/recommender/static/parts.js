@@ -3,14 +3,16 @@ import { h } from "./vendor/preact.js";
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
 import htm from "./vendor/htm.js";
 import { call, sentence } from "./api.js";
+import { decimal, language, t, word } from "./words.js";
 
 export const html = htm.bind(h);
 
-export const number = (value, digits = 3) => value == null ? "–" : value.toFixed(digits);
-export const whole = (value) => value == null ? "–" : value.toLocaleString("en-GB");
-export const percent = (value) => value == null ? "–" : `${(100 * value).toFixed(1)} %`;
+export const number = (value, digits = 3) => value == null ? "–" : value.toFixed(digits).replace(".", decimal());
+export const whole = (value) => value == null ? "–" : value.toLocaleString(language() === "en" ? "en-GB" : language());
+export const percent = (value) => value == null ? "–" : `${number(100 * value, 1)} %`;
 export const instant = (ms) => new Date(ms).toISOString().replace("T", " ").slice(0, 16);
-export const said = (name) => name.replaceAll("_", " ");
+// A name as the service has it: of a kind, a source, a rung.
+export const said = (name) => word(`name.${name}`) ?? name.replaceAll("_", " ");
 
 // A call under way: [answer, words of what went wrong, whether it runs, start]
 export function useCall(path) {
@@ -33,7 +35,7 @@ export function useCall(path) {
 export const Notice = ({ bad, children }) => html`<div class=${bad ? "notice bad" : "notice"}><p>${children}</p></div>`;
 
 export const Status = ({ busy, wrong, words }) => html`<div role="status" aria-live="polite">
-  ${busy && html`<p class="busy">Working …</p>`}
+  ${busy && html`<p class="busy">${t("busy")}</p>`}
   ${wrong && html`<${Notice} bad>${sentence(wrong.message)}<//>`}
   ${!busy && !wrong && words && html`<p class="soft">${words}</p>`}
 </div>`;
@@ -44,7 +46,7 @@ export const Scroll = ({ label, children }) =>
 // A real table. `columns`: [title (after ~ for screen readers alone), cell(row, index), "n" for numbers]; `open` gives
 // what stands below a row.
 export function Table({ label, caption, columns, rows, open, mark, empty }) {
-  if (!rows.length) return html`<p class="soft">${empty || "Nothing to show."}</p>`;
+  if (!rows.length) return html`<p class="soft">${empty || t("nothing")}</p>`;
   return html`<${Scroll} label=${label}><table>
     <caption class=${caption ? "" : "sr"}>${caption || label}</caption>
     <thead><tr>${columns.map(([title, , kind]) => html`<th scope="col" class=${kind || ""}>${title.startsWith("~") ? html`<span class="sr">${title.slice(1)}</span>` : title}</th>`)}</tr></thead>
@@ -66,8 +68,8 @@ export function Bar({ value, most, signed, words }) {
   </svg>`;
 }
 
-export const Moved = ({ by, words }) => by === 0 ? html`<span class="soft">same</span>`
-  : html`<span class=${by < 0 ? "up" : "down"} title=${words || ""}>${by < 0 ? `▲ up ${-by}` : `▼ down ${by}`}</span>`;
+export const Moved = ({ by, words }) => by === 0 ? html`<span class="soft">${t("same")}</span>`
+  : html`<span class=${by < 0 ? "up" : "down"} title=${words || ""}>${by < 0 ? t("up", { n: -by }) : t("down", { n: by })}</span>`;
 
 export const Item = ({ item }) => html`<div class="item"><a href=${`#/items/${encodeURIComponent(item.item_id)}`}>${item.title || item.item_id}</a>
   ${(item.title || item.category) && html`<br /><span class="id">${item.title ? item.item_id : ""}</span> ${item.category && html`<span class="soft">${item.category}</span>`}`}</div>`;
@@ -110,7 +112,7 @@ export function Search({ label, what, onPick, value, hint }) {
       onInput=${(event) => { setText(event.target.value); look(event.target.value); what === "users" && onPick({ id: event.target.value.trim(), typed: true }); }}
       onKeyDown=${(event) => { if (event.key === "Escape") setFound(null); }} />
     ${wrong && html`<${Notice} bad>${wrong.message}<//>`}
-    ${found && html`<ul class="found" aria-label=${`found ${what}`}>
+    ${found && html`<ul class="found" aria-label=${t(`found.${what}`)}>
       ${found.rows.map((row) => html`<li key=${row.id}><button type="button" onClick=${() => pick(row)}>
         <span>${row.title || row.id}</span><span class="soft">${row.at ? instant(row.at) + " · " : ""}${row.title ? `${row.id} · ` : ""}${row.detail}</span></button></li>`)}
       ${found.words && html`<li class="soft"  >${found.words}</li>`}
@@ -123,7 +125,7 @@ export const Facts = ({ of }) => html`<dl class="facts">${of.filter(([, value]) 
 // Curves over versions or days: `lines` are [words, values], null where there is none.
 export function Curves({ label, names, lines, digits = 3 }) {
   const values = lines.flatMap(([, some]) => some).filter((v) => v != null);
-  if (!values.length || names.length < 2) return html`<p class="soft">A curve needs two points.</p>`;
+  if (!values.length || names.length < 2) return html`<p class="soft">${t("curve.short")}</p>`;
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const x = (i) => 44 + (i * 540) / (names.length - 1);
   const y = (v) => 110 - (high > low ? (v - low) / (high - low) : 0.5) * 95;
@@ -133,5 +135,5 @@ export function Curves({ label, names, lines, digits = 3 }) {
       <path class=${line ? "curve two" : "curve"} d=${some.map((v, i) => v == null ? "" : `${i && some[i - 1] != null ? "L" : "M"}${x(i)},${y(v)}`).join("")} />
       ${some.map((v, i) => v != null && html`<circle class=${line ? "dot two" : "dot"} cx=${x(i)} cy=${y(v)} r="3"><title>${words}, ${names[i]}: ${number(v, digits)}</title></circle>`)}`)}
     <text x="44" y="130">${names[0]}</text><text x="584" y="130" text-anchor="end">${names[names.length - 1]}</text>
-  </svg><p class="soft">${lines.map(([words], line) => `${line ? "dashed" : "solid"}: ${words}`).join(", ")}</p>`;
+  </svg><p class="soft">${lines.map(([words], line) => t(line ? "curve.dashed" : "curve.solid", { words })).join(", ")}</p>`;
 }

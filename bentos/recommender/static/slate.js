@@ -2,30 +2,21 @@
 import { useState } from "./vendor/hooks.js";
 import { call } from "./api.js";
 import { Bar, Facts, Item, Moved, Notice, Table, html, instant, number, percent, said, whole } from "./parts.js";
+import { t, word } from "./words.js";
 
-const GROUPS = {
-  user: "the person's activity", item: "the item", category: "its category", creator: "its creator", shelf: "the shelf",
-  user_category: "the person and the category", user_creator: "the person and the creator",
-  user_item: "the person and this very item", user_shelf: "the person on this shelf", item_shelf: "the item on this shelf",
-  category_shelf: "the category on this shelf", moment: "the moment and device", history: "the person's last events",
-};
-const FILTERS = {
-  seen: "judged by this person before", blocked: "blocked by this person", unavailable: "not available now",
-  unpublished: "not published at that moment", off_shelf: "of a type that this shelf does not show",
-};
-const ROLES = { canary: "The challenger on trial answers this user.", shadow: "", champion: "", past: "" };
+const filtered = (filter) => word(`filter.${filter}`) ?? filter;
 
 const sources = (item) => item.sources.map((s) => html`<span class="tag">${said(s.source)} ${s.rank}</span> `);
 
 export function Summary({ of }) {
   return html`
     <${Facts} of=${[
-      ["bundle", html`<span class="id">${of.bundle}</span>`], ["ranker", of.ranker], ["rung", said(of.rung)],
-      ["as of (UTC)", instant(of.as_of)], ["log position", whole(of.position)], ["candidates", whole(of.candidates.length)],
-      ["left out", whole(of.dropped.length)], ["events known", of.history.length === 128 ? "128 or more" : whole(of.history.length)],
+      [t("bundle"), html`<span class="id">${of.bundle}</span>`], [t("ranker"), of.ranker], [t("rung"), said(of.rung)],
+      [t("as.of"), instant(of.as_of)], [t("position"), whole(of.position)], [t("candidates"), whole(of.candidates.length)],
+      [t("left.out"), whole(of.dropped.length)], [t("events.known"), of.history.length === 128 ? t("events.more") : whole(of.history.length)],
     ]} />
     ${of.words && html`<${Notice} bad=${of.rung !== "full"}>${of.words}<//>`}
-    ${ROLES[of.role] && html`<${Notice}>${ROLES[of.role]}<//>`}`;
+    ${of.role === "canary" && html`<${Notice}>${t("role.canary")}<//>`}`;
 }
 
 export function Slate({ of, label, ask, before }) {
@@ -34,17 +25,17 @@ export function Slate({ of, label, ask, before }) {
   const was = before && new Map(before.items.map((item) => [item.item_id, item.place]));
   const columns = [
     ["#", (item) => item.place, "n"],
-    ["item", (item) => html`<${Item} item=${item} />`],
-    ["because", (item) => html`<div class="because">${item.reason || "–"}<br />${sources(item)}</div>`],
-    ["P(long view)", (item) => html`${percent(item.p_long_view)}<${Bar} value=${item.p_long_view ?? 0} most=${top} words=${`P(long view) ${percent(item.p_long_view)}`} />`, "n"],
-    ["P(click)", (item) => percent(item.p_click), "n"],
-    ["watch s", (item) => number(item.expected_watch_seconds, 1), "n"],
-    ["score", (item) => number(item.score), "n"],
-    was ? ["against before", (item) => was.has(item.item_id) ? html`<${Moved} by=${item.place - was.get(item.item_id)} />` : html`<span class="up">new here</span>`]
-      : ["against its score", (item) => html`<${Moved} by=${item.displacement} words=${item.cause} />${item.cause && html`<br /><span class="soft">${item.cause}</span>`}`],
-    ["~more", (item) => html`<button type="button" class="small" aria-expanded=${open === item.item_id} onClick=${() => setOpen(open === item.item_id ? null : item.item_id)}>Why<span class="sr"> ${item.title || item.item_id}</span></button>`],
+    [t("item"), (item) => html`<${Item} item=${item} />`],
+    [t("because"), (item) => html`<div class="because">${item.reason || "–"}<br />${sources(item)}</div>`],
+    [t("p.long_view"), (item) => html`${percent(item.p_long_view)}<${Bar} value=${item.p_long_view ?? 0} most=${top} words=${`${t("p.long_view")} ${percent(item.p_long_view)}`} />`, "n"],
+    [t("p.click"), (item) => percent(item.p_click), "n"],
+    [t("watch"), (item) => number(item.expected_watch_seconds, 1), "n"],
+    [t("score"), (item) => number(item.score), "n"],
+    was ? [t("against.before"), (item) => was.has(item.item_id) ? html`<${Moved} by=${item.place - was.get(item.item_id)} />` : html`<span class="up">${t("new.here")}</span>`]
+      : [t("against.score"), (item) => html`<${Moved} by=${item.displacement} words=${item.cause} />${item.cause && html`<br /><span class="soft">${item.cause}</span>`}`],
+    [`~${t("more")}`, (item) => html`<button type="button" class="small" aria-expanded=${open === item.item_id} onClick=${() => setOpen(open === item.item_id ? null : item.item_id)}>${t("why")}<span class="sr"> ${item.title || item.item_id}</span></button>`],
   ];
-  return html`<${Table} label=${label} columns=${columns} rows=${of.items} empty="Nothing can be shown on this shelf."
+  return html`<${Table} label=${label} columns=${columns} rows=${of.items} empty=${t("slate.empty")}
     open=${(item) => open === item.item_id && html`<${Why} item=${item} of=${of} ask=${ask} />`} />`;
 }
 
@@ -69,53 +60,53 @@ export function Why({ item, of, ask }) {
     } catch (error) { setTold({ ...told, [name]: { wrong: error.message } }); }
   };
   if (item.taste.length) return html`
-    ${item.out && html`<${Notice}>Not a candidate: ${FILTERS[item.out] || item.out}.<//>`}
-    <h3>What of the history moved it <span class="soft">(${number(item.match)} log odds of a click in all)</span></h3>
-    <${Table} label="parts of the taste by item of the history" rows=${item.taste} columns=${[
-      ["item", (t) => t.item_id == null ? html`<span class="soft">not in this bundle</span>` : html`<${Item} item=${t} />`],
-      ["what was done", (t) => t.told],
-      ["part", (t) => number(t.part), "n"],
-      ["~as a bar", (t) => html`<${Bar} value=${t.part} most=${Math.max(...item.taste.map((o) => Math.abs(o.part)), 1e-9)} signed words=${`${number(t.part)} log odds`} />`],
+    ${item.out && html`<${Notice}>${t("not.candidate", { why: filtered(item.out) })}<//>`}
+    <h3>${t("taste")} <span class="soft">(${t("taste.sum", { sum: number(item.match) })})</span></h3>
+    <${Table} label=${t("taste.label")} rows=${item.taste} columns=${[
+      [t("item"), (of) => of.item_id == null ? html`<span class="soft">${t("not.here")}</span>` : html`<${Item} item=${of} />`],
+      [t("taste.done"), (of) => said(of.told)],
+      [t("part"), (of) => number(of.part), "n"],
+      [`~${t("bar")}`, (of) => html`<${Bar} value=${of.part} most=${Math.max(...item.taste.map((o) => Math.abs(o.part)), 1e-9)} signed words=${t("log.odds", { value: number(of.part) })} />`],
     ]} />
-    <p class="soft">The parts are exact: those of the whole history add up. What was passed over counts too.</p>`;
-  if (!parts.length) return html`<p>${of.rung === "full" ? "What orders this bundle's slates is not the trees, and tells no parts by feature." : "Without the ranker there are no parts to tell."}</p>`;
+    <p class="soft">${t("taste.note")}</p>`;
+  if (!parts.length) return html`<p>${t(of.rung === "full" ? "parts.none" : "parts.no_ranker")}</p>`;
   return html`
-    ${item.out && html`<${Notice}>Not a candidate: ${FILTERS[item.out] || item.out}.<//>`}
-    <h3>What moved its score${item.base != null && html` <span class="soft">(${number(item.base)} + ${number(item.score - item.base)} = ${number(item.score)})</span>`}</h3>
-    <${Table} label="parts of the score by group of features" rows=${parts} columns=${[
-      ["group of features", (p) => GROUPS[p.group] || said(p.group)],
-      ["part of the score", (p) => p.trees == null ? "–" : number(p.trees), "n"],
-      ["~as a bar", (p) => p.trees != null && html`<${Bar} value=${p.trees} most=${most} signed words=${`${number(p.trees)} of the score`} />`],
+    ${item.out && html`<${Notice}>${t("not.candidate", { why: filtered(item.out) })}<//>`}
+    <h3>${t("parts")}${item.base != null && html` <span class="soft">(${number(item.base)} + ${number(item.score - item.base)} = ${number(item.score)})</span>`}</h3>
+    <${Table} label=${t("parts.label")} rows=${parts} columns=${[
+      [t("parts.group"), (p) => word(`group.${p.group}`) ?? said(p.group)],
+      [t("parts.part"), (p) => p.trees == null ? "–" : number(p.trees), "n"],
+      [`~${t("bar")}`, (p) => p.trees != null && html`<${Bar} value=${p.trees} most=${most} signed words=${t("of.score", { value: number(p.trees) })} />`],
       ...(byNetwork ? [
-        ["network: against its median", (p) => p.network == null ? "–" : number(p.network), "n"],
-        ["~as a bar", (p) => p.network != null && html`<${Bar} value=${p.network} most=${furthest} signed words=${`${number(p.network)} log odds`} />`],
+        [t("parts.network"), (p) => p.network == null ? "–" : number(p.network), "n"],
+        [`~${t("bar")}`, (p) => p.network != null && html`<${Bar} value=${p.network} most=${furthest} signed words=${t("log.odds", { value: number(p.network) })} />`],
       ] : []),
     ]} />
-    <p class="soft">Parts of the score are exact Shapley values of the trees and add up to it.${byNetwork && " The network's column is the change of its log odds when that group alone is set to its training median: an estimate, which does not add up."}</p>
-    ${features.length > 0 && html`<h3>Features</h3>
-    <${Table} label="features with their values and parts" rows=${shown} columns=${[
-      ["feature", (f) => html`<code>${f.name}</code><br /><span class="soft">${f.doc}</span>`],
-      ["value", (f) => f.value == null ? "does not apply" : html`${number(f.value)}${f.value === f.default ? html`<br /><span class="soft">nothing known</span>` : ""}`, "n"],
-      ["part", (f) => number(f.part), "n"],
-      ["~as a bar", (f) => html`<${Bar} value=${f.part} most=${largest} signed words=${`${f.name}: ${number(f.part)}`} />`],
-      ["~more", (f) => html`<button type="button" class="small" aria-expanded=${!!told[f.name]} onClick=${() => events(f.name)}>Events<span class="sr"> behind ${f.name}</span></button>`],
+    <p class="soft">${t("parts.note")}${byNetwork && ` ${t("parts.network.note")}`}</p>
+    ${features.length > 0 && html`<h3>${t("features")}</h3>
+    <${Table} label=${t("features.label")} rows=${shown} columns=${[
+      [t("feature"), (f) => html`<code>${f.name}</code><br /><span class="soft">${f.doc}</span>`],
+      [t("value"), (f) => f.value == null ? t("not.apply") : html`${number(f.value)}${f.value === f.default ? html`<br /><span class="soft">${t("unknown.value")}</span>` : ""}`, "n"],
+      [t("part"), (f) => number(f.part), "n"],
+      [`~${t("bar")}`, (f) => html`<${Bar} value=${f.part} most=${largest} signed words=${`${f.name}: ${number(f.part)}`} />`],
+      [`~${t("more")}`, (f) => html`<button type="button" class="small" aria-expanded=${!!told[f.name]} onClick=${() => events(f.name)}>${t("events")}<span class="sr"> ${t("events.behind.feature", { feature: f.name })}</span></button>`],
     ]} open=${(f) => told[f.name] && html`<${Behind} of=${told[f.name]} />`} />
-    <p><button type="button" class="small" onClick=${() => setAll(!all)}>${all ? "Only the largest" : `All ${features.length} features`}</button></p>`}`;
+    <p><button type="button" class="small" onClick=${() => setAll(!all)}>${all ? t("features.few") : t("features.all", { n: features.length })}</button></p>`}`;
 }
 
 function Behind({ of }) {
   if (of.wrong) return html`<${Notice} bad>${of.wrong}<//>`;
   return html`<p><code>${of.definition}</code> = ${number(of.value, 6)}</p>
-    ${of.inputs.length === 0 && html`<p class="soft">It comes from the request or the item's attributes: no event is behind it.</p>`}
-    ${of.inputs.map((input) => html`<h3><code>${input.name}</code> = ${whole(input.value)} <span class="soft">from ${whole(input.events)} events${input.events > input.last.length ? `, the newest ${input.last.length}` : ""}</span></h3>
-      <${Events} label=${`events behind ${input.name}`} rows=${input.last} />`)}`;
+    ${of.inputs.length === 0 && html`<p class="soft">${t("events.none")}</p>`}
+    ${of.inputs.map((input) => html`<h3><code>${input.name}</code> = ${whole(input.value)} <span class="soft">${t("events.from", { n: whole(input.events) })}${input.events > input.last.length ? t("events.newest", { n: input.last.length }) : ""}</span></h3>
+      <${Events} label=${t("events.behind", { name: input.name })} rows=${input.last} />`)}`;
 }
 
-export const Events = ({ rows, label }) => html`<${Table} label=${label} rows=${rows} empty="No event is counted here." columns=${[
-  ["when (UTC)", (e) => instant(e.occurred_at), "d"],
-  ["what", (e) => html`${said(e.kind)}${e.imagined ? html` <span class="tag">what if</span>` : ""}`],
-  ["item", (e) => e.item_id == null ? html`<span class="soft">not in this bundle</span>` : html`<${Item} item=${e} />`],
-  ["log position", (e) => e.imagined ? "–" : whole(e.position), "n"],
+export const Events = ({ rows, label }) => html`<${Table} label=${label} rows=${rows} empty=${t("events.uncounted")} columns=${[
+  [t("when"), (e) => instant(e.occurred_at), "d"],
+  [t("what"), (e) => html`${said(e.kind)}${e.imagined ? html` <span class="tag">${t("imagined")}</span>` : ""}`],
+  [t("item"), (e) => e.item_id == null ? html`<span class="soft">${t("not.here")}</span>` : html`<${Item} item=${e} />`],
+  [t("position"), (e) => e.imagined ? "–" : whole(e.position), "n"],
 ]} />`;
 
 // All that is behind a slate, folded away.
@@ -128,35 +119,35 @@ export function Behinds({ of }) {
   const total = of.stages.reduce((sum, stage) => sum + stage.ms, 0);
   const longest = Math.max(...of.stages.map((s) => s.ms), 0.001);
   return html`
-    <details><summary>${whole(of.candidates.length)} candidates and their sources</summary>
-      <label>Only those that hold <input type="search" value=${text} onInput=${(event) => setText(event.target.value)} /></label>
-      <${Table} label="candidates by score" rows=${rows.slice(0, count)} empty="No candidate holds this." columns=${[
-        ["rank", (c) => c.rank, "n"],
-        ["item", (c) => html`<${Item} item=${c} />`],
-        ["proposed by, with rank", sources],
-        ["score", (c) => number(c.score), "n"],
-        ["P(long view)", (c) => percent(c.p_long_view), "n"],
-        ["P(click)", (c) => percent(c.p_click), "n"],
-        ["place", (c) => c.place ?? html`<span class="soft">${c.cause || "behind"}</span>`],
+    <details><summary>${t("candidates.all", { n: whole(of.candidates.length) })}</summary>
+      <label>${t("candidates.only")} <input type="search" value=${text} onInput=${(event) => setText(event.target.value)} /></label>
+      <${Table} label=${t("candidates.label")} rows=${rows.slice(0, count)} empty=${t("candidates.empty")} columns=${[
+        [t("rank"), (c) => c.rank, "n"],
+        [t("item"), (c) => html`<${Item} item=${c} />`],
+        [t("proposed"), sources],
+        [t("score"), (c) => number(c.score), "n"],
+        [t("p.long_view"), (c) => percent(c.p_long_view), "n"],
+        [t("p.click"), (c) => percent(c.p_click), "n"],
+        [t("place"), (c) => c.place ?? html`<span class="soft">${c.cause || t("behind")}</span>`],
       ]} />
-      ${rows.length > count && html`<p><button type="button" class="small" onClick=${() => setCount(count + 200)}>More of ${whole(rows.length)}</button></p>`}
+      ${rows.length > count && html`<p><button type="button" class="small" onClick=${() => setCount(count + 200)}>${t("candidates.more", { n: whole(rows.length) })}</button></p>`}
     </details>
-    <details><summary>${whole(of.dropped.length)} left out</summary>
-      <p class="soft">What the sources would have proposed, and the first filter that keeps it out.</p>
-      <${Table} label="left out" rows=${of.dropped.slice(0, 300)} empty="Nothing was left out." columns=${[
-        ["item", (d) => html`<${Item} item=${d} />`],
-        ["kept out by", (d) => FILTERS[d.filter] || said(d.filter)],
-        ["would be proposed by", sources],
+    <details><summary>${t("dropped.all", { n: whole(of.dropped.length) })}</summary>
+      <p class="soft">${t("dropped.note")}</p>
+      <${Table} label=${t("left.out")} rows=${of.dropped.slice(0, 300)} empty=${t("dropped.empty")} columns=${[
+        [t("item"), (d) => html`<${Item} item=${d} />`],
+        [t("dropped.by"), (d) => filtered(d.filter)],
+        [t("dropped.sources"), sources],
       ]} />
     </details>
-    <details><summary>The person: ${whole(of.history.length)} last events</summary>
-      <${Facts} of=${Object.entries(of.judged).map(([name, n]) => [`${said(name)} items`, whole(n)])} />
-      <${Events} label="last events" rows=${of.history} />
+    <details><summary>${t("person", { n: whole(of.history.length) })}</summary>
+      <${Facts} of=${Object.entries(of.judged).map(([name, n]) => [t("person.items", { what: said(name) }), whole(n)])} />
+      <${Events} label=${t("person.events")} rows=${of.history} />
     </details>
-    <details><summary>Time: ${number(total, 1)} ms in ${of.stages.length} stages</summary>
-      <${Table} label="time by stage" rows=${of.stages} columns=${[
-        ["stage", (s) => said(s.name)], ["ms", (s) => number(s.ms, 2), "n"],
-        ["~as a bar", (s) => html`<${Bar} value=${s.ms} most=${longest} words=${`${s.name} ${number(s.ms, 2)} ms`} />`],
+    <details><summary>${t("time", { ms: number(total, 1), n: of.stages.length })}</summary>
+      <${Table} label=${t("time.label")} rows=${of.stages} columns=${[
+        [t("time.stage"), (s) => said(s.name)], ["ms", (s) => number(s.ms, 2), "n"],
+        [`~${t("bar")}`, (s) => html`<${Bar} value=${s.ms} most=${longest} words=${`${s.name} ${number(s.ms, 2)} ms`} />`],
       ]} />
     </details>`;
 }
@@ -166,13 +157,13 @@ export function Compared({ left, right, titles }) {
   const places = new Map(left.items.map((item) => [item.item_id, item.place]));
   const kept = right.items.filter((item) => places.has(item.item_id)).length;
   const gone = left.items.filter((item) => !right.items.some((other) => other.item_id === item.item_id));
-  return html`<p role="status">${kept} of ${left.items.length} items are in both.${gone.length > 0 && ` Gone: ${gone.map((item) => item.title || item.item_id).join(", ")}.`}</p>
-  <${Table} label=${`${titles[1]} against ${titles[0]}`} rows=${right.items} columns=${[
+  return html`<p role="status">${t("both", { kept, n: left.items.length })}${gone.length > 0 && ` ${t("both.gone", { items: gone.map((item) => item.title || item.item_id).join(", ") })}`}</p>
+  <${Table} label=${t("against", { one: titles[1], other: titles[0] })} rows=${right.items} columns=${[
     ["#", (item) => item.place, "n"],
-    ["item", (item) => html`<${Item} item=${item} />`],
-    [`place in ${titles[0]}`, (item) => places.get(item.item_id) ?? "–", "n"],
-    ["moved", (item) => places.has(item.item_id) ? html`<${Moved} by=${item.place - places.get(item.item_id)} />` : html`<span class="up">new here</span>`],
-    [`score in ${titles[1]}`, (item) => number(item.score), "n"],
-    ["P(long view)", (item) => percent(item.p_long_view), "n"],
+    [t("item"), (item) => html`<${Item} item=${item} />`],
+    [t("place.in", { where: titles[0] }), (item) => places.get(item.item_id) ?? "–", "n"],
+    [t("moved"), (item) => places.has(item.item_id) ? html`<${Moved} by=${item.place - places.get(item.item_id)} />` : html`<span class="up">${t("new.here")}</span>`],
+    [t("score.in", { where: titles[1] }), (item) => number(item.score), "n"],
+    [t("p.long_view"), (item) => percent(item.p_long_view), "n"],
   ]} />`;
 }
