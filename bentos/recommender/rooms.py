@@ -20,7 +20,7 @@ from recsys.features.parity import completeness
 from recsys.lake import Lake
 from recsys.monitoring.versions import versions
 from recsys.policy.shelves import FOR_GOOD, SHELVES, shelf_of
-from recsys.registry import Registry
+from recsys.registry import Registry, RegistryError
 from recsys.serving import served_log
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.inspect import Inspector
@@ -194,7 +194,12 @@ def rooms_of(settings: Settings, recommender: Recommender, inspector: Inspector)
     state, bundle = recommender.state(), inspector.bundles.current
     verdict, report = _json(lake.reports / "verdict.json") or {}, _json(lake.reports / "evaluation.json") or {}
     seen = lake.reports / "online.parquet"
-    bundles = versions(registry, pl.read_parquet(seen) if seen.exists() else None).to_dicts()
+    refused = [state["refused"]] if state["refused"] else []
+    try:
+        bundles = versions(registry, pl.read_parquet(seen) if seen.exists() else None).to_dicts()
+    except RegistryError as error:  # one that cannot be read; the other rooms go on
+        bundles = []
+        refused.append(str(error))
     return RoomsResponse(
         bundle=bundle.bundle_id,
         log_shelves=list(bundle.log_shelves),
@@ -206,7 +211,8 @@ def rooms_of(settings: Settings, recommender: Recommender, inspector: Inspector)
         versions=[_version(row) for row in bundles],
         newest_event=int(inspector.store.past().log.received_at.max(initial=0)),
         trials=_trials(registry, _json(lake.reports / "experiments.json") or {}),
-        **{name: state[name] for name in ("position", "refused", "breakers", "lost_served_rows", "late_items")},
+        refused="; ".join(refused) or None,
+        **{name: state[name] for name in ("position", "breakers", "lost_served_rows", "late_items")},
         rungs=Counter(slate["rung"] for slate in served_log.latest(lake.served_log, LATEST)),
         complete=_complete(lake),
         drift=_drift(lake),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
 from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
 from recsys.ranking.taste import Bags, Taste, bags
+from recsys.training_sets.dropout import Dropout
 from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import aim
 from recsys.training_sets.threads import on_threads
@@ -31,6 +32,7 @@ from recsys.training_sets.threads import on_threads
 WEIGHTS: Final = "mmoe.pt"
 BLOCK: Final = 32  # rows of one forward pass: a slate fits, and is not paid for as if it were five
 TASKS: Final = ("click", "long_view", "watch", "order")
+Outputs = dict[str, torch.Tensor]  # [n] by task
 STEPS: Final = 16  # of the path that an explanation is integrated along
 CLIP: Final = 5.0  # standard deviations: a feature of a rare row must not carry it away
 MAX_LOG_WATCH: Final = 5.0  # expected watch time stays below e^5 = 148 times the mean
@@ -104,7 +106,7 @@ class MMoE(nn.Module):
             nn.Sequential(
                 nn.Linear(inputs, config.width),
                 nn.ReLU(),
-                nn.Dropout(config.dropout),
+                Dropout(config.dropout),
                 nn.Linear(config.width, config.width),
                 nn.ReLU(),
             )
@@ -120,17 +122,36 @@ class MMoE(nn.Module):
         for table in self.embeddings:
             nn.init.normal_(table.weight, std=0.05)  # type: ignore[arg-type]
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """By the weights of a table, the buffer of sorted keys that its rows from 1 on are for."""
+        names = {f"embeddings.{place}.weight": f"vocabulary_{place}" for place in range(len(self.embeddings))}
+        return {**names, "taste.items.weight": "taste.item_keys"}
+
     def encode(self, rows: torch.Tensor) -> torch.Tensor:
         """Encoded feature rows float32[n, F]; a missing number counts as the mean."""
-        numbers = (rows[:, self.numeric] - self.mean) / self.scale
-        parts = [torch.nan_to_num(numbers, nan=0.0).clamp(-CLIP, CLIP)]
-        for place, table in enumerate(self.embeddings):
+        numbers, codes = self.prepare(rows)
+        return torch.cat([numbers, self.names(codes)], dim=1)
+
+    def prepare(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What of feature rows float32[n, F] is not learned: standardised numbers float32[n, numbers], and the rows
+        int64[n, names] of the hashed names in their tables.
+        """
+        numbers = torch.nan_to_num((rows[:, self.numeric] - self.mean) / self.scale, nan=0.0).clamp(-CLIP, CLIP)
+        codes = []
+        for place in range(len(self.embeddings)):
             known = self.get_buffer(f"vocabulary_{place}")
             values = torch.nan_to_num(rows[:, self.named[place]], nan=-1.0).contiguous()
             at = torch.searchsorted(known, values).clamp(max=max(len(known) - 1, 0))
             is_known = known[at] == values if len(known) else torch.zeros_like(values, dtype=torch.bool)
-            parts.append(table(torch.where(is_known, at + 1, 0)))
-        return torch.cat(parts, dim=1)
+            codes.append(torch.where(is_known, at + 1, 0))
+        return numbers, torch.stack(codes, dim=1) if codes else self.named.new_empty(len(rows), 0)
+
+    def names(self, codes: torch.Tensor) -> torch.Tensor:
+        """Embeddings of the names side by side, float32[n, names * embedding], of their rows int64[n, names]."""
+        if not len(self.embeddings):
+            return self.mean.new_empty(len(codes), 0)
+        return torch.cat([table(codes[:, place]) for place, table in enumerate(self.embeddings)], dim=1)
 
     def decide(self, inputs: torch.Tensor, tasks: Sequence[str] = TASKS) -> dict[str, torch.Tensor]:
         """Output [n] of those tasks: logits, log of watch time over its mean, and the order's score."""
@@ -146,16 +167,51 @@ class MMoE(nn.Module):
     def forward(self, rows: torch.Tensor, met: Bags) -> dict[str, torch.Tensor]:
         return self.decide(torch.cat([self.encode(rows), self.taste(met)], dim=1))
 
+    def learn(self, numbers: torch.Tensor, codes: torch.Tensor, met: Bags, tasks: Sequence[str] = TASKS) -> Outputs:
+        """What `forward` gives, of prepared rows (one each, or one for all): a fourth of its operations, and sums of
+        another order. Layers that read the same input are one product, and no gradient is asked of the numbers.
+        """
+        taste, names = self.taste(met), self.names(codes)
+        first, dropouts, second = (_layers(self.experts, place) for place in (0, 2, 3))
+        weight, bias = (
+            torch.cat([getattr(layer, what) for layer in (*first, *(self.gates[task] for task in tasks))])
+            for what in ("weight", "bias")
+        )
+        n, width, experts = len(taste), self.config.width, len(first)
+        of_numbers, of_names, of_taste = weight.T.split([numbers.shape[1], names.shape[1], taste.shape[1]])
+        read = torch.addmm(torch.addmm(torch.addmm(bias, names, of_names), numbers, of_numbers), taste, of_taste)
+        hidden = dropouts[0](read[:, : experts * width].relu()).view(n, experts, width).transpose(0, 1)
+        opinions = _beside(second, hidden).relu()
+        mixture = torch.softmax(read[:, experts * width :].view(n, len(tasks), experts), dim=2)
+        mixed = torch.bmm(mixture, opinions.transpose(0, 1)).transpose(0, 1)
+        before, after = (_layers((self.towers[task] for task in tasks), place) for place in (0, 2))
+        towers = _beside(before, mixed).relu()
+        last, level = (torch.cat([getattr(layer, what) for layer in after]) for what in ("weight", "bias"))
+        by_task = dict(zip(tasks, (towers * last[:, None, :]).sum(dim=2) + level[:, None], strict=True))
+        if "watch" in by_task:
+            by_task["watch"] = by_task["watch"].clamp(max=MAX_LOG_WATCH)
+        return by_task
+
     def long_view(self, met: Bags) -> torch.Tensor:
         """Logit [n] of a long view of items of which nothing but the histories that met them is known."""
         width = len(self.numeric) + len(self.named)
-        unknown = self.encode(torch.full((1, width), torch.nan, device=met.item.device))
-        inputs = torch.cat([unknown.expand(len(met.item), -1), self.taste(met)], dim=1)
-        return self.decide(inputs, ["long_view"])["long_view"]
+        unknown = self.prepare(torch.full((1, width), torch.nan, device=met.item.device))
+        return self.learn(*unknown, met, ["long_view"])["long_view"]
 
     def bags(self, inputs: Inputs) -> Bags:
         """Items and histories of impressions, as `forward` takes them."""
         return bags(self.taste.item_keys.numpy(), inputs.item_key, inputs.history)
+
+
+def _layers(stacks: Iterable[nn.Module], place: int) -> list[nn.Module]:
+    """The layer at that place of each stack."""
+    return [cast(nn.Sequential, stack)[place] for stack in stacks]
+
+
+def _beside(layers: Sequence[nn.Module], inputs: torch.Tensor) -> torch.Tensor:
+    """Each of the layers on inputs of its own, [layers, n, input]: [layers, n, output]."""
+    weight, bias = (torch.stack([getattr(layer, what) for layer in layers]) for what in ("weight", "bias"))
+    return torch.baddbmm(bias[:, None, :], inputs, weight.transpose(1, 2))
 
 
 class _Block(nn.Module):

@@ -20,6 +20,7 @@ from recsys.events import KINDS
 from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH
 from recsys.features.history import History
 from recsys.features.log import rows_in
+from recsys.training_sets.dropout import Dropout
 
 HALF_LIFE: Final = 30.0  # events
 BAGS: Final = len(HISTORY_KINDS)
@@ -53,7 +54,7 @@ class Taste(nn.Module):
         self.shift = nn.Parameter(torch.empty(BAGS, width))
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.shift, std=0.02)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.own = own
 
     @property

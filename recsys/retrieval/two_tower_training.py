@@ -156,17 +156,19 @@ class TwoTowerTask(lightning.LightningModule):
         share = self.share[int(batch.logged[0])]
         expected = len(batch.target) * share[rows] + drawn / len(self.all_codes)
         given = None if self.network.given is None else self.network.catalogue_given[rows + 1]
-        scores = self.network.embed_queries(batch.query) @ self.network.embed_items(items, numbers, given).T
-        logits = scores * self.network.log_scale.exp() - torch.log(expected)
         n = len(batch.target)
         own = torch.arange(n, device=rows.device)
         twin = batch.target[:, None] == rows[None, :]
         # What was not there yet is no negative: a catalogue holds the items of later days, and a network that was told
         # they are never chosen puts every new item last.
         later = self.published_at[rows][None, :] > batch.as_of[:, None]
-        left_out = twin | later
+        left_out = twin.logical_or_(later)
         left_out[own, own] = False
-        loss = functional.cross_entropy(logits.masked_fill(left_out, -1e9), own)
+        behind = torch.where(left_out, -1e9, -torch.log(expected))  # one pass over n x items, and no gradient
+        users = self.network.embed_queries(batch.query) * self.network.log_scale.exp()
+        loss = functional.cross_entropy(
+            torch.addmm(behind, users, self.network.embed_items(items, numbers, given).T), own
+        )
         self._losses.append(loss.detach())
         return loss
 

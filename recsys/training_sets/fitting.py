@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
+from recsys.features.log import rows_in
 from recsys.training_sets.threads import on_threads
 
 
@@ -81,6 +83,25 @@ def fit(
     shutil.rmtree(checkpoints)
     assert best.best_model_score is not None
     return int(kept["epoch"]) + 1, float(best.best_model_score)
+
+
+def go_on(network: nn.Module, known: nn.Module, keys: Mapping[str, str]) -> None:
+    """Let `network` begin with what `known` learned, a network of the same shape but for its tables.
+
+    Args:
+        keys: by the weights of a table, the buffer of sorted keys that its rows from 1 on are for; a key that `known`
+            does not have begins with its row 0, which speaks for whatever it does not know.
+
+    Raises:
+        RuntimeError: it is of another shape.
+    """
+    mine, theirs = network.state_dict(), known.state_dict()
+    for name in sorted(mine.keys() - set(keys.values())):
+        values = theirs[name]
+        if name in keys:
+            rows = rows_in(theirs[keys[name]].cpu().numpy(), mine[keys[name]].cpu().numpy())
+            values = torch.cat([values[:1], values[torch.from_numpy(rows)]])
+        mine[name].copy_(values)
 
 
 def half_of_the_cores() -> int:

@@ -239,6 +239,7 @@ def test_shelves_versions_and_health_read_as_they_are(visit: Visit, service: Ser
     shown = visit.cells("bundles, newest first", 0)
     assert [cell.split()[0] for cell in shown] == [world.other.bundle_id, world.champion.bundle_id]
     assert "champion" in shown[1] and "champion" not in shown[0]
+    assert service.http.post("/recommend", json={"user_id": world.user_ids[1], "k": 5}).status_code == 200
     page.get_by_role("button", name="Show what would change").click()
     cohorts = visit.cells("what would change, by cohort", 0)
     both = {"bundle": world.other.bundle_id, "other": world.champion.bundle_id, "latest": 30}

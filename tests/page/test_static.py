@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +18,7 @@ from bentos.recommender.inside import REPORTS, STATIC
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from recsys.events import KINDS, SEARCH
 from recsys.features.evidence import GROUPS
+from recsys.lake import Lake
 from recsys.policy.filters import FILTERS
 from recsys.policy.shelves import SHELVES
 from recsys.retrieval.sources import SOURCES
@@ -125,6 +127,21 @@ def test_a_key_opens_what_its_role_is_for(world: World, tmp_path: Path) -> None:
     mine = hashlib.sha256(KEYS["inspect"].encode()).hexdigest()[:8]
     assert any(mine in line and '"call": "inspect"' in line for line in lines)
     assert not any("u000001" in line or KEYS["inspect"] in line for line in lines)
+
+
+def test_a_bundle_that_cannot_be_read_is_said_and_takes_no_room_away(service: Service, world: World) -> None:
+    broken = Lake(world.settings.home).registry / "bundles" / ("0" * 16)
+    broken.mkdir()
+    (broken / "manifest.json").write_text("no JSON")
+    try:
+        told = service.http.post("/rooms", json={})
+        looked = service.http.post("/inspect", json={"user_id": "u000001", "bundle": broken.name})
+    finally:
+        shutil.rmtree(broken)
+    assert told.status_code == 200 and f"the manifest of bundle {broken.name} is not readable" in told.json()["refused"]
+    assert told.json()["versions"] == [] and told.json()["breakers"] and told.json()["shelves"]
+    assert looked.status_code == 422 and "is not readable" in looked.json()["error"]["message"]
+    assert service.http.post("/rooms", json={}).json()["refused"] is None
 
 
 def test_one_setting_puts_it_away(world: World, tmp_path: Path) -> None:

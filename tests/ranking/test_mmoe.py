@@ -18,7 +18,8 @@ from recsys.ranking.mmoe import BLOCK, TASKS, WEIGHTS, MMoE, MMoEConfig, MMoERan
 from recsys.ranking.mmoe_training import Batches, TrainingConfig, listwise, train
 from recsys.ranking.ranker import RankerError
 from recsys.ranking.saved import load_ranker
-from recsys.training_sets.examples import Examples
+from recsys.training_sets.dropout import Dropout
+from recsys.training_sets.examples import Examples, concat
 from recsys.training_sets.imported import Imported
 from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import LabelError
@@ -132,6 +133,52 @@ def test_the_recorded_network_gives_the_bytes_of_the_network(ranker: MMoERanker,
                 assert ours[task].tobytes() == theirs[task].numpy().astype(np.float64).tobytes(), task
 
 
+def test_what_learns_is_what_predicts(ranker: MMoERanker, fresh: Inputs) -> None:
+    """Two ways through one network: by layers that share an input, and layer by layer."""
+    odd = fresh.features.copy()
+    odd[::3, 1], odd[::5, 3], odd[::7, 0] = np.nan, np.nan, 1e30
+    network, rows = ranker.network, torch.from_numpy(odd)
+    met = network.bags(fresh)
+    with torch.inference_mode():
+        predicted, learned = network(rows, met), network.learn(*network.prepare(rows), met)
+        alone = network.learn(*network.prepare(rows), met, ["watch"])
+    assert list(learned) == list(TASKS) and list(alone) == ["watch"]
+    for task in TASKS:
+        torch.testing.assert_close(learned[task], predicted[task], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(alone["watch"], predicted["watch"], atol=1e-5, rtol=1e-5)
+
+
+def test_a_refit_goes_on_from_what_was_fitted_and_names_of_the_later_days_begin_as_unknown(tmp_path: Path) -> None:
+    """With a rate of nothing it predicts what was fitted, whatever is in the vocabularies of either."""
+    before, after = named(1500, 1), named(900, 2)
+    after.features[:300, 3] = 77.0
+    after.inputs.item_key[:60] = 500
+    config = replace(SMALL, max_epochs=2)
+    fitted = train(before, after, BUCKETS, "f", tmp_path, config=config)
+    still = mmoe_training.refit(fitted, before, after, tmp_path, config=replace(config, rate_on=0.0))
+    assert 77.0 in still.network.vocabulary_0 and 77.0 not in fitted.network.vocabulary_0
+    assert 500 in still.network.taste.item_keys and 500 not in fitted.network.taste.item_keys
+    asked = concat(before, after).inputs
+    for task, values in fitted.outputs(asked).items():
+        np.testing.assert_allclose(still.outputs(asked)[task], values, atol=1e-6)
+    moved = [mmoe_training.refit(fitted, before, after, tmp_path, config=replace(config, rate_on=1e-3)) for _ in "ab"]
+    odds = [ranker.outputs(after.inputs)["click"] for ranker in (fitted, *moved)]
+    losses = [metrics.log_loss(after.click, 1 / (1 + np.exp(-of))) for of in odds]  # before any calibration
+    assert losses[1] < losses[0] - 0.002 and losses[1] == losses[2]
+
+
+def test_dropout_leaves_out_its_share_and_keeps_the_mean() -> None:
+    dropout, ones = Dropout(0.3), torch.ones(1001, 203)
+    torch.manual_seed(1)
+    left = dropout(ones)
+    assert abs(float((left == 0).float().mean()) - 77 / 256) < 0.003 and abs(float(left.mean()) - 1.0) < 0.005
+    by_column = (left == 0).float().mean(dim=0)
+    assert abs(float(by_column.std()) - (0.3 * 0.7 / 1001) ** 0.5) < 0.004, "neighbours share no draw"
+    torch.manual_seed(1)
+    assert torch.equal(dropout(ones), left)
+    assert dropout.eval()(ones) is ones
+
+
 def test_a_saved_ranker_predicts_the_same_bytes_and_gives_the_same_reasons(
     ranker: MMoERanker, fresh: Inputs, tmp_path: Path
 ) -> None:
@@ -182,7 +229,8 @@ def test_batches_hold_every_row_once_and_users_together() -> None:
     made = rows(1000, 5)
     made = replace(made, watch_ms=1000 * np.arange(1000), inputs=tastes(1000, 5))
     imported = Imported(np.arange(3000), np.zeros(3000, np.int8), History.none(3000))
-    batches = Batches(made, imported, np.arange(3000), 125, 7)
+    network = MMoE(MMoEConfig(width=4), [3], [np.arange(2.0)], len(NAMES), np.arange(3000))
+    batches = Batches(made, imported, network, 125, 7)
     parts = list(batches)
     assert len(parts) == 8
     assert sorted(torch.cat([part.rows.watch for part in parts]).tolist()) == list(range(1000))

@@ -149,6 +149,7 @@ export function Versions({ rooms }) {
   const names = all.map((v) => v.registered_at.slice(0, 10));
   return html`
     <p class="lead">${t("versions.lead")}</p>
+    ${rooms.refused && html`<${Notice} bad>${t("health.refused", { why: rooms.refused })}<//>`}
     ${rooms.trials.filter((trial) => trial.state === "running").map((trial) => html`<${Notice}>${t("trial.runs", { name: trial.name, bundle: trial.bundle, share: number(100 * trial.share, 1), unseen: number(100 * trial.unseen, 1) })}<//>`)}${!rooms.trials.some((trial) => trial.state === "running") && html`<p class="soft">${t("versions.none")}</p>`}
     <${Table} label=${t("versions.label")} rows=${[...all].reverse()} mark=${(v) => v.aliases.includes("champion")} columns=${[
       [t("bundle"), (v) => html`<span class="id">${v.bundle}</span> ${v.aliases && html`<span class="tag good">${v.aliases}</span>`}`],
