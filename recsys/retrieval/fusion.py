@@ -13,7 +13,8 @@ from recsys.policy.shelves import GENERAL
 from recsys.retrieval.item_index import top_k
 
 FEWEST: Final = 100  # candidates, as many as an answer may have: with fewer, sources of no weight fill up
-BEHIND: Final = 1e-9  # what their ranks count beside a weight, of which the smallest is .03
+LEAST: Final = 0.03  # weight of a source that proposes, where the best one has 1
+BEHIND: Final = 1e-9  # what their ranks count beside a weight, of which the smallest is LEAST
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ START: Final = Fusion(dict.fromkeys(GENERAL, 1.0))
 def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[np.ndarray]) -> Fusion:
     """Weights with the highest mean recall@50/100/200 over validation requests: one pass of coordinate ascent.
 
+    A source that brings nothing by recall still proposes, with LEAST, unless recall falls beyond chance: recall counts
+    what a policy had shown, and the ranker finds better items in what more than one source proposes. With two towers
+    alone the best ten of the candidates were worth .815 to .821 in P(long view), with others beside them .828 to .829
+    (validation days of the default world, six towers).
+
     Args:
         proposals: of each request, rows by source.
         wanted: of each request, the rows engaged with afterwards.
@@ -72,7 +78,7 @@ def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[n
     weights = dict.fromkeys(GENERAL, 0.0) | {order[0]: 1.0}
     best, reached = Fusion(weights), alone[order[0]]
     for source in order[1:]:
-        for weight in (0.03, 0.1, 0.2, 0.4, 0.8):
+        for weight in (LEAST, 0.1, 0.2, 0.4, 0.8):
             trial = Fusion({**best.weights, source: weight})
             if (worth := quality(trial)) > reached:
                 best, reached = trial, worth
@@ -80,6 +86,13 @@ def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[n
         trial = Fusion(best.weights, constant)
         if (worth := quality(trial)) > reached:
             best, reached = trial, worth
+    highest = judged.recalls(best)
+    for source in order:
+        if not best.weights[source]:
+            trial = Fusion({**best.weights, source: LEAST}, best.constant)
+            lost = highest - judged.recalls(trial)
+            if lost.mean() <= lost.std() / np.sqrt(len(lost)):
+                best = trial
     return best
 
 

@@ -16,7 +16,7 @@ from recsys.features.log import history_of
 from recsys.policy.shelves import GENERAL
 from recsys.retrieval import engagements, replay, sources
 from recsys.retrieval.embeddings import embed, indexed
-from recsys.retrieval.fusion import FEWEST, Fusion, _Judged, fit_fusion, mean_recall
+from recsys.retrieval.fusion import FEWEST, LEAST, Fusion, _Judged, fit_fusion, mean_recall
 from recsys.retrieval.item_index import ExactMirror
 from recsys.retrieval.sources import SOURCES, Ask, Retriever, SourceData, SourceDataError
 from recsys.retrieval.two_tower import QueryTower, TowerConfig
@@ -244,7 +244,7 @@ def test_a_trial_of_a_fusion_judges_the_list_that_it_serves() -> None:
         assert told.max() > 0
 
 
-def test_the_fitted_fusion_is_at_least_as_good_as_each_source_and_drops_the_useless() -> None:
+def test_the_fitted_fusion_is_at_least_as_good_as_each_source_and_lets_the_useless_but_propose() -> None:
     rng = np.random.default_rng(3)
     proposals, wanted = [], []
     for _ in range(60):
@@ -259,7 +259,19 @@ def test_the_fitted_fusion_is_at_least_as_good_as_each_source_and_drops_the_usel
     fused = [{**p, "fused": fusion.top(p, 1_000, 200)} for p in proposals]
     recalls = replay.recalls(fused, wanted)
     assert recalls["fused"] > 1.5 * max(recall for source, recall in recalls.items() if source != "fused")
-    assert fusion.weights["fresh"] == 0.0
+    assert fusion.weights["fresh"] == LEAST
+
+
+def test_a_source_that_costs_recall_has_no_weight() -> None:
+    """One that names what the towers put just behind the 200 that are judged, and would lift it ahead of them."""
+    rng = np.random.default_rng(4)
+    proposals, wanted = [], []
+    for _ in range(60):
+        near = rng.permutation(1_000)[:260]
+        proposals.append({**dict.fromkeys(SOURCES, near[:0]), "two_tower": near, "popular": near[200:240]})
+        wanted.append(near[160:200])
+    weights = fit_fusion(proposals, wanted).weights
+    assert weights["popular"] == 0.0 and weights["two_tower"] == 1.0 and weights["fresh"] == LEAST
 
 
 def test_a_replayed_request_sees_what_was_received_before_it_and_asks_as_the_service_would(
