@@ -1,7 +1,7 @@
 """A bound on the head of an HTTP request: uvicorn's protocol over httptools has none.
 
-Without one a single caller could hold a worker's event loop. What is
-no HTTP is refused here too, in the shape of every other error.
+Without one a single caller could hold a worker's event loop. What is no HTTP is refused here too, in the shape of
+every other error.
 """
 
 from __future__ import annotations
