@@ -25,7 +25,7 @@ from recsys.evaluation.metrics import auc
 from recsys.lake import Lake
 from recsys.settings import from_environment
 from recsys.sources.opening import open_source
-from recsys_assets import definitions
+from recsys_assets import definitions, partitions
 from recsys_assets.defs.evaluation import shelves_judged
 from recsys_assets.defs.evaluation.contenders import judged_ranker
 from recsys_assets.home import headless, prepare
@@ -256,6 +256,7 @@ def test_the_run_of_the_day_after_learns_nothing_of_what_a_copy_was_sent(
     settings = from_environment()
     prepare(settings)
     take_stock(settings, open_source(settings))
+    partitions.days.cache_clear()  # read once a process, and a test before this one has read them
     cleaned = ("cleaned_events", "impressions", "sessions", "quarantine", "duplicates", "searches")
     day_after = ("raw_events", "stg_events", "judged_events", *cleaned, "impression_features", "training_set")
     job = definitions.defs().resolve_implicit_global_asset_job_def()
