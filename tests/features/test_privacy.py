@@ -187,10 +187,10 @@ def test_without_its_key_the_audit_refuses_to_go_on(tmp_path: Path) -> None:
         Border(Forgotten(tmp_path)).user("ann")
 
 
-def test_a_short_key_is_refused_and_never_shown() -> None:
+def test_a_short_key_is_refused_and_never_shown(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="RECSYS_PSEUDONYM_KEY"):
         from_environment({"RECSYS_PSEUDONYM_KEY": "short"})
-    settings = Settings.model_validate({"pseudonym_key": "a-key-of-the-border"})
+    settings = Settings.model_validate({"pseudonym_key": "a-key-of-the-border", "home": tmp_path})
     assert "a-key-of" not in repr(settings) and "a-key-of" not in repr(Border.of(settings))
     assert json.dumps(Border.of(settings).names("ann"))
 
