@@ -8,10 +8,10 @@ a fresh one costs more than a run too many.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import xxhash
 
@@ -19,9 +19,10 @@ from recsys.lake import replacing
 from recsys.settings import Settings
 from recsys.sources.manifest import Manifest
 from recsys.store.errors import StoreMissing
-from recsys.store.journal import ITEM_RECORD, NO_END, RECORD_RECEIVED
+from recsys.store.journal import ITEM_RECORD, NO_END, RECORD_RECEIVED, Journal
 from recsys.store.opening import open_journal
 
+T = TypeVar("T")
 ROOT: Final = Path(__file__).parents[1]
 FILE: Final = "last_run.json"
 CODE: Final = (
@@ -62,7 +63,7 @@ class Read:
             settings=_hashed(sorted(chosen.items())),
             files=_stat(folder, ["**/*"]) if folder else {},
             days=dict(stock.days),
-            items_told=_told(settings)[0],
+            items_told=_of_store(settings, _items_told, 0),
             home=_home(settings),
         )
 
@@ -103,20 +104,29 @@ def left(before: Read | None, now: Read) -> tuple[str, str] | None:
 def _home(settings: Settings) -> str:
     """What runs write: lake, models, bundles and who is champion, and which store holds the state."""
     patterns = [pattern for name in WRITTEN for pattern in (name, f"{name}/**/*")]
-    return _hashed([*_stat(settings.home, patterns).items(), ("store", _told(settings)[1])])
+    return _hashed([*_stat(settings.home, patterns).items(), ("store", _of_store(settings, _name, ""))])
 
 
-def _told(settings: Settings) -> tuple[int, str]:
-    """How many words about items the store took, and which store it is."""
+def _of_store(settings: Settings, ask: Callable[[Journal], T], none: T) -> T:
+    """What the store's journal answers; `none` where there is no store yet."""
     try:
         journal = open_journal(settings)
     except StoreMissing:
-        return 0, ""
+        return none
     try:
-        fields, name = journal.records(0, NO_END).fields, journal.identity()
+        return ask(journal)
     finally:
         journal.close()
-    return int(((fields[:, 0] == ITEM_RECORD) & (fields[:, RECORD_RECEIVED] > 0)).sum()), name
+
+
+def _items_told(journal: Journal) -> int:
+    """Words about items that services took: the records of items that bear an instant of receipt."""
+    fields = journal.records(0, NO_END).fields
+    return int(((fields[:, 0] == ITEM_RECORD) & (fields[:, RECORD_RECEIVED] > 0)).sum())
+
+
+def _name(journal: Journal) -> str:
+    return journal.identity()
 
 
 def _stat(folder: Path, patterns: Iterable[str], *, contents: bool = False) -> dict[str, str]:

@@ -60,7 +60,7 @@ def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[n
 
     A source that brings nothing by recall still proposes, with LEAST, unless recall falls beyond chance: recall counts
     what a policy had shown, and the ranker finds better items in what more than one source proposes. With two towers
-    alone the best ten of the candidates were worth .815 to .821 in P(long view), with others beside them .828 to .829
+    alone the best ten of the candidates were worth .815 to .821 in P(long view), with others beside them .828 to .830
     (validation days of the default world, six towers).
 
     Args:

@@ -140,7 +140,7 @@ def chosen_ranker(workspace: Workspace) -> dg.MaterializeResult:
     # showed, theirs is worth what one list for all is worth (true P(long view) of slates: docs/results.md). Where the
     # last hours of a day are judged on, the world has moved: the levels that factors learned over weeks are of the one
     # before, and the trees' counters have moved on (true P(click) after a turn: .39 to .43, by factors .22)
-    usual = "xgboost" if _days(lake, "validation") <= _days(lake, "train") else "factors"
+    usual = "xgboost" if days_of(lake, "validation") <= days_of(lake, "train") else "factors"
     orders = names.index(best_order(usual, predicted, validation))
     blend = BlendRanker.fit(list(fitted.values()), validation, orders)
     predicted["blend"] = blend.predict(validation.inputs)
@@ -175,8 +175,9 @@ def labelled(lake: Lake, part: str) -> "Examples":
     return examples(newest(pl.DataFrame(lake.read(lake.table("training_sets", part)))), FEATURES)
 
 
-def _days(lake: Lake, part: str) -> set[str]:
-    return set(lake.read(lake.table("training_sets", part), ["date"])["date"].to_pylist())
+def days_of(lake: Lake, part: str) -> set[str]:
+    """The days of one part of the training set."""
+    return set(lake.read(lake.table("training_sets", part), ["date"])["date"].unique().to_pylist())
 
 
 def _save(lake: Lake, fitted: "Ranker", ranker: "Ranker") -> None:

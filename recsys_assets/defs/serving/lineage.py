@@ -18,6 +18,7 @@ from recsys.evaluation.gates import Verdict
 from recsys.lake import Lake
 from recsys.settings import Settings
 from recsys.training_sets.split import PARTS
+from recsys_assets.defs.ranking.ranker import days_of
 
 CAUSE = "recsys/cause"  # run tag: "drift", "by hand"; a schedule leaves none
 
@@ -28,7 +29,7 @@ def lineage(context: dg.AssetExecutionContext, settings: Settings, folder: Path)
 
     lake = Lake(settings.home)
     judged = Verdict.load(lake.reports / "verdict.json")
-    by_part = {part: _dates(lake, part) for part in PARTS}
+    by_part = {part: days_of(lake, part) for part in PARTS}
     days = sorted({day for dates in by_part.values() for day in dates})
     ranker = read_header(folder / "ranker")
     outcomes = Counter(gate.outcome for gate in judged.gates)
@@ -65,11 +66,6 @@ def code_version() -> str:
         pass
     files = sorted((root / "recsys").rglob("*.py"))
     return "sources-" + hashlib.sha256(json.dumps([_sha(path) for path in files]).encode()).hexdigest()[:12]
-
-
-def _dates(lake: Lake, part: str) -> list[str]:
-    table = pq.read_table(lake.table("training_sets", part), columns=["date"])
-    return [str(day) for day in table["date"].unique().to_pylist()]
 
 
 def _last_learned(lake: Lake) -> int:
