@@ -52,6 +52,16 @@ METRICS: Final[Mapping[str, Metric]] = {
     "fresh": Metric("fresh", "impressions", "share of impressions that go to items of the last week"),
     "small_creators": Metric("small", "impressions", "share of impressions that go to creators of few items"),
 }
+# Groups of people that a guardrail may be asked of (`ctr@newcomers`), by the 14 days before the experiment: who did not
+# ask for anything, and the halves of the others who asked less and more often. Beside them: `device=` and its name.
+PEOPLE: Final = ("newcomers", "seldom", "often")
+DEVICE: Final = "device="
+
+
+def parsed(name: str) -> tuple[str, str]:
+    """The metric of a guardrail and the group of people that it is asked of; "" stands for all."""
+    metric, _, group = name.partition("@")
+    return metric, group
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ class Experiment:
     stages: tuple[tuple[int, float], ...]  # day of the experiment from 0 on -> share of the users who are in it
     metric: str = "ctr"
     minimum_effect: float = 0.05  # relative
-    guardrails: tuple[str, ...] = ()  # metrics that must not certainly fall
+    guardrails: tuple[str, ...] = ()  # metrics that must not certainly get worse, of all or of a group (`parsed`)
     method: Method = "planned"
     alpha: float = 0.05
     layer: str = "bundles"  # who is in is a hash by the layer: its experiments share out the users
@@ -99,9 +109,13 @@ class Experiment:
             return "the users' share is over 0 and at most 1, unless it ranks unseen for some"
         if not 0 <= self.from_place <= 1 - shares[-1]:
             return "the users' share with `from_place` is at most 1"
-        unknown = [name for name in (self.metric, *self.guardrails) if name not in METRICS]
+        asked = [(self.metric, ""), *map(parsed, self.guardrails)]
+        unknown = [metric for metric, _ in asked if metric not in METRICS]
         if unknown:
             return f"no metric {unknown[0]}: there are {', '.join(METRICS)}"
+        nobody = [group for _, group in asked if group not in ("", *PEOPLE) and not group.startswith(DEVICE)]
+        if nobody:
+            return f"no group of people {nobody[0]}: there are {', '.join(PEOPLE)}, and {DEVICE}NAME"
         if (
             self.days < 1
             or not 0 < self.minimum_effect < math.inf
