@@ -101,6 +101,13 @@ class Experiment:
             return "at least two arms, and a share of each, in the same order, the control first"
         if any(not 0 < share < 1 for share in self.shares.values()) or abs(sum(self.shares.values()) - 1) > 1e-9:
             return f"the arms' shares add up to {sum(self.shares.values()):g}: each is over 0, and they add up to 1"
+        if (
+            self.days < 1
+            or not 0 < self.minimum_effect < math.inf
+            or not 0 < self.alpha < 0.5
+            or not 0 <= self.holdout < 1
+        ):
+            return "days are 1 or more, the minimum effect over 0, alpha under .5, the holdout under 1"
         if not shares or days != sorted(set(days)) or days[0] != 0 or shares != sorted(shares):
             return "stages begin on day 0 and go on by day, and a share never falls: stop it instead"
         if not 0 <= self.unseen <= 1:
@@ -116,13 +123,6 @@ class Experiment:
         nobody = [group for _, group in asked if group not in ("", *PEOPLE) and not group.startswith(DEVICE)]
         if nobody:
             return f"no group of people {nobody[0]}: there are {', '.join(PEOPLE)}, and {DEVICE}NAME"
-        if (
-            self.days < 1
-            or not 0 < self.minimum_effect < math.inf
-            or not 0 < self.alpha < 0.5
-            or not 0 <= self.holdout < 1
-        ):
-            return "days are 1 or more, the minimum effect over 0, alpha under .5, the holdout under 1"
         return None
 
     @property

@@ -75,7 +75,7 @@ def test_layers_are_independent_experiments_of_one_share_out_the_users_and_a_hol
         ({"metric": "ctr@often"}, "no metric ctr@often"),
         ({"name": "../one"}, "letters, digits"),
         ({"minimum_effect": 0.0}, "minimum effect"),
-        ({"days": 0}, "days are 1 or more"),
+        ({"days": 0, "stages": ()}, "days are 1 or more"),
         ({"begins": -5}, "UTC milliseconds"),
         ({"stages": ((0, 0.0),)}, "over 0 and at most 1, unless it ranks unseen"),
     ],
