@@ -21,7 +21,7 @@ from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.lake import Lake
 from recsys.ranking import xgboost_ranker
 from recsys.ranking.heuristics import CONTROLS
-from recsys.training_sets.assemble import assemble
+from recsys.training_sets.assemble import assemble, with_propensity
 from recsys.training_sets.examples import concat, examples
 from recsys.training_sets.split import PARTS, Split
 
@@ -45,6 +45,7 @@ def run(lake: Lake, utc_offset_ms: int, threads: int, seed: int) -> dict[str, An
     split = split_of(sorted(impressions.select(pl.col("date").unique()).collect()["date"].to_list()))
     if split is None:
         return None
+    impressions = with_propensity(impressions, [])
     parts = {part: assemble(impressions, features, FEATURES, split, part, utc_offset_ms).frame for part in PARTS}
     train, validation = (examples(parts[part], FEATURES) for part in ("train", "validation"))
     test = parts["test"]

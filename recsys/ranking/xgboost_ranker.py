@@ -176,6 +176,7 @@ def train(
     seed: int,
     rounds: int = ROUNDS,
     params: Mapping[str, Any] = SHARED,
+    weighed: bool = False,
 ) -> XGBoostRanker:
     """Fit every head on the training rows, stop and calibrate it on the validation rows.
 
@@ -184,6 +185,8 @@ def train(
 
     Args:
         params: of every head, below what a head says itself.
+        weighed: rows that explored count by their inverse propensity (`Examples.weights`), but in the order, whose
+            groups hold others too.
 
     Raises:
         LabelError: when there is nothing to learn.
@@ -193,9 +196,10 @@ def train(
         "train_rows": len(train_rows),
         "validation_rows": len(validation_rows),
         "params": dict(params),
+        "weighed": weighed,
     }
     boosters, told = _boosters(
-        train_rows, feature_names, params, threads, seed, dict.fromkeys(heads, rounds), validation_rows
+        train_rows, feature_names, params, threads, seed, dict.fromkeys(heads, rounds), validation_rows, weighed
     )
     ranker = XGBoostRanker(
         feature_names=tuple(feature_names),
@@ -231,7 +235,8 @@ def refit(chosen: XGBoostRanker, rows: Examples, *, threads: int, seed: int) -> 
     if not worth_learning(validation_rows, train_rows):
         return replace(chosen, facts={**chosen.facts, "refit_rows": train_rows})
     rounds = {name: int(chosen.facts[name]["rounds"]) for name in chosen.boosters}
-    boosters, _ = _boosters(rows, chosen.feature_names, chosen.facts["params"], threads, seed, rounds)
+    params, weighed = chosen.facts["params"], bool(chosen.facts.get("weighed"))
+    boosters, _ = _boosters(rows, chosen.feature_names, params, threads, seed, rounds, weighed=weighed)
     return replace(
         chosen,
         boosters=boosters,
@@ -286,12 +291,15 @@ def _boosters(
     seed: int,
     rounds: Mapping[str, int],
     validation: Examples | None = None,
+    weighed: bool = False,
 ) -> tuple[dict[str, xgb.Booster], dict[str, Any]]:
     """A head for each of `rounds`, stopped early where there are rows to stop it on; and the facts of each."""
     boosters: dict[str, xgb.Booster] = {}
     facts: dict[str, Any] = {}
     bins = params["max_bin"]
     plain = xgboost_rows.binned(rows.features, bins=bins, threads=threads)
+    if weighed:
+        plain.set_weight(rows.weights)
     held_out = None
     if validation is not None:
         held_out = xgboost_rows.binned(validation.features, bins=bins, threads=threads, ref=plain)

@@ -33,6 +33,7 @@ KEYS: Final = (
     "shelf",
     "device",
     "sampling_rate",  # null: the log says that it was shown (keyed.IMPRESSION_SCHEMA)
+    "propensity",  # the chance with which the service put the item there; 1 where nothing was left to chance
 )  # the slot is a feature
 
 
@@ -46,6 +47,19 @@ class Assembled:
 
     frame: pl.DataFrame
     hidden_labels: int
+
+
+def with_propensity(impressions: pl.LazyFrame, slates: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    """Cleaned impressions with `propensity`.
+
+    Args:
+        slates: what was served and seen (`monitoring.feedback.joined`), day by day; other surfaces leave no chance.
+    """
+    if not slates:
+        return impressions.with_columns(propensity=pl.lit(1.0))
+    chances = pl.concat([rows.select("impression_id", "propensity") for rows in slates])
+    drawn = chances.filter(pl.col("propensity") < 1).unique("impression_id")  # most rows were certain
+    return impressions.join(drawn, on="impression_id", how="left").with_columns(pl.col("propensity").fill_null(1.0))
 
 
 def assemble(
@@ -62,7 +76,7 @@ def assemble(
     that was clicked, and whose click came in after midnight, is one without a click, as it was on that night.
 
     Args:
-        impressions: cleaned impressions, one row an `impression_id`.
+        impressions: cleaned impressions `with_propensity`, one row an `impression_id`.
         features: one row an `impression_id`, with the columns `names` and HISTORY_COLUMNS.
 
     Raises:

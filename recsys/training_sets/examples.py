@@ -13,7 +13,8 @@ from recsys.training_sets.inputs import Inputs
 
 MOST_SAMPLED: Final = 60_000  # rows
 LEAST_ADDED: Final = 0.01  # of the training rows
-LABEL_COLUMNS: Final = ("click", "long_view", "watch_ms", "user", "slate")
+LABEL_COLUMNS: Final = ("click", "long_view", "watch_ms", "user", "slate", "propensity")
+MOST_WEIGHT: Final = 10.0  # of a row that explored: one of a pool of 50 would else count as 50
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Examples:
     watch_ms: np.ndarray  # int64
     user: np.ndarray  # int64 user_key
     slate: np.ndarray  # int64, equal for the rows that one user saw at one moment
+    propensity: np.ndarray  # float64, the chance with which the policy put the item there; 1 where it left none
 
     def __len__(self) -> int:
         return len(self.click)
@@ -44,6 +46,16 @@ class Examples:
     def relevance(self) -> np.ndarray:
         """Grade of each row for ordering, int64: 0 nothing, 1 click, 2 long view, 3 both."""
         return self.click.astype(np.int64) + 2 * self.long_view.astype(np.int64)
+
+    @property
+    def explored(self) -> int:
+        """Rows that were left to chance."""
+        return int((self.propensity < 1).sum())
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Inverse propensities, clipped at MOST_WEIGHT: what the policy would not have shown counts more, float64."""
+        return np.minimum(1 / self.propensity, MOST_WEIGHT)
 
 
 def concat(*parts: Examples) -> Examples:
@@ -84,7 +96,8 @@ def examples(frame: pl.DataFrame, names: Sequence[str]) -> Examples:
 
 
 def with_outcomes(inputs: Inputs, frame: pl.DataFrame) -> Examples:
-    """Inputs and what came of them: the labels, users and slates of a training-set table."""
+    """Inputs and what came of them: labels, users and slates of a training-set table, and chances where it has them."""
+    chance = frame["propensity"].to_numpy() if "propensity" in frame.columns else np.ones(frame.height)
     return Examples(
         inputs,
         click=frame["click"].to_numpy().astype(np.int8),
@@ -92,6 +105,7 @@ def with_outcomes(inputs: Inputs, frame: pl.DataFrame) -> Examples:
         watch_ms=frame["watch_ms"].to_numpy().astype(np.int64),
         user=frame["user_key"].to_numpy().astype(np.int64),
         slate=slates(frame),
+        propensity=chance.astype(np.float64),
     )
 
 

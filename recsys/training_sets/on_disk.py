@@ -1,7 +1,7 @@
 """Training rows too many for memory: the features mapped from a file, everything else as always.
 
 The Parquet files are read a block at a time into one float32 file; what learns from it reads the blocks it asks for.
-Outcomes and keys (37 bytes a row) stay in memory.
+Outcomes and keys (45 bytes a row) stay in memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from recsys.training_sets.examples import Examples, concat, is_sampled, newest, 
 from recsys.training_sets.inputs import Inputs, matrix
 
 BLOCK: Final = 65_536  # rows read or written at once: 34 MB of 129 features
-KNOWN: Final = ["click", "long_view", "watch_ms", "user_key", "request_id", "occurred_at"]  # of a row, beside features
+# of a row, beside features
+KNOWN: Final = ["click", "long_view", "watch_ms", "user_key", "request_id", "occurred_at", "propensity"]
 SHARE: Final = 8  # of the machine's memory: table, matrix and its bins are there at once, and other work is, too
 
 

@@ -21,7 +21,13 @@ TRUTH = 1 / (1 + np.exp(-RNG.normal(size=N)))
 CLICK = (RNG.random(N) < TRUTH).astype(np.int8)
 USER = np.arange(N) % 200
 ROWS = Examples(
-    Inputs.of_strangers(np.zeros((N, 1), np.float32)), CLICK, CLICK, np.zeros(N, np.int64), USER, np.arange(N)
+    Inputs.of_strangers(np.zeros((N, 1), np.float32)),
+    CLICK,
+    CLICK,
+    np.zeros(N, np.int64),
+    USER,
+    np.arange(N),
+    np.ones(N),
 )
 
 

@@ -27,7 +27,13 @@ def slates(n: int, seed: int) -> tuple[Examples, np.ndarray]:
     slate = np.repeat(np.arange(n), PLACES)
     watch = np.zeros(n * PLACES, np.int64)
     rows = Examples(
-        Inputs.of_strangers(features), click=click, long_view=click, watch_ms=watch, user=slate, slate=slate
+        Inputs.of_strangers(features),
+        click=click,
+        long_view=click,
+        watch_ms=watch,
+        user=slate,
+        slate=slate,
+        propensity=np.ones(len(click)),
     )
     return rows, relevance.ravel()
 

@@ -33,6 +33,7 @@ def rows(n: int, seed: int, users: int = 80) -> Examples:
         watch_ms=np.where(click, rng.gamma(2.0, 8000.0, n), 0).astype(np.int64),
         user=slate % users,
         slate=slate,
+        propensity=np.ones(n),
     )
 
 
@@ -46,5 +47,6 @@ def write(made: Examples, path: Path) -> None:
     columns = {name: made.features[:, i] for i, name in enumerate(NAMES)}
     columns |= {"click": made.click, "long_view": made.long_view, "watch_ms": made.watch_ms, "user_key": made.user}
     columns |= {"request_id": np.char.add("r", made.slate.astype(str)), "occurred_at": made.slate * 1_000}
+    columns["propensity"] = made.propensity
     columns["sampling_rate"] = pa.nulls(len(made), pa.float64())
     pq.write_table(pa.table(columns), path, row_group_size=1_000)

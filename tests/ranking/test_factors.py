@@ -71,6 +71,7 @@ def world(users: int, seed: int, events: int = 40) -> Examples:
         watch_ms=viewed.astype(np.int64) * 20_000,
         user=user_of,
         slate=np.arange(len(rows)) // 4,
+        propensity=np.ones(len(rows)),
     )
 
 
@@ -92,7 +93,13 @@ def rare(users: int, seed: int, of_type: bool) -> Examples:
     history = History(item, kind, np.zeros(len(item), np.int64), begin, np.arange(len(item)))
     none = np.zeros(len(item), np.int64)
     return Examples(
-        Inputs(features, item, history), clicks.astype(np.int8), none.astype(np.int8), none, user, np.arange(len(item))
+        Inputs(features, item, history),
+        click=clicks.astype(np.int8),
+        long_view=none.astype(np.int8),
+        watch_ms=none,
+        user=user,
+        slate=np.arange(len(item)),
+        propensity=np.ones(len(item)),
     )
 
 

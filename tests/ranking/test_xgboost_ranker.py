@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from recsys.evaluation import metrics
+from recsys.evaluation.contest import choose
 from recsys.ranking import xgboost_ranker
 from recsys.ranking.objectives import SHARED, monotone
 from recsys.ranking.ranker import FILE, LABEL_OF, RankerError
 from recsys.ranking.saved import load_ranker
 from recsys.ranking.xgboost_ranker import XGBoostRanker
-from recsys.training_sets.examples import concat
+from recsys.training_sets.examples import Examples, concat
 from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import LabelError
 from tests.ranking.rows import NAMES, poorer, rows
@@ -39,6 +40,35 @@ def test_heads_find_what_moves_each_outcome(ranker: XGBoostRanker) -> None:
     assert metrics.calibration_error(judged.click, predictions.p_click) < 0.05
     assert predictions.watch_seconds.min() >= 0
     assert predictions.watch_seconds.mean() == pytest.approx(judged.watch_ms.mean() / 1000, rel=0.15)
+
+
+def confounded(n: int, seed: int, explored: float, sound: bool) -> Examples:
+    """Rows of which some explored: either these alone tell what an item's age does, or all the others do."""
+    made = rows(n, seed)
+    drawn = np.random.default_rng(seed).random(n) < explored
+    features = made.features.copy()
+    features[drawn != sound, 2] *= -1
+    return dataclasses.replace(made, inputs=made.inputs.with_features(features), propensity=np.where(drawn, 0.05, 1.0))
+
+
+@pytest.mark.parametrize(("sound", "way"), [(True, "weighed"), (False, "as they are")])
+def test_rows_that_explored_are_weighed_where_validation_is_predicted_better(sound: bool, way: str) -> None:
+    train, validation = confounded(6000, 21, 0.1, sound), rows(3000, 22)
+    given = {"threads": 1, "seed": 7}
+    ways = {
+        name: xgboost_ranker.train(train, validation, NAMES, "f1", rounds=60, weighed=weighed, **given)
+        for name, weighed in (("as they are", False), ("weighed", True))
+    }
+    contest = choose(
+        "as they are", {name: ranker.predict(validation.inputs) for name, ranker in ways.items()}, validation
+    )
+    assert contest.chosen == way and contest.entrants["weighed"].log_loss != contest.entrants["as they are"].log_loss
+    both = concat(train, validation)
+    again = xgboost_ranker.refit(ways["weighed"], both, **given)
+    plain = dataclasses.replace(ways["weighed"], facts={**ways["weighed"].facts, "weighed": False})
+    plain = xgboost_ranker.refit(plain, both, **given)
+    margins = (again.margin("click", validation.features), plain.margin("click", validation.features))
+    assert margins[0].tobytes() != margins[1].tobytes()
 
 
 def test_some_predictions_are_those_of_all(ranker: XGBoostRanker, fresh: Inputs) -> None:

@@ -122,6 +122,7 @@ def examples(shown: pl.DataFrame, inputs: Inputs, rows: slice) -> Examples:
         watch_ms=part["watch_ms"].to_numpy().astype(np.int64),
         user=part["user_key"].to_numpy().astype(np.int64),
         slate=key64(part["request_id"].to_list()),
+        propensity=np.ones(part.height),
     )
 
 

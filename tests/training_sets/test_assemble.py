@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from recsys.features.history import HISTORY_COLUMNS
-from recsys.training_sets.assemble import KEYS, LABELS, Assembled, AssembleError, assemble
+from recsys.training_sets.assemble import KEYS, LABELS, Assembled, AssembleError, assemble, with_propensity
 from recsys.training_sets.examples import examples, slates
 from recsys.training_sets.split import PARTS, Part, split_by_date, split_by_hours
 
@@ -35,6 +35,7 @@ def shown(impression_id: str, date: str = DATES[0], **changes: object) -> dict[s
         "shelf": "feed",
         "device": "phone",
         "sampling_rate": None,
+        "propensity": 1.0,
         "slot": 0,
         "click": 1,
         "long_view": 1,
@@ -93,6 +94,17 @@ def test_an_impression_without_features_is_an_error_that_names_the_asset() -> No
     rows = [shown("i1"), shown("i2")]
     with pytest.raises(AssembleError, match=r"1 impressions of train have no features .* impression_features"):
         made(rows, features=features_of(rows[:1]))
+
+
+def test_a_row_that_explored_keeps_its_chance_and_counts_by_it_up_to_a_bound() -> None:
+    rows = [{name: value for name, value in shown(f"i{n}").items() if name != "propensity"} for n in range(1, 5)]
+    days = [{"impression_id": ["i1", "i2"], "propensity": [0.25, 1.0]}, {"impression_id": ["i3"], "propensity": [0.02]}]
+    table = with_propensity(pl.LazyFrame(rows, infer_schema_length=None), [pl.LazyFrame(day) for day in days])
+    made = examples(assemble(table, features_of(rows), NAMES, SPLIT, "train", 0).frame, NAMES)
+    assert made.propensity.tolist() == [0.25, 1.0, 0.02, 1.0] and made.explored == 2
+    assert made.weights.tolist() == [4.0, 1.0, 10.0, 1.0]
+    alone = with_propensity(pl.LazyFrame(rows, infer_schema_length=None), []).collect()
+    assert alone["propensity"].to_list() == [1.0] * 4
 
 
 def test_two_feature_rows_for_one_impression_are_an_error() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from recsys.ranking.ranker import Ranker
     from recsys.training_sets.examples import Examples
 
+FEWEST_EXPLORED = 1_000  # training rows: fewer weigh nothing, however they are weighed
 FITTED = "on_train"  # beside each ranker: the one that has not seen the validation days, for the contest
 
 
@@ -48,7 +49,12 @@ def ranker_parameters(workspace: Workspace) -> dg.MaterializeResult:
 
 @dg.asset(deps=["training_set", "ranker_parameters"], kinds={"xgboost"}, owners=["team:recsys"])
 def xgboost_ranker(workspace: Workspace, spark: LazyPySparkResource) -> dg.MaterializeResult:
-    """Boosted trees that predict click, long view and watch time, calibrated, and an order within users and slates."""
+    """Boosted trees that predict click, long view and watch time, calibrated, and an order within users and slates.
+
+    Rows that explored count as they are, unless by their inverse propensities the validation days are predicted better
+    beyond chance (reports/explored.json).
+    """
+    from recsys.evaluation.contest import choose
     from recsys.ranking import xgboost_ranker, xgboost_spark
     from recsys.ranking.tuning import Tuned
     from recsys.training_sets import on_disk
@@ -61,10 +67,19 @@ def xgboost_ranker(workspace: Workspace, spark: LazyPySparkResource) -> dg.Mater
             spark.spark_session, *paths, FEATURES, FINGERPRINT, seed=settings.seed, params=params
         )
     else:
-        given = {"threads": threads(), "seed": settings.seed}
+        given: dict[str, Any] = {"threads": threads(), "seed": settings.seed}
         bound = None if settings.rows_mb is None else settings.rows_mb * 1_000_000
         with on_disk.opened(*paths, FEATURES, lake.home / "scratch", bound) as (train, validation, both):
             fitted = xgboost_ranker.train(train, validation, FEATURES, FINGERPRINT, params=params, **given)
+            if train.explored >= FEWEST_EXPLORED:
+                weighed = xgboost_ranker.train(
+                    train, validation, FEATURES, FINGERPRINT, params=params, weighed=True, **given
+                )
+                ways = {"as they are": fitted, "weighed": weighed}
+                told = {way: trees.predict(validation.inputs) for way, trees in ways.items()}
+                contest = choose("as they are", told, validation)
+                contest.save(lake.reports / "explored.json")
+                fitted = ways[contest.chosen]
             ranker = xgboost_ranker.refit(fitted, both, **given)
     _save(lake, fitted, ranker)
     strongest = list(ranker.importances().items())[:15]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.features.history import HISTORY_COLUMNS
 from recsys.lake import Lake
-from recsys.training_sets.assemble import assemble
+from recsys.training_sets.assemble import assemble, with_propensity
 from recsys.training_sets.split import PARTS, split_by_date, split_by_hours
 from recsys_assets.checks.nothing import nothing
 from recsys_assets.content import content
@@ -38,6 +38,8 @@ def training_set(config: HeldOut, workspace: Workspace) -> dg.MaterializeResult:
     settings, lake = workspace.settings, workspace.lake
     offset = own_source(settings).utc_offset_ms
     impressions, features = _scan(lake, "cleaned"), with_logged(_scan(lake, "features"), lake, history=True)
+    slates = [pl.scan_parquet(lake.day(day, "feedback", "slates")) for day in lake.days("feedback", "slates")]
+    impressions = with_propensity(impressions, slates)
     dates = dict(impressions.group_by("date").len().collect().iter_rows())
     if config.hours is None:
         split = split_by_date(dates, settings.validation_days, settings.test_days)
