@@ -58,7 +58,7 @@ def with_propensity(impressions: pl.LazyFrame, slates: Sequence[pl.LazyFrame]) -
     if not slates:
         return impressions.with_columns(propensity=pl.lit(1.0))
     chances = pl.concat([rows.select("impression_id", "propensity") for rows in slates])
-    drawn = chances.filter(pl.col("propensity") < 1).unique("impression_id")  # most rows were certain
+    drawn = chances.filter(pl.col("propensity") != 1).unique("impression_id")  # most rows were certain
     return impressions.join(drawn, on="impression_id", how="left").with_columns(pl.col("propensity").fill_null(1.0))
 
 
@@ -80,7 +80,7 @@ def assemble(
         features: one row an `impression_id`, with the columns `names` and HISTORY_COLUMNS.
 
     Raises:
-        AssembleError: when an impression of the part has no feature row, or several.
+        AssembleError: when an impression of the part has no feature row, or several, or a chance that cannot be.
     """
     end = split.ends_at(part, utc_offset_ms)
     late = {label: (pl.col(known).fill_null(0) >= end) & (pl.col(label) > 0) for label, known in KNOWN_AT.items()}
@@ -92,6 +92,12 @@ def assemble(
         .select(*KEYS, *LABELS, "is_hidden")
         .collect()
     )
+    chance = shown["propensity"]
+    if not ((chance > 0) & (chance <= 1)).all():
+        raise AssembleError(
+            f"rows of {part} were served with chances of {chance.min()} to {chance.max()}, and none can be so: restore "
+            "the served log, and materialize feedback of its days again"
+        )
     joined = (
         shown.lazy()
         .join(

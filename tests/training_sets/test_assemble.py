@@ -103,6 +103,11 @@ def test_a_row_that_explored_keeps_its_chance_and_counts_by_it_up_to_a_bound() -
     made = examples(assemble(table, features_of(rows), NAMES, SPLIT, "train", 0).frame, NAMES)
     assert made.propensity.tolist() == [0.25, 1.0, 0.02, 1.0] and made.explored == 2
     assert made.weights.tolist() == [4.0, 1.0, 10.0, 1.0]
+    never = with_propensity(
+        pl.LazyFrame(rows, infer_schema_length=None), [pl.LazyFrame(days[0] | {"propensity": [0.0, 1.0]})]
+    )
+    with pytest.raises(AssembleError, match=r"served with chances of 0\.0 .* restore the served log"):
+        assemble(never, features_of(rows), NAMES, SPLIT, "train", 0)
     alone = with_propensity(pl.LazyFrame(rows, infer_schema_length=None), []).collect()
     assert alone["propensity"].to_list() == [1.0] * 4
 
