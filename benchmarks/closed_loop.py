@@ -70,13 +70,13 @@ def main(arguments: list[str]) -> int:
 
 
 @contextmanager
-def opened(folder: Path, seed: int = SEED) -> Iterator[Platform]:
+def opened(folder: Path) -> Iterator[Platform]:
     """The platform as it stood at the end of its last whole day."""
     living, kept = folder / "living", folder / "kept"
     shutil.rmtree(living, ignore_errors=True)
     if kept.exists():
         shutil.copytree(kept, living, symlinks=True)
-    simulator = Simulator(days=HISTORY + DAYS + 1, users=USERS, seed=seed)
+    simulator = Simulator(days=HISTORY + DAYS + 1, users=USERS, seed=SEED)
     prepare(from_environment())
     with headless() as instance:
         platform = Platform(living / "home", simulator, HISTORY, REQUESTS, instance, dg.Definitions())
@@ -93,14 +93,14 @@ def by_ourselves(platform: Platform, folder: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(told.read_text()) if told.exists() else []
     if not rows:
         whole = {FIRST: platform.name(1 - HISTORY), LAST: platform.name(0)}
-        done(platform, platform.run(0, "refresh", whole))
+        _done(platform, platform.run(0, "refresh", whole))
     for day in range(len(rows) + 1, DAYS + 1):
         began, served = time.process_time(), platform.serve(day)
         rows.append(worth(platform.simulator, served.slates) | {"bundle": served.bundle})
-        done(platform, platform.night(day))
-        done(platform, platform.run(day, "learn"))
+        _done(platform, platform.night(day))
+        _done(platform, platform.run(day, "learn"))
         told.write_text(json.dumps(rows))
-        keep(platform, folder)
+        _keep(platform, folder)
         print(f"day {day}: {rows[-1]}, {time.process_time() - began:.0f} CPU s", flush=True)
     return rows
 
@@ -172,7 +172,7 @@ def _log(events: pl.DataFrame) -> EventLog:
     )
 
 
-def keep(platform: Platform, folder: Path) -> None:
+def _keep(platform: Platform, folder: Path) -> None:
     """The day is whole: what stands now is where a loop that is stopped goes on."""
     stop_milvus(platform.settings)
     copying, kept = folder / "copying", folder / "kept"
@@ -182,7 +182,7 @@ def keep(platform: Platform, folder: Path) -> None:
     copying.rename(kept)
 
 
-def done(platform: Platform, success: bool) -> None:
+def _done(platform: Platform, success: bool) -> None:
     if not success:
         raise SystemExit(f"the loop cannot go on: {platform.failures}")
 

@@ -10,9 +10,6 @@ import dataclasses
 import heapq
 import json
 import shutil
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +22,6 @@ import polars as pl
 from recsys.events import CLOCK_SKEW_MS, DAY_MS, HOUR_MS, KINDS
 from recsys.lake import Lake
 from recsys.registry import Registry
-from recsys.serving.course import Course
 from recsys.serving.opening import open_recommender
 from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import Context, EventsRequest, RecommendRequest
@@ -50,8 +46,7 @@ class Served:
     """What a day's slates were worth: means of the true P(click), which no log shows."""
 
     true_ctr: float
-    bundle: str  # that answered most of them
-    by_bundle: dict[str, float]  # true_ctr of each one's slates
+    bundle: str
     slates: list[tuple[str, int, tuple[str, ...]]]  # user, instant, items
 
 
@@ -130,27 +125,24 @@ class Platform:
             (event["received_at"], n - 1_000_000, event) for n, event in enumerate(self._elsewhere(day))
         ]
         heapq.heapify(pending)
-        slates, values = [], list[tuple[str, float]]()
+        slates, values, bundle = [], [], ""
         try:
             for n, (user, at) in enumerate(self.visits(day)):
                 self._tell(recommender, pending, at)
                 self.now = at
                 name = self.simulator.world.user_names[user]
-                course = Course(request_id=f"{self.name(day)}-{n}")  # draws are keyed by it: the same ones in every run
-                answer = recommender.recommend(self._request(user, at), course)
+                answer = recommender.recommend(self._request(user, at))
                 assert answer.rung == "full", answer.rung
-                items = [str(item.item_id) for item in answer.items]
+                items, bundle = [str(item.item_id) for item in answer.items], answer.bundle
                 outcomes = truth.outcome([name] * len(items), items, at, np.arange(len(items)))
-                values.append((answer.bundle, float(outcomes.click.mean())))
+                values.append(float(outcomes.click.mean()))
                 slates.append((name, at, tuple(items)))
                 for event in self.simulator.feedback(name, items, at, n, answer.request_id):
                     heapq.heappush(pending, (event["occurred_at"], len(pending), event))
             self._tell(recommender, pending, self.begins(day + 1) - 1)
         finally:
             recommender.close()
-        often = Counter(bundle for bundle, _ in values)
-        by_bundle = {name: float(np.mean([value for bundle, value in values if bundle == name])) for name in often}
-        return Served(float(np.mean([value for _, value in values])), often.most_common(1)[0][0], by_bundle, slates)
+        return Served(float(np.mean(values)), bundle, slates)
 
     def _elsewhere(self, day: int) -> list[dict[str, Any]]:
         events = pl.DataFrame(self.simulator.read_day(self.name(day)).events)
@@ -210,24 +202,6 @@ class Platform:
         for start in range(0, len(events), 1000):
             told = recommender.record_events(EventsRequest(events=events[start : start + 1000]))
             assert not told.rejected, told.rejected[:3]
-
-    def experiment(self, day: int, name: str, control: str, treatment: str) -> str:
-        """Start one on all users by `make experiment`: from the evening before a day to the second one's, when a look
-        has its two days. What the command says.
-        """
-        record = {
-            "arms": {"control": control, "treatment": treatment},
-            "shares": {"control": 0.5, "treatment": 0.5},
-            "begins": self.begins(day) - 6 * HOUR_MS,
-            "days": 2,
-            "stages": [[0, 1.0]],
-        }
-        path = self.home.parent / f"{name}.json"
-        path.write_text(json.dumps(record))
-        command = [sys.executable, "-m", "recsys_assets.experiment", "start", name, "--file", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     # -- Dagster -------------------------------------------------------------------------------------------------------
 

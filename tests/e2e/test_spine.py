@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -24,7 +23,6 @@ from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from bentos.recommender.recsys_v1 import recommender_pb2_grpc as stubs
 from recsys.evaluation.metrics import auc
 from recsys.lake import Lake
-from recsys.serving import served_log
 from recsys.settings import from_environment
 from recsys.sources.opening import open_source
 from recsys_assets import definitions, partitions
@@ -76,14 +74,8 @@ def printed(environment: dict[str, str]) -> str:
 @pytest.fixture(scope="module")
 def service(printed: str, environment: dict[str, str]) -> Iterator[str]:
     """Address of a running service over what the run left."""
-    with serving(environment) as url:
-        yield url
-
-
-@contextmanager
-def serving(environment: dict[str, str]) -> Iterator[str]:
     url = f"http://127.0.0.1:{environment['RECSYS_HTTP_PORT']}"
-    log = Path(environment["RECSYS_HOME"], f"serve-{environment['RECSYS_HTTP_PORT']}.log")
+    log = Path(environment["RECSYS_HOME"], "serve.log")
     with log.open("w") as file:
         server = subprocess.Popen(
             [sys.executable, "-m", "bentos.recommender.serve"], cwd=ROOT, env=environment, stdout=file, stderr=file
@@ -103,31 +95,6 @@ def serving(environment: dict[str, str]) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
-
-
-def taken_in(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, day: str, *more: str
-) -> dg.ExecuteInProcessResult:
-    """A day of the service taken in, up to the training set, and `more` assets."""
-    for name, value in {**environment, "DAGSTER_HOME": ""}.items():
-        monkeypatch.setenv(name, value)
-    settings = from_environment()
-    prepare(settings)
-    take_stock(settings, open_source(settings))
-    partitions.days.cache_clear()  # read once a process, and a test before this one has read them
-    cleaned = ("cleaned_events", "impressions", "sessions", "quarantine", "duplicates", "searches")
-    day_after = ("raw_events", "stg_events", "judged_events", *cleaned, "impression_features", "training_set")
-    job = definitions.defs().resolve_implicit_global_asset_job_def()
-    tags = {"dagster/asset_partition_range_start": day, "dagster/asset_partition_range_end": day}
-    asked = [dg.AssetKey(name) for name in (*day_after, "online_state", *more)]
-    with headless() as instance:
-        return job.execute_in_process(instance=instance, asset_selection=asked, tags=tags)
-
-
-def learned(lake: Lake) -> pl.DataFrame:
-    """The rows of the training set: who was shown what, and with which chance."""
-    parts = [path for path in (lake.home / "lake" / "training_sets").glob("*.parquet") if path.stem != "left_out"]
-    return pl.concat([pl.read_parquet(p, columns=["user_id", "item_id", "request_id", "propensity"]) for p in parts])
 
 
 def test_a_run_says_what_it_did_and_what_is_next(printed: str) -> None:
@@ -284,7 +251,19 @@ def test_the_run_of_the_day_after_learns_nothing_of_what_a_copy_was_sent(
         assert httpx.post(service + "/events", json={"events": events}, timeout=60).json()["accepted"] == 3
     assert ours not in shown(copy) and theirs not in shown(copy) and theirs in shown(user)
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    taken_in(environment, monkeypatch, day)
+    for name, value in {**environment, "DAGSTER_HOME": ""}.items():
+        monkeypatch.setenv(name, value)
+    settings = from_environment()
+    prepare(settings)
+    take_stock(settings, open_source(settings))
+    partitions.days.cache_clear()  # read once a process, and a test before this one has read them
+    cleaned = ("cleaned_events", "impressions", "sessions", "quarantine", "duplicates", "searches")
+    day_after = ("raw_events", "stg_events", "judged_events", *cleaned, "impression_features", "training_set")
+    job = definitions.defs().resolve_implicit_global_asset_job_def()
+    tags = {"dagster/asset_partition_range_start": day, "dagster/asset_partition_range_end": day}
+    taken_in = [dg.AssetKey(name) for name in (*day_after, "online_state")]
+    with headless() as instance:
+        job.execute_in_process(instance=instance, asset_selection=taken_in, tags=tags)
     rows = {name: pl.read_parquet(lake.day(day, *name.split("/"))) for name in ("raw/events", "cleaned/events")}
     for name in ("cleaned/impressions", "cleaned/quarantine", "features/impressions"):
         rows[name] = pl.read_parquet(lake.day(day, *name.split("/")))
@@ -295,42 +274,7 @@ def test_the_run_of_the_day_after_learns_nothing_of_what_a_copy_was_sent(
         assert rows[name].filter(pl.col("user_id") == user)["item_id"].to_list() == [ours] * times, name
     impressions = rows["cleaned/impressions"]["impression_id"].to_list()
     assert sorted(rows["features/impressions"]["impression_id"].to_list()) == sorted(impressions)
-    of = learned(lake)["user_id"]
-    assert not of.str.starts_with("sandbox:").any() and len(of) > 1000
+    parts = [path for path in (lake.home / "lake" / "training_sets").glob("*.parquet") if path.stem != "left_out"]
+    learned = pl.concat([pl.read_parquet(path, columns=["user_id", "impression_id"]) for path in parts])
+    assert not learned.filter(pl.col("user_id").str.starts_with("sandbox:")).height and learned.height > 1000
     assert theirs not in shown(copy) and theirs in shown(user), "the state began anew, and the copy is as it was"
-
-
-def test_what_a_service_leaves_to_chance_is_logged_answered_again_and_learned_from_with_its_chance(
-    printed: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Over HTTP, to people who see all of their slates and click on some: from the served log to the training set."""
-    lake, day = Lake(Path(environment["RECSYS_HOME"])), time.strftime("%Y-%m-%d", time.gmtime())
-    ports = {f"RECSYS_{name}_PORT": str(free_port()) for name in ("HTTP", "GRPC")}
-    asked = set()
-    exploring = {**environment, "RECSYS_EXPLORE": "true", "RECSYS_BUDGET_MS": "10000", **ports}
-    with serving(exploring) as url, httpx.Client(base_url=url) as client:
-        for n in range(60):
-            about = {"user_id": f"u{n:06d}"}
-            answer = client.post("/recommend", json={**about, "k": 10}, timeout=60).json()
-            assert answer["rung"] == "full", answer
-            asked.add(answer["request_id"])
-            about["request_id"] = answer["request_id"]
-            events = [
-                {**about, "kind": kind, "item_id": item["item_id"], "slot": slot}
-                for slot, item in enumerate(answer["items"])
-                for kind in (("impression", "click") if slot == n % 10 else ("impression",))
-            ]
-            told = client.post("/events", json={"events": events}, timeout=60).json()
-            assert told["accepted"] == len(events), told
-    made = taken_in(environment, monkeypatch, day, "feedback")
-    checks = {check.check_name: check for check in made.get_asset_check_evaluations()}
-    for name in ("features_as_logged_are_features_as_recomputed", "replay", "request_replay"):
-        assert checks[name].passed, checks[name].description
-    assert checks["request_replay"].metadata["requests"].value >= 50
-    paths = served_log.segments(lake.served_log, day)
-    served = pl.DataFrame(served_log.read(paths)).filter(pl.col("request_id").is_in(list(asked)))
-    drawn = served.filter("explored")
-    assert 15 <= drawn.height <= 45 and (drawn["propensity"] * drawn["pool_size"]).round(12).eq(1).all()
-    keys = ["request_id", "item_id", "propensity"]
-    rows = learned(lake).filter(pl.col("request_id").is_in(list(asked))).select(keys)
-    assert rows.height == 600 and rows.sort(keys).equals(served.select(keys).sort(keys))
