@@ -316,8 +316,7 @@ class OnlineStore:
             both = merged(both, lost(both, self.journal, lambda: self.past().log, judged))
             here = pc.is_in(items["item_id"], value_set=before["item_id"].combine_chunks())
             base = pa.concat_tables([before, whole_items(items.filter(pc.invert(here)))])
-            arrays = packed(None, both, base, words, head, known, utc_offset_ms)
-            if self._save(arrays, snapshot):
+            if self._save(packed(None, both, base, words, head, known, utc_offset_ms), snapshot):
                 break
         # What changed of an item becomes a record, so that rows served before still read what they read then.
         self.put_items(lambda: items if heard is None else told.unheard(items, self.told_items(), heard_until))
