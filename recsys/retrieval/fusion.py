@@ -14,6 +14,8 @@ from recsys.retrieval.item_index import top_k
 
 FEWEST: Final = 100  # candidates, as many as an answer may have: with fewer, sources of no weight fill up
 LEAST: Final = 0.03  # weight of a source that proposes, where the best one has 1
+WEIGHTS: Final = (LEAST, 0.1, 0.2, 0.4, 0.8)  # that are tried
+NEW: Final = "fresh"  # the source of what nobody met yet
 BEHIND: Final = 1e-9  # what their ranks count beside a weight, of which the smallest is LEAST
 
 
@@ -61,7 +63,8 @@ def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[n
     A source that brings nothing by recall still proposes, with LEAST, unless recall falls beyond chance: recall counts
     what a policy had shown, and the ranker finds better items in what more than one source proposes. With two towers
     alone the best ten of the candidates were worth .815 to .821 in P(long view), with others beside them .828 to .830
-    (validation days of the default world, six towers).
+    (validation days of the default world, six towers). By the same rule what is new has the largest weight that recall
+    bears: an item that nobody was shown is wanted by those alone who are shown it.
 
     Args:
         proposals: of each request, rows by source.
@@ -78,7 +81,7 @@ def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[n
     weights = dict.fromkeys(GENERAL, 0.0) | {order[0]: 1.0}
     best, reached = Fusion(weights), alone[order[0]]
     for source in order[1:]:
-        for weight in (LEAST, 0.1, 0.2, 0.4, 0.8):
+        for weight in WEIGHTS:
             trial = Fusion({**best.weights, source: weight})
             if (worth := quality(trial)) > reached:
                 best, reached = trial, worth
@@ -87,9 +90,10 @@ def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[n
         if (worth := quality(trial)) > reached:
             best, reached = trial, worth
     highest = judged.recalls(best)
-    for source in order:
-        if not best.weights[source]:
-            trial = Fusion({**best.weights, source: LEAST}, best.constant)
+    trials = [(source, LEAST) for source in order if not best.weights[source]]
+    for source, weight in (*trials, *((NEW, weight) for weight in WEIGHTS)):
+        if weight > best.weights[source]:
+            trial = Fusion({**best.weights, source: weight}, best.constant)
             lost = highest - judged.recalls(trial)
             if lost.mean() <= lost.std() / np.sqrt(len(lost)):
                 best = trial

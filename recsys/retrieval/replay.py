@@ -19,7 +19,7 @@ from recsys.policy.filters import seen_items
 from recsys.policy.repeats import Repeats
 from recsys.policy.shelves import shelf_of
 from recsys.retrieval.embeddings import embed, indexed
-from recsys.retrieval.engagements import read_rows, requests
+from recsys.retrieval.engagements import about_rows, read_rows, requests
 from recsys.retrieval.fusion import Fusion, fit_fusion, mean_recall
 from recsys.retrieval.item_index import ExactMirror
 from recsys.retrieval.sources import DEPTH, Ask, Retriever, learn
@@ -51,7 +51,7 @@ def asks(first: pa.Table, log: EventLog, come_back: bool, people: People = NO_ON
     features = read_rows(log, rows, people)
     shelves = first["shelf"].to_pylist()
     judgements = Judgements.of_log(log)
-    about = people.words_of(rows.user_key, rows.as_of)
+    about = about_rows(log, rows, people)
     for r in range(first.num_rows):
         item_keys, kinds, occurred_at = engaged.row(r)
         judged = judgements.of(int(rows.user_key[r]), int(rows.position[r]))
@@ -100,7 +100,7 @@ def fit(
     embedded = embed(tower, items)
     mirror = ExactMirror("validation", indexed(embedded))
     data = learn(before_day(log, min(validation["date"].to_pylist())), items, shelf_types(train, items))
-    retriever = Retriever(tower, mirror, mirror.collection, items, data, history)
+    retriever = Retriever(tower, mirror, mirror.collection, embedded, data, history)
     first = first_requests(validation).slice(0, FITTING_USERS)  # by key, a hash: a fair sample
     proposals = [retriever.propose(ask) for ask in asks(first, log, data.repeats.come_back, people)]
     wanted = wanted_rows(validation, first, retriever)

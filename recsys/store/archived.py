@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from recsys.events import first_position
+from recsys.events import KINDS, SEARCH, first_position
 from recsys.features.log import EventLog, empty
 from recsys.store.errors import StoreCorrupt
 from recsys.store.journal import ITEM_RECORD, LIVE_RANK, NO_END, RECORD_RECEIVED, Journal, digest_of, events_of
@@ -112,3 +112,9 @@ def _stands(journal: Journal, fingerprint: str) -> int:
             if journal.snapshots().get(fingerprint) == name:
                 return 0  # else a checkpoint put another one in its place meanwhile
     return NO_END
+
+
+def searches_of_nobody(journal: Journal, until: int) -> np.ndarray:
+    """Positions of searches up to one that are nobody's: forgotten users', and others' that named one. int64[n]."""
+    records = journal.records(0, until)
+    return records.position[(records.fields[:, 0] == KINDS[SEARCH]) & (records.fields[:, 1] == 0)]

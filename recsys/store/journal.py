@@ -212,7 +212,7 @@ def digests_of(event_keys: Sequence[str]) -> np.ndarray:
 
 
 def events_of(records: Records) -> EventLog:
-    """The records that are events of an item, as a log: searches are kept, and no feature counts them."""
-    chosen = ~np.isin(records.fields[:, 0], (ITEM_RECORD, KINDS[SEARCH]))
+    """The records that are events, as a log."""
+    chosen = records.fields[:, 0] != ITEM_RECORD
     kind, *rest = np.ascontiguousarray(records.fields[chosen].T)
     return EventLog(np.ascontiguousarray(records.position[chosen]), kind.astype(np.int8), *rest)

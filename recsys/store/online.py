@@ -27,7 +27,7 @@ from recsys.features.judged import Judged
 from recsys.features.log import EventLog, Items, empty, merged
 from recsys.sources.derived import Rules
 from recsys.store import told
-from recsys.store.archived import lost, not_in, nothing
+from recsys.store.archived import lost, not_in, nothing, searches_of_nobody
 from recsys.store.blocked import Blocked, changed
 from recsys.store.by_entity import ByEntity, EntityJournal
 from recsys.store.errors import JournalCut, OffsetMoved, StoreBusy, StoreCorrupt, StoreError, StoreMissing
@@ -410,6 +410,7 @@ class OnlineStore:
             if events is None:
                 events = int(mine.sum())
                 self.journal.strip(user_key, rewritten, word)
+            mine |= np.isin(log.position, searches_of_nobody(self.journal, position))
             anonymous = log._replace(user_key=np.where(mine, 0, log.user_key))
             arrays = packed(None, anonymous, hot.items_table, late, records, position, hot.digests, hot.utc_offset_ms)
             if self._save(arrays, snapshot):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import ITEM_SCHEMA, KINDS
-from recsys.features.judged import MOST, VERDICTS, Judged, Judgements
+from recsys.features.judged import MOST, SEARCHES, VERDICTS, Judged, Judgements, searched_before
 from recsys.features.log import EventLog, empty
 from recsys.store.journal import key_of
 from recsys.store.lmdb_journal import LmdbJournal
@@ -70,6 +70,21 @@ def test_added_event_by_event_or_read_at_a_position_it_is_the_same() -> None:
         for verdicts in (live.of(USER), whole.of(USER, place)):
             assert np.array_equal(verdicts.item_key, again.item_key) and np.array_equal(verdicts.at, again.at)
     assert len(whole.of(USER).item_key) == MOST
+
+
+def test_the_last_searches_are_the_same_of_one_read_and_of_many() -> None:
+    rng = np.random.default_rng(5)
+    logs = [log_of([("search" if n % 3 else "click", int(n), n) for n in range(1, 20)], user=user) for user in (7, 8)]
+    order = rng.permutation(38)
+    log = EventLog(*(np.concatenate(columns)[order] for columns in zip(*logs, strict=True)))
+    log = log._replace(position=np.arange(1, 39))
+    users, positions = rng.choice([7, 8, 9], 200), rng.integers(0, 41, 200)
+    many, judgements = searched_before(log, users, positions), Judgements.of_log(log)
+    assert many.shape == (200, SEARCHES) and many[:, -1].any()
+    for user, position, last in zip(users.tolist(), positions.tolist(), many, strict=True):
+        mine = log.item_key[(log.user_key == user) & (log.kind == KINDS["search"]) & (log.position <= position)]
+        assert last[last != 0].tolist() == mine[::-1][:SEARCHES].tolist()
+        assert judgements.of(user, position).last_searched().tolist() == last.tolist()
 
 
 def test_over_the_bound_what_was_opened_goes_first_then_the_oldest_skips_and_dislikes_last() -> None:

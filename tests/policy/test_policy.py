@@ -125,7 +125,7 @@ def test_what_a_person_judged_stays_away_for_a_while(shelf: str, come_back: bool
     at = np.zeros((len(VERDICTS), len(VERDICTS)), np.int64)
     for verdict, place in VERDICTS.items():
         at[place, VERDICTS[verdict]] = 1_000
-    judged = Judged(np.arange(len(VERDICTS)), at, np.empty((0, 3), np.int64))
+    judged = Judged.none()._replace(item_key=np.arange(len(VERDICTS)), at=at)
     left_out = seen_items(judged, shelf_of(shelf, come_back), 1_000 + days * DAY_MS).tolist()
     assert left_out == sorted(VERDICTS[verdict] for verdict in gone)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.beside import alone
 from recsys.cleaned import live as from_service
-from recsys.cleaned.log import read_keyed_log, read_search_keys
+from recsys.cleaned.log import read_keyed_log
 from recsys.cleaned.versions import told_until
 from recsys.events import ITEM_SCHEMA
 from recsys.features.catalog import FEATURES
@@ -49,7 +49,7 @@ def online_state(workspace: Workspace) -> Iterator[dg.MaterializeResult | dg.Ass
                 log,
                 lake.read(lake.table("cleaned", "items"), ITEM_SCHEMA.names),
                 log.head,
-                event_keys=[*event_keys, *read_search_keys(lake)],
+                event_keys=event_keys,
                 utc_offset_ms=offset,
                 told_until=told_until(lake),
                 judged=lambda positions: from_service.holds(lake, positions),
