@@ -69,6 +69,7 @@ def test_every_shelf_names_known_item_types_and_sensible_caps() -> None:
         ({"heuristics": ("segment_popular",)}, "shelf attic: a shelf names no heuristic that can serve it"),
         ({"metrics": ("auc@10",)}, "shelf attic: a shelf names the metric 'auc'"),
         ({"metrics": ("ndcg",)}, "shelf attic: a shelf names the metric 'ndcg': it ends in @"),
+        ({"metrics": ("ndcg@0",)}, "shelf attic: a shelf names the metric 'ndcg@0': it ends in @"),
         ({"weights": {"p_share": 1.0}}, "shelf attic: a shelf names the prediction to weigh 'p_share'"),
         ({"caps": {"creator": 2.0}}, "a cap is a share above 0"),
     ],
