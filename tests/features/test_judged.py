@@ -9,8 +9,11 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import ITEM_SCHEMA, KINDS
+from recsys.features.fold import new_state
 from recsys.features.judged import MOST, SEARCHES, VERDICTS, Judged, Judgements, searched_before
 from recsys.features.log import EventLog, empty
+from recsys.store import entities
+from recsys.store.entities import all_of, folded
 from recsys.store.journal import key_of
 from recsys.store.lmdb_journal import LmdbJournal
 from recsys.store.online import OnlineStore
@@ -139,3 +142,13 @@ def test_what_is_kept_of_a_user_by_entity_tells_the_same_as_all_of_it(monkeypatc
         again.add(log.take(slice(cut, n)))
         whole = Judgements.of_log(log)
         assert [one.tobytes() for one in again.of(7)] == [one.tobytes() for one in whole.of(7)]
+
+
+def test_who_did_nothing_but_search_is_kept_by_entity_too() -> None:
+    log = log_of([("search", 5, 1), ("search", 6, 2)])
+    ((name, blob),) = all_of(new_state(), log, 2)
+    (again,) = folded(entities.USER, np.array([name]), [None], log, 2)
+    assert again == (name, blob)
+    held = entities.Entities()
+    held.add(np.array([name]), [entities.Owned.read(blob)], [log_of([("search", 7, 3)], first=3)])
+    assert held.judgements.of(USER).searched.tolist() == [5, 6, 7]
