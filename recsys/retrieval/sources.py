@@ -19,7 +19,7 @@ import pyarrow as pa
 from recsys.events import DAY_MS, KINDS
 from recsys.features.catalog import ENGAGED
 from recsys.features.judged import VERDICTS, Judged
-from recsys.features.log import EventLog, ItemHistory, rows_in
+from recsys.features.log import EventLog, ItemHistory
 from recsys.lake import replacing
 from recsys.policy.repeats import Repeats
 from recsys.policy.shelves import GENERAL, Unit
@@ -34,7 +34,6 @@ RECENT_ITEMS: Final = 20  # of the history that ask for their neighbours
 RECENCY: Final = 0.9  # weight of the item before, against the one after it
 SHRINKAGE: Final = 10.0  # users; keeps two items that one user shared from being twins
 HALF_LIFE_MS: Final = DAY_MS  # of a click in trending; 0.25 to 3 days made no difference on KuaiRand's validation days
-UNMET: Final = 10_000  # items that nobody met, of which `fresh` proposes the nearest: the last published
 EPISODE: Final = "podcast"  # the item type of which the creator is the show
 EPISODES: Final = 3  # of one show that `followed` proposes
 NOTHING_KNOWN: Final = np.zeros(ABOUT_WORDS, np.int64)
@@ -153,7 +152,7 @@ class Retriever:
     ) -> None:
         """
         Args:
-            items: the catalogue (item_id, item_key, item_type, published_at, is_available, the tower's embedding)
+            items: the catalogue (item_id, item_key, item_type, published_at, is_available)
             history: for requests of the past: an item is proposed where it was published and available at their instant
 
         Raises:
@@ -167,7 +166,6 @@ class Retriever:
             raise SourceDataError("the candidate sources were made for other items: materialize them again")
         self._row = {item_id: row for row, item_id in enumerate(self.item_ids)}
         self._embedded: tuple[Ask, np.ndarray] | None = None
-        unmet = rows_in(tower.network.vocabulary.items, self.item_keys) == 0
         self._by_key = np.argsort(self.item_keys, kind="stable")
         self._sorted_keys = self.item_keys[self._by_key]
         types = np.array(items["item_type"].to_pylist(), dtype=object)
@@ -175,9 +173,6 @@ class Retriever:
         self._published = items["published_at"].combine_chunks().to_numpy(zero_copy_only=False)
         self._available = items["is_available"].combine_chunks().to_numpy(zero_copy_only=False).astype(bool)
         self._newest = np.argsort(-self._published, kind="stable")
-        self._unmet = self._newest[unmet[self._newest]][:UNMET]
-        vectors = items["embedding"].take(pa.array(self._unmet)).to_pylist()
-        self._unmet_vectors = np.array(vectors, np.float32).reshape(len(vectors), tower.dim)
         self._is_episode = types == EPISODE
         self.unit_key = {"item": self.item_keys, "show": _shows(items, self.item_keys)}
         self._lists = {
@@ -258,7 +253,11 @@ class Retriever:
 
     def near(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """The nearest items to the user's vector, from the index."""
-        vector = self._vector(ask)
+        held = self._embedded  # an inspection asks the same once more, for all that was left out
+        if held is None or held[0] is not ask:
+            person = (ask.item_keys, ask.kinds, ask.occurred_at, ask.at, ask.features, ask.about)
+            held = self._embedded = ask, self.tower.embed_user(*person)
+        vector = held[1]
         only = ask.item_types if len(ask.item_types) == 1 else (None,)
         wanted = min(depth, int(allowed.sum()))
         fetch = wanted + len(ask.seen)
@@ -269,13 +268,6 @@ class Retriever:
             if len(kept) >= wanted or fetch >= len(self.item_ids):
                 return kept[:depth]
             fetch *= 2  # many are not published yet, not available or of another type
-
-    def _vector(self, ask: Ask) -> np.ndarray:
-        held = self._embedded  # more than one source asks for it, and an inspection once more
-        if held is None or held[0] is not ask:
-            person = (ask.item_keys, ask.kinds, ask.occurred_at, ask.at, ask.features, ask.about)
-            held = self._embedded = ask, self.tower.embed_user(*person)
-        return held[1]
 
     def alike(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """What others engaged with who engaged with the user's last items."""
@@ -337,13 +329,9 @@ class Retriever:
         """Catalogue rows, the last published first."""
         return rows[np.argsort(-self._published[rows], kind="stable")]
 
-    def unmet(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
-        """What nobody had met when the towers learned, nearest first; then what was published last."""
-        there = allowed[self._unmet]
-        scores = np.einsum("nd,d->n", self._unmet_vectors[there], self._vector(ask))
-        first = self._unmet[there][top_k(scores, depth)]
-        last = self._newest[allowed[self._newest]][:depth]
-        return np.concatenate([first, last[~np.isin(last, first)]])[:depth]
+    def newest(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
+        """What was published last."""
+        return self._newest[allowed[self._newest]][:depth]
 
     def _rows_of(self, item_ids: Sequence[str]) -> np.ndarray:
         return np.array([self._row[i] for i in item_ids if i in self._row], dtype=np.int64)
@@ -355,7 +343,7 @@ SOURCES: Final[Mapping[str, Propose]] = {
     "item_item": Retriever.alike,
     "trending": lambda r, ask, allowed, depth: r.listed("trending", ask, allowed, depth),
     "popular": lambda r, ask, allowed, depth: r.listed("popular", ask, allowed, depth),
-    "fresh": Retriever.unmet,
+    "fresh": Retriever.newest,
     "resume": Retriever.unfinished,
     "familiar": Retriever.familiar,
     "followed": Retriever.followed,

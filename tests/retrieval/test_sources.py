@@ -183,24 +183,6 @@ def test_the_near_source_is_the_search_of_the_users_vector(retriever: Retriever,
     assert names(retriever, retriever.propose(asked, depth=20)["two_tower"]) == hits.item_ids
 
 
-def test_the_fresh_source_is_what_nobody_met_nearest_first_then_the_newest(
-    tower: QueryTower, world: taste.World
-) -> None:
-    ids = world.table["item_id"].to_pylist()
-    more = {"item_id": [f"unmet {n}" for n in range(5)], "creator_id": [f"creator {n}" for n in range(5)]}
-    added = world.table.slice(0, 5)
-    for name, values in {**more, "item_key": key64(more["item_id"])}.items():
-        added = added.set_column(added.column_names.index(name), name, pa.array(values))
-    table = embed(tower, pa.concat_tables([world.table, added]))
-    data = sources.learn(world.log, table, replay.shelf_types(world.impressions, world.table))
-    wide = Retriever(tower, ExactMirror("c", indexed(table)), "c", table, data)
-    asked = ask(["item 3", "item 9"])
-    vector = tower.embed_user(asked.item_keys, asked.kinds, asked.occurred_at, asked.at, asked.features)
-    unmet = [name for name in wide.index.search("c", vector, 500).item_ids if name not in ids[:-1]]
-    assert sorted(unmet) == sorted([taste.NEW, *more["item_id"]])
-    assert names(wide, wide.propose(asked, depth=60)["fresh"])[:8] == [*unmet, "item 0", "item 1"]
-
-
 def test_fused_candidates_come_once_in_order_with_the_source_that_ranked_them_highest(retriever: Retriever) -> None:
     asked = ask(["item 3", "item 9"], seen=["item 3", "item 9"])
     fused = retriever.candidates(asked, 50)
@@ -293,18 +275,27 @@ def test_a_source_that_costs_recall_has_no_weight() -> None:
     assert weights["popular"] == 0.0 and weights["two_tower"] == 1.0 and weights["trending"] == LEAST
 
 
-@pytest.mark.parametrize(("wanted_from", "bears"), [(0, True), (140, False)])
-def test_what_is_new_has_the_largest_weight_that_recall_bears(wanted_from: int, bears: bool) -> None:
-    """New items take the places of what the towers put last: of what is wanted, or of what is not."""
+def test_what_is_new_has_the_weight_at_which_it_is_found_as_what_is_known_well_as_far_as_recall_bears() -> None:
+    """Half of what is new stands in front of `fresh`; the towers have none of it."""
     rng = np.random.default_rng(5)
-    proposals, wanted = [], []
+    proposals, known, new = [], [], []
     for _ in range(60):
-        near = rng.permutation(900)[:260]
-        new = 900 + rng.permutation(100)[:60]
-        proposals.append({**dict.fromkeys(SOURCES, near[:0]), "two_tower": near, "fresh": new})
-        wanted.append(near[wanted_from : wanted_from + 60])
-    fusion = fit_fusion(proposals, wanted)
-    assert fusion.weights["fresh"] >= 0.2 if bears else fusion.weights["fresh"] <= LEAST
+        near, fresh = rng.permutation(900)[:260], 900 + rng.permutation(100)[:60]
+        proposals.append({**dict.fromkeys(SOURCES, near[:0]), "two_tower": near, "fresh": fresh})
+        known.append(near[rng.permutation(100)[:19]])
+        new.append(fresh[:1])
+    met = np.where(np.arange(1_000) < 900, 60, 0)
+    wanted = [np.concatenate(both) for both in zip(known, new, strict=True)]
+    fusion, blind = fit_fusion(proposals, wanted, met), fit_fusion(proposals, wanted)
+
+    def found(fusion: Fusion) -> float:
+        tops = [fusion.top(proposed, 1_000, 200) for proposed in proposals]
+        return float(np.mean([np.isin(want, top).mean() for want, top in zip(new, tops, strict=True)]))
+
+    assert found(fusion) == 1.0 and fusion.weights["fresh"] >= blind.weights["fresh"]
+    dear = [np.concatenate([near["two_tower"][150:199], one]) for near, one in zip(proposals, new, strict=True)]
+    assert fit_fusion(proposals, dear, met).weights["fresh"] <= fusion.weights["fresh"]
+    assert fit_fusion(proposals, known, met) == fit_fusion(proposals, known), "nothing new is wanted"
 
 
 def test_a_replayed_request_sees_what_was_received_before_it_and_asks_as_the_service_would(
