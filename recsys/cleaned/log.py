@@ -24,35 +24,29 @@ def read_log(lake: Lake, *, through: str | None = None, before: str | None = Non
     return merged(from_table(lake.read_days(days, "cleaned", "events", columns=COLUMNS)), _searches(lake, days))
 
 
-def read_keyed_log(lake: Lake) -> tuple[EventLog, list[str]]:
-    """The log of all days, and the event_keys of its events, in an order of their own."""
-    days = _days(lake, None, None)
-    table = lake.read_days(days, "cleaned", "events", columns=[*COLUMNS, "event_key"])
-    keys = table["event_key"].to_pylist()
-    for day in _searched(lake, days):
-        keys += lake.read(lake.day(day, "cleaned", "searches"), ["event_key"])["event_key"].to_pylist()
-    return merged(from_table(table), _searches(lake, days)), keys
+def read_keys(lake: Lake, first: str = "") -> list[str]:
+    """The event_key of each event and search received on a day (YYYY-MM-DD) or later."""
+    found: list[str] = []
+    for table in ("events", "searches"):
+        if days := [day for day in lake.days("cleaned", table) if day >= first]:
+            found += lake.read_days(days, "cleaned", table, columns=["event_key"])["event_key"].to_pylist()
+    return found
 
 
 def _searches(lake: Lake, days: list[str]) -> EventLog:
     """Searches of those days, as events whose item is what was asked for; without those that an earlier version of
     this code gave no place in the log.
     """
+    there = set(lake.days("cleaned", "searches"))
     searched = [
         day
-        for day in _searched(lake, days)
-        if "query_key" in pq.read_schema(lake.day(day, "cleaned", "searches")).names
+        for day in days
+        if day in there and "query_key" in pq.read_schema(lake.day(day, "cleaned", "searches")).names
     ]
     if not searched:
         return empty()
     table = lake.read_days(searched, "cleaned", "searches", columns=_OF_SEARCHES)
-    columns = {name: np.asarray(table[name].to_numpy(), np.int64) for name in _OF_SEARCHES}
-    return searches(**columns)
-
-
-def _searched(lake: Lake, days: list[str]) -> list[str]:
-    there = set(lake.days("cleaned", "searches"))
-    return [day for day in days if day in there]
+    return searches(**{name: np.asarray(table[name].to_numpy(), np.int64) for name in _OF_SEARCHES})
 
 
 def _days(lake: Lake, through: str | None, before: str | None) -> list[str]:

@@ -9,7 +9,7 @@ import yaml
 
 from recsys import events, vocabulary
 from recsys.cleaned.keyed import CLEANED_EVENT_SCHEMA, IMPRESSION_SCHEMA, QUARANTINE_SCHEMA
-from recsys.cleaned.log import read_keyed_log, read_log
+from recsys.cleaned.log import read_keys, read_log
 from recsys.cleaned.publish import TABLES, CleaningError, publish, scratch
 from recsys.events import DAY_MS, EVENT_SCHEMA, HOUR_MS, first_position, key64, query_key
 from recsys.features.judged import Judgements
@@ -234,5 +234,4 @@ def test_a_search_has_its_place_in_the_log_and_is_no_event_of_the_cleaned_ones(t
     searched = log.take(log.kind == events.KINDS["search"])
     assert searched.item_key.tolist() == [query_key("whales at night")] * 2 and searched.user_key.all()
     assert Judgements.of_log(log).of(int(key64(["u"])[0])).searched.tolist() == searched.item_key.tolist()
-    keyed, keys = read_keyed_log(lake)
-    assert keyed.position.tolist() == log.position.tolist() and len(keys) == 4
+    assert len(read_keys(lake)) == 4
