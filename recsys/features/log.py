@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from recsys.events import ITEM_TYPES, KINDS, key64
+from recsys.events import ITEM_TYPES, KINDS, SEARCH, key64
 
 
 class LogError(ValueError):
@@ -63,6 +63,15 @@ class Rows(NamedTuple):
 def empty() -> EventLog:
     """A log without events."""
     return EventLog(*(np.zeros(0, np.int8 if name == "kind" else np.int64) for name in EventLog._fields))
+
+
+def searches(
+    position: np.ndarray, user_key: np.ndarray, query_key: np.ndarray, occurred_at: np.ndarray, received_at: np.ndarray
+) -> EventLog:
+    """Searches as events, in order of position: what was asked for stands as the item, and no view counts them."""
+    order, none = np.argsort(position, kind="stable"), np.zeros(len(position), np.int64)
+    kind = np.full(len(position), KINDS[SEARCH], np.int8)
+    return EventLog(position, kind, user_key, query_key, none, none, none, occurred_at, received_at, none).take(order)
 
 
 def concat(logs: list[EventLog]) -> EventLog:
@@ -265,7 +274,7 @@ def no_items() -> Items:
 
 def items_from_table(table: pa.Table) -> Items:
     """Items of a table in ITEM_SCHEMA (with or without the keys that cleaning adds). The last row of an id wins."""
-    keys, columns = _attributes(table)
+    keys, columns = attributes(table)
     order = np.argsort(keys, kind="stable")
     last = np.ones(len(order), bool)
     last[:-1] = keys[order][1:] != keys[order][:-1]
@@ -275,7 +284,7 @@ def items_from_table(table: pa.Table) -> Items:
 
 def history_of(table: pa.Table) -> ItemHistory:
     """Items of a table in ITEM_SCHEMA and `since` (UTC ms; from always without it), one row an item and instant."""
-    keys, columns = _attributes(table)
+    keys, columns = attributes(table)
     has_since = "since" in table.column_names
     since = _ints(table, "since") if has_since else np.zeros(len(keys), np.int64)
     available = pc.fill_null(table["is_available"], True).to_numpy().astype(np.int64)
@@ -283,8 +292,8 @@ def history_of(table: pa.Table) -> ItemHistory:
     return ItemHistory(keys[order], since[order], ItemColumns(*(column[order] for column in columns)), available[order])
 
 
-def _attributes(table: pa.Table) -> tuple[np.ndarray, ItemColumns]:
-    """item_key and columns of each row, in its order."""
+def attributes(table: pa.Table) -> tuple[np.ndarray, ItemColumns]:
+    """item_key and columns of each row of items (ITEM_SCHEMA), in its order."""
     return key64(table["item_id"].to_pylist()), ItemColumns(
         category_key=optional_keys(table["category"]),
         creator_key=optional_keys(table["creator_id"]),
