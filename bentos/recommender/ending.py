@@ -29,6 +29,7 @@ LINGER_SECONDS: Final = 2.0
 HANDSHAKE_SECONDS: Final = 0.5  # for connections half made when no more are let in
 QUEUE_SECONDS: Final = 3.0  # for workers to take what waits for them
 LAST_SECONDS: Final = 2.0  # for the requests of the last who were let in
+BUSY_SECONDS: Final = 0.05  # between two tries while the supervisor starts a worker
 WATCH_SECONDS: Final = 1.0
 HARD_SECONDS: Final = 30.0  # an orphan that cannot end in order is ended
 SUPERVISOR: Final = "RECOMMENDER_SUPERVISOR"  # its process, in the environment of workers
@@ -91,22 +92,39 @@ class Ending:
         os._exit(1)
 
 
-def close_listeners_first() -> None:
-    """In the supervisor: let nobody new in before the workers close. It is they who accept, but all share a socket.
+def end_in_order() -> None:
+    """In the supervisor: let nobody new in before the workers close, and end though a worker is just being started.
 
-    While one process holds it open, connections are made that nobody will accept, and the last to close resets them.
+    It is the workers who accept, but all share a socket. While one process holds it open, connections are made that
+    nobody will accept, and the last to close resets them.
     """
     from circus.arbiter import Arbiter
 
     theirs = Arbiter.stop
+    ending: list[asyncio.Future[None]] = []  # one at most, however often it is told
 
     @functools.wraps(theirs)
-    def stop(arbiter: Arbiter) -> Any:
-        for listener in arbiter.sockets.values():
-            threading.Thread(target=_let_in_no_more, args=(listener, LINGER_SECONDS), daemon=True).start()
-        return theirs(arbiter)
+    def stop(arbiter: Arbiter) -> asyncio.Future[None]:
+        if not ending:
+            for listener in arbiter.sockets.values():
+                threading.Thread(target=_let_in_no_more, args=(listener, LINGER_SECONDS), daemon=True).start()
+            ending.append(asyncio.ensure_future(_stop_when_free(arbiter, theirs)))
+        return ending[0]
 
     Arbiter.stop = stop
+
+
+async def _stop_when_free(arbiter: Any, stop: Callable[[Any], Any]) -> None:
+    """Circus does one thing at a time: it refuses to stop while it replaces a worker, and SIGTERM is not said twice."""
+    from circus.exc import ConflictError
+
+    while True:
+        try:
+            stopped = stop(arbiter)
+        except ConflictError:
+            await asyncio.sleep(BUSY_SECONDS)
+        else:
+            return await stopped
 
 
 def _let_in_no_more(listener: socket.socket, after: float = 0.0) -> None:

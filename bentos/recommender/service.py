@@ -12,7 +12,7 @@ import bentoml
 
 from bentos.recommender import bare, faults, logs, ports, tls  # noqa: F401
 from bentos.recommender.calls import Calls
-from bentos.recommender.ending import Ending, close_listeners_first
+from bentos.recommender.ending import Ending, end_in_order
 from bentos.recommender.front_door import ASGI, FrontDoor
 from bentos.recommender.gate import Gate
 from bentos.recommender.heads import bound_heads
@@ -138,7 +138,7 @@ class RecommenderService:
     def prepare_supervisor() -> None:
         """Two servers would silently share the gRPC port, so find out before the first worker starts."""
         ports.require_free(SETTINGS.host, SETTINGS.grpc_port, "RECSYS_GRPC_PORT")
-        close_listeners_first()
+        end_in_order()
 
     @bentoml.on_startup
     async def start(self) -> None:

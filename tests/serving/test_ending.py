@@ -6,6 +6,8 @@ import http.client
 import itertools
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
@@ -101,3 +104,36 @@ def test_who_connects_anew_while_the_service_ends_is_answered_or_refused(
     kept = {event_id for event_id in store.tail(0)["event_id"].to_pylist() if event_id.startswith(prefix)}
     store.close()
     assert kept == {event_id for event_id, how in asked if how == "taken"}
+
+
+# Circus as BentoML starts it, with workers that sleep. A warm-up of a worker makes the moment long in which it does
+# nothing else; without one it is as long as a fork.
+SUPERVISOR = """
+import sys
+from bentoml._internal.utils.circus import create_standalone_arbiter
+from circus.watcher import Watcher
+from bentos.recommender.ending import end_in_order
+
+end_in_order()
+worker = Watcher("worker", sys.executable, args=["-c", "import time; time.sleep(600)"], numprocesses=2,
+                 warmup_delay=2, graceful_timeout=5)
+create_standalone_arbiter(watchers=[worker]).start(cb=lambda _: print("started", flush=True))
+"""
+
+
+@pytest.mark.parametrize("told", [1, 2], ids=["told-once", "told-twice"])
+def test_a_supervisor_told_to_end_while_it_replaces_a_worker_ends(told: int) -> None:
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR], stdout=subprocess.PIPE, text=True)
+    try:
+        assert supervisor.stdout is not None and supervisor.stdout.readline() == "started\n"
+        first, second = psutil.Process(supervisor.pid).children()
+        first.kill()
+        while len(replaced := {one.pid for one in psutil.Process(supervisor.pid).children()} - {first.pid}) < 2:
+            time.sleep(0.01)
+        for _ in range(told):
+            supervisor.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        assert supervisor.wait(30) == 0
+        assert second.pid in replaced and not any(map(psutil.pid_exists, replaced))
+    finally:
+        supervisor.kill()
