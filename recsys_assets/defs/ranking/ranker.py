@@ -80,8 +80,12 @@ def trained_rankers(
     context: dg.AssetExecutionContext, workspace: Workspace, spark: LazyPySparkResource
 ) -> Iterator[dg.MaterializeResult]:
     """Those that are asked for, two at a time: each keeps one core busy, and none waits for another."""
+    from importlib import import_module
+
     from recsys.training_sets.threads import side_by_side
 
+    for module in ("factors_training", "mmoe_training", "xgboost_ranker"):
+        import_module(f"recsys.ranking.{module}")  # here: of two threads that import at once one may meet half a module
     # Lightning trains in the main thread, where it and Ctrl-C expect to be: the first is done there
     trainings: dict[str, Callable[[], dg.MaterializeResult]] = {
         "mmoe_ranker": lambda: mmoe_ranker(workspace),
