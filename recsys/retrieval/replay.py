@@ -99,7 +99,7 @@ def fit(
     """
     embedded = embed(tower, items)
     mirror = ExactMirror("validation", indexed(embedded))
-    data = learn(before_day(log, min(validation["date"].to_pylist())), items, shelf_types(train, items))
+    data = learn(before(validation, log), items, shelf_types(train, items))
     retriever = Retriever(tower, mirror, mirror.collection, items, data, history)
     first = first_requests(validation).slice(0, FITTING_USERS)  # by key, a hash: a fair sample
     proposals = [retriever.propose(ask) for ask in asks(first, log, data.repeats.come_back, people)]
@@ -112,9 +112,10 @@ def fit(
     return Fitted(fusion, data.repeats, recalls(fused, wanted))
 
 
-def before_day(log: EventLog, day: str) -> EventLog:
-    """The events received before a local day (YYYY-MM-DD) began."""
-    return log.until(first_position((date.fromisoformat(day) - date(1970, 1, 1)).days) - 1)
+def before(part: pa.Table, log: EventLog) -> EventLog:
+    """The events received before the first local day of some impressions began."""
+    day = date.fromisoformat(min(part["date"].to_pylist()))
+    return log.until(first_position((day - date(1970, 1, 1)).days) - 1)
 
 
 def recalls(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[np.ndarray]) -> dict[str, float]:

@@ -126,7 +126,7 @@ def test_a_refused_shelf_brings_its_heuristic_into_the_bundle_and_the_others_the
     assert saved(shortcuts=(True, "habits")) == {"shortcuts": ByRule("same_hour")}
     # a head is saved beside the ranker whose score it reads, or brings its own where another one is the bundle's
     columns, success = np.random.default_rng(1).random((len(rows), len(COLUMNS))), rows.click > 0
-    asked, own = Asked(rows.inputs, lambda: columns), podcasts
+    asked, own = Asked(rows.inputs, np.ones(len(rows)), lambda: columns), podcasts
     trees = HabitRanker.of_impressions(own.scores(asked), columns, success, 1)
     assert trees is not None and HabitRanker.of_impressions(own.scores(asked), columns, success & False, 1) is None
     head = ByHabits(trees, own)
