@@ -128,7 +128,7 @@ class World:
         self.computed.append(impression_features(self.log(), items, self.impressions[-1], people=self.people))
         now = (FIRST_DAY + number + 1) * DAY_MS
         log, named = self.log(), as_of(since, now)
-        self.store.bootstrap(log, named, log.head, told_until=max(told["position"].to_pylist(), default=0))
+        self.store.bootstrap(log, named, log.head, heard=told.filter(pc.greater(told["position"], 0)))
         self.items.read(self.rows, start)
         self.online = {row["item_id"]: self.items.at(row["item_id"], now) for row in self.rows}
 

@@ -3,7 +3,8 @@
 1. Sweep (1 and 3 threads) against the event-by-event replay, aggregates and float32 features, on a Zipf log with late
    events and ties; against Spark where Java is there; and a sample against the plain Python oracle.
 2. Each online store served by several processes that read and write at once and are killed with SIGKILL at random:
-   every feature row they had logged is replayed from the log afterwards and compared byte by byte.
+   every feature row they had logged is replayed from the log afterwards and compared byte by byte. Two nights begin the
+   state anew meanwhile, and cut the journal.
 3. Items that change daily, by file and live: lake, fold, service and replay against a stranger's oracle (metadata.py).
 
 Ends with `mismatches / values`, and exits with 1 unless there are none.
@@ -39,11 +40,14 @@ from recsys.features.derive import Context, derive
 from recsys.features.impressions import replayed
 from recsys.features.log import Rows
 from recsys.features.parity import Parity, compare_arrays, replay
+from recsys.lake import Lake
 from recsys.store.online import OnlineStore
 from tests.features.crowd import opened
+from tests.features.nights import night
 
 CLUSTER = "Redis Cluster, served"
 USERS, ITEMS, SLATE = 3_000, 800, 40
+NIGHTS = 2
 HEADER = np.dtype([("user", "i4"), ("position", "i8"), ("as_of", "i8"), ("shelf", "i4")])
 FRAME = HEADER.itemsize + SLATE * 4 + SLATE * len(FEATURES) * 4
 
@@ -173,7 +177,8 @@ def online(
 
     for worker in range(3):
         start(worker)
-    killed = bootstraps = befell = 0
+    lake = Lake(folder / "home")
+    killed = nights = left = befell = 0
     files: list[Path] = []
     while True:
         time.sleep(float(rng.uniform(1.0, 4.0)))
@@ -193,9 +198,9 @@ def online(
             if killed == 3 * (befell + 1) and befell < len(amid):
                 amid[befell]()
                 befell += 1
-        if killed == kills // 2 and not bootstraps:  # the daily bootstrap, while they serve
-            store.bootstrap(world.log, world.item_table, world.log.head)
-            bootstraps += 1
+        if nights < NIGHTS and killed >= kills * (nights + 1) // (NIGHTS + 1):  # while they serve
+            left += night(store, lake, world.item_table, days=-1).left
+            nights += 1
     for process in workers.values():
         os.kill(process.pid, signal.SIGKILL)
         process.join()
@@ -230,7 +235,8 @@ def online(
         0,
         {name: n for p in parities for name, n in p.worst.items()},
     )
-    story = f"{killed} kills, {len(log.position) - len(world.log.position):,} live events, {bootstraps} bootstrap"
+    story = f"{killed} kills, {len(log.position) - len(world.log.position):,} live events"
+    story += f", {nights} nights that cut {left:,} records"
     story += f", {befell} of failover and reshard" if amid else ""
     store.close()
     return total.values // len(FEATURES), total, story

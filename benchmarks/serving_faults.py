@@ -26,7 +26,7 @@ import httpx
 from benchmarks.running import Running, free_port, items_of, machine, running, users_of
 from benchmarks.serving_load import copy_of, variant
 from benchmarks.traffic import Traffic
-from recsys.cleaned.log import read_keyed_log
+from recsys.cleaned.log import read_keys, read_log
 from recsys.events import ITEM_SCHEMA
 from recsys.lake import Lake
 from recsys.registry import Registry
@@ -252,10 +252,10 @@ def redis_server(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 def fill_redis(home: Path, url: str) -> None:
     """The store's state of the cleaned log, in Redis."""
     lake = Lake(home)
-    log, event_keys = read_keyed_log(lake)
+    log = read_log(lake)
     store = open_store(Settings(home=home, store=url), create=True)
     items = lake.read(lake.table("cleaned", "items"), ITEM_SCHEMA.names)
-    store.bootstrap(log, items, log.head, event_keys=event_keys)
+    store.bootstrap(log, items, log.head, event_keys=read_keys(lake))
     store.close()
 
 

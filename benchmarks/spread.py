@@ -35,6 +35,9 @@ WAYS: Final[dict[str, Spread | None]] = {
     "likeness .2": Spread(likeness=0.2),
     "likeness .5": Spread(likeness=0.5),
     "likeness .5, reach 3": Spread(likeness=0.5, reach=3),
+    "mix .1": Spread(mix=0.1),
+    "mix .3": Spread(mix=0.3),
+    "mix .3, reach 3": Spread(mix=0.3, reach=3),
     "both .5": Spread(damping=0.5, likeness=0.5),
 }
 

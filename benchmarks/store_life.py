@@ -1,6 +1,7 @@
 """A store that lives: `python -m benchmarks.store_life [histories forget reload append cut]`, all without a name.
 
-- histories: 10,000 calls of 8 threads in 2 processes, killed with SIGKILL meanwhile, checked for one order
+- histories: 10,000 calls of 8 threads in 2 processes, killed with SIGKILL meanwhile, checked for one order; beside
+  checkpoints, nights that cut the journal, and in the cluster primaries that die and a slot that moves
 - forget: two users forgotten a second for two minutes beside 2 processes of 4 threads that read and append
 - reload: the first read behind a bootstrap, opening, and a process's own memory, by the number of live events
 - cut: a journal that is cut each night beside one that is not, by the number of live events
@@ -9,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import multiprocessing
 import os
@@ -16,10 +18,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import psutil
@@ -32,9 +34,9 @@ from recsys.store.lmdb_journal import LmdbJournal
 from recsys.store.online import OnlineStore
 from tests.features.crowd import Crowd, disorder, longest_wait, opened
 from tests.features.nights import night
-from tests.features.redis_cluster import RedisCluster
+from tests.features.redis_cluster import LOG, RedisCluster
 from tests.features.redis_server import RedisServer
-from tests.features.streams import random_log
+from tests.features.streams import item_table, random_log
 from tests.features.test_store import NOW, event
 
 CALLS, KILLS = 10_000, 10
@@ -46,15 +48,24 @@ USERS, ITEMS = 24_000, 6_000
 CUT_AT, A_DAY = (100_000, 1_000_000), 50_000
 
 
-def places(folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and place of a store of each engine."""
+class Engine(NamedTuple):
+    """A store's engine."""
+
+    name: str
+    place: str
+    trouble: Sequence[Callable[[], object]] = ()  # what happens to its servers
+
+
+def engines(folder: Path) -> Iterator[Engine]:
     LmdbJournal(folder / "lmdb", create=True).close()
-    yield "LMDB", str(folder / "lmdb")
+    yield Engine("LMDB", str(folder / "lmdb"))
     if shutil.which("redis-server"):
         with ExitStack() as stack:
             (folder / "redis").mkdir()
-            yield "Redis", stack.enter_context(RedisServer(folder / "redis")).url
-            yield "Redis Cluster", stack.enter_context(RedisCluster(folder / "cluster")).url
+            yield Engine("Redis", stack.enter_context(RedisServer(folder / "redis")).url)
+            cluster = stack.enter_context(RedisCluster(folder / "cluster"))
+            trouble = [functools.partial(happens, LOG) for happens in (cluster.fail_over, cluster.move)]
+            yield Engine("Redis Cluster", cluster.url, trouble)
 
 
 def small(place: str) -> OnlineStore:
@@ -64,23 +75,28 @@ def small(place: str) -> OnlineStore:
     return store
 
 
-def histories(name: str, place: str, folder: Path) -> str:
-    store, began = small(place), time.monotonic()
-    with Crowd(place, folder) as crowd:
+def histories(engine: Engine, folder: Path) -> str:
+    store, lake, left, began = small(engine.place), Lake(folder / "home"), 0, time.monotonic()
+    with Crowd(engine.place, folder) as crowd:
         for kill in range(KILLS):
             crowd.wait(CALLS * (kill + 1) // (KILLS + 1), 600)
             crowd.kill_one(kill)
             store.checkpoint(0)
+            left += night(store, lake, item_table(5), days=-1).left
+            for happens in engine.trouble[kill % 2 : kill % 2 + 1]:
+                happens()
         crowd.wait(CALLS, 600)
     calls = crowd.calls()
-    wrong = disorder(calls, store)
+    wrong = disorder(calls, store, lake)
     return (
-        f"{len(calls):,} calls, {KILLS} kills, {KILLS} checkpoints in {time.monotonic() - began:.0f} s: "
+        f"{len(calls):,} calls, {KILLS} kills, checkpoints and nights ({left:,} records left the journal)"
+        f"{f', {KILLS} failovers and moves' if engine.trouble else ''} in {time.monotonic() - began:.0f} s: "
         f"{len(wrong)} that no order explains {wrong[:3]}, longest call {longest_wait(calls):.2f} s"
     )
 
 
-def forget(name: str, place: str, folder: Path) -> str:
+def forget(engine: Engine, folder: Path) -> str:
+    place = engine.place
     store, border = small(place), Border(Forgotten(folder / "home"))
     gone = [f"somebody-who-goes-{n}" for n in range(int(FORGET_SECONDS / PAUSE))]
     store.append([event(1, event_id=user, user_id=user, occurred_at=NOW) for user in gone], NOW)
@@ -122,7 +138,8 @@ def _hold(place: str, pipe: Any) -> None:
         pipe.recv()
 
 
-def reload(name: str, place: str, folder: Path) -> str:
+def reload(engine: Engine, folder: Path) -> str:
+    place = engine.place
     world, rng, words, sent = zipf_world(USERS, ITEMS, 200_000), np.random.default_rng(1), [], 0
     now = int(world.log.received_at.max()) + 1000
     store = OnlineStore(opened(place), create=True)
@@ -169,8 +186,9 @@ def _opened_anew(place: str, now: int) -> tuple[float, float]:
     return opening, held
 
 
-def cut(name: str, place: str, folder: Path) -> str:
+def cut(engine: Engine, folder: Path) -> str:
     """Each night the day comes into a lake and the state begins anew from it; then the journal is cut, or not."""
+    place = engine.place
     words, world = [], zipf_world(USERS, ITEMS, 200_000)
     for days in (1, 10_000):  # that the journal keeps
         store, lake = OnlineStore(opened(place), create=True), Lake(folder / str(days))
@@ -200,7 +218,8 @@ def cut(name: str, place: str, folder: Path) -> str:
     return "; ".join(words)
 
 
-def append(name: str, place: str, folder: Path) -> str:
+def append(engine: Engine, folder: Path) -> str:
+    place = engine.place
     world = zipf_world(USERS, ITEMS, 100_000)
     now = int(world.log.received_at.max()) + 1000
     store = OnlineStore(opened(place), create=True)
@@ -241,12 +260,12 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     for part in sys.argv[1:] or parts:
         with tempfile.TemporaryDirectory() as folder:
-            for name, place in places(Path(folder)):
-                if part == "cut" and name != "LMDB":
+            for engine in engines(Path(folder)):
+                if part == "cut" and engine.name != "LMDB":
                     continue
-                here = Path(folder) / f"{name}-{part}"
+                here = Path(folder) / f"{engine.name}-{part}"
                 here.mkdir()
-                print(f"{part}, {name}: {parts[part](name, place, here)}", flush=True)
+                print(f"{part}, {engine.name}: {parts[part](engine, here)}", flush=True)
     print(f"load {os.getloadavg()[0]:.1f}")
 
 

@@ -160,6 +160,11 @@ class Settings(BaseModel):
         ge=0,
         description="days of live events that the store's journal keeps, besides today, once state and lake hold them",
     )
+    deduplication_days: int = Field(
+        default=105,
+        ge=1,
+        description="days for which the ids of events are kept: a live event that says it happened earlier is refused",
+    )
     served_log_days: int = Field(
         default=30, ge=1, description="days that the served log keeps: the last on which something was served"
     )

@@ -120,6 +120,7 @@ RULES: Final = (
     Rule("no_consent", "no consent", "refused", "consent"),
 )
 REASONS: Final = tuple(dict.fromkeys(rule.reason for rule in RULES))
+TOO_LATE: Final = "too_late"  # of live events alone: before the ids that the store keeps (recsys/store/known.py)
 
 
 def wrong(row: Mapping[str, Any]) -> Rule | None:

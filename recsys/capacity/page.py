@@ -24,7 +24,8 @@ FORMULAS: Final = """
 - CPU of a recommend: `r` = recommend_cpu + min(ITEMS, {mirror:,}) x search_cpu_item
 - busy cores = (QPS x r + e x append_cpu_event) / {busy:g} x {zones} / {others}: one of {zones} zones may be lost
 - state that reads touch = USERS x state_bytes_user + ITEMS x state_bytes_item + EVENTS x {days} days x
-  state_bytes_event; beside it the log, which replays touch: EVENTS x {days} days x log_bytes_event
+  state_bytes_event; beside it the log, which replays touch: EVENTS x {days} days x log_bytes_event, and ids by which
+  events are known: EVENTS x {known} days (RECSYS_DEDUPLICATION_DAYS) x {id} bytes
 - shards = the larger of e x append_cpu_event / {sequencer:g} (one sequencer a shard) and state / half of {gib} GiB;
   partitions: twice as many, as a power of two
 - workers = busy cores, two a shard at least; own memory of one = worker_bytes + its {dimensions} dimensions of each
@@ -76,6 +77,7 @@ def page() -> str:
         others=formulas.ZONES - 1, days=formulas.HISTORY_DAYS, sequencer=formulas.SEQUENCER, gib=formulas.MACHINE_GIB,
         dimensions=formulas.DIMENSIONS, cores=formulas.MACHINE_CORES, served=formulas.SERVED_DAYS,
         lake=formulas.LAKE_DAYS, backups=formulas.BACKUPS, journal=formulas.JOURNAL_DAYS,
+        known=formulas.KNOWN_DAYS, id=formulas.ID_BYTES,
     )  # fmt: skip
     lines = [
         "# Capacity",

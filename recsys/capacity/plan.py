@@ -22,6 +22,8 @@ SEQUENCER: Final = 0.5  # of what one log takes, in that hour
 HISTORY_DAYS: Final = 30  # of events in the state and its log
 # what the settings keep unless they say another number; the journal has today as well until the night has run
 JOURNAL_DAYS: Final = int(Settings.model_fields["journal_days"].default) + 1
+KNOWN_DAYS: Final = int(Settings.model_fields["deduplication_days"].default)
+ID_BYTES: Final = 16  # of an event within them
 SERVED_DAYS: Final = int(Settings.model_fields["served_log_days"].default)
 LAKE_DAYS: Final = 365
 BACKUPS: Final = 2.0  # times the lake, log and state, parts that stay the same counted once
@@ -93,7 +95,7 @@ def plan(size: Size, of: Mapping[str, float]) -> Plan:
     """See the module."""
     peak = size.events / 86_400 * PEAK
     touched, log = state_bytes(size, of)
-    state = touched + log
+    state = touched + log + size.events * KNOWN_DAYS * ID_BYTES
     busy = size.qps * recommend_seconds(size.items, of) + peak * of["append_cpu_event"]
     busy_cores = busy / UTILISATION * ZONES / (ZONES - 1)
     own = of["worker_bytes"] + min(size.items, MIRROR_ROWS) * DIMENSIONS * 4

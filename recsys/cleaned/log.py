@@ -19,18 +19,12 @@ def read_log(lake: Lake, *, through: str | None = None, before: str | None = Non
     return from_table(lake.read_days(_days(lake, through, before), "cleaned", "events", columns=COLUMNS))
 
 
-def read_keyed_log(lake: Lake) -> tuple[EventLog, list[str]]:
-    """The log of all days, and the event_key of each of its events."""
-    table = lake.read_days(_days(lake, None, None), "cleaned", "events", columns=[*COLUMNS, "event_key"])
-    return from_table(table), table["event_key"].to_pylist()
-
-
-def read_search_keys(lake: Lake) -> list[str]:
-    """The event_key of each search."""
-    days = lake.days("cleaned", "searches")
-    found: list[str] = (
-        lake.read_days(days, "cleaned", "searches", columns=["event_key"])["event_key"].to_pylist() if days else []
-    )
+def read_keys(lake: Lake, first: str = "") -> list[str]:
+    """The event_key of each event and search received on a day (YYYY-MM-DD) or later."""
+    found: list[str] = []
+    for table in ("events", "searches"):
+        if days := [day for day in lake.days("cleaned", table) if day >= first]:
+            found += lake.read_days(days, "cleaned", table, columns=["event_key"])["event_key"].to_pylist()
     return found
 
 

@@ -156,10 +156,16 @@ def items_before(lake: Lake, instant: int) -> pa.Table:
     return pa.concat_tables([past, others.cast(past.schema)]).sort_by("item_id").combine_chunks()
 
 
-def told_until(lake: Lake) -> int | None:
-    """Position of the last record of an item that the lake's items have heard of; None where it keeps no versions."""
+def heard(lake: Lake) -> pa.Table | None:
+    """What the lake's items have heard of what a service was told (store.told.TOLD_SCHEMA), in order of position; None
+    where it keeps no versions.
+    """
     path = lake.table("raw", "item_versions")
-    return int(pc.max(lake.read(path, ["position"])["position"]).as_py() or 0) if path.exists() else None
+    if not path.exists():
+        return None
+    versions = whole_items(lake.read(path), VERSION_SCHEMA)
+    told = versions.filter(pc.is_valid(versions["position"])).sort_by("position")
+    return told.select([*ITEM_SCHEMA.names, "valid_from", "position"])
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

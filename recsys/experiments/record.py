@@ -52,6 +52,16 @@ METRICS: Final[Mapping[str, Metric]] = {
     "fresh": Metric("fresh", "impressions", "share of impressions that go to items of the last week"),
     "small_creators": Metric("small", "impressions", "share of impressions that go to creators of few items"),
 }
+# Groups of people that a guardrail may be asked of (`ctr@newcomers`), by the 14 days before the experiment: who did not
+# ask for anything, and the halves of the others who asked less and more often. Beside them: `device=` and its name.
+PEOPLE: Final = ("newcomers", "seldom", "often")
+DEVICE: Final = "device="
+
+
+def parsed(name: str) -> tuple[str, str]:
+    """The metric of a guardrail and the group of people that it is asked of; "" stands for all."""
+    metric, _, group = name.partition("@")
+    return metric, group
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ class Experiment:
     stages: tuple[tuple[int, float], ...]  # day of the experiment from 0 on -> share of the users who are in it
     metric: str = "ctr"
     minimum_effect: float = 0.05  # relative
-    guardrails: tuple[str, ...] = ()  # metrics that must not certainly fall
+    guardrails: tuple[str, ...] = ()  # metrics that must not certainly get worse, of all or of a group (`parsed`)
     method: Method = "planned"
     alpha: float = 0.05
     layer: str = "bundles"  # who is in is a hash by the layer: its experiments share out the users
@@ -91,6 +101,13 @@ class Experiment:
             return "at least two arms, and a share of each, in the same order, the control first"
         if any(not 0 < share < 1 for share in self.shares.values()) or abs(sum(self.shares.values()) - 1) > 1e-9:
             return f"the arms' shares add up to {sum(self.shares.values()):g}: each is over 0, and they add up to 1"
+        if (
+            self.days < 1
+            or not 0 < self.minimum_effect < math.inf
+            or not 0 < self.alpha < 0.5
+            or not 0 <= self.holdout < 1
+        ):
+            return "days are 1 or more, the minimum effect over 0, alpha under .5, the holdout under 1"
         if not shares or days != sorted(set(days)) or days[0] != 0 or shares != sorted(shares):
             return "stages begin on day 0 and go on by day, and a share never falls: stop it instead"
         if not 0 <= self.unseen <= 1:
@@ -99,16 +116,13 @@ class Experiment:
             return "the users' share is over 0 and at most 1, unless it ranks unseen for some"
         if not 0 <= self.from_place <= 1 - shares[-1]:
             return "the users' share with `from_place` is at most 1"
-        unknown = [name for name in (self.metric, *self.guardrails) if name not in METRICS]
+        asked = [(self.metric, ""), *map(parsed, self.guardrails)]
+        unknown = [metric for metric, _ in asked if metric not in METRICS]
         if unknown:
             return f"no metric {unknown[0]}: there are {', '.join(METRICS)}"
-        if (
-            self.days < 1
-            or not 0 < self.minimum_effect < math.inf
-            or not 0 < self.alpha < 0.5
-            or not 0 <= self.holdout < 1
-        ):
-            return "days are 1 or more, the minimum effect over 0, alpha under .5, the holdout under 1"
+        nobody = [group for _, group in asked if group not in ("", *PEOPLE) and not group.startswith(DEVICE)]
+        if nobody:
+            return f"no group of people {nobody[0]}: there are {', '.join(PEOPLE)}, and {DEVICE}NAME"
         return None
 
     @property

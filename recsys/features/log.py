@@ -265,7 +265,7 @@ def no_items() -> Items:
 
 def items_from_table(table: pa.Table) -> Items:
     """Items of a table in ITEM_SCHEMA (with or without the keys that cleaning adds). The last row of an id wins."""
-    keys, columns = _attributes(table)
+    keys, columns = attributes(table)
     order = np.argsort(keys, kind="stable")
     last = np.ones(len(order), bool)
     last[:-1] = keys[order][1:] != keys[order][:-1]
@@ -275,7 +275,7 @@ def items_from_table(table: pa.Table) -> Items:
 
 def history_of(table: pa.Table) -> ItemHistory:
     """Items of a table in ITEM_SCHEMA and `since` (UTC ms; from always without it), one row an item and instant."""
-    keys, columns = _attributes(table)
+    keys, columns = attributes(table)
     has_since = "since" in table.column_names
     since = _ints(table, "since") if has_since else np.zeros(len(keys), np.int64)
     available = pc.fill_null(table["is_available"], True).to_numpy().astype(np.int64)
@@ -283,8 +283,8 @@ def history_of(table: pa.Table) -> ItemHistory:
     return ItemHistory(keys[order], since[order], ItemColumns(*(column[order] for column in columns)), available[order])
 
 
-def _attributes(table: pa.Table) -> tuple[np.ndarray, ItemColumns]:
-    """item_key and columns of each row, in its order."""
+def attributes(table: pa.Table) -> tuple[np.ndarray, ItemColumns]:
+    """item_key and columns of each row of items (ITEM_SCHEMA), in its order."""
     return key64(table["item_id"].to_pylist()), ItemColumns(
         category_key=optional_keys(table["category"]),
         creator_key=optional_keys(table["creator_id"]),

@@ -12,7 +12,7 @@ import polars as pl
 from recsys.events import DAY_MS, MINUTE_MS
 from recsys.experiments.effect import Effect, Moments, NoEffect, effect
 from recsys.experiments.power import Needs, days_needed, users_needed
-from recsys.experiments.record import METRICS, Experiment
+from recsys.experiments.record import DEVICE, METRICS, PEOPLE, Experiment, parsed
 from recsys.experiments.sample_ratio import MISMATCH, by_day, by_total
 from recsys.experiments.sequential import always_valid, planned_bounds
 
@@ -22,6 +22,7 @@ BACK: Final = (1, 7, 30)  # days
 LEAST_USERS: Final = 50  # of each arm, before a look counts
 FRESH_DAYS: Final = 7
 ALWAYS: Final = ("answered", "filled")  # guardrails of every experiment
+MOST_DEVICES: Final = 5  # that the report tells apart
 FOUND: Final = 1.96 + 0.84  # standard errors: an effect of so many is found in 80 %
 ROUNDED: Final = 10  # digits of what is kept
 Verdict = Literal["goes on", "promote", "refuse"]
@@ -53,14 +54,19 @@ class Decision:
     arm: str
     reasons: tuple[str, ...]
     looks: tuple[Look, ...] = ()
+    people: tuple[Look, ...] = ()  # the metric of each group of people at the last look
 
     def report(self) -> dict[str, Any]:
         """The figures as they are kept, rounded: libraries differ in the last digits."""
-        rounded = [
-            {name: round(value, ROUNDED) if isinstance(value, float) else value for name, value in asdict(look).items()}
-            for look in self.looks
-        ]
-        return {"verdict": self.verdict, "arm": self.arm, "reasons": list(self.reasons), "looks": rounded}
+        looks, people = (
+            [
+                {name: round(v, ROUNDED) if isinstance(v, float) else v for name, v in asdict(look).items()}
+                for look in told
+            ]
+            for told in (self.looks, self.people)
+        )
+        told = {"verdict": self.verdict, "arm": self.arm, "reasons": list(self.reasons)}
+        return {**told, "looks": looks, "people": people}
 
 
 def exposures(experiment: Experiment, served: pl.DataFrame) -> pl.DataFrame:
@@ -116,8 +122,9 @@ def _sums(slates: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
 
 
 def table(experiment: Experiment, served: pl.DataFrame, seen: pl.DataFrame, until: int) -> pl.DataFrame:
-    """One row a user who was exposed before `until` (UTC ms): arm, first_day, the columns of METRICS, and those of the
-    14 days before the experiment with `_before`. What is not known of somebody is 0: they count.
+    """One row a user who was exposed before `until` (UTC ms): arm, first_day, device of the first slate, the columns of
+    METRICS, and those of the 14 days before the experiment with `_before`. What is not known of somebody is 0: they
+    count.
 
     Args:
         seen: `feedback.joined` of the served rows, of `grouped`.
@@ -125,7 +132,10 @@ def table(experiment: Experiment, served: pl.DataFrame, seen: pl.DataFrame, unti
     slates = exposures(experiment, served.filter(pl.col("served_at") < until))
     exposed = slates.filter("exposed")
     seen = seen.filter(pl.col("occurred_at") < min(until, experiment.ends))
-    users = exposed.group_by("user_id").agg(pl.col("arm").first(), first=pl.col("served_at").min())
+    first = pl.col("served_at").min()
+    users = exposed.group_by("user_id").agg(
+        pl.col("arm").first(), pl.col("device").sort_by("served_at").first(), first=first
+    )
     users = users.join(_sums(exposed, seen), on="user_id", how="left")
     users = users.join(slates.group_by("user_id").agg(asked=pl.len().cast(pl.Float64)), on="user_id", how="left")
     later = slates.join(users.select("user_id", "first"), on="user_id").with_columns(
@@ -169,6 +179,20 @@ def grouped(seen: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def of_group(users: pl.DataFrame, group: str) -> pl.DataFrame:
+    """The users of a `table` who are in a group of people: one of PEOPLE, or of a device; "" stands for all."""
+    before = pl.col("slates_before")
+    middle = pl.when(before > 0).then(before).median()  # of those who asked for any
+    known = {"newcomers": before == 0, "seldom": (before > 0) & (before <= middle), "often": before > middle}
+    return users if not group else users.filter(known.get(group, pl.col("device") == group.removeprefix(DEVICE)))
+
+
+def _groups(users: pl.DataFrame) -> list[str]:
+    """Of whom the report tells: PEOPLE, and the devices that most have."""
+    devices = users.drop_nulls("device").group_by("device").len().sort("len", "device", descending=[True, False])
+    return [*PEOPLE, *(f"{DEVICE}{name}" for name in devices["device"].head(MOST_DEVICES))]
+
+
 def compared(users: pl.DataFrame, metric: str, control: str, arm: str) -> Effect | None:
     """A metric of an arm against the control; None while an arm has too few users, or nothing to divide by."""
     asked = METRICS[metric]
@@ -200,27 +224,35 @@ def analysed(experiment: Experiment, served: pl.DataFrame, seen: pl.DataFrame, n
     if wrong:
         return Decision("refuse", arms[0], (wrong,))
     guards = tuple(dict.fromkeys((*experiment.guardrails, *ALWAYS)))
-    looks: list[Look] = []
+    looks, people = list[Look](), list[Look]()
     ended: list[Decision] = []
     for arm in arms:
         mine = {name: _looks(experiment, tables, name, arm, len(arms)) for name in (experiment.metric, *guards)}
         looks += [look for told in mine.values() for look in told]
+        asked = [f"{experiment.metric}@{group}" for group in _groups(tables[-1])]
+        # a family of their own: their intervals hold together
+        people += [
+            look for name in asked for look in _looks(experiment, tables, name, arm, len(arms) * len(asked))[-1:]
+        ]
         ended.append(_decision(experiment, arm, mine, guards, days))
     better = [decided for decided in ended if decided.verdict == "promote"]
     if better:
         sign = METRICS[experiment.metric].better
         best = max(better, key=lambda decided: sign * _last(looks, experiment.metric, decided.arm))
-        return Decision("promote", best.arm, best.reasons, tuple(looks))
+        return Decision("promote", best.arm, best.reasons, tuple(looks), tuple(people))
     verdict: Verdict = "refuse" if all(decided.verdict == "refuse" for decided in ended) else "goes on"
-    return Decision(verdict, arms[0], tuple(why for decided in ended for why in decided.reasons), tuple(looks))
+    why = tuple(why for decided in ended for why in decided.reasons)
+    return Decision(verdict, arms[0], why, tuple(looks), tuple(people))
 
 
 def _last(looks: list[Look], metric: str, arm: str) -> float:
     return [look.relative for look in looks if (look.metric, look.arm) == (metric, arm)][-1]
 
 
-def _looks(experiment: Experiment, tables: list[pl.DataFrame], metric: str, arm: str, claims: int) -> list[Look]:
-    """Every look so far that could tell anything of one metric."""
+def _looks(experiment: Experiment, tables: list[pl.DataFrame], name: str, arm: str, claims: int) -> list[Look]:
+    """Every look so far that could tell anything of one metric, of all or of a group of people."""
+    metric, group = parsed(name)
+    tables = [of_group(users, group) for users in tables]
     by_day = [compared(users, metric, experiment.control, arm) for users in tables]
     information = np.array([0.0 if told is None else 1 / float(told.error) ** 2 for told in by_day])
     alpha = experiment.alpha / claims
@@ -238,7 +270,7 @@ def _looks(experiment: Experiment, tables: list[pl.DataFrame], metric: str, arm:
         looks.append(
             Look(
                 day=day,
-                metric=metric,
+                metric=name,
                 arm=arm,
                 users=counts[arm],
                 users_control=counts[experiment.control],
@@ -258,7 +290,8 @@ def _decision(
     experiment: Experiment, arm: str, looks: Mapping[str, list[Look]], guards: tuple[str, ...], days: int
 ) -> Decision:
     for name in guards:
-        fallen = next((look for look in looks[name] if look.z * METRICS[name].better < -look.bound), None)
+        better = METRICS[parsed(name)[0]].better
+        fallen = next((look for look in looks[name] if look.z * better < -look.bound), None)
         if fallen is not None:
             return Decision("refuse", arm, (f"guardrail: {_words(fallen)}",))
     told = next((look for look in looks[experiment.metric] if abs(look.z) > look.bound), None)
@@ -276,8 +309,10 @@ def _decision(
 
 
 def _words(look: Look) -> str:
+    metric, group = parsed(look.metric)
+    what = METRICS[metric].words + (f" of {group}" if group else "")
     return (
-        f"{look.arm}: {METRICS[look.metric].words} {look.treatment:.4f} against {look.control:.4f} "
+        f"{look.arm}: {what} {look.treatment:.4f} against {look.control:.4f} "
         f"({look.relative:+.1%}, {look.low:+.1%} to {look.high:+.1%}; {look.users:,} and {look.users_control:,} users, "
         f"day {look.day})"
     )

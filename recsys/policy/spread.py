@@ -8,7 +8,10 @@ from typing import Final
 
 import numpy as np
 
+from recsys.experiments.assignment import place_of
+
 DAMPED: Final = "damped"
+MIXED: Final = "mixed"
 LIKE: Final = "like"
 REACH: Final = "reach"
 
@@ -22,11 +25,12 @@ class Spread:
 
     damping: float = 0.0  # off a score for each e-fold of the times that the person was shown the item, in any session
     likeness: float = 0.0  # off a score for its cosine with the likest of those above it (MMR, Carbonell 1998)
+    mix: float = 0.0  # between a person's first genre and their last, by a hash: each leans to others, at every request
     reach: int = 10  # places that an item moves for it, up or down, at most
 
     def __post_init__(self) -> None:
-        if self.damping < 0 or self.likeness < 0 or self.reach < 1:
-            raise ValueError("spread: damping and likeness are not negative, reach is at least 1")
+        if min(self.damping, self.likeness, self.mix) < 0 or self.reach < 1:
+            raise ValueError("spread: damping, likeness and mix are not negative, reach is at least 1")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,16 @@ class Met:
 
     shown: np.ndarray  # float64[n], log(1 + times that the person was shown it)
     vectors: np.ndarray | None = None  # float32[n, d], unit vectors; None: nothing is like another
+    lean: np.ndarray | None = None  # float64[n], of `leaning`; None: to nothing
+
+
+def leaning(user_id: str, genres: np.ndarray) -> np.ndarray:
+    """Where each genre, int64[n], stands for a person by a hash of both, in [-.5, .5): float64[n]. An unknown one (0)
+    stands in the middle.
+    """
+    known, place = np.unique(genres, return_inverse=True)
+    lean = [place_of(f"genre {genre}", user_id) - 0.5 if genre else 0.0 for genre in known.tolist()]
+    return np.array(lean, np.float64)[place]
 
 
 def spread(
@@ -55,7 +69,8 @@ def spread(
         take: told each candidate that is placed.
         passed_over: told why a candidate does not stand where its score would put it.
     """
-    worth = scores - how.damping * met.shown
+    damped = scores - how.damping * met.shown
+    worth = damped if met.lean is None else damped + how.mix * met.lean
     likest = np.zeros(len(scores))
     rank = {index: place for place, index in enumerate(order)}
     left, chosen, passed = list(order), list[int](), list[int]()
@@ -77,7 +92,8 @@ def spread(
         late = rank[near[0]] + how.reach <= place
         pick = near[0] if late else best
         for index in near[: near.index(pick)]:
-            passed_over[index] = DAMPED if worth[index] < worth[pick] else LIKE
+            lost = MIXED if worth[index] < worth[pick] else LIKE
+            passed_over[index] = DAMPED if damped[index] < damped[pick] else lost
         if late and pick != best:
             passed_over.setdefault(best, REACH)
         left.remove(pick)

@@ -17,7 +17,7 @@ from recsys.features.judged import Judged
 from recsys.policy.exploration import Drawn, Explorer, Scored
 from recsys.policy.filters import dropped_by
 from recsys.policy.slate import displaced, select
-from recsys.policy.spread import Met
+from recsys.policy.spread import Met, leaning
 from recsys.ranking.orders import HABITS_ALONE
 from recsys.retrieval.sources import SOURCES, Ask, Attempt
 from recsys.serving.breakers import Breakers, PartDown
@@ -291,7 +291,11 @@ class Steps:
         met = None
         if how is not None and ranked.is_scored and ranked.inputs is not None:
             shown = np.nan_to_num(ranked.inputs.features[:, SHOWN].astype(np.float64))
-            met = Met(shown, bundle.vectors(rows) if how.likeness else None)
+            met = Met(
+                shown,
+                vectors=bundle.vectors(rows) if how.likeness else None,
+                lean=leaning(scene.user_id, groups["category"]) if how.mix else None,
+            )
         slate = select(ranked.scores, item_keys, k, groups, scene.shelf.caps, why, units, sure, how, met)
         if self.passed_over is not None:
             self.passed_over.update(why)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from recsys.events import first_position
 from recsys.features.log import EventLog, empty
 from recsys.store.errors import StoreCorrupt
 from recsys.store.journal import ITEM_RECORD, LIVE_RANK, NO_END, RECORD_RECEIVED, Journal, digest_of, events_of
+from recsys.store.known import Known
 
 RANK: Final = (1 << 32) - 1  # of a position in its day
 
@@ -20,14 +21,11 @@ class Cut(NamedTuple):
     """What became of the records that are older than a journal keeps."""
 
     left: int
-    not_in_lake: int  # they stay, as do
-    refused: int  # those that the lake has in quarantine: the state counts them
+    not_in_lake: int  # they stay
     held_by: str  # the features whose state is the oldest and keeps records back; "" where none does
 
     def __str__(self) -> str:
         words = f"{self.left:,} records left the journal"
-        if self.refused:
-            words += f"; {self.refused:,} stay that the lake has in quarantine"
         if self.not_in_lake:
             words += f"; {self.not_in_lake:,} are due and stay, since the lake does not hold them: take in their days"
         if self.held_by:
@@ -40,13 +38,14 @@ def nothing(positions: np.ndarray) -> np.ndarray:
     return np.zeros(len(positions), bool)
 
 
-def not_in(archive: EventLog, digests: Set[bytes], journal: Journal, position: int, head: int) -> EventLog:
-    """The events of a journal up to its head that an archive up to a position does not hold, by position or digest."""
+def not_in(archive: EventLog, known: Known, journal: Journal, position: int, head: int) -> EventLog:
+    """The events of a journal up to its head that an archive up to a position does not hold, by position or id."""
     live = events_of(journal.records(0, head))
     held = np.isin(live.position, archive.position)
-    if digests:
+    if len(known.digests):
         ids = {at: digest_of(json.loads(raw).get("event_key", "")) for at, _, raw in journal.raw(0, position)}
-        held |= np.array([ids.get(at) in digests for at in live.position.tolist()], bool)
+        told = np.array([at in ids for at in live.position.tolist()], bool)
+        held[told] |= known.has([ids[at] for at in live.position[told].tolist()])
     return live.take(~held)
 
 
@@ -77,14 +76,16 @@ def cut(
     fingerprint: str,
     keys: Callable[[int], Mapping[int, str]],
     known: Callable[[list[bytes]], np.ndarray],
+    heard_until: int,
     days: int,
 ) -> Cut:
-    """Let the records of events leave that the lake was given, and whose ids the state of the archive knows.
+    """Let the records leave that the lake was given, events where the state of the archive knows their ids.
 
     Args:
         fingerprint: of the state that was just begun anew from the lake
         keys: event_key of each live event that the lake was given, by position; of those received since an instant
         known: whether that state's archive holds events of those digests, bool[n]
+        heard_until: the last word about an item that the lake was given
         days: whole days that stay besides the last one
     """
     stand = {of: _stands(journal, of) for of in journal.snapshots()}
@@ -93,13 +94,15 @@ def cut(
     asked = first_position((head >> 32) - days) - 1
     until = min(asked, stand[oldest])
     old = journal.records(0, until)
-    events = old.fields[:, 0] != ITEM_RECORD
-    positions, received = old.position[events], old.fields[events, RECORD_RECEIVED]
-    given = keys(int(received.min())) if len(positions) else {}
-    told = positions[np.array([at in given for at in positions.tolist()], bool)]
-    leaving = told[known([digest_of(given[at]) for at in told.tolist()])]
+    received = old.fields[:, RECORD_RECEIVED]
+    words = old.fields[:, 0] == ITEM_RECORD
+    heard = words & ((received == 0) | (old.position <= heard_until))  # at no instant: the lake itself said it
+    given = keys(int(received[~words].min())) if not words.all() else {}
+    told = old.position[~words & np.array([at in given for at in old.position.tolist()], bool)]
+    told = told[known([digest_of(given[at]) for at in told.tolist()])]
+    leaving = np.sort(np.concatenate([told, old.position[heard]]))
     journal.cut(leaving)
-    return Cut(len(leaving), len(positions) - len(told), len(told) - len(leaving), "" if until == asked else oldest)
+    return Cut(len(leaving), len(old.position) - len(leaving), "" if until == asked else oldest)
 
 
 def _stands(journal: Journal, fingerprint: str) -> int:

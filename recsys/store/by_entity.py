@@ -15,7 +15,7 @@ from recsys.store.hot import LOG, Hot, log_of, packed, packed_items
 from recsys.store.journal import Journal, events_of, unbroken
 
 CHUNK: Final = 2_000  # owners that are folded at once
-ITEMS: Final = ("items", "item_matrix", "item_table", "item_records", "late", "about")  # what a process loads whole
+ITEMS: Final = ("items", "item_matrix", "item_table", "item_records", "words", "about")  # what a process loads whole
 
 
 class EntityJournal(Journal, Protocol):
@@ -31,7 +31,7 @@ class EntityJournal(Journal, Protocol):
         """bool[n]: whether the archive held each event."""
 
     def archived(self, lineage: str) -> np.ndarray:
-        """Digests of all events of the archive, as `journal.digests_of` sorts them."""
+        """Digests of the archive's events, as Known sorts them."""
 
 
 class ByEntity(Hot):
@@ -104,7 +104,8 @@ class ByEntity(Hot):
         )
 
     def pieces(self) -> list[EventLog]:
-        between = events_of(unbroken(self._journal, self._logged, self._folded_to))
+        between = events_of(self._journal.records(self._logged, self._folded_to))
+        unbroken(self._journal, self._logged)
         return [*log_of(self._arrays), *([between] if len(between.position) else []), *self.logs]
 
     def log(self) -> EventLog:
@@ -123,15 +124,14 @@ class ByEntity(Hot):
                 owned = [Owned.read(blob) if blob else None for blob in blobs]
                 events = tail.take(np.isin(of, few))
                 self._journal.keep_owned(self._lineage, folded(part, few, owned, events, self.position))
-        told = packed_items(self.items_table, self.late(), self.item_records, self.position, self.utc_offset_ms)
+        told = packed_items(self.items_table, self.words(), self.about)
         return {**told, "logged": self._arrays["logged"], **dict.fromkeys(LOG)}
 
 
 def whole(journal: EntityJournal, snapshot: str, arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     """What `divided_arrays` divided, as of a later snapshot of the lineage: made anew from its log."""
     hot = ByEntity(arrays, journal, snapshot, None)
-    items = hot.items_table, hot.late(), hot.item_records
-    return packed(None, hot.log(), *items, hot.position, hot.digests, hot.utc_offset_ms)
+    return packed(None, hot.log(), hot.items_table, hot.words(), hot.position, hot.ids, hot.utc_offset_ms)
 
 
 def divided_arrays(

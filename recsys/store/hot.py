@@ -23,11 +23,13 @@ from recsys.features.fold import State
 from recsys.features.judged import Judgements
 from recsys.features.kernel import Reads
 from recsys.features.layout import G_TYPE, RECENT, V_FIRST_GROUP, V_LAST_GROUP
-from recsys.features.log import EventLog, ItemColumns, Items, concat, empty, items_from_table
+from recsys.features.log import EventLog, ItemColumns, Items, attributes, concat, empty, items_from_table
 from recsys.store.errors import StoreCorrupt
 from recsys.store.item_rows import ItemRows
 from recsys.store.journal import ITEM_RECORD, Journal, Records, events_of, unbroken
+from recsys.store.known import Known
 from recsys.store.past import Read
+from recsys.store.told import TOLD_SCHEMA
 
 WARMED: Final = 4096  # items read at once
 RECORD_COLUMNS: Final = 8  # of Hot.item_records
@@ -49,14 +51,15 @@ class Hot:
         try:
             self._take(arrays)
             self.item_rows = ItemRows(arrays["item_matrix"], arrays["item_table"])
-            self._told = arrays["item_records"]
-            self.position, self.utc_offset_ms = arrays["about"].tolist()
-        except KeyError as missing:
+            self._told, self._words = arrays["item_records"], arrays["words"]
+            self.position, self.utc_offset_ms, self.known_since = arrays["about"].tolist()
+        except (KeyError, ValueError) as missing:
             raise StoreCorrupt(
-                f"the online store's snapshot is of another version (it has no {missing}): materialize online_state"
+                f"the online store's snapshot is of another version (its {missing}): materialize online_state"
             ) from None
         self.applied = 0  # records since the snapshot
         self._told_since: list[tuple[int, ...]] = []  # item_records of the tail
+        self._words_since: list[Mapping[str, Any]] = []  # TOLD_SCHEMA
         self._late_since: dict[str, Mapping[str, Any]] = {}  # item_id -> ITEM_SCHEMA
 
     def _take(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -80,7 +83,8 @@ class Hot:
 
     @cached_property
     def _late(self) -> dict[str, Mapping[str, Any]]:
-        return {row["item_id"]: row for row in unpacked(self._arrays["late"]).to_pylist()}
+        rows = unpacked(self._words, TOLD_SCHEMA).select(ITEM_SCHEMA.names).to_pylist()
+        return {row["item_id"]: row for row in rows}
 
     @cached_property
     def _base_row(self) -> dict[str, int]:
@@ -90,6 +94,16 @@ class Hot:
     def item_records(self) -> np.ndarray:
         """int64[n, 8] of the items recorded in the log so far: position, item_key, the columns, received_at."""
         return np.concatenate([self._told, np.array(list(self._told_since), np.int64).reshape(-1, RECORD_COLUMNS)])
+
+    def words(self) -> pa.Table:
+        """What was said of items since the catalogue first said them (TOLD_SCHEMA), in order: a row a record."""
+        since = pa.Table.from_pylist(list(self._words_since), TOLD_SCHEMA)
+        return pa.concat_tables([unpacked(self._words, TOLD_SCHEMA), since])
+
+    @property
+    def ids(self) -> Known:
+        """The ids of the archive's events."""
+        return Known(self.digests, self.known_since)
 
     @property
     def n_item_records(self) -> int:
@@ -116,6 +130,11 @@ class Hot:
         taken = self.items_table.take(pa.array(rows, pa.int64())).to_pylist() if rows else []
         return {str(row["item_id"]): row for row in taken}
 
+    @property
+    def about(self) -> tuple[int, int, int]:
+        """Position, offset of the local day, and from when on ids are known: of a snapshot of what is here."""
+        return self.position, self.utc_offset_ms, self.known_since
+
     def catch_up(self, journal: Journal, until: int) -> None:
         """Apply what the journal took since, up to a position.
 
@@ -123,15 +142,17 @@ class Hot:
             JournalCut: some of it has left; nothing was applied.
         """
         after = self.position
-        records = unbroken(journal, after, until)
+        records = journal.records(after, until)
         told = records.fields[:, 0] == ITEM_RECORD
         raws = journal.raw(after, until, only=ITEM_RECORD) if told.any() else []  # first: it may fail
+        unbroken(journal, after)
         self.apply(records)
         for (position, _, raw), fields in zip(raws, records.fields[told].tolist(), strict=True):
             _, item_type, key, category, creator, _, duration, received, published = fields
             columns = (key, category, creator, item_type, duration, published)
             item = json.loads(raw)
             self._late_since[str(item["item_id"])] = item
+            self._words_since.append({**item, "valid_from": received, "position": position})
             self._told_since.append((position, *columns, received))
             self.item_rows.put(columns)
         self.position = until
@@ -154,14 +175,8 @@ class Hot:
         self.judgements.add(events)
 
     def has(self, digests: Sequence[bytes]) -> np.ndarray:
-        """bool[n]: whether the archive that the snapshot came from holds each event."""
-        wanted = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
-        present = np.zeros(len(wanted), bool)
-        first = np.searchsorted(self.digests[:, 0], wanted[:, 0], side="left")
-        last = np.searchsorted(self.digests[:, 0], wanted[:, 0], side="right")
-        for i in np.flatnonzero(last > first):
-            present[i] = bool(np.any(self.digests[first[i] : last[i], 1] == wanted[i, 1]))
-        return present
+        """bool[n]: whether the archive that the snapshot came from held each event, within the horizon."""
+        return self.ids.has(digests)
 
     def log(self) -> EventLog:
         """All events. It copies them, once a tail: for replays."""
@@ -210,8 +225,8 @@ class Hot:
 
     def packed(self) -> Mapping[str, np.ndarray | None]:
         """The arrays of a snapshot of what is here now."""
-        log, table, late = self.log(), self.items_table, self.late()
-        return packed(self.state, log, table, late, self.item_records, self.position, self.digests, self.utc_offset_ms)
+        log, items, words = self.log(), self.items_table, self.words()
+        return packed(self.state, log, items, words, self.position, self.ids, self.utc_offset_ms)
 
     def items_at(self, position: int) -> Items:
         """Attributes as they were known at a position."""
@@ -236,10 +251,9 @@ def packed(
     state: State | None,
     log: EventLog,
     items: pa.Table,
-    late: Sequence[Mapping[str, Any]],
-    records: np.ndarray,
+    words: pa.Table,
     position: int,
-    digests: np.ndarray,
+    known: Known,
     utc_offset_ms: int,
 ) -> dict[str, np.ndarray]:
     """The arrays of a snapshot.
@@ -247,14 +261,14 @@ def packed(
     Args:
         state: after `log`, where it is known
         items: ITEM_SCHEMA, as the catalogue first said them
-        late: those that were said anew since, as they are now; `records` of them as Hot.item_records
+        words: TOLD_SCHEMA, what was said of them since
         position: up to which all of that is
-        digests: of the archive's events, sorted
+        known: the ids of the archive's events
     """
     if log.head > position:
         raise ValueError(f"the log goes on to {log.head}: a snapshot at {position} would have its end applied twice")
     state = fold.applied(sweep.PROGRAM, fold.new_state(), log) if state is None else state
-    about = packed_items(items, late, records, position, utc_offset_ms)
+    about = packed_items(items, words, (position, utc_offset_ms, known.since))
     _warm(state, about["item_matrix"], log)
     *verdicts, verdict_kinds = Judgements.events(log)
     return {
@@ -266,16 +280,16 @@ def packed(
         "kinds": log.kind,
         "verdicts": np.stack(verdicts),
         "verdict_kinds": verdict_kinds,
-        "digests": digests,
+        "digests": known.digests,
     }
 
 
-def packed_items(
-    items: pa.Table, late: Sequence[Mapping[str, Any]], records: np.ndarray, position: int, utc_offset_ms: int
-) -> dict[str, np.ndarray]:
-    """Those of the arrays of `packed` that are of items, and of the snapshot itself; arguments as there."""
+def packed_items(items: pa.Table, words: pa.Table, about: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    """Those of the arrays of `packed` that are of items, and of the snapshot itself (`Hot.about`); else as there."""
     keys = key64(items["item_id"].to_pylist())
     item_rows = ItemRows.of(np.stack([keys, *items_from_table(items).lookup(keys)], axis=1))
+    said, columns = attributes(words)
+    records = np.stack([words["position"].to_numpy(), said, *columns, words["valid_from"].to_numpy()], axis=1)
     for columns in records[:, 1:-1]:
         item_rows.put(columns)
     return {
@@ -283,8 +297,8 @@ def packed_items(
         "item_matrix": item_rows.matrix[: item_rows.count],
         "item_table": item_rows.table,
         "item_records": records,
-        "late": _parquet(pa.Table.from_pylist(list(late), schema=ITEM_SCHEMA)),
-        "about": np.array([position, utc_offset_ms], np.int64),
+        "words": _parquet(words),
+        "about": np.array(about, np.int64),
     }
 
 
@@ -308,6 +322,6 @@ def _parquet(table: pa.Table) -> np.ndarray:
     return np.frombuffer(buffer.getvalue(), np.uint8)
 
 
-def unpacked(blob: np.ndarray) -> pa.Table:
-    """ITEM_SCHEMA; of an earlier version, it may lack a column."""
-    return whole_items(pq.read_table(io.BytesIO(blob.tobytes())))
+def unpacked(blob: np.ndarray, schema: pa.Schema = ITEM_SCHEMA) -> pa.Table:
+    """In that schema; of an earlier version, it may lack a column."""
+    return whole_items(pq.read_table(io.BytesIO(blob.tobytes())), schema)

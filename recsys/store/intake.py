@@ -18,6 +18,7 @@ from recsys.sources.derived import Rules, implied_by
 from recsys.store.hot import Hot
 from recsys.store.item_rows import DURATION
 from recsys.store.journal import ITEM_RECORD, Entry, digest_of, key_of
+from recsys.store.known import too_late
 from recsys.vocabulary import INTEGERS, TEXTS, wrong
 
 NO_RULES: Final = Rules()
@@ -73,6 +74,8 @@ def entry_of(hot: Hot, event: Event, received_at: int) -> Entry | str:
     broken = wrong(known)
     if broken is not None:
         return f"{broken.words} ({broken.reason})"
+    if late := too_late(said_at, hot.known_since):
+        return late
     row = 0 if event["kind"] == SEARCH else hot.item_rows.of_id(event["item_id"])
     if not row and event["kind"] != SEARCH:
         return "unknown item"

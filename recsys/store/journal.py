@@ -176,16 +176,14 @@ class Journal(Protocol):
     def close(self) -> None: ...
 
 
-def unbroken(journal: Journal, after: int, until: int) -> Records:
-    """The records after a position and up to one, none of which has left.
+def unbroken(journal: Journal, after: int) -> None:
+    """Asked behind a reading of what comes after a position.
 
     Raises:
-        JournalCut: some may have.
+        JournalCut: some of it may have left before it was read.
     """
-    records = journal.records(after, until)
-    if journal.cut_at() > after:  # asked last: what left meanwhile is told too
+    if journal.cut_at() > after:
         raise JournalCut("this state is older than the journal's records: materialize online_state")
-    return records
 
 
 def is_of(kind: int, user: int, raw: bytes, user_key: int, word: bytes) -> bool:
@@ -202,13 +200,6 @@ def key_of(name: str) -> int:
 def digest_of(event_key: str) -> bytes:
     """The 16 bytes by which a journal knows an event; a key is text of any length, as a forgotten user's is."""
     return xxhash.xxh3_128_digest(event_key.encode())
-
-
-def digests_of(event_keys: Sequence[str]) -> np.ndarray:
-    """Sorted 128-bit digests of keys, uint64[n, 2]."""
-    joined = b"".join(digest_of(key) for key in event_keys)
-    pairs = np.frombuffer(joined, np.uint64).reshape(-1, 2)
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 def events_of(records: Records) -> EventLog:

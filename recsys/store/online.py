@@ -10,7 +10,6 @@ into the next snapshot, so that a process has little to catch up with, and to ho
 from __future__ import annotations
 
 import functools
-import json
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +30,10 @@ from recsys.store.archived import lost, not_in, nothing
 from recsys.store.blocked import Blocked, changed
 from recsys.store.by_entity import ByEntity, EntityJournal
 from recsys.store.errors import JournalCut, OffsetMoved, StoreBusy, StoreCorrupt, StoreError, StoreMissing
-from recsys.store.hot import LOG, RECORD_COLUMNS, Hot, packed
+from recsys.store.hot import LOG, Hot, packed
 from recsys.store.intake import NO_RULES, Appended, Event, entries_of, item_entries
-from recsys.store.journal import CUT, ITEM_RECORD, ITEMS, LIVE_RANK, Journal, Offset, Records, digests_of, key_of
+from recsys.store.journal import CUT, ITEMS, LIVE_RANK, Journal, Offset, Records, key_of
+from recsys.store.known import NOTHING, Known
 from recsys.store.past import Past, Read, completed
 
 SEARCHABLE: Final = 6  # a shorter id is everywhere as a text: only as a whole value it names its user
@@ -157,26 +157,26 @@ class OnlineStore:
             records: as they were when the log had so many; None for now
         """
         if records is not None:
-            raws = [raw for *_, raw in self.journal.raw(0, only=ITEM_RECORD)][:records]
-            known = {item["item_id"]: item for item in map(json.loads, raws)}
-            return records, pa.Table.from_pylist(list(known.values()), schema=ITEM_SCHEMA)
+            return records, told.latest(self._words()[1].slice(0, records))
         self._retired = None
         with self._lock:
             hot = self._catch_up()
-            number, rows = hot.n_item_records, None
+            number, late = hot.n_item_records, None
             if number != self._late[0]:  # each worker asks every second, and 10,000 items take 30 ms to write down
-                rows = hot.late()
-        if rows is not None:
-            self._late = number, pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+                late = hot.late()
+        if late is not None:
+            self._late = number, pa.Table.from_pylist(late, schema=ITEM_SCHEMA)
         return self._late
 
     def told_items(self) -> pa.Table:
         """Every word about an item that arrived live (told.TOLD_SCHEMA): what a later day's raw_items reads."""
-        hot = self._catch_up()
-        positions = hot.item_records[:, 0].tolist()
-        if not positions:
-            return told.TOLD_SCHEMA.empty_table()
-        return told.told_items(self.journal, positions[0], positions[-1], hot.base)
+        hot, words = self._words()
+        return told.told_items(words, hot.base)
+
+    def _words(self) -> tuple[Hot, pa.Table]:
+        with self._lock:
+            hot = self._catch_up()
+            return hot, hot.words()
 
     def known_items(self, item_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Rows of ITEM_SCHEMA, as they are known now, of those ids that are here."""
@@ -281,8 +281,9 @@ class OnlineStore:
         position: int,
         *,
         event_keys: Sequence[str] = (),
+        known_since: int = 0,
         utc_offset_ms: int = 0,
-        told_until: int | None = None,
+        heard: pa.Table | None = None,
         judged: Callable[[np.ndarray], np.ndarray] = nothing,
     ) -> int:
         """Begin anew from an archived log up to `position`, keeping every event accepted live that is not in it.
@@ -291,9 +292,9 @@ class OnlineStore:
             log: cleaned events up to `position`
             items: ITEM_SCHEMA, as they are now. What changed becomes records of the log, so that reads at earlier
                 positions see what they saw
-            told_until: `items` has heard what was told of items up to this position: what was told after it stands.
-                None: all of it
+            heard: what `items` has heard of what was told (TOLD_SCHEMA): what was told after it stands. None: all of it
             event_keys: of the log's events, so that sending one of them again changes nothing
+            known_since: UTC ms; these are of all events received from then on (known.horizon)
             utc_offset_ms: offset of the source's local day
             judged: whether the lake was given the live events of those positions, whatever it made of them: bool[n]
                 of int64[n]. What left the journal and is in neither stays
@@ -301,24 +302,24 @@ class OnlineStore:
         Returns:
             Events in the state now.
         """
-        self.journal.raise_head(position)  # whatever is accepted from here on lies after it
-        digests = digests_of(event_keys)
-        archived = {bytes(row) for row in digests}
+        told_before = heard or told.TOLD_SCHEMA.empty_table()
+        heard_until = int(pc.max(told_before["position"]).as_py() or 0)
+        self.journal.raise_head(max(position, heard_until))  # whatever is accepted from here on lies after it
+        known = Known.of(event_keys, known_since)
         while True:
             with self._lock:
                 hot = self._catch_up()
-                snapshot, head, late, records = self._named, hot.position, hot.late(), hot.item_records
+                snapshot, head, words = self._named, hot.position, hot.words()
             before = hot.items_table
-            both = merged(log, not_in(log, archived, self.journal, position, head))
+            words = told.together(words, told_before)  # a state that had to begin anew lacks those that left
+            both = merged(log, not_in(log, known, self.journal, position, head))
             both = merged(both, lost(both, self.journal, lambda: self.past().log, judged))
-            known = pc.is_in(items["item_id"], value_set=before["item_id"].combine_chunks())
-            new = whole_items(items.filter(pc.invert(known)))
-            base = pa.concat_tables([before, new])
-            arrays = packed(None, both, base, late, records, head, digests, utc_offset_ms)
-            if self._save(arrays, snapshot):
+            here = pc.is_in(items["item_id"], value_set=before["item_id"].combine_chunks())
+            base = pa.concat_tables([before, whole_items(items.filter(pc.invert(here)))])
+            if self._save(packed(None, both, base, words, head, known, utc_offset_ms), snapshot):
                 break
         # What changed of an item becomes a record, so that rows served before still read what they read then.
-        self.put_items(lambda: items if told_until is None else told.unheard(items, self.told_items(), told_until))
+        self.put_items(lambda: items if heard is None else told.unheard(items, self.told_items(), heard_until))
         return len(both.position) + self._catch_up().applied
 
     @property
@@ -404,14 +405,13 @@ class OnlineStore:
         while True:
             with self._lock:
                 hot, log = self._with_log()
-                position, late, records = hot.position, hot.late(), hot.item_records
-                snapshot = self._named
+                position, words, snapshot = hot.position, hot.words(), self._named
             mine = log.user_key == user_key
             if events is None:
                 events = int(mine.sum())
                 self.journal.strip(user_key, rewritten, word)
             anonymous = log._replace(user_key=np.where(mine, 0, log.user_key))
-            arrays = packed(None, anonymous, hot.items_table, late, records, position, hot.digests, hot.utc_offset_ms)
+            arrays = packed(None, anonymous, hot.items_table, words, position, hot.ids, hot.utc_offset_ms)
             if self._save(arrays, snapshot):
                 break  # else another snapshot came meanwhile: the user may be in that one too
         self.journal.compact(self.fingerprint)
@@ -487,8 +487,9 @@ class OnlineStore:
         return not self.journal.shares_pages and snapshot.split("-")[0] == self._loaded.split("-")[0]
 
     def _begin(self) -> None:
-        no_records, no_digests = np.zeros((0, RECORD_COLUMNS), np.int64), np.zeros((0, 2), np.uint64)
-        self._save(packed(None, empty(), ITEM_SCHEMA.empty_table(), [], no_records, 0, no_digests, 0), None)
+        at = self.journal.cut_at()  # what left is in the lake, from which a bootstrap follows
+        words = told.words_of(self.journal, at)
+        self._save(packed(None, empty(), ITEM_SCHEMA.empty_table(), words, at, NOTHING, 0), None)
 
     def _save(self, arrays: Mapping[str, np.ndarray | None], replaces: str | None, *, same: bool = False) -> bool:
         """Make a snapshot the journal's own; `same`: of the events that the one before it had, and the tail."""

@@ -1,4 +1,4 @@
-"""What the online log gives back to the lake: the events that a service took, and what it was told of items."""
+"""What a service took and was told: the events, and the words about items, as journal, state and lake hand them on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,35 +35,48 @@ def events_after(journal: Journal, position: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RAW_EVENT_SCHEMA)
 
 
-def told_items(
-    journal: Journal, first: int, last: int, archived: Callable[[str], Mapping[str, Any] | None]
-) -> pa.Table:
+def words_of(journal: Journal, until: int) -> pa.Table:
+    """The words about items that the journal has up to a position (TOLD_SCHEMA), in order."""
+    records, raws = journal.records(0, until), journal.raw(0, until, only=ITEM_RECORD)
+    receipt = dict(zip(records.position.tolist(), records.fields[:, RECORD_RECEIVED].tolist(), strict=True))
+    rows = [{**json.loads(raw), "valid_from": receipt[at], "position": at} for at, _, raw in raws if at in receipt]
+    return pa.Table.from_pylist(rows, TOLD_SCHEMA)
+
+
+def together(*words: pa.Table) -> pa.Table:
+    """Words of several places (TOLD_SCHEMA), each once, in order."""
+    both = pa.concat_tables(words).combine_chunks()
+    _, first = np.unique(both["position"].to_numpy(), return_index=True)
+    return both.take(first)
+
+
+def latest(words: pa.Table) -> pa.Table:
+    """The items of words (TOLD_SCHEMA, in order) as the last of them says (ITEM_SCHEMA), as they first came."""
+    items = {row["item_id"]: row for row in words.select(ITEM_SCHEMA.names).to_pylist()}
+    return pa.Table.from_pylist(list(items.values()), ITEM_SCHEMA)
+
+
+def told_items(words: pa.Table, archived: Callable[[str], Mapping[str, Any] | None]) -> pa.Table:
     """Every word about an item that arrived live, in order (TOLD_SCHEMA).
 
     Ahead of an item's first one stands, at position 0 and instant 0, what the archive had said before it, if anything.
 
     Args:
-        first, last: positions of the first and last record of an item
+        words: TOLD_SCHEMA, in order
         archived: what the archive said of an item when the store began
     """
-    records = journal.records(first - 1, last)
-    chosen = records.fields[:, 0] == ITEM_RECORD
-    receipts = dict(
-        zip(records.position[chosen].tolist(), records.fields[chosen, RECORD_RECEIVED].tolist(), strict=True)
-    )
     # what a bootstrap found changed in an archive is a record too, but nobody told it: it has no instant
     changed: dict[str, Mapping[str, Any]] = {}
-    told: list[dict[str, Any]] = []
+    told: list[Mapping[str, Any]] = []
     heard: set[str] = set()
-    for position, _, raw in journal.raw(first - 1, last, only=ITEM_RECORD):
-        item = json.loads(raw)
-        name = item["item_id"]
-        if not receipts[position]:
-            changed[name] = item
+    for word in words.to_pylist():
+        name = word["item_id"]
+        if not word["valid_from"]:
+            changed[name] = word
             continue
         before = None if name in heard else changed.get(name) or archived(name)
         told += [{**before, "valid_from": 0, "position": 0}] if before else []
-        told.append({**item, "valid_from": receipts[position], "position": position})
+        told.append(word)
         heard.add(name)
     return pa.Table.from_pylist(told, schema=TOLD_SCHEMA)
 

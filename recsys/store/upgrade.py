@@ -16,7 +16,9 @@ from recsys.features.log import concat, empty
 from recsys.store.errors import StoreCorrupt, StoreError, StoreMissing
 from recsys.store.hot import LOG, log_of, packed, unpacked
 from recsys.store.journal import Journal
+from recsys.store.known import Known
 from recsys.store.online import OnlineStore
+from recsys.store.told import TOLD_SCHEMA
 
 READS, ITEMS = 50, 20  # held against a replay: drawn by chance
 
@@ -59,10 +61,10 @@ def build_beside(journal: Journal, before: str, fingerprint: str = FINGERPRINT) 
 
 def _anew(held: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A snapshot of this code's features, of another one's log and items."""
-    pieces, items, late = log_of(held), unpacked(held["items"]), unpacked(held["late"]).to_pylist()
-    position, utc_offset_ms = held["about"].tolist()
+    pieces, items, words = log_of(held), unpacked(held["items"]), unpacked(held["words"], TOLD_SCHEMA)
+    position, utc_offset_ms, since = held["about"].tolist()
     log = concat(pieces) if pieces else empty()
-    return packed(None, log, items, late, held["item_records"], position, held["digests"], utc_offset_ms)
+    return packed(None, log, items, words, position, Known(held["digests"], since), utc_offset_ms)
 
 
 def _compared(store: OnlineStore) -> tuple[int, int]:

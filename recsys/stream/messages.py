@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from recsys.privacy.border import Border
 from recsys.serving.taking import FORGOTTEN
 from recsys.stream.kafka import Kafka
-from recsys.vocabulary import REASONS
+from recsys.vocabulary import REASONS, TOO_LATE
 
 MOST_BYTES: Final = 64 << 10  # of a message; an honest event has 40 kB at most, every letter of it escaped
 FLUSH_SECONDS: Final = 30.0
@@ -28,7 +28,7 @@ class LettersUndelivered(RuntimeError):
 class Refusal(NamedTuple):
     """Why a message is no event."""
 
-    code: str  # of NO_EVENT or vocabulary.REASONS
+    code: str  # of NO_EVENT or vocabulary.REASONS, or TOO_LATE
     words: str
 
     @classmethod
@@ -39,7 +39,7 @@ class Refusal(NamedTuple):
         if reason == "unknown item":
             return cls("unknown_item", reason)
         code = reason.rpartition("(")[2].removesuffix(")")
-        return cls(code if code in REASONS else "schema", reason)
+        return cls(code if code in (*REASONS, TOO_LATE) else "schema", reason)
 
 
 def lies(message: Message) -> tuple[int, int]:

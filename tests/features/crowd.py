@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
-from recsys.events import key64
+from recsys.events import ITEM_SCHEMA, key64
 from recsys.features.catalog import AGGREGATES
 from recsys.lake import Lake
 from recsys.store.journal import Journal
@@ -27,6 +28,7 @@ from tests.features.streams import NOW
 
 CLICKS = AGGREGATES.index("user_clicks_count_all")
 USERS = [f"u{n}" for n in range(6)]
+TOLD = "i3"  # of which words are said
 
 
 def opened(place: str, create: bool = False) -> Journal:
@@ -45,12 +47,12 @@ def opened(place: str, create: bool = False) -> Journal:
 class Call(NamedTuple):
     """One call as its caller saw it; instants of the monotonic clock, ns. `end` is 0 for one never answered."""
 
-    kind: str  # append or read
+    kind: str  # append, read, or tell: a word about an item
     user: str
     begin: int
     end: int
-    ids: list[str]  # of the clicks appended
-    position: int
+    ids: list[str]  # of the clicks appended; the title told
+    position: int  # of a word: of the log behind it
     clicks: int  # of the user, as read
 
 
@@ -63,8 +65,16 @@ def _work(place: str, output: str, name: str, threads: int) -> None:
     def live(thread: int) -> None:
         rng, number = np.random.default_rng([thread, *name.encode()]), 0
         while True:
-            user = USERS[rng.integers(len(USERS))]
-            if rng.random() < 0.5:
+            user, chance = USERS[rng.integers(len(USERS))], rng.random()
+            if chance < 0.02:
+                title, number = f"{name}-{thread}-{number}", number + 1
+                word = store.known_items([TOLD])[TOLD] | {"title": title}
+                begin = time.monotonic_ns()
+                os.write(out, json.dumps(["tell", user, begin, 0, [title], 0, 0]).encode() + b"\n")
+                store.put_items(pa.Table.from_pylist([word], ITEM_SCHEMA), NOW)
+                position, end = store.head(), time.monotonic_ns()
+                os.write(out, json.dumps(["tell", user, begin, end, [title], position, 0]).encode() + b"\n")
+            elif chance < 0.5:
                 ids = [f"{name}-{thread}-{number + i}" for i in range(rng.integers(1, 4))]
                 number += len(ids)
                 rows = [
@@ -166,6 +176,9 @@ def disorder(calls: Sequence[Call], store: OnlineStore, lake: Lake | None = None
     tail = store.tail(0) if lake is None else taken(store, lake)
     ids, positions = tail["event_id"].to_pylist(), tail["position"].to_pylist()
     kept = Counter(ids)
+    words = Counter(store.told_items()["title"].to_pylist())
+    told = {name for call in calls for name in call.ids if call.kind == "tell" and call.end}
+    wrong += [f"word {name} is there {words[name]} times" for name in sorted(told) if words[name] != 1]
     sent = {name for call in calls for name in call.ids}
     acknowledged = {name for call in calls if call.kind == "append" and call.end for name in call.ids}
     wrong += [f"{name} is lost" for name in sorted(acknowledged - set(kept))]

@@ -19,7 +19,10 @@ from recsys.features.parity import audit_served
 from recsys.lake import Lake
 from recsys.settings import from_environment
 from recsys.sources.source import day_number
+from recsys.store import intake
+from recsys.store.journal import ITEM_RECORD
 from recsys.store.opening import open_store, told_events
+from recsys.vocabulary import MAX_SLOT
 from recsys_assets.checks.nothing import has_failed
 
 DAYS = ("2026-11-02", "2026-11-03", "2026-11-04", "2026-11-05")
@@ -118,6 +121,18 @@ def live_day(day: str, changes: dict[int, dict[str, Any]], seed: int) -> Rows:
     return rows
 
 
+def of_before(event: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """An event that the service took before a rule came that refuses it, and what was read behind it."""
+    store, received = open_store(from_environment()), event["occurred_at"] + 500
+    with monkeypatch.context() as before:
+        before.setattr(intake, "wrong", lambda row: None)
+        assert store.append([event], received).accepted == 1
+        assert store.append([event], received).duplicates == 1
+    rows = served(store, event["user_id"], received + 2)
+    store.close()
+    return rows
+
+
 def of_journal(day: str) -> int:
     """Events of a day that the store's journal has."""
     received = told_events(from_environment())["received_at"].to_pylist()
@@ -147,7 +162,9 @@ def keys(*names: str) -> list[int]:
     return key64(names).tolist()
 
 
-def test_items_change_daily_by_file_and_live_and_every_check_stays_green(lake: Lake, tmp_path: Path) -> None:
+def test_items_change_daily_by_file_and_live_and_every_check_stays_green(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, items = tmp_path / "data", catalogue()
     dated = at(DAYS[1], 13 * HOUR_MS)  # between two events of that day
     first = [{**item, "valid_from": None} for item in items]
@@ -161,6 +178,8 @@ def test_items_change_daily_by_file_and_live_and_every_check_stays_green(lake: L
     changes = {30: {"item_id": "i3", "category": "told"}, 50: {"item_id": "i1", "title": "told"}}
     changes |= {70: {"item_id": "i3", "duration_ms": 7}, 90: {"item_id": "i3", "tags": ["t"]}}
     rows = live_day(DAYS[2], changes, 3)
+    aside = {"event_id": "aside", "kind": "click", "user_id": "u1", "item_id": "i5", "slot": MAX_SLOT + 1}
+    rows += of_before(aside | {"occurred_at": at(DAYS[2], 22 * HOUR_MS)}, monkeypatch)
     items[1] |= {"is_available": False}  # after its title was told
     items[2] |= {"category": "retagged", "creator_id": "sold to", "duration_ms": 1}
     write(data, "items", items)
@@ -188,4 +207,19 @@ def test_items_change_daily_by_file_and_live_and_every_check_stays_green(lake: L
     store = open_store(from_environment())
     again = store.append([*events(DAYS[2], 3), *events(DAYS[3], 4)], at(DAYS[3], 23 * HOUR_MS))
     assert (again.accepted, again.duplicates) == (0, 240)
+    assert [row["item_id"] for row in store.told_items().to_pylist() if row["position"]] == [
+        "i3",
+        "i1",
+        "i3",
+        "i3",
+        "i2",
+    ]
+    words = [position >> 32 for position, *_ in store.journal.raw(0, only=ITEM_RECORD)]
+    assert words and min(words) == day_number(DAYS[3])  # those before have left the journal
     store.close()
+    quarantine = pl.read_parquet(lake.day(DAYS[2], "cleaned", "quarantine"))
+    assert quarantine["event_id"].to_list() == ["aside"]
+    monkeypatch.setattr(intake, "wrong", lambda row: None)
+    assert of_journal(DAYS[2]) == 0 and open_store(from_environment()).append(
+        [aside | {"occurred_at": at(DAYS[2], 22 * HOUR_MS)}], at(DAYS[3], 23 * HOUR_MS)
+    )[:2] == (0, 1)

@@ -69,8 +69,8 @@ MUTATIONS = {
     "zero for never": ("derive.py", "x = c1 if b[r] == 0 else log1p", "x = 0.0 if b[r] == 0 else log1p"),
     "double apply after a restart": (
         "hot.py",
-        "np.array([position, utc_offset_ms], np.int64)",
-        "np.array([position >> 33 << 33, utc_offset_ms], np.int64)",
+        "np.array(about, np.int64)",
+        "np.array((about[0] >> 33 << 33, *about[1:]), np.int64)",
     ),
     "a shard boundary": (
         "prefix.py",

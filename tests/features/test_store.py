@@ -384,12 +384,12 @@ def test_a_live_event_comes_back_with_what_it_counted_for(opener: Opener) -> Non
 
 def test_what_was_told_after_the_catalogue_was_read_stands(opener: Opener) -> None:
     store, log = filled(opener)
-    heard, given = store.head(), item_table(7)
+    heard, given = store.told_items(), item_table(7)
     told = pa.Table.from_pylist([given.to_pylist()[0] | {"title": "told"}], schema=given.schema)
     store.put_items(told, NOW)
-    store.bootstrap(log, given, log.head, told_until=heard)
+    store.bootstrap(log, given, log.head, heard=heard)
     assert store.known_items(["i0"])["i0"]["title"] == "told"
-    store.bootstrap(log, given, log.head, told_until=store.head())
+    store.bootstrap(log, given, log.head, heard=store.told_items())
     assert store.known_items(["i0"])["i0"]["title"] is None
 
 

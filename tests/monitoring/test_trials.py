@@ -16,7 +16,7 @@ import pytest
 from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA
 from recsys.experiments.record import Experiment
 from recsys.monitoring.feedback import joined
-from recsys.monitoring.trials import analysed, exposures, grouped, needs, table
+from recsys.monitoring.trials import analysed, exposures, grouped, needs, of_group, table
 from recsys.registry import Registry
 from recsys.serving.served_log import Served, ServedLog
 from recsys.settings import from_environment
@@ -63,7 +63,7 @@ def world(
                 rows.append(
                     {"request_id": request, "user_id": name, "item_id": f"i{slot}", "slot": slot, "served_at": at,
                      "bundle": bundle, "rung": rung, "click": click, "occurred_at": at + 1000, "k": PLACES,
-                     "took_ms": 5.0 + user % 3}
+                     "took_ms": 5.0 + user % 3, "device": ("ios", "web")[user % 2]}
                 )  # fmt: skip
     both = pl.DataFrame(rows)
     impressions = both.select(
@@ -184,6 +184,32 @@ def test_whom_an_arm_crowds_out_and_what_it_costs_are_guardrails_and_metrics() -
         assert told.verdict == verdict, told.reasons
     slow = served.with_columns(took_ms=pl.col("took_ms") + of_b.cast(pl.Float64))
     assert "milliseconds a slate" in analysed(replace(made, guardrails=("latency",)), slow, seen, late).reasons[0]
+
+
+def test_a_group_of_people_who_get_less_is_a_guardrail_and_every_group_is_told() -> None:
+    made = experiment(days=4, minimum_effect=0.3)
+    during, _ = world(made, {"a": 0.2, "b": 0.26}, users=900)
+    earlier = replace(made, begins=BEGINS + 99 * DAY_MS)
+    before, seen_before = world(earlier, {"a": 0.2}, users=500, days=3, start=BEGINS - 3 * DAY_MS)
+    came = pl.col("user_id").str.slice(1).cast(pl.Int64)
+    once = (came < 250) & (pl.col("served_at") >= BEGINS - 2 * DAY_MS)  # half of those who were there came on one day
+    before, seen_before = before.filter(~once), seen_before.filter(~once)
+    _, seen = world(made, {"a": 0.2, "b": 0.26}, users=900)
+    lost = (pl.col("bundle") == "b") & (came >= 500)  # those who are new get next to nothing by the treatment
+    seen = seen.with_columns(click=pl.when(lost).then(pl.lit(0)).otherwise(pl.col("click")))
+    served, seen = pl.concat([before, during]), pl.concat([seen_before, seen], how="vertical_relaxed")
+    users = table(made, served, seen, at_end_of(4))
+    halves = [of_group(users, group) for group in ("newcomers", "seldom", "often", "device=ios", "device=web")]
+    assert [part.height for part in halves] == [400, 250, 250, 450, 450]
+    assert set(halves[0]["user_id"]) == {f"u{n}" for n in range(500, 900)}
+    told = analysed(made, served, seen, at_end_of(4))
+    by_group = {look.metric: look for look in told.people}
+    assert list(by_group) == [f"ctr@{name}" for name in ("newcomers", "seldom", "often", "device=ios", "device=web")]
+    assert by_group["ctr@newcomers"].high < -0.5 and by_group["ctr@often"].relative > 0
+    assert told.report()["people"][0]["users_control"] == halves[0].filter(pl.col("arm") == "control").height
+    for guards, words in ((("ctr@newcomers",), "clicks an impression of newcomers"), (("ctr@often", "ctr@seldom"), "")):
+        decision = analysed(replace(made, guardrails=guards), served, seen, at_end_of(4))
+        assert ("guardrail: treatment: " + words in decision.reasons[0]) == bool(words), decision.reasons
 
 
 def test_what_only_ranks_unseen_decides_nothing() -> None:

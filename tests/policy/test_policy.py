@@ -20,7 +20,7 @@ from recsys.policy.named import ShelfError
 from recsys.policy.repeats import Repeats
 from recsys.policy.shelves import DEFAULT, SHELVES, Shelf, shelf_of
 from recsys.policy.slate import displaced, select
-from recsys.policy.spread import Met, Spread
+from recsys.policy.spread import Met, Spread, leaning
 from recsys.policy.value import VALUE, value
 from recsys.ranking.ranker import Predictions
 from tests.evaluation.world import log_of
@@ -232,6 +232,26 @@ def test_what_was_shown_and_what_is_alike_gives_way_as_far_as_reach_goes() -> No
     assert select(scores, keys, 4, how=near, met=Met(shown)).tolist() == [1, 0, 2, 3]
     with pytest.raises(ValueError, match="reach is at least 1"):
         Spread(reach=0)
+
+
+def test_a_persons_genres_lean_the_same_way_at_every_request_and_differ_from_anothers() -> None:
+    genres = np.repeat(np.arange(5), 4)  # 0 is unknown
+    scores, keys = np.linspace(0.2, 0, 20), np.arange(20)
+    lean = {user: leaning(user, genres) for user in ("anna", "ben")}
+    assert (lean["anna"][:4] == 0).all() and len(set(lean["anna"].tolist())) == 5
+    assert leaning("anna", genres[::-1]).tolist() == lean["anna"][::-1].tolist()
+    tops = {}
+    for user, leans in lean.items():
+        why: dict[int, str] = {}
+        slate = select(
+            scores, keys, 10, how=Spread(mix=1.0, reach=20), met=Met(np.zeros(20), lean=leans), passed_over=why
+        )
+        tops[user] = Counter(genres[slate].tolist())
+        first = max(range(5), key=lambda genre, leans=leans: leans[4 * genre])  # type: ignore[misc]
+        assert genres[slate[0]] == first and set(displaced(scores, keys, slate, why)[1]) <= {"", "mixed"}
+        near = select(scores, keys, 10, how=Spread(mix=1.0, reach=3), met=Met(np.zeros(20), lean=leans))
+        assert (abs(near - np.arange(10)) <= 3).all()
+    assert tops["anna"] != tops["ben"]
 
 
 def test_a_request_of_the_past_leaves_out_what_the_service_left_out_at_that_instant() -> None:

@@ -141,7 +141,7 @@ def test_a_challenger_is_estimated_from_what_the_champion_drew_and_refused_where
     from recsys_assets.defs.monitoring.foreseen import foreseen as asset
     from recsys_assets.resources import Workspace
 
-    spread = Spread(damping=0.3, likeness=0.5, reach=4)
+    spread = Spread(damping=0.3, likeness=0.5, mix=0.5, reach=4)
     drawing = replace(SHELVES["feed"], explores=Exploration(share=0.8, pool=3), spread=spread)
     monkeypatch.setitem(SHELVES, "feed", drawing)  # type: ignore[arg-type]
     monkeypatch.setenv("RECSYS_HOME", str(home))
@@ -169,7 +169,7 @@ def test_a_challenger_is_estimated_from_what_the_champion_drew_and_refused_where
 
     drawn = served_log.read(served_log.segments(folder))
     assert replay_requests(drawn, store, bundle_of, explorer).same == 50, "displacement, causes and chances replay too"
-    assert {"drawn", "like", "damped", ""} <= set(drawn["cause"].to_pylist())
+    assert {"drawn", "like", "damped", "mixed", ""} <= set(drawn["cause"].to_pylist())
     clicked = {(row["request_id"], row["item_id"]): False for row in drawn.to_pylist()}
     few = foreseen(drawn, clicked, store, bundle_of, explorer, {"same": champion, "other": other}, latest=8).report()
     assert few["same"] == few["champion"] and told["champion"] != told[other.bundle_id]

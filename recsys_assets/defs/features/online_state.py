@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Final
 
 import dagster as dg
 import numpy as np
+import pyarrow.compute as pc
 
 from recsys.beside import alone
 from recsys.cleaned import live as from_service
-from recsys.cleaned.log import read_keyed_log, read_search_keys
-from recsys.cleaned.versions import told_until
+from recsys.cleaned.log import read_keys, read_log
+from recsys.cleaned.versions import heard
 from recsys.events import ITEM_SCHEMA
 from recsys.features.catalog import FEATURES
+from recsys.features.log import merged
 from recsys.features.parity import audit_served
 from recsys.serving import served_log
 from recsys.sources.opening import open_source
 from recsys.store import archived
+from recsys.store.known import horizon
 from recsys.store.opening import open_store
 from recsys_assets.checks.nothing import nothing
 from recsys_assets.content import content
@@ -42,16 +46,20 @@ def online_state(workspace: Workspace) -> Iterator[dg.MaterializeResult | dg.Ass
     lake, settings = workspace.lake, workspace.settings
     offset = open_source(settings).utc_offset_ms
     with alone(lake.home / "online_state.lock", wait=True):  # a lake that was read before does not hold what left since
-        log, event_keys = read_keyed_log(lake)
+        aside, told = from_service.set_aside(lake), heard(lake)
+        log = merged(read_log(lake), from_service.counted(aside))
         store = open_store(settings, create=True)
         try:
+            since = horizon(log, store.journal, settings.deduplication_days, time.time_ns() // 1_000_000)
+            keys = read_keys(lake, from_service.local_day(since, offset))
             events = store.bootstrap(
                 log,
                 lake.read(lake.table("cleaned", "items"), ITEM_SCHEMA.names),
                 log.head,
-                event_keys=[*event_keys, *read_search_keys(lake)],
+                event_keys=[*keys, *aside["event_key"].to_pylist()],
+                known_since=since,
                 utc_offset_ms=offset,
-                told_until=told_until(lake),
+                heard=told,
                 judged=lambda positions: from_service.holds(lake, positions),
             )
             cut = archived.cut(
@@ -59,6 +67,7 @@ def online_state(workspace: Workspace) -> Iterator[dg.MaterializeResult | dg.Ass
                 store.fingerprint,
                 lambda since: from_service.keys_since(lake, since, offset),
                 store.knows,
+                0 if told is None else int(pc.max(told["position"]).as_py() or 0),
                 settings.journal_days,
             )
             size = store.journal.size()
@@ -83,7 +92,7 @@ def online_state(workspace: Workspace) -> Iterator[dg.MaterializeResult | dg.Ass
         passed=not cut.not_in_lake and not cut.held_by,
         severity=dg.AssetCheckSeverity.WARN,
         description=str(cut),
-        metadata={"not_in_lake": cut.not_in_lake, "in_quarantine": cut.refused, "held_by": cut.held_by},
+        metadata={"not_in_lake": cut.not_in_lake, "held_by": cut.held_by},
     )
 
 
