@@ -6,6 +6,7 @@ the source gave them (integers are written in decimal). The log's total order is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -38,9 +39,10 @@ KINDS: Final[dict[str, int]] = {
     "follow": 9,
     "exposure": 10,  # an imported impression of which only the long view is known
     "exposure_long_view": 11,
-    "search": 12,  # what a user asked for in words, of no item: kept as lake/cleaned/searches, and no feature counts it
+    "search": 12,  # what a user asked for in words, of no item: lake/cleaned/searches; the query tower reads the last
 }
 SEARCH: Final = "search"
+WORD: Final = re.compile(r"\w+")
 OUTCOMES: Final = ("click", "play", "long_view", "like", "dislike", "skip", "share", "follow")
 LONG_VIEW_MS: Final = 18_000  # long view = watched to the end, or at least 18 s (KuaiRand's rule, docs of the dataset)
 SKIP_MS: Final = 3_000
@@ -190,6 +192,14 @@ def key64(ids: Iterable[str]) -> np.ndarray:
     keys = np.fromiter((digest(i.encode()) for i in ids), dtype=np.uint64).view(np.int64)
     keys[keys == 0] = 1
     return keys
+
+
+def query_key(query: str) -> int:
+    """The word about whoever searched (`searched=comedy show`) as a key, 0 where the query has no word: case, and what
+    stands between the words, make no other search.
+    """
+    words = " ".join(WORD.findall(query.casefold()))
+    return int(key64([f"searched={words}"])[0]) if words else 0
 
 
 def first_position(day: int) -> int:

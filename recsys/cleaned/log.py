@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from recsys.features.log import EventLog, from_table
+import numpy as np
+import pyarrow.parquet as pq
+
+from recsys.features.log import EventLog, empty, from_table, merged, searches
 from recsys.lake import Lake
 
 COLUMNS: Final = (*(name for name in EventLog._fields if name != "kind"), "kind_code")  # what `from_table` reads
+_OF_SEARCHES: Final = ("position", "user_key", "query_key", "occurred_at", "received_at")
 
 
 def read_log(lake: Lake, *, through: str | None = None, before: str | None = None) -> EventLog:
@@ -16,7 +20,8 @@ def read_log(lake: Lake, *, through: str | None = None, before: str | None = Non
     Raises:
         LakeError: when there is no such day.
     """
-    return from_table(lake.read_days(_days(lake, through, before), "cleaned", "events", columns=COLUMNS))
+    days = _days(lake, through, before)
+    return merged(from_table(lake.read_days(days, "cleaned", "events", columns=COLUMNS)), _searches(lake, days))
 
 
 def read_keys(lake: Lake, first: str = "") -> list[str]:
@@ -26,6 +31,22 @@ def read_keys(lake: Lake, first: str = "") -> list[str]:
         if days := [day for day in lake.days("cleaned", table) if day >= first]:
             found += lake.read_days(days, "cleaned", table, columns=["event_key"])["event_key"].to_pylist()
     return found
+
+
+def _searches(lake: Lake, days: list[str]) -> EventLog:
+    """Searches of those days, as events whose item is what was asked for; without those that an earlier version of
+    this code gave no place in the log.
+    """
+    there = set(lake.days("cleaned", "searches"))
+    searched = [
+        day
+        for day in days
+        if day in there and "query_key" in pq.read_schema(lake.day(day, "cleaned", "searches")).names
+    ]
+    if not searched:
+        return empty()
+    table = lake.read_days(searched, "cleaned", "searches", columns=_OF_SEARCHES)
+    return searches(**{name: np.asarray(table[name].to_numpy(), np.int64) for name in _OF_SEARCHES})
 
 
 def _days(lake: Lake, through: str | None, before: str | None) -> list[str]:

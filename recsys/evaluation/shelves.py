@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def checked(shelves: Mapping[str, Shelf]) -> None:
             require("heuristic", shelf.heuristics, (*LISTS, *HABITS))
             require("metric", [metric.split("@")[0] for metric in shelf.metrics], METRICS)
             for metric in shelf.metrics:
-                if not metric.partition("@")[2].isdecimal():
+                if not re.fullmatch("[1-9][0-9]*", metric.partition("@")[2]):
                     raise ShelfError(f"a shelf names the metric {metric!r}: it ends in @ and a number of places")
             if not any(can_serve(heuristic) for heuristic in shelf.heuristics):
                 raise ShelfError("a shelf names no heuristic that can serve it: add popular or recency_frequency")

@@ -1,4 +1,5 @@
-"""What users made up their minds about: the items that they finished, disliked, skipped or opened; and their plays.
+"""What users made up their minds about: the items that they finished, disliked, skipped or opened; their plays; and
+what they searched for last.
 
 Kept apart from the last 128 events, which a busy evening fills. It is a function of the events up to a position, so a
 read finds the same in service, in evaluation and in a replay.
@@ -13,8 +14,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from recsys.events import KINDS
+from recsys.events import KINDS, SEARCH
 from recsys.features.log import EventLog
+from recsys.features.sweep import stops_within
 
 # kind -> place among a judgement's instants
 VERDICTS: Final = {"finished": 0, "disliked": 1, "skipped": 2, "opened": 3}
@@ -30,9 +32,11 @@ PLAYED: Final = ("click", "long_view", "exposure_long_view")
 # Items of a user. Beyond that the oldest go, in this order: those only opened, skipped, finished, disliked.
 MOST: Final = 2_000
 MOST_PLAYS: Final = 1_000  # of a user, the last: habits of a year, and 24 KB
+SEARCHES: Final = 3  # of a user, the last
 USERS: Final = 10_000  # kept ready in each process, some 100 bytes an item
 _VERDICT: Final = np.full(max(KINDS.values()) + 1, -1, np.int8)  # by kind
 _IS_PLAYED: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in PLAYED])  # by kind
+_IS_TOLD: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in (*JUDGING, SEARCH)])  # by kind
 for _kind, _verdict in JUDGING.items():
     _VERDICT[KINDS[_kind]] = VERDICTS[_verdict]
 
@@ -43,11 +47,18 @@ class Judged(NamedTuple):
     item_key: np.ndarray  # int64[m]
     at: np.ndarray  # int64[m, len(VERDICTS)]
     plays: np.ndarray  # int64[p, 3]: item_key, kind and occurred_at of the last PLAYED events, in log order
+    searched: np.ndarray  # int64[s], s at most SEARCHES: `query_key` of the last searches, in log order
 
     @staticmethod
     def none() -> Judged:
         """Of somebody of whom nothing is known."""
-        return Judged(np.empty(0, np.int64), np.empty((0, len(VERDICTS)), np.int64), np.empty((0, 3), np.int64))
+        nothing = np.empty(0, np.int64)
+        return Judged(nothing, np.empty((0, len(VERDICTS)), np.int64), np.empty((0, 3), np.int64), nothing)
+
+    def last_searched(self) -> np.ndarray:
+        """The last searches, the last first: int64[SEARCHES], 0 for none."""
+        last = self.searched[::-1]
+        return np.pad(last, (0, SEARCHES - len(last)))
 
     def in_progress(self) -> np.ndarray:
         """Keys of what was opened, and neither seen through, nor disliked, nor skipped since; the last opened first."""
@@ -60,7 +71,7 @@ Event = tuple[int, int, int, int]  # position, item, kind, occurred_at
 
 
 class Judgements:
-    """The judging events of a log, user by user. Reading takes no lock that a writer holds for long."""
+    """The judging events and the searches of a log, user by user. Reading takes no lock that a writer holds long."""
 
     def __init__(
         self, user: np.ndarray, position: np.ndarray, item: np.ndarray, at: np.ndarray, kind: np.ndarray
@@ -78,8 +89,8 @@ class Judgements:
 
     @staticmethod
     def events(log: EventLog) -> tuple[np.ndarray, ...]:
-        """Its judging events: user, position, item, occurred_at (int64[n] each) and kind (int8[n])."""
-        chosen = np.flatnonzero((_VERDICT[log.kind] >= 0) & (log.user_key != 0))
+        """Its judging events and searches: user, position, item, occurred_at (int64[n] each) and kind (int8[n])."""
+        chosen = np.flatnonzero(_IS_TOLD[log.kind] & (log.user_key != 0))
         order = chosen[np.argsort(log.user_key[chosen], kind="stable")]
         return tuple(c[order] for c in (log.user_key, log.position, log.item_key, log.occurred_at, log.kind))
 
@@ -88,18 +99,22 @@ class Judgements:
         self._later[user_key] = [tuple(event) for event in events.tolist()]
 
     def events_of(self, user_key: int) -> np.ndarray:
-        """All that tells of a user, as `put` takes it: the last event of each item and verdict, and the last plays."""
+        """All that tells of a user, as `put` takes it: the last event of each item and verdict, the last plays and
+        searches.
+        """
         events = np.array(self._later.get(user_key, ()), np.int64).reshape(-1, 4)
         _, item, kind, at = events.T
         verdict = _VERDICT[kind]
         order = np.lexsort((at, verdict, item))
         last = np.ones(len(order), bool)
         last[:-1] = (np.diff(item[order]) != 0) | (np.diff(verdict[order]) != 0)
-        return events[np.union1d(order[last], np.flatnonzero(_IS_PLAYED[kind])[-MOST_PLAYS:])]
+        last &= verdict[order] >= 0
+        beside = (np.flatnonzero(_IS_PLAYED[kind])[-MOST_PLAYS:], np.flatnonzero(kind == KINDS[SEARCH])[-SEARCHES:])
+        return events[np.union1d(order[last], np.concatenate(beside))]
 
     def add(self, log: EventLog) -> int:
-        """Events that follow those that are here; returns how many judge."""
-        rows = np.flatnonzero((_VERDICT[log.kind] >= 0) & (log.user_key != 0)).tolist()
+        """Events that follow those that are here; returns how many are kept."""
+        rows = np.flatnonzero(_IS_TOLD[log.kind] & (log.user_key != 0)).tolist()
         for row in rows:
             event = (int(log.position[row]), int(log.item_key[row]), int(log.kind[row]), int(log.occurred_at[row]))
             self._later.setdefault(int(log.user_key[row]), []).append(event)
@@ -132,6 +147,9 @@ class Judgements:
             np.concatenate([column[first:last], tail])
             for column, tail in zip((self._item, self._kind, self._at), more[1:], strict=True)
         )
+        asked = kind == KINDS[SEARCH]
+        searched = item[asked][-SEARCHES:]
+        item, kind, at = item[~asked], kind[~asked], at[~asked]
         keys, place = np.unique(item, return_inverse=True)
         instants = np.zeros((len(keys), len(VERDICTS)), np.int64)
         np.maximum.at(instants, (place, _VERDICT[kind]), at)
@@ -142,4 +160,17 @@ class Judgements:
             kept = np.sort(np.lexsort((keys, last_at, worth))[-MOST:])
             keys, instants = keys[kept], instants[kept]
         played = np.flatnonzero(_IS_PLAYED[kind])[-MOST_PLAYS:]
-        return Judged(keys, instants, np.stack([item[played], kind[played], at[played]], axis=1).astype(np.int64))
+        plays = np.stack([item[played], kind[played], at[played]], axis=1).astype(np.int64)
+        return Judged(keys, instants, plays, searched)
+
+
+def searched_before(log: EventLog, user_keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """`Judged.searched` of many reads, each at its position: int64[n, SEARCHES], the last first, 0 for none."""
+    rows = np.flatnonzero((log.kind == KINDS[SEARCH]) & (log.user_key != 0))
+    rows = rows[np.argsort(log.user_key[rows], kind="stable")]
+    user, stop = log.user_key[rows], np.empty(len(user_keys), np.int64)
+    first, last = np.searchsorted(user, user_keys, "left"), np.searchsorted(user, user_keys, "right")
+    stops_within(log.position[rows], first, last, np.asarray(positions, np.int64), stop)
+    at = stop[:, None] - 1 - np.arange(SEARCHES)
+    queries = np.append(log.item_key[rows], 0)
+    return np.where(at >= first[:, None], queries[np.maximum(at, -1)], 0)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from recsys.events import ITEM_TYPES, KINDS, key64
+from recsys.events import ITEM_TYPES, KINDS, SEARCH, key64
 
 
 class LogError(ValueError):
@@ -63,6 +63,15 @@ class Rows(NamedTuple):
 def empty() -> EventLog:
     """A log without events."""
     return EventLog(*(np.zeros(0, np.int8 if name == "kind" else np.int64) for name in EventLog._fields))
+
+
+def searches(
+    position: np.ndarray, user_key: np.ndarray, query_key: np.ndarray, occurred_at: np.ndarray, received_at: np.ndarray
+) -> EventLog:
+    """Searches as events, in order of position: what was asked for stands as the item, and no view counts them."""
+    order, none = np.argsort(position, kind="stable"), np.zeros(len(position), np.int64)
+    kind = np.full(len(position), KINDS[SEARCH], np.int8)
+    return EventLog(position, kind, user_key, query_key, none, none, none, occurred_at, received_at, none).take(order)
 
 
 def concat(logs: list[EventLog]) -> EventLog:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from recsys.events import KINDS, key64
 from recsys.features import catalog, sweep
 from recsys.features.derive import Context, derive
+from recsys.features.judged import searched_before
 from recsys.features.log import EventLog, ItemColumns, Rows, no_items
 from recsys.features.people import NO_ONE, People
 
@@ -93,6 +94,15 @@ def read_rows(log: EventLog, rows: Engagements, people: People = NO_ONE) -> np.n
         item = ItemColumns(*(zeros for _ in ItemColumns._fields))
         out[part] = derive(aggregates, Context(as_of, shelf, device, zeros, item, people.columns(user, as_of, zeros)))
     return out
+
+
+def about_rows(log: EventLog, rows: Engagements, people: People = NO_ONE) -> np.ndarray:
+    """Keys of the words about each read's user, int64[n, words], 0 for none: what is said of them, what they searched
+    for last.
+    """
+    return np.concatenate(
+        [people.words_of(rows.user_key, rows.as_of), searched_before(log, rows.user_key, rows.position)], axis=1
+    )
 
 
 def _ints(table: pa.Table, name: str) -> np.ndarray:

@@ -12,8 +12,14 @@ from numba import njit
 from recsys.policy.shelves import GENERAL
 from recsys.retrieval.item_index import top_k
 
+DEPTHS: Final = (50, 100, 200)
 FEWEST: Final = 100  # candidates, as many as an answer may have: with fewer, sources of no weight fill up
 LEAST: Final = 0.03  # weight of a source that proposes, where the best one has 1
+NEW: Final = "fresh"  # the source of what nobody met yet
+NEW_WEIGHTS: Final = (LEAST, 0.06, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4)
+OFTEN: Final = 50  # times that an item was met which is known well
+PARITY: Final = 0.9  # of what is known well, as much of what is new is to be found
+BEARS: Final = 0.1  # that recall may fall for it, times the share of what is new among what is wanted
 BEHIND: Final = 1e-9  # what their ranks count beside a weight, of which the smallest is LEAST
 
 
@@ -55,7 +61,9 @@ class Fusion:
 START: Final = Fusion(dict.fromkeys(GENERAL, 1.0))
 
 
-def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[np.ndarray]) -> Fusion:
+def fit_fusion(
+    proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[np.ndarray], met: np.ndarray | None = None
+) -> Fusion:
     """Weights with the highest mean recall@50/100/200 over validation requests: one pass of coordinate ascent.
 
     A source that brings nothing by recall still proposes, with LEAST, unless recall falls beyond chance: recall counts
@@ -66,6 +74,7 @@ def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[n
     Args:
         proposals: of each request, rows by source.
         wanted: of each request, the rows engaged with afterwards.
+        met: how often each row was met before the requests, int64[n]; what is new then has its places (`_with_new`)
     """
 
     judged = _Judged.of(proposals, wanted)
@@ -93,6 +102,30 @@ def fit_fusion(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[n
             lost = highest - judged.recalls(trial)
             if lost.mean() <= lost.std() / np.sqrt(len(lost)):
                 best = trial
+    return best if met is None else _with_new(best, judged, proposals, wanted, met)
+
+
+def _with_new(
+    best: Fusion,
+    judged: _Judged,
+    proposals: Sequence[Mapping[str, np.ndarray]],
+    wanted: Sequence[np.ndarray],
+    met: np.ndarray,
+) -> Fusion:
+    """The smallest weight of what is new at which it is found nearly as often as what is known well, as far as recall
+    bears it. No model can know how good an item is that nobody was shown, so the known ones stand ahead of it for good.
+    """
+    new, known = (_Judged.of(proposals, [rows[chosen[rows]] for rows in wanted]) for chosen in (met == 0, met >= OFTEN))
+    if not new.wanted.sum() or not known.wanted.sum():
+        return best
+    least = judged.recalls(best).mean() - BEARS * new.wanted.sum() / judged.wanted.sum()
+    for weight in NEW_WEIGHTS:
+        if new.found(best) >= PARITY * known.found(best):
+            break
+        trial = Fusion({**best.weights, NEW: weight}, best.constant)
+        if judged.recalls(trial).mean() < least:
+            break
+        best = trial if weight > best.weights[NEW] else best
     return best
 
 
@@ -125,15 +158,19 @@ class _Judged(NamedTuple):
             np.array([len(want) for want in wanted]),
         )
 
-    def recalls(self, fusion: Fusion) -> np.ndarray:
-        """`mean_recall` of each request, float64[requests]."""
+    def recalls(self, fusion: Fusion, depths: tuple[int, ...] = DEPTHS) -> np.ndarray:
+        """Mean recall at those depths of each request, float64[requests]; 0 where nothing is wanted."""
         weights = np.array([fusion.weights.get(source, 0.0) for source in self.sources])
         _, *known = self
-        return np.asarray(_recalls(weights, fusion.constant, *known))
+        return np.asarray(_recalls(weights, fusion.constant, np.array(depths), *known))
+
+    def found(self, fusion: Fusion) -> float:
+        """Share of all that is wanted that is among the first 200."""
+        return float(self.recalls(fusion, DEPTHS[-1:]) @ self.wanted / self.wanted.sum())
 
 
 @njit(cache=True, nogil=True)
-def _recalls(weights, constant, bounds, place, sizes, asked, sought, wanted):  # type: ignore[no-untyped-def]
+def _recalls(weights, constant, depths, bounds, place, sizes, asked, sought, wanted):  # type: ignore[no-untyped-def]
     """The rank of a row is how many are ahead of it, so nothing is sorted; equal scores are ordered as by `top_k`."""
     recalls = np.zeros(len(sizes))
     for r in range(len(sizes)):
@@ -147,11 +184,12 @@ def _recalls(weights, constant, bounds, place, sizes, asked, sought, wanted):  #
                 ahead = 0
                 for row in range(sizes[r]):
                     ahead += total[row] > total[w] or (total[row] == total[w] and row < w)
-                hits += (ahead < 50) + (ahead < 100) + (ahead < 200)
-        recalls[r] = hits / (3 * wanted[r])
+                for depth in depths:
+                    hits += ahead < depth
+        recalls[r] = hits / max(len(depths) * wanted[r], 1)
     return recalls
 
 
 def mean_recall(hits: np.ndarray, wanted: int) -> float:
-    """Mean of recall@50, @100 and @200 of one request: bool of the first 200, best first, and how many there are."""
-    return float(sum(hits[:k].sum() for k in (50, 100, 200)) / (3 * wanted))
+    """Mean of recall at DEPTHS of one request: bool of the first 200, best first, and how many there are."""
+    return float(sum(hits[:k].sum() for k in DEPTHS) / (len(DEPTHS) * wanted))

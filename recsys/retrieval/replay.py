@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from recsys.events import first_position
+from recsys.events import KINDS, first_position
 from recsys.features import sweep
 from recsys.features.judged import Judgements
 from recsys.features.log import EventLog, ItemHistory
@@ -19,7 +19,7 @@ from recsys.policy.filters import seen_items
 from recsys.policy.repeats import Repeats
 from recsys.policy.shelves import shelf_of
 from recsys.retrieval.embeddings import embed, indexed
-from recsys.retrieval.engagements import read_rows, requests
+from recsys.retrieval.engagements import about_rows, met_by, read_rows, requests
 from recsys.retrieval.fusion import Fusion, fit_fusion, mean_recall
 from recsys.retrieval.item_index import ExactMirror
 from recsys.retrieval.sources import DEPTH, Ask, Retriever, learn
@@ -51,7 +51,7 @@ def asks(first: pa.Table, log: EventLog, come_back: bool, people: People = NO_ON
     features = read_rows(log, rows, people)
     shelves = first["shelf"].to_pylist()
     judgements = Judgements.of_log(log)
-    about = people.words_of(rows.user_key, rows.as_of)
+    about = about_rows(log, rows, people)
     for r in range(first.num_rows):
         item_keys, kinds, occurred_at = engaged.row(r)
         judged = judgements.of(int(rows.user_key[r]), int(rows.position[r]))
@@ -99,7 +99,8 @@ def fit(
     """
     embedded = embed(tower, items)
     mirror = ExactMirror("validation", indexed(embedded))
-    data = learn(before(validation, log), items, shelf_types(train, items))
+    known = before(validation, log)
+    data = learn(known, items, shelf_types(train, items))
     retriever = Retriever(tower, mirror, mirror.collection, items, data, history)
     first = first_requests(validation).slice(0, FITTING_USERS)  # by key, a hash: a fair sample
     proposals = [retriever.propose(ask) for ask in asks(first, log, data.repeats.come_back, people)]
@@ -107,7 +108,8 @@ def fit(
     judged = [i for i, rows in enumerate(wanted) if len(rows)]
     proposals, wanted = [proposals[i] for i in judged], [wanted[i] for i in judged]
     n = len(retriever.item_ids)
-    fusion = fit_fusion(proposals, wanted)
+    met = known.item_key[np.isin(known.kind, [KINDS[kind] for kind in met_by(known)])]
+    fusion = fit_fusion(proposals, wanted, np.bincount(retriever.rows(met), minlength=n))
     fused = [{**p, FUSED: fusion.filling(p).top(p, n, DEPTH)} for p in proposals]
     return Fitted(fusion, data.repeats, recalls(fused, wanted))
 

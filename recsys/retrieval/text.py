@@ -5,7 +5,6 @@ It is all that is known of an item before its first impression.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,13 +13,12 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from recsys.events import key64
+from recsys.events import WORD, key64
 from recsys.features.log import Items
 from recsys.vocabulary import language_of
 
 MAX_WORDS: Final = 16  # of an item: its tags first, then its title
 MORE_WORDS: Final = 64  # beside them: language, name of the creator, then the description
-_WORD: Final = re.compile(r"\w+")
 _MORE: Final = ("language", "creator_name", "description")
 
 
@@ -80,7 +78,7 @@ def more_words_of(
 
 
 def _words(text: str | None) -> list[str]:
-    return _WORD.findall((text or "").casefold())
+    return WORD.findall((text or "").casefold())
 
 
 def _keys(said: Iterable[list[str]], rows: np.ndarray, n: int, width: int) -> np.ndarray:

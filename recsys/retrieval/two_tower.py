@@ -23,6 +23,7 @@ from torch.nn import functional
 from recsys.events import DAY_MS, MINUTE_MS
 from recsys.features import catalog
 from recsys.features.history import History
+from recsys.features.judged import SEARCHES
 from recsys.features.log import ItemColumns, Items, rows_in
 from recsys.features.people import MOST_WORDS
 from recsys.lake import replacing
@@ -38,6 +39,7 @@ ITEM_BATCH: Final = 256  # items are embedded in blocks of this shape, so a vect
 # KuaiRand where .459 is reached without (one), by .002 and .006 on the simulator.
 CONTEXT_FEATURES: Final = ("shelf_bucket", "device_bucket", "hour_of_day")
 HISTORY_DROPOUT: Final = 0.15  # share of training queries that have no history, where words about users stand for it
+ABOUT_WORDS: Final = MOST_WORDS + SEARCHES  # about a user that a query reads: what is said of them, what they searched
 CONTEXT_COLUMNS: Final = np.array([catalog.FEATURES.index(name) for name in CONTEXT_FEATURES])
 
 
@@ -68,7 +70,9 @@ class QueryBatch(NamedTuple):
     kinds: torch.Tensor  # int8[n, ENGAGED_LENGTH]
     ages: torch.Tensor  # int8[n, ENGAGED_LENGTH], bucket of the age at the read
     context: torch.Tensor  # int64[n, 3]: row of shelf, row of device, hour
-    about: torch.Tensor  # int32[n, MOST_WORDS]: rows of the words about the user, 0 none; [n, 0] where no word is known
+    about: (
+        torch.Tensor
+    )  # int32[n, ABOUT_WORDS]: rows of the words about the user, 0 none; [n, 0] where no word is known
 
     def take(self, rows: torch.Tensor) -> QueryBatch:
         """Those rows."""
@@ -257,7 +261,7 @@ class TwoTower(nn.Module):
         self, history: History, as_of: np.ndarray, features: np.ndarray, about: np.ndarray | None = None
     ) -> QueryBatch:
         """Tensors of read rows: `history` and `as_of` as the sweep gives them, features float32[n, FEATURES], and the
-        keys of words about their users, int64[n, MOST_WORDS] (None: nothing is said of them).
+        keys of words about their users, int64[n, ABOUT_WORDS] (None: nothing is known of them).
         """
         history = history.engaged()
         at = history.stop[:, None] - 1 - np.arange(catalog.ENGAGED_LENGTH)
@@ -273,7 +277,7 @@ class TwoTower(nn.Module):
         context = features[:, CONTEXT_COLUMNS].astype(np.int64)
         context[:, 0] = rows_in(vocabulary.shelves, context[:, 0])
         context[:, 1] = rows_in(vocabulary.devices, context[:, 1])
-        words: np.ndarray = np.zeros((len(as_of), 0 if self.about is None else MOST_WORDS), np.int32)
+        words: np.ndarray = np.zeros((len(as_of), 0 if self.about is None else ABOUT_WORDS), np.int32)
         if self.about is not None and about is not None:
             words = rows_in(vocabulary.about, about.ravel()).reshape(about.shape).astype(np.int32)
         return QueryBatch(
@@ -340,7 +344,7 @@ class QueryTower:
             item_keys, kinds, occurred_at: a history in log order (oldest first), int64, int8, int64 [m]
             as_of: instant of the request, UTC ms
             features: float32[len(catalog.FEATURES)], any candidate's row: only what all candidates share is read
-            about: keys of words about the user, int64[MOST_WORDS], 0 none
+            about: keys of words about the user, int64[ABOUT_WORDS], 0 none
         """
         history, said = History.of_one(item_keys, kinds, occurred_at), None if about is None else about[None, :]
         with torch.inference_mode():
@@ -353,7 +357,7 @@ class QueryTower:
         """`embed_queries` of one row, recorded: the same operations and bits in 0.4 of the time, without Python."""
         rows = torch.zeros(1, catalog.ENGAGED_LENGTH, dtype=torch.int32)
         codes = rows.to(torch.int8)
-        words = torch.zeros(1, 0 if self.network.about is None else MOST_WORDS, dtype=torch.int32)
+        words = torch.zeros(1, 0 if self.network.about is None else ABOUT_WORDS, dtype=torch.int32)
         example = QueryBatch(rows, codes, codes, torch.zeros(1, 3, dtype=torch.int64), words)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # embedding_bag compares two shapes that are fixed

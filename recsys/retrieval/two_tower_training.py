@@ -21,10 +21,11 @@ import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
+from recsys.events import DAY_MS
 from recsys.features import catalog, sweep
 from recsys.features.log import EventLog, Items
 from recsys.features.people import NO_ONE, People
-from recsys.retrieval.engagements import Engagements, read_rows
+from recsys.retrieval.engagements import Engagements, about_rows, read_rows
 from recsys.retrieval.two_tower import (
     CONTEXT_COLUMNS,
     QueryBatch,
@@ -52,6 +53,7 @@ class TrainingConfig:
     max_epochs: int = 4
     patience: int = 2  # epochs without a better validation recall
     batch_size: int = 1024
+    window: int = 4_096  # examples that follow each other in time, of which a batch is drawn
     learning_rate: float = 3e-3  # of the first epoch, then less by as much each: constant, validation recall jumps
     uniform_negatives: int = 256  # items drawn evenly from the catalogue and added to each batch's own
     max_examples: int = 600_000  # the newest ones
@@ -73,18 +75,20 @@ class TrainingReport:
 
 
 class Examples(NamedTuple):
-    """Tensors of n rows: the query, and the item that followed it."""
+    """Tensors of n rows in order of time: the query, and the item that followed it."""
 
     query: QueryBatch
-    codes: torch.Tensor  # int64[n, codes]
-    numbers: torch.Tensor  # float32[n, 2]
     target: torch.Tensor  # int64[n], catalogue row
     as_of: torch.Tensor  # int64[n], instant of the read, UTC ms
     logged: torch.Tensor  # bool[n], answers a request of the log; not imported from before it
+    window: torch.Tensor  # int64[n], number of the window that it is drawn in
 
 
 class Batches(IterableDataset):
     """Whole batches by index into tensors, in an order given by seed and epoch. No Python per row.
+
+    A batch is drawn from one window of time, so that its items can be as old as they were then: among examples of all
+    days an item's age says nothing, since whatever is young in one row is old in none of them.
 
     An epoch goes through the imported examples first and ends with those of the log, each shuffled: the next requests
     look like the latter, which are an eighth of KuaiRand's. On its validation days mean recall@50/100/200 is .459 in
@@ -99,15 +103,18 @@ class Batches(IterableDataset):
         query, *columns = self.examples
         for logged in (False, True):
             rows = torch.nonzero(self.examples.logged == logged)[:, 0]
-            order = rows[torch.randperm(len(rows), generator=generator)]
-            for part in order.split(self.batch_size) if len(order) else ():
-                yield Examples(query.take(part), *(column[part] for column in columns))
+            _, sizes = torch.unique_consecutive(self.examples.window[rows], return_counts=True)
+            parts = [
+                part
+                for window in rows.split(sizes.tolist())
+                for part in window[torch.randperm(len(window), generator=generator)].split(self.batch_size)
+            ]
+            for place in torch.randperm(len(parts), generator=generator).tolist():
+                yield Examples(query.take(parts[place]), *(column[parts[place]] for column in columns))
 
 
 class TwoTowerTask(lightning.LightningModule):
-    """The objective. `share` is each catalogue item's share of the imported and of the logged examples, float32[2, n]:
-    what a batch of either draws it with.
-    """
+    """The objective. `drawn` tells how often each window draws each item: keys window * items + item, sorted."""
 
     def __init__(
         self,
@@ -125,14 +132,17 @@ class TwoTowerTask(lightning.LightningModule):
         self._began = 0.0
         self.network, self.config, self.batches = network, config, batches
         self.validation = validation
-        target, logged = batches.examples.target, batches.examples.logged
-        counts = [torch.bincount(target[logged == part], minlength=len(catalogue[0])) for part in (False, True)]
-        share = torch.stack([count / max(1, int(count.sum())) for count in counts])
-        self.register_buffer("share", share, persistent=False)
+        examples = batches.examples
+        keys, counts = torch.unique(examples.window * len(catalogue[0]) + examples.target, return_counts=True)
+        self.register_buffer("drawn", keys, persistent=False)
+        self.register_buffer("times_drawn", counts.float(), persistent=False)
+        self.register_buffer("window_rows", torch.bincount(examples.window).float(), persistent=False)
         self.register_buffer("all_codes", catalogue[0], persistent=False)
         self.register_buffer("all_numbers", catalogue[1], persistent=False)
         self.register_buffer("published_at", catalogue[2], persistent=False)
-        self.share: torch.Tensor
+        self.drawn: torch.Tensor
+        self.times_drawn: torch.Tensor
+        self.window_rows: torch.Tensor
         self.all_codes: torch.Tensor
         self.all_numbers: torch.Tensor
         self.published_at: torch.Tensor
@@ -146,31 +156,35 @@ class TwoTowerTask(lightning.LightningModule):
         """Softmax over the batch's items and some drawn evenly; each logit less the log of how often it is drawn."""
         if place == 0:  # not before: a resumed run makes its loader at another moment, which draws a number too
             torch.manual_seed(self.config.seed * 1_000 + self.current_epoch)
-        items, numbers, rows = batch.codes, batch.numbers, batch.target
-        drawn = self.config.uniform_negatives
+        rows, drawn = batch.target, self.config.uniform_negatives
         if drawn:
-            extra = torch.randint(len(self.all_codes), (drawn,), device=rows.device)
-            items = torch.cat([items, self.all_codes[extra]])
-            numbers = torch.cat([numbers, self.all_numbers[extra]])
-            rows = torch.cat([rows, extra])
-        share = self.share[int(batch.logged[0])]
-        expected = len(batch.target) * share[rows] + drawn / len(self.all_codes)
+            rows = torch.cat([rows, torch.randint(len(self.all_codes), (drawn,), device=rows.device)])
+        expected = len(batch.target) * self.share(rows, batch.window[0]) + drawn / len(self.all_codes)
+        published_at = self.published_at[rows]
+        days = (batch.as_of.double().mean() - published_at).clamp(min=0.0) / DAY_MS * (published_at > 0)
+        numbers = torch.stack([self.all_numbers[rows, 0], torch.log1p(days).float()], dim=1)
         given = None if self.network.given is None else self.network.catalogue_given[rows + 1]
         n = len(batch.target)
         own = torch.arange(n, device=rows.device)
         twin = batch.target[:, None] == rows[None, :]
         # What was not there yet is no negative: a catalogue holds the items of later days, and a network that was told
         # they are never chosen puts every new item last.
-        later = self.published_at[rows][None, :] > batch.as_of[:, None]
+        later = published_at[None, :] > batch.as_of[:, None]
         left_out = twin.logical_or_(later)
         left_out[own, own] = False
         behind = torch.where(left_out, -1e9, -torch.log(expected))  # one pass over n x items, and no gradient
         users = self.network.embed_queries(batch.query) * self.network.log_scale.exp()
         loss = functional.cross_entropy(
-            torch.addmm(behind, users, self.network.embed_items(items, numbers, given).T), own
+            torch.addmm(behind, users, self.network.embed_items(self.all_codes[rows], numbers, given).T), own
         )
         self._losses.append(loss.detach())
         return loss
+
+    def share(self, rows: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        """What share of a window's examples each catalogue item has, float32 of the shape of `rows`."""
+        wanted = window * len(self.all_codes) + rows
+        at = torch.searchsorted(self.drawn, wanted).clamp(max=len(self.drawn) - 1)
+        return self.times_drawn[at] * (self.drawn[at] == wanted) / self.window_rows[window]
 
     def on_train_epoch_start(self) -> None:
         self._began, self._losses = time.monotonic(), []
@@ -279,18 +293,17 @@ def prepare(
     train = train.take(np.argsort(train.as_of, kind="stable")[-config.max_examples :])
     train = train.take(np.flatnonzero(items.known(train.item_key)))
     features = read_rows(log, train, people)
-    about = people.words_of(train.user_key, train.as_of)
+    about = about_rows(log, train, people)
     network = build(train, features, items, config.tower, about)
     history = sweep.histories(log, train.user_key, train.position, train.as_of)
-    columns = items.lookup(train.item_key)
     codes, target = TwoTower.codes(network.vocabulary, items), np.searchsorted(items.item_key, train.item_key)
+    logged = (train.shelf != 0) | (train.device != 0)
     examples = Examples(
         network.queries(history, train.as_of, features, about),
-        torch.from_numpy(codes[target]),
-        torch.from_numpy(item_numbers(columns, train.as_of)),
         torch.from_numpy(target),
         torch.from_numpy(train.as_of),
-        torch.from_numpy((train.shelf != 0) | (train.device != 0)),
+        torch.from_numpy(logged),
+        torch.from_numpy(windows(logged, config.window)),
     )
     until = int(train.as_of[-1])
     catalogue = (
@@ -299,6 +312,13 @@ def prepare(
         torch.from_numpy(items.columns.published_at),
     )
     return Prepared(network, examples, catalogue, train, until)
+
+
+def windows(logged: np.ndarray, rows: int) -> np.ndarray:
+    """Number of each row's window, int64[n], of rows in order of time: the imported ones first, then the log's."""
+    imported = np.cumsum(~logged) - 1
+    first = -(-int((~logged).sum()) // rows)
+    return np.where(logged, first + (np.cumsum(logged) - 1) // rows, imported // rows)
 
 
 def refit(
@@ -385,7 +405,7 @@ def judged_queries(
     chosen = np.arange(len(users))[: config.validation_users]  # keys are hashes: the first are a fair sample
     rows = validation.take(first[chosen])
     history = sweep.histories(log, rows.user_key, rows.position, rows.as_of)
-    about = people.words_of(rows.user_key, rows.as_of)
+    about = about_rows(log, rows, people)
     return network.queries(history, rows.as_of, read_rows(log, rows, people), about), [wanted[i] for i in chosen]
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from recsys.events import KINDS, NOBODY, SANDBOX
+from recsys.events import KINDS, NOBODY, SANDBOX, SEARCH
 from recsys.features.catalog import FEATURES, FINGERPRINT
 from recsys.features.evidence import DEFINITIONS, group_of
 from recsys.features.judged import VERDICTS, Judged, Judgements
@@ -306,7 +306,7 @@ class Inspector:
             candidates=candidates,
             dropped=left_out,
             features=FEATURE_LIST,
-            history=names.events(mine.take(slice(-SHOWN_HISTORY, None)), head)[::-1],
+            history=names.events(mine.take(np.flatnonzero(mine.kind != KINDS[SEARCH])[-SHOWN_HISTORY:]), head)[::-1],
             judged=_judged(Judgements.of_log(mine).of(key_of(scene.user_id))) if scene.user_id else {},
             evidence=[evidence(e, looked, past, names, head) for e in request.evidence],
             past=None,

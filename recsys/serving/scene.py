@@ -150,7 +150,7 @@ class Scene:
             sources=self.shelf.sources,
             unit=self.shelf.unit,
             judged=read.judged,
-            about=self.said.words[0],
+            about=np.concatenate([self.said.words[0], read.judged.last_searched()]),
         )
 
     def units(self, bundle: ServingBundle, rows: np.ndarray) -> np.ndarray:

@@ -203,6 +203,9 @@ def _odd(events: pl.DataFrame, items: pl.DataFrame) -> list[str]:
                 f"the user {of_users['user_id'][0]!r} has {most / events.height:.1%} of the events, "
                 f"{most / next_most:.0f} times as many as the next one: if that is nobody, leave user_id empty there"
             )
+    alone = items.filter((pl.col("item_type") == "podcast") & pl.col("creator_id").is_null())["item_id"].n_unique()
+    if alone and items["creator_id"].drop_nulls().len():
+        lines.append(f"{alone:,} podcasts have no creator_id, which is their show: each is a show by itself")
     published = items.group_by("item_id").agg(pl.col("published_at").min())
     early = events.join(published, on="item_id").select((pl.col("occurred_at") < pl.col("published_at")).mean()).item()
     if (early or 0) > EARLY:

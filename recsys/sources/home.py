@@ -2,8 +2,9 @@
 
 Who somebody is (country, age band, language, plan) bends what they like, and what they say of themselves says more: a
 segment knows a little of a stranger, an attribute more, a history most. Each listener has favourites (shows, playlists,
-albums), and comes back to them at hours and on weekdays of their own. All of it is a function of (seed, user, item,
-instant), as in the world that it extends.
+albums), and comes back to them at hours and on weekdays of their own. What is said of an item tells of its place in the
+taste space, and nothing of its quality. All of it is a function of (seed, user, item, instant), as in the world that it
+extends.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from recsys.events import ATTRIBUTE_SCHEMA, DAY_MS, HOUR_MS, MINUTE_MS
+from recsys.events import ATTRIBUTE_SCHEMA, DAY_MS, HOUR_MS, ITEM_SCHEMA, MINUTE_MS
 from recsys.sources.world import BEGIN_MS, CATEGORIES, DIMENSIONS, TYPE_SHARE, Outcome, World, unit, zipf
 
 LATE_CATEGORY: Final = "anime"
@@ -45,6 +46,15 @@ FRESH_EPISODE_MS: Final = 7 * DAY_MS
 NOTHING: Final = 0.3  # pull of none of the favourites
 ROUTINE_LONG_VIEW: Final = 0.9  # of what is played out of routine
 WEEKDAYS, WEEKEND, ANY_DAY = range(3)
+# fmt: off
+MOODS: Final = (  # each a direction of the taste space; a description names the nearest
+    "calm", "witty", "dark", "tender", "loud", "strange", "plain", "grand", "nostalgic", "urgent", "playful", "learned",
+    "rough", "bright", "slow", "daring",
+)
+# fmt: on
+MOODS_NAMED: Final = 3
+EMBEDDING: Final = 16  # numbers of an item's
+EMBEDDING_NOISE: Final = 0.15  # standard deviation of each, where the item's own have one of 0.29
 
 
 class Home(World):
@@ -245,14 +255,33 @@ class Home(World):
 
     def item_table(self) -> pa.Table:
         table = super().item_table()
-        tags = table["tags"].to_pylist()
-        titles = [
-            f"{tag[0].capitalize()} show {show}: episode {number + 1}" if show >= 0 else title
-            for tag, show, number, title in zip(
-                tags, self.item_show, self.item_number, table["title"].to_pylist(), strict=True
-            )
-        ]
-        return table.set_column(table.schema.get_field_index("title"), "title", pa.array(titles))
+        named = zip(table["category"].to_pylist(), self.item_show, strict=True)
+        shows = [f"{category.capitalize()} show {show}" for category, show in named]
+        is_episode, titles = self.item_show >= 0, table["title"].to_pylist()
+        for row in np.flatnonzero(is_episode):
+            titles[row] = f"{shows[row]}: episode {self.item_number[row] + 1}"
+        rng, types = np.random.default_rng([self.seed, 9]), table["item_type"].to_pylist()
+        moods = unit(rng.normal(size=(len(MOODS), DIMENSIONS)))
+        nearest = np.argsort(-self.item_vectors @ moods.T, axis=1, kind="stable")[:, :MOODS_NAMED]
+        of_taste = unit(rng.normal(size=(DIMENSIONS, EMBEDDING)).T).T * (DIMENSIONS / EMBEDDING) ** 0.5
+        embedding = self.item_vectors @ of_taste + EMBEDDING_NOISE * rng.normal(size=(len(titles), EMBEDDING))
+        said = {
+            "title": titles,
+            "language": [LANGUAGES[language] for language in self.item_language],
+            "description": [
+                f"A {', '.join(MOODS[mood] for mood in named)} {kind}"
+                for named, kind in zip(nearest, types, strict=True)
+            ],
+            "creator_name": [
+                shows[row] if is_episode[row] else f"Studio {creator}" for row, creator in enumerate(self.item_creator)
+            ],
+            "embedding": embedding.astype(np.float32).tolist(),
+        }
+        return (
+            pa.table({**{name: table[name] for name in table.column_names}, **said})
+            .select(ITEM_SCHEMA.names)
+            .cast(ITEM_SCHEMA)
+        )
 
     def attribute_table(self) -> pa.Table:
         """Of everybody from always; who goes from the free plan to another does so on a day of the simulated ones."""

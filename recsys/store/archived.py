@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from recsys.events import first_position
+from recsys.events import KINDS, SEARCH, first_position
 from recsys.features.log import EventLog, empty
 from recsys.store.errors import StoreCorrupt
 from recsys.store.journal import ITEM_RECORD, LIVE_RANK, NO_END, RECORD_RECEIVED, Journal, digest_of, events_of
@@ -115,3 +115,10 @@ def _stands(journal: Journal, fingerprint: str) -> int:
             if journal.snapshots().get(fingerprint) == name:
                 return 0  # else a checkpoint put another one in its place meanwhile
     return NO_END
+
+
+def of_nobody(journal: Journal, log: EventLog) -> np.ndarray:
+    """bool[n]: which events of a log are searches that are nobody's in the journal, such as those that named a user."""
+    records = journal.records(0, log.head)
+    stripped = (records.fields[:, 0] == KINDS[SEARCH]) & (records.fields[:, 1] == 0)
+    return np.isin(log.position, records.position[stripped])

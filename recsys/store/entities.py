@@ -98,23 +98,28 @@ def _distinct(rows: np.ndarray) -> np.ndarray:
 def divided(
     state: State, rows: np.ndarray, position: int, users: Mapping[int, int], judged: Mapping[int, np.ndarray]
 ) -> Iterator[tuple[int, bytes]]:
-    """What each owner has in a state.
+    """What each owner has in a state; a user who did nothing but search has no entity, and searches all the same.
 
     Args:
         rows: its entities as `entities_of` gives them
         users: key of each owner that is a user
         judged: by the key of a user, as in Owned
     """
-    if not rows.shape[1]:
-        return
     owner, entity, view = rows
+    none = np.zeros((0, 4), np.int64)
+    nothing = np.zeros(0, np.int64)
+    for name in users.keys() - set(owner.tolist()) - {0}:
+        user = users[name]
+        if len(judged.get(user, none)):
+            yield name, Owned(position, user, nothing, nothing, judged[user], nothing).packed()
+    if not len(owner):
+        return
     base = np.zeros((1, len(entity)), np.int64)
     fill(state.table, entity, base)
     widths = _VIEWS[view, V_WIDTH]
     ends = np.cumsum(widths)
     cells = state.cells[np.repeat(base[0] - (ends - widths), widths) + np.arange(ends[-1])]
     starts = np.flatnonzero(np.diff(owner, prepend=0) != 0).tolist()
-    none = np.zeros((0, 4), np.int64)
     for first, last in zip(starts, [*starts[1:], len(owner)], strict=True):
         name = int(owner[first])
         user = users.get(name, 0)

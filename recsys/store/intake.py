@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 import xxhash
 
-from recsys.events import DAY_MS, EVENT_SCHEMA, KINDS, SEARCH, event_key, key64, whole_items
+from recsys.events import DAY_MS, EVENT_SCHEMA, KINDS, SEARCH, event_key, key64, query_key, whole_items
 from recsys.features.log import items_from_table
 from recsys.sources.derived import Rules, implied_by
 from recsys.store.hot import Hot
@@ -88,7 +88,7 @@ def entry_of(hot: Hot, event: Event, received_at: int) -> Entry | str:
         raw = orjson.dumps(known)  # a tenth of the time of json, which was a third of an append
     except TypeError as error:
         return f"not a plain record: {error}"
-    item = hot.item_rows.matrix[row].tolist()
+    item = hot.item_rows.matrix[row].tolist() if row else [query_key(event["query"]), 0, 0]
     shelf = event.get("shelf")
     fields = (
         KINDS[event["kind"]],

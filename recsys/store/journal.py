@@ -203,7 +203,7 @@ def digest_of(event_key: str) -> bytes:
 
 
 def events_of(records: Records) -> EventLog:
-    """The records that are events of an item, as a log: searches are kept, and no feature counts them."""
-    chosen = ~np.isin(records.fields[:, 0], (ITEM_RECORD, KINDS[SEARCH]))
+    """The records that are events, as a log."""
+    chosen = records.fields[:, 0] != ITEM_RECORD
     kind, *rest = np.ascontiguousarray(records.fields[chosen].T)
     return EventLog(np.ascontiguousarray(records.position[chosen]), kind.astype(np.int8), *rest)

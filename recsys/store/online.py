@@ -26,7 +26,7 @@ from recsys.features.judged import Judged
 from recsys.features.log import EventLog, Items, empty, merged
 from recsys.sources.derived import Rules
 from recsys.store import told
-from recsys.store.archived import lost, not_in, nothing
+from recsys.store.archived import lost, not_in, nothing, of_nobody
 from recsys.store.blocked import Blocked, changed
 from recsys.store.by_entity import ByEntity, EntityJournal
 from recsys.store.errors import JournalCut, OffsetMoved, StoreBusy, StoreCorrupt, StoreError, StoreMissing
@@ -410,8 +410,8 @@ class OnlineStore:
             if events is None:
                 events = int(mine.sum())
                 self.journal.strip(user_key, rewritten, word)
-            anonymous = log._replace(user_key=np.where(mine, 0, log.user_key))
-            arrays = packed(None, anonymous, hot.items_table, words, position, hot.ids, hot.utc_offset_ms)
+            without = log._replace(user_key=np.where(mine | of_nobody(self.journal, log), 0, log.user_key))
+            arrays = packed(None, without, hot.items_table, words, position, hot.ids, hot.utc_offset_ms)
             if self._save(arrays, snapshot):
                 break  # else another snapshot came meanwhile: the user may be in that one too
         self.journal.compact(self.fingerprint)

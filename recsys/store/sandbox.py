@@ -84,7 +84,7 @@ def take(store: OnlineStore, rows: Sequence[Event], now: int, rules: Rules) -> A
         if broken is not None:
             rejected.append((place, f"{broken.words} ({broken.reason})"))
         elif said["kind"] == SEARCH:
-            rejected.append((place, "a sandbox takes no searches: no slate would change"))
+            rejected.append((place, "a sandbox takes no searches"))
         elif said["item_id"] not in known:
             rejected.append((place, "unknown item"))
         else:

@@ -9,8 +9,10 @@ import yaml
 
 from recsys import events, vocabulary
 from recsys.cleaned.keyed import CLEANED_EVENT_SCHEMA, IMPRESSION_SCHEMA, QUARANTINE_SCHEMA
+from recsys.cleaned.log import read_keys, read_log
 from recsys.cleaned.publish import TABLES, CleaningError, publish, scratch
-from recsys.events import DAY_MS, EVENT_SCHEMA, HOUR_MS, first_position, key64
+from recsys.events import DAY_MS, EVENT_SCHEMA, HOUR_MS, first_position, key64, query_key
+from recsys.features.judged import Judgements
 from recsys.lake import Lake, LakeError
 from recsys_assets.defs.borders.checks import _fates
 from recsys_assets.defs.cleaned.project import PROJECT
@@ -207,3 +209,29 @@ def test_the_order_of_instants_is_looked_at_on_days_with_live_events_too(tmp_pat
             dbt(lake, *command)
     else:
         dbt(lake, *command)  # in the order in which the log took them, whatever the clocks say
+
+
+def test_a_search_has_its_place_in_the_log_and_is_no_event_of_the_cleaned_ones(tmp_path):
+    lake, asked = Lake(tmp_path), "Whales, at NIGHT"
+    write_items(lake, "i")
+    write_day(
+        lake,
+        DAYS[0],
+        [
+            event("s1", "impression", 1000, slot=0, shelf="feed"),
+            event("q1", "search", 2000, item_id=None, query=asked),
+            event("q2", "search", 2500, item_id=None, query="whales at night", position=first_position(20458) + 2**31),
+            event("c1", "click", 3000, impression_id="s1"),
+        ],
+    )
+    assert build(lake, DAYS[0]) | {"duplicates": 0} == {
+        "cleaned_events": 2, "impressions": 1, "sessions": 1, "quarantine": 0, "duplicates": 0, "searches": 2,
+    }  # fmt: skip
+    first = first_position(20458)
+    assert [row["position"] for row in rows(lake, DAYS[0], "events")] == [first, first + 2]
+    log = read_log(lake)
+    assert log.position.tolist() == [first, first + 1, first + 2, first + 2**31]
+    searched = log.take(log.kind == events.KINDS["search"])
+    assert searched.item_key.tolist() == [query_key("whales at night")] * 2 and searched.user_key.all()
+    assert Judgements.of_log(log).of(int(key64(["u"])[0])).searched.tolist() == searched.item_key.tolist()
+    assert len(read_keys(lake)) == 4

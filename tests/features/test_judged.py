@@ -9,8 +9,11 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import ITEM_SCHEMA, KINDS
-from recsys.features.judged import MOST, VERDICTS, Judged, Judgements
+from recsys.features.fold import new_state
+from recsys.features.judged import MOST, SEARCHES, VERDICTS, Judged, Judgements, searched_before
 from recsys.features.log import EventLog, empty
+from recsys.store import entities
+from recsys.store.entities import all_of, folded
 from recsys.store.journal import key_of
 from recsys.store.lmdb_journal import LmdbJournal
 from recsys.store.online import OnlineStore
@@ -72,6 +75,21 @@ def test_added_event_by_event_or_read_at_a_position_it_is_the_same() -> None:
     assert len(whole.of(USER).item_key) == MOST
 
 
+def test_the_last_searches_are_the_same_of_one_read_and_of_many() -> None:
+    rng = np.random.default_rng(5)
+    logs = [log_of([("search" if n % 3 else "click", int(n), n) for n in range(1, 20)], user=user) for user in (7, 8)]
+    order = rng.permutation(38)
+    log = EventLog(*(np.concatenate(columns)[order] for columns in zip(*logs, strict=True)))
+    log = log._replace(position=np.arange(1, 39))
+    users, positions = rng.choice([7, 8, 9], 200), rng.integers(0, 41, 200)
+    many, judgements = searched_before(log, users, positions), Judgements.of_log(log)
+    assert many.shape == (200, SEARCHES) and many[:, -1].any()
+    for user, position, last in zip(users.tolist(), positions.tolist(), many, strict=True):
+        mine = log.item_key[(log.user_key == user) & (log.kind == KINDS["search"]) & (log.position <= position)]
+        assert last[last != 0].tolist() == mine[::-1][:SEARCHES].tolist()
+        assert judgements.of(user, position).last_searched().tolist() == last.tolist()
+
+
 def test_over_the_bound_what_was_opened_goes_first_then_the_oldest_skips_and_dislikes_last() -> None:
     dislikes = [("dislike", 1, 1)]
     finished = [("long_view", 10 + n, 10 + n) for n in range(MOST - 3)]
@@ -124,3 +142,13 @@ def test_what_is_kept_of_a_user_by_entity_tells_the_same_as_all_of_it(monkeypatc
         again.add(log.take(slice(cut, n)))
         whole = Judgements.of_log(log)
         assert [one.tobytes() for one in again.of(7)] == [one.tobytes() for one in whole.of(7)]
+
+
+def test_who_did_nothing_but_search_is_kept_by_entity_too() -> None:
+    log = log_of([("search", 5, 1), ("search", 6, 2)])
+    ((name, blob),) = all_of(new_state(), log, 2)
+    (again,) = folded(entities.USER, np.array([name]), [None], log, 2)
+    assert again == (name, blob)
+    held = entities.Entities()
+    held.add(np.array([name]), [entities.Owned.read(blob)], [log_of([("search", 7, 3)], first=3)])
+    assert held.judgements.of(USER).searched.tolist() == [5, 6, 7]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.events import EVENT_SCHEMA, NOBODY, key64, with_event_keys
+from recsys.events import EVENT_SCHEMA, NOBODY, key64, query_key, with_event_keys
 from recsys.features.catalog import AGGREGATES
 from recsys.privacy.border import Border, Forgotten, PrivacyError
 from recsys.settings import Settings, SettingsError, from_environment
@@ -73,14 +73,16 @@ def test_a_forgotten_user_leaves_no_byte_in_the_store_and_the_items_keep_their_c
         names = ["i0", "i1", "i2", "i3"]
         mine, theirs = (other.read(user, names, NOW + 90_000) for user in (SECRET, "u1"))
         assert mine.aggregates[:, 0].any() and len(mine.history_kinds) and SECRET in str(store.tail(0).to_pylist())
-        assert store.forget(SECRET, border.nobodys_json) == 40 + 43
+        assert theirs.judged.searched[-1] == query_key(f"the films of {SECRET}")
+        assert store.forget(SECRET, border.nobodys_json) == 42 + 43
         for held in (other, store, OnlineStore(open_journal())):
             now = held.read(SECRET, names, NOW + 90_000)
             of_user = [i for i, name in enumerate(AGGREGATES) if name.startswith("user")]
             of_items = [i for i in range(len(AGGREGATES)) if i not in of_user]
             assert not now.aggregates[:, of_user].any() and not len(now.history_kinds)
             assert now.aggregates[:, of_items].tobytes() == mine.aggregates[:, of_items].tobytes()
-            assert as_bytes(held.read("u1", names, NOW + 90_000)) == as_bytes(theirs)
+            assert as_bytes(held.read("u1", names, NOW + 90_000))[:-1] == as_bytes(theirs)[:-1]
+            assert theirs.judged.searched[-1] not in held.judged("u1").searched  # it named somebody
             assert [len(held.blocked(user).items) for user in (SECRET, "u1")] == [0, 1]
             tail = held.tail(0).to_pylist()  # what a later day's raw events read: they still count for the items
             assert [row["user_id"] for row in tail].count(NOBODY) == 43 and len(tail) == 63
@@ -93,6 +95,7 @@ def test_a_forgotten_user_leaves_no_byte_in_the_store_and_the_items_keep_their_c
                 assert not [trace for trace in TRACES if trace in kept], key
         assert_no_byte_left(folder)  # with Redis: its append-only files
         before = other.read("u1", names, NOW + 99_000)
+        assert theirs.judged.searched[-1] == query_key(f"the films of {SECRET}")
         assert store.forget(SECRET, border.nobodys_json) == 0
         assert as_bytes(other.read("u1", names, NOW + 99_000)) == as_bytes(before)
         for held in (store, other):

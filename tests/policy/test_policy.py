@@ -69,6 +69,7 @@ def test_every_shelf_names_known_item_types_and_sensible_caps() -> None:
         ({"heuristics": ("segment_popular",)}, "shelf attic: a shelf names no heuristic that can serve it"),
         ({"metrics": ("auc@10",)}, "shelf attic: a shelf names the metric 'auc'"),
         ({"metrics": ("ndcg",)}, "shelf attic: a shelf names the metric 'ndcg': it ends in @"),
+        ({"metrics": ("ndcg@0",)}, "shelf attic: a shelf names the metric 'ndcg@0': it ends in @"),
         ({"weights": {"p_share": 1.0}}, "shelf attic: a shelf names the prediction to weigh 'p_share'"),
         ({"caps": {"creator": 2.0}}, "a cap is a share above 0"),
     ],
@@ -125,7 +126,7 @@ def test_what_a_person_judged_stays_away_for_a_while(shelf: str, come_back: bool
     at = np.zeros((len(VERDICTS), len(VERDICTS)), np.int64)
     for verdict, place in VERDICTS.items():
         at[place, VERDICTS[verdict]] = 1_000
-    judged = Judged(np.arange(len(VERDICTS)), at, np.empty((0, 3), np.int64))
+    judged = Judged.none()._replace(item_key=np.arange(len(VERDICTS)), at=at)
     left_out = seen_items(judged, shelf_of(shelf, come_back), 1_000 + days * DAY_MS).tolist()
     assert left_out == sorted(VERDICTS[verdict] for verdict in gone)
 

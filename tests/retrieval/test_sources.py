@@ -46,8 +46,8 @@ def retriever(world: taste.World, tower: QueryTower) -> Retriever:
         world.table,
         replay.shelf_types(world.impressions, world.table),
     )
-    mirror = ExactMirror("c", indexed(embed(tower, world.table)))
-    return Retriever(tower, mirror, "c", world.table, data)
+    embedded = embed(tower, world.table)
+    return Retriever(tower, ExactMirror("c", indexed(embedded)), "c", embedded, data)
 
 
 def ask(item_ids: list[str], kinds: list[str] | None = None, seen: list[str] = [], **more: object) -> Ask:  # noqa: B006
@@ -145,7 +145,7 @@ def test_a_request_of_the_past_proposes_what_was_there_at_its_instant(
     versions += [row for name, row in rows.items() if name not in {name for _, name, _ in said}]
     schema = pa.schema([*world.table.schema, ("since", pa.int64())])
     history = history_of(pa.Table.from_pylist(versions, schema))
-    past = Retriever(tower, retriever.index, "c", world.table, retriever.data, history)
+    past = Retriever(tower, retriever.index, "c", embed(tower, world.table), retriever.data, history)
     proposed = set(names(past, np.concatenate(list(past.propose(asked, depth=500).values()))))
     assert "item 30" in proposed and not proposed & {"item 31", "item 32"}
     assert {"item 30", "item 31", "item 32"} <= set(
@@ -163,8 +163,8 @@ def test_no_source_proposes_twice_or_what_is_seen_taken_down_of_another_type_or_
     ids = table["item_id"].to_pylist()
     table = table.append_column("is_available", pa.array([i not in gone for i in ids]))
     table = table.append_column("item_type", pa.array(["podcast" if i in podcasts else "video" for i in ids]))
-    mirror = ExactMirror("c", indexed(embed(tower, table)))
-    other = Retriever(tower, mirror, "c", table, retriever.data)
+    embedded = embed(tower, table)
+    other = Retriever(tower, ExactMirror("c", indexed(embedded)), "c", embedded, retriever.data)
     history = ["item 21", "item 27", "item 1"]
     every = dict.fromkeys(SOURCES, 0)
     asked = ask(history, seen=["item 33", "item 39"], item_types=("podcast",), sources=every)
@@ -220,7 +220,8 @@ def test_sources_of_no_weight_come_behind_where_the_others_find_too_little(
 ) -> None:
     """On a small catalogue validation may leave all weight to a person's own history, of which a stranger has none."""
     own = Fusion({"item_item": 1.0, "resume": 0.4})
-    alone = Retriever(retriever.tower, retriever.index, "c", world.table, replace(retriever.data, fusion=own))
+    embedded = embed(retriever.tower, world.table)
+    alone = Retriever(retriever.tower, retriever.index, "c", embedded, replace(retriever.data, fusion=own))
     stranger, known = alone.fused(ask([]), 500), alone.fused(ask(["item 3", "item 9"]), 500)
     assert len(stranger.rows) >= 10 and (np.diff(stranger.scores) <= 0).all()
     own_rows = own.top(alone.propose(ask(["item 3", "item 9"])), len(alone.item_ids), 500)
@@ -261,7 +262,7 @@ def test_the_fitted_fusion_is_at_least_as_good_as_each_source_and_lets_the_usele
     fused = [{**p, "fused": fusion.top(p, 1_000, 200)} for p in proposals]
     recalls = replay.recalls(fused, wanted)
     assert recalls["fused"] > 1.5 * max(recall for source, recall in recalls.items() if source != "fused")
-    assert fusion.weights["fresh"] == LEAST
+    assert fusion.weights["trending"] == LEAST
 
 
 def test_a_source_that_costs_recall_has_no_weight() -> None:
@@ -273,7 +274,30 @@ def test_a_source_that_costs_recall_has_no_weight() -> None:
         proposals.append({**dict.fromkeys(SOURCES, near[:0]), "two_tower": near, "popular": near[200:240]})
         wanted.append(near[160:200])
     weights = fit_fusion(proposals, wanted).weights
-    assert weights["popular"] == 0.0 and weights["two_tower"] == 1.0 and weights["fresh"] == LEAST
+    assert weights["popular"] == 0.0 and weights["two_tower"] == 1.0 and weights["trending"] == LEAST
+
+
+def test_what_is_new_has_the_weight_at_which_it_is_found_as_what_is_known_well_as_far_as_recall_bears() -> None:
+    """Half of what is new stands in front of `fresh`; the towers have none of it."""
+    rng = np.random.default_rng(5)
+    proposals, known, new = [], [], []
+    for _ in range(60):
+        near, fresh = rng.permutation(900)[:260], 900 + rng.permutation(100)[:60]
+        proposals.append({**dict.fromkeys(SOURCES, near[:0]), "two_tower": near, "fresh": fresh})
+        known.append(near[rng.permutation(100)[:19]])
+        new.append(fresh[:1])
+    met = np.where(np.arange(1_000) < 900, 60, 0)
+    wanted = [np.concatenate(both) for both in zip(known, new, strict=True)]
+    fusion, blind = fit_fusion(proposals, wanted, met), fit_fusion(proposals, wanted)
+
+    def found(fusion: Fusion) -> float:
+        tops = [fusion.top(proposed, 1_000, 200) for proposed in proposals]
+        return float(np.mean([np.isin(want, top).mean() for want, top in zip(new, tops, strict=True)]))
+
+    assert found(fusion) == 1.0 and fusion.weights["fresh"] >= blind.weights["fresh"]
+    dear = [np.concatenate([near["two_tower"][150:199], one]) for near, one in zip(proposals, new, strict=True)]
+    assert fit_fusion(proposals, dear, met).weights["fresh"] <= fusion.weights["fresh"]
+    assert fit_fusion(proposals, known, met) == fit_fusion(proposals, known), "nothing new is wanted"
 
 
 def test_a_replayed_request_sees_what_was_received_before_it_and_asks_as_the_service_would(
@@ -307,7 +331,7 @@ def test_source_data_survives_saving_and_does_not_fit_another_catalogue(
     assert again.lists == retriever.data.lists
     fewer = world.table.slice(1)
     with pytest.raises(SourceDataError, match="other items"):
-        Retriever(tower, ExactMirror("c", indexed(embed(tower, fewer))), "c", fewer, again)
+        Retriever(tower, ExactMirror("c", indexed(embed(tower, fewer))), "c", embed(tower, fewer), again)
     (tmp_path / "sources.json").write_text("{}")
     with pytest.raises(SourceDataError, match="unreadable"):
         SourceData.load(tmp_path)

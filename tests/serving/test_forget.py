@@ -114,7 +114,7 @@ def test_nothing_of_the_user_is_left_and_what_they_did_still_counts(home: Path) 
         table = pq.read_table(path)
         text = json.dumps([table[n].to_pylist() for n in table.column_names], default=str)
         assert SECRET not in text and str(KEY) not in text, path
-    assert (gone.store_events, gone.served_rows, gone.rows_removed, gone.rows_made_nobodys) == (83, 2, 10, 7)
+    assert (gone.store_events, gone.served_rows, gone.rows_removed, gone.rows_made_nobodys) == (85, 2, 10, 7)
     cleaned = pq.read_table(home / "lake/cleaned/events/d.parquet")
     assert cleaned["item_id"].to_pylist() == ["i1"] * 4  # the item's events are all there
     assert cleaned["user_id"].to_pylist() == [NOBODY, "u1", NOBODY, "u2"] and cleaned["user_key"][0].as_py() == 0
@@ -131,7 +131,7 @@ def test_nothing_of_the_user_is_left_and_what_they_did_still_counts(home: Path) 
     assert json.loads((home / "registry/bundles/b/manifest.json").read_text())["lineage"] == {"example_users": ["u1"]}
     assert (home / "run.log").read_text() == f"one line\nuser {NOBODY} failed\n"
     begun, done = map(json.loads, (home / "audit/forgotten.jsonl").read_text().splitlines())
-    assert begun["state"] == "begun" and done["state"] == "done" and done["at"] == NOW and done["store_events"] == 83
+    assert begun["state"] == "begun" and done["state"] == "done" and done["at"] == NOW and done["store_events"] == 85
     assert done["who"] == [Forgotten(home).digest(SECRET)]
     again = forget(SECRET, home, Border(Forgotten(home)), store, NOW)
     assert (again.store_events, again.served_rows, again.rows_removed, again.rows_made_nobodys) == (0, 0, 0, 0)

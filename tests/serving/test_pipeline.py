@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from recsys import vocabulary
-from recsys.events import HOUR_MS, KINDS, NOBODY, event_key, key64
+from recsys.events import HOUR_MS, KINDS, NOBODY, event_key, key64, query_key
 from recsys.features import catalog, sweep
 from recsys.features.derive import Context, derive
 from recsys.features.log import Rows
@@ -253,16 +253,16 @@ def test_a_duplicate_is_the_same_id_user_kind_item_and_instant_as_said(
     assert said in {row["event_key"] for row in kept}
 
 
-def test_a_search_is_kept_and_no_feature_counts_it(recommender: Recommender, store: OnlineStore, world: World) -> None:
+def test_a_search_is_read_and_no_feature_counts_it(recommender: Recommender, store: OnlineStore, world: World) -> None:
     user, items = world.user_ids[10], world.item_ids[:20]
     asked = FeaturesRequest(user_id=user, item_ids=items, at=time.time_ns() // 1_000_000 + HOUR_MS)
     before, log = recommender.features(asked), store.export()[0]
     search = {"event_id": "s1", "kind": "search", "user_id": user, "query": "whales at night", "shelf": "feed"}
-    answer = recommender.record_events(EventsRequest(events=[search, search]))
-    assert (answer.accepted, answer.duplicates, answer.rejected) == (1, 1, [])
+    assert recommender.record_events(EventsRequest(events=[search, search])).duplicates == 1
     after = recommender.features(asked)
     assert after.rows.tobytes() == before.rows.tobytes() and after.position > before.position
-    assert len(store.export()[0].position) == len(log.position)
+    assert len(store.export()[0].position) == len(log.position) + 1
+    assert store.judged(user).searched.tolist() == [query_key("Whales, at NIGHT")]
     (kept,) = store.tail(before.position).to_pylist()
     assert (kept["kind"], kept["query"], kept["item_id"]) == ("search", "whales at night", None)
 

@@ -89,6 +89,12 @@ def test_a_user_who_is_nobody_and_items_published_after_their_events_are_told(sa
     assert "times as many" not in says(tmp_path)[1], "a word for nobody is nobody"
 
 
+def test_episodes_without_a_show_are_told(says, tmp_path):
+    items = "item_id,item_type,creator_id\nmovie-7,podcast,whales\nmovie-8,podcast,\n"
+    write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}" for n in range(8)], items)
+    assert "1 podcasts have no creator_id, which is their show: each is a show by itself" in says(tmp_path)[1]
+
+
 def test_exposures_alone_are_no_days_to_judge_on(says, tmp_path):
     kinds = ("exposure", "exposure_long_view")
     write(tmp_path, [f"{kinds[n % 2]},u{n},movie-7,{AT + n * DAY}" for n in range(8)])

@@ -6,7 +6,7 @@ import pytest
 import xxhash
 
 from recsys.events import DAY_MS, EVENT_SCHEMA, HOUR_MS
-from recsys.sources.home import LATE_CATEGORY
+from recsys.sources.home import EMBEDDING, LANGUAGES, LATE_CATEGORY
 from recsys.sources.home_log import LIBRARY, HomeSimulator
 from recsys.sources.simulator import Simulator
 from recsys.sources.source import day_name
@@ -113,3 +113,21 @@ def test_a_category_begins_on_its_day(home):
     assert items.height > 20 and first <= items["published_at"].min() < first + DAY_MS
     usual = pl.DataFrame(HomeSimulator(days=14, users=10).items()).filter(category=LATE_CATEGORY)
     assert (usual["published_at"].min() - BEGIN_MS) // DAY_MS == 11  # of 14 days the first of three test days
+
+
+def test_what_is_said_of_an_item_tells_its_taste_and_nothing_of_its_quality(home):
+    items, world = pl.DataFrame(home.items()), home.world
+    assert items["language"].to_list() == [LANGUAGES[language] for language in world.item_language]
+    assert items.select("description", "creator_name").null_count().sum_horizontal().item() == 0
+    given = np.array(items["embedding"].to_list())
+    assert given.shape == (items.height, EMBEDDING)
+    given /= np.linalg.norm(given, axis=1, keepdims=True)
+    of = np.random.default_rng(1).permutation(items.height)[:800]
+    pairs = np.triu_indices(800, 1)
+    true = (world.item_vectors[of] @ world.item_vectors[of].T)[pairs]
+    assert np.corrcoef((given[of] @ given[of].T)[pairs], true)[0, 1] > 0.6
+    words = items["description"].str.replace_all(",", "").str.split(" ").to_numpy()[of]
+    shared = np.array([len(set(words[a][1:-1]) & set(words[b][1:-1])) for a, b in zip(*pairs, strict=True)])
+    assert true[shared == 3].mean() > true[shared == 1].mean() + 0.2 > true[shared == 0].mean() + 0.3
+    quality = np.linalg.lstsq(given, world.item_quality, rcond=None)[0]
+    assert np.corrcoef(given @ quality, world.item_quality)[0, 1] < 0.25  # 16 numbers fitted to 2,000 items

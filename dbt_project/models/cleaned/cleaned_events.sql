@@ -1,27 +1,6 @@
 -- depends_on: {{ ref('items') }}  (publishing adds their category and creator keys)
-with kept as (
-    select
-        * replace (
-            least(occurred_at, received_at) as occurred_at,
-            coalesce(date, strftime(received_day, '%Y-%m-%d')) as date
-        ),
-        (received_day - date '1970-01-01') << 32 as first_position -- recsys.events.first_position
-    from {{ ref('judged_events') }}
-    where reason is null and not is_duplicate and kind != 'search'
-),
-
-positioned as (
-    select
-        * replace (
-            -- An event that came back from the online log keeps its position, in the upper half of its day's.
-            coalesce(
-                position,
-                first_position
-                + row_number() over (partition by received_day, position is null order by received_at, event_id, event_key)
-                - 1
-            ) as position
-        )
-    from kept
+with positioned as (
+{{ positioned_events() }}
 ),
 
 -- A session ends after a pause, and at the local midnight of the log, so that a day never depends on the next one.
@@ -35,6 +14,7 @@ paused as (
             false
         ) as is_after_pause
     from positioned
+    where kind != 'search'
 ),
 
 numbered as (
