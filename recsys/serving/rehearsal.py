@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -24,10 +25,11 @@ from recsys.ranking.orders import Asked, ByRanker, Order
 from recsys.ranking.ranker import Ranker
 from recsys.registry import Facts
 from recsys.retrieval.item_index import ExactMirror
-from recsys.retrieval.sources import Ask, Retriever, SourceData
+from recsys.retrieval.sources import Ask, Attempt, Retriever, SourceData
 from recsys.retrieval.two_tower import QueryTower
 from recsys.serving.breakers import Breakers
 from recsys.serving.bundle import ServingBundle, catalogue_of
+from recsys.serving.candidates import Pool
 from recsys.serving.course import Course
 from recsys.serving.scene import Scene
 from recsys.serving.steps import PARTS, Ranked, Steps, in_order
@@ -112,6 +114,16 @@ class _Log:
         )
 
 
+class _Steps(Steps):
+    """Those of the service; they keep what each source proposed for the last request."""
+
+    proposed: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    def sought(self, bundle: ServingBundle, ask: Ask, attempt: Attempt) -> Pool:
+        self.proposed = bundle.retriever.propose(ask, attempt=attempt)
+        return Pool.of(bundle.retriever.fuse(self.proposed, Pool.MOST, ask.sources))
+
+
 class Rehearsal:
     """Requests of the past on one shelf, retrieved and filtered as the service would have; not ranked yet."""
 
@@ -132,13 +144,11 @@ class Rehearsal:
         self.scenes = [Scene.at_shelf(bundle, user, int(t), shelf) for user, t in zip(user_ids, at, strict=True)]
         self._keys = bundle.catalogue.candidates.item_key
         store: Any = _Log(log, items, self.scenes, self._keys[:1])
-        self._store, self._steps = store, Steps(store, Breakers(PARTS))
-        self.pools = [self._steps.retrieved(bundle, scene, Course(), set())[0] for scene in self.scenes]
-
-    def ask(self, place: int) -> Ask:
-        """What the sources are asked at one request."""
-        scene = self.scenes[place]
-        return scene.ask(self._store.read(scene.user_id, self._keys[:1], scene.at, shelf_key=scene.shelf_code))
+        self._store, self._steps = store, _Steps(store, Breakers(PARTS))
+        self.pools, self.proposed = [], list[Mapping[str, np.ndarray]]()  # by source: catalogue rows, best first
+        for scene in self.scenes:
+            self.pools.append(self._steps.retrieved(bundle, scene, Course(), set())[0])
+            self.proposed.append(self._steps.proposed)
 
     def known_units(self, place: int) -> np.ndarray:
         """int64: the units that a request's user had played."""
@@ -220,7 +230,7 @@ def rehearse(made: Rehearsal, orders: Mapping[str, Order], k: int = K, *, by_sou
 
     for place in range(q) if by_source else ():
         put(slates["fused"], place, made.slate(place, None, k))
-        for source, rows in made.bundle.retriever.propose(made.ask(place), k).items():
+        for source, rows in made.proposed[place].items():
             put(slates.setdefault(source, np.full((q, k), -1)), place, rows)
     for place, asked in made.asked():
         rows = made.pools[place].rows

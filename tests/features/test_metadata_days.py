@@ -22,7 +22,7 @@ from recsys.sources.source import day_number
 from recsys.store import intake
 from recsys.store.journal import ITEM_RECORD
 from recsys.store.opening import open_store, told_events
-from recsys.vocabulary import MAX_SLOT
+from recsys.vocabulary import MAX_SLOT, TOO_LATE
 from recsys_assets.checks.nothing import has_failed
 
 DAYS = ("2026-11-02", "2026-11-03", "2026-11-04", "2026-11-05")
@@ -207,15 +207,13 @@ def test_items_change_daily_by_file_and_live_and_every_check_stays_green(
     store = open_store(from_environment())
     again = store.append([*events(DAYS[2], 3), *events(DAYS[3], 4)], at(DAYS[3], 23 * HOUR_MS))
     assert (again.accepted, again.duplicates) == (0, 240)
-    assert [row["item_id"] for row in store.told_items().to_pylist() if row["position"]] == [
-        "i3",
-        "i1",
-        "i3",
-        "i3",
-        "i2",
-    ]
+    told = [row["item_id"] for row in store.told_items().to_pylist() if row["position"]]
+    assert told == ["i3", "i1", "i3", "i3", "i2"]
     words = [position >> 32 for position, *_ in store.journal.raw(0, only=ITEM_RECORD)]
     assert words and min(words) == day_number(DAYS[3])  # those before have left the journal
+    old = aside | {"event_id": "old", "slot": 1, "occurred_at": at(DAYS[0]) - 106 * DAY_MS}
+    again = store.append([old, old | {"occurred_at": at(DAYS[0]) - 90 * DAY_MS}], at(DAYS[3], 23 * HOUR_MS))
+    assert again.accepted == 1 and [place for place, _ in again.rejected] == [0] and TOO_LATE in again.rejected[0][1]
     store.close()
     quarantine = pl.read_parquet(lake.day(DAYS[2], "cleaned", "quarantine"))
     assert quarantine["event_id"].to_list() == ["aside"]
