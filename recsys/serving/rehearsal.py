@@ -21,7 +21,7 @@ from recsys.features.judged import Judgements
 from recsys.features.log import EventLog, ItemHistory, Rows
 from recsys.policy.filters import seen_items
 from recsys.policy.shelves import DEFAULT
-from recsys.ranking.orders import Asked, Order
+from recsys.ranking.orders import Asked, ByRanker, Order
 from recsys.ranking.ranker import Ranker
 from recsys.registry import Facts
 from recsys.retrieval.item_index import ExactMirror
@@ -165,9 +165,9 @@ class Rehearsal:
 
     def habits(self, place: int) -> np.ndarray:
         """float64[n, len(habits.COLUMNS)] of one request's candidates; no feature is read for it."""
-        rows = self.pools[place].rows
-        nothing = Inputs(np.zeros((len(rows), 0), np.float32), self._keys[rows], History.none(len(rows)))
-        return self.scenes[place].asked(self.bundle, rows, self._store.judged[place], nothing).habits()
+        pool = self.pools[place]
+        nothing = Inputs(np.zeros((len(pool), 0), np.float32), self._keys[pool.rows], History.none(len(pool)))
+        return self.scenes[place].asked(self.bundle, pool, self._store.judged[place], nothing).habits()
 
     def asked(self) -> Iterator[tuple[int, Asked]]:
         """The candidates of each request that has some, with their features."""
@@ -183,7 +183,7 @@ class Rehearsal:
                 if size:
                     read = store.read_of(place, keys[end - size : end], aggregates[end - size : end])
                     scene, inputs = self.scenes[place], self.scenes[place].inputs(read)
-                    yield place, scene.asked(self.bundle, self.pools[place].rows, read.judged, inputs)
+                    yield place, scene.asked(self.bundle, self.pools[place], read.judged, inputs)
 
     def newest_of(self, units: np.ndarray, allowed: Sequence[np.ndarray]) -> np.ndarray:
         """Of each unit [q, k] (0: none) the catalogue row of its newest allowed item, -1 where there is none."""
@@ -202,6 +202,17 @@ class Rehearsal:
         pool, at = self.pools[place], int(self._store.position[place])
         ranked = in_order("full", at, pool, {}) if scores is None else Ranked("full", at, pool, scores)
         return pool.rows[self._steps.chosen(self.bundle, self.scenes[place], ranked, k)]
+
+
+def weighed(made: Rehearsal, order: ByRanker, weights: Sequence[float], k: int = K) -> list[np.ndarray]:
+    """Slates int64[q, k] of that order with each weight of what the sources propose; -1 pads."""
+    slates = [np.full((len(made.scenes), k), -1) for _ in weights]
+    for place, asked in made.asked():
+        alone, proposed = replace(order, retrieval=0.0).scores(asked), np.log(asked.fused)
+        for slate, weight in zip(slates, weights, strict=True):
+            rows = made.slate(place, alone + weight * proposed, k)
+            slate[place, : len(rows)] = rows
+    return slates
 
 
 def rehearse(made: Rehearsal, orders: Mapping[str, Order], k: int = K, *, by_source: bool = False) -> Rehearsed:
