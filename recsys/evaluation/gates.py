@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from recsys.evaluation.evidence import about
+from recsys.evaluation.served import FEWEST_SERVED
 from recsys.lake import replacing
 from recsys.policy.shelves import LISTS as SLATE_LISTS
 from recsys.ranking.heuristics import RULES
@@ -49,8 +50,6 @@ SLICE_CALIBRATION: Final = (0.8, 1.25)
 # Share of the first places for small creators and fresh items: of what is offered, and of what the champion gave them.
 LEAST_EXPOSURE: Final = 0.4
 LEAST_OF_PREVIOUS: Final = 0.8
-# Users under which the worth of whole slates is not told: on the simulator the interval of 200 is .02 wide.
-FEWEST_SERVED: Final = 200
 
 Outcome = Literal["holds", "fails", "cannot tell"]
 

@@ -23,6 +23,8 @@ from recsys.policy.shelves import LISTS
 from recsys.retrieval.item_index import top_k
 
 MOST: Final = 1_000  # requests, one a user: the standard error of a slate's true P(long view) is then .003
+# Users under which the worth of whole slates is not told: on the simulator the interval of 200 is .02 wide.
+FEWEST_SERVED: Final = 200
 NEXT_MS: Final = DAY_MS  # what a user engages with so soon after a request was wanted at it
 SMOOTHING: Final = 20.0  # rows of everybody's rate in an item's rate
 CHALLENGER: Final = "challenger"
@@ -157,6 +159,21 @@ def hits(slates: np.ndarray, wanted: Sequence[np.ndarray]) -> dict[str, np.ndarr
         f"recall@{k}": recall_by_query(hit, targets, k),
         f"ndcg@{k}": retrieval_ndcg_by_query(hit, targets, k),
     }
+
+
+def least(slates: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> int:
+    """The first of several slates [q, k] each that is not certainly behind any later one: by ndcg of what is wanted,
+    in pairs, at two standard errors. The first too where too few requests tell.
+    """
+    metric = f"ndcg@{slates[0].shape[1]}"
+    worth = np.stack([hits(each, wanted)[metric] for each in slates])
+    if worth.shape[1] < FEWEST_SERVED:
+        return 0
+    for place, mine in enumerate(worth):
+        less = mine - worth[place + 1 :]
+        if (less.mean(axis=1) + 2.0 * less.std(axis=1) / np.sqrt(worth.shape[1]) >= 0.0).all():
+            return place
+    raise AssertionError("the last one has none behind it")
 
 
 def judge(

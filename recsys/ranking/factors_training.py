@@ -59,13 +59,13 @@ class _Items(nn.Module):
 
     def __init__(self, sizes: dict[str, int], context: int, config: TrainingConfig, has_views: bool) -> None:
         super().__init__()
-        d = config.width
+        d, self.chance = config.width, torch.Generator().manual_seed(config.seed)  # its own: others may train beside it
         first = {
             group: torch.cat([torch.full((d,), FIRST_SCALE[group]), torch.full((2,), FIRST_LEVEL_SCALE)])
             for group in GROUPS
         }
         self.mean = nn.ParameterDict(
-            {group: nn.Parameter(0.7 * torch.randn(sizes[group], d + 2) * first[group]) for group in GROUPS}
+            {group: nn.Parameter(0.7 * self._normal(sizes[group], d + 2) * first[group]) for group in GROUPS}
         )
         self.spread = nn.ParameterDict(
             {group: nn.Parameter((0.5 * first[group]).log().repeat(sizes[group], 1)) for group in GROUPS}
@@ -81,7 +81,10 @@ class _Items(nn.Module):
 
     def drawn(self) -> dict[str, torch.Tensor]:
         """A draw of each group's parameters."""
-        return {g: self.mean[g] + torch.randn_like(self.mean[g]) * torch.exp(self.spread[g]) for g in GROUPS}
+        return {g: self.mean[g] + self._normal(*self.mean[g].shape) * torch.exp(self.spread[g]) for g in GROUPS}
+
+    def _normal(self, *shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=self.chance)
 
     def whole(self, parts: Mapping[str, torch.Tensor], side: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """What category, creator and item make of each item together, [items, d + 2]."""
@@ -235,31 +238,27 @@ def _fitted(
 def _learn(taken: _Taken, sizes: dict[str, int], has_views: bool, config: TrainingConfig) -> tuple[_Items, np.ndarray]:
     """The items' posterior and the precision of the users' prior, float64[d + 1 + types]."""
     rng, d, rows = np.random.default_rng(config.seed), config.width, taken.rows
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        items = _Items(sizes, rows.context.shape[1], config, has_views)
-        optimizer = torch.optim.Adam(items.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
-        total = config.rounds * config.steps
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, config.learning_rate, total_steps=total, pct_start=0.1
-        )
-        precision = np.append(np.ones(d), np.full(2 + int(taken.types.max()), FIRST_PRECISION))
-        users = rng.normal(size=(len(taken.bounds) - 1, len(precision))) / np.sqrt(precision)
-        likeliest = np.zeros_like(users)
-        for turn in range(config.rounds):
-            if turn:
-                _draw_users(taken, items, precision, rng, likeliest, users)
-                # the levels' priors; that of the vectors is the unit of length
-                for own in (slice(d, d + 1), slice(d + 1, None)):
-                    if users[:, own].size:
-                        spread = float(np.mean(users[:, own] ** 2))
-                        precision[own] += 0.3 * (1.0 / max(spread, 0.005) - precision[own])
-            drawn = users.astype(np.float32)
-            for _ in range(config.steps):
-                optimizer.zero_grad()
-                _pulled(taken, items, drawn, has_views)
-                optimizer.step()
-                schedule.step()
+    items = _Items(sizes, rows.context.shape[1], config, has_views)
+    optimizer = torch.optim.Adam(items.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+    total = config.rounds * config.steps
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=total, pct_start=0.1)
+    precision = np.append(np.ones(d), np.full(2 + int(taken.types.max()), FIRST_PRECISION))
+    users = rng.normal(size=(len(taken.bounds) - 1, len(precision))) / np.sqrt(precision)
+    likeliest = np.zeros_like(users)
+    for turn in range(config.rounds):
+        if turn:
+            _draw_users(taken, items, precision, rng, likeliest, users)
+            # the levels' priors; that of the vectors is the unit of length
+            for own in (slice(d, d + 1), slice(d + 1, None)):
+                if users[:, own].size:
+                    spread = float(np.mean(users[:, own] ** 2))
+                    precision[own] += 0.3 * (1.0 / max(spread, 0.005) - precision[own])
+        drawn = users.astype(np.float32)
+        for _ in range(config.steps):
+            optimizer.zero_grad()
+            _pulled(taken, items, drawn, has_views)
+            optimizer.step()
+            schedule.step()
     return items, precision
 
 

@@ -99,8 +99,8 @@ def fit(
     """
     embedded = embed(tower, items)
     mirror = ExactMirror("validation", indexed(embedded))
-    before = before_day(log, min(validation["date"].to_pylist()))
-    data = learn(before, items, shelf_types(train, items))
+    known = before(validation, log)
+    data = learn(known, items, shelf_types(train, items))
     retriever = Retriever(tower, mirror, mirror.collection, items, data, history)
     first = first_requests(validation).slice(0, FITTING_USERS)  # by key, a hash: a fair sample
     proposals = [retriever.propose(ask) for ask in asks(first, log, data.repeats.come_back, people)]
@@ -108,15 +108,16 @@ def fit(
     judged = [i for i, rows in enumerate(wanted) if len(rows)]
     proposals, wanted = [proposals[i] for i in judged], [wanted[i] for i in judged]
     n = len(retriever.item_ids)
-    met = before.item_key[np.isin(before.kind, [KINDS[kind] for kind in met_by(before)])]
+    met = known.item_key[np.isin(known.kind, [KINDS[kind] for kind in met_by(known)])]
     fusion = fit_fusion(proposals, wanted, np.bincount(retriever.rows(met), minlength=n))
     fused = [{**p, FUSED: fusion.filling(p).top(p, n, DEPTH)} for p in proposals]
     return Fitted(fusion, data.repeats, recalls(fused, wanted))
 
 
-def before_day(log: EventLog, day: str) -> EventLog:
-    """The events received before a local day (YYYY-MM-DD) began."""
-    return log.until(first_position((date.fromisoformat(day) - date(1970, 1, 1)).days) - 1)
+def before(part: pa.Table, log: EventLog) -> EventLog:
+    """The events received before the first local day of some impressions began."""
+    day = date.fromisoformat(min(part["date"].to_pylist()))
+    return log.until(first_position((day - date(1970, 1, 1)).days) - 1)
 
 
 def recalls(proposals: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[np.ndarray]) -> dict[str, float]:

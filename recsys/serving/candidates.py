@@ -27,20 +27,26 @@ class Pool:
     rows: np.ndarray  # int64[n], rows of the bundle's catalogue
     source: np.ndarray  # int8[n], place in `names`
     names: tuple[str, ...]
+    fused: np.ndarray  # float64[n], above 0: how far up the sources propose it
     sure: np.ndarray  # bool[n]: whether it has a place whatever its score
     MOST: ClassVar[int] = MAX_ITEMS  # one ranker call's worth
 
     @staticmethod
     def of(fused: Fused) -> Pool:
         """The candidates that the sources agreed on."""
-        return Pool(fused.rows, fused.source, fused.names, fused.sure)
+        return Pool(fused.rows, fused.source, fused.names, fused.scores, fused.sure)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, chosen: np.ndarray | slice) -> Pool:
         """Those candidates."""
-        return Pool(self.rows[chosen], self.source[chosen], self.names, self.sure[chosen])
+        return Pool(self.rows[chosen], self.source[chosen], self.names, self.fused[chosen], self.sure[chosen])
+
+    def as_last(self, rows: np.ndarray) -> Pool:
+        """Catalogue rows that no source proposed, as if each came behind all that were."""
+        last = np.full(len(rows), self.fused.min(initial=1.0))
+        return replace(self, rows=rows, source=np.zeros(len(rows), np.int8), fused=last, sure=np.zeros(len(rows), bool))
 
     def source_of(self, place: int) -> str:
         """Name of a candidate's source."""
@@ -90,7 +96,8 @@ def trending(bundle: ServingBundle, shelf_name: str) -> Pool:
         lists.get(shelf_name, lists[EVERYWHERE]) if "trending" in shelf_of(shelf_name, bundle.come_back).sources else ()
     )
     rows = bundle.catalogue.rows(listed)
-    return Pool(rows, np.zeros(len(rows), np.int8), ("trending",), np.zeros(len(rows), bool))
+    fused = 1.0 / np.arange(1, len(rows) + 1)
+    return Pool(rows, np.zeros(len(rows), np.int8), ("trending",), fused, np.zeros(len(rows), bool))
 
 
 def retrieve(bundle: ServingBundle, ask: Ask, attempt: Attempt) -> Pool:

@@ -221,7 +221,8 @@ def explained(
         asked = inputs.take(np.array(strangers))
         predicted = bundle.about_log.told(bundle.ranker.predict_only(asked, PREDICTIONS))
         judged = past.judged(key_of(scene.user_id)) if scene.user_id else Judged.none()
-        scores = order.scores(scene.asked(bundle, rows[strangers], judged, asked))
+        pool = looked.ranked.pool.as_last(rows[strangers])
+        scores = order.scores(scene.asked(bundle, pool, judged, asked))
         for at, place in enumerate(strangers):
             listed[place] |= {"score": float(scores[at])} | {
                 to: known(predicted[name])[at] for name, to in _PREDICTED.items()

@@ -127,7 +127,9 @@ def foreseen(
             assert ranked.inputs is not None
             inputs, at = ranked.inputs.take(pool), int(np.flatnonzero(pool == drawn.chosen[slot])[0])
             promised = np.nan_to_num(bundle.ranker.predict_only(inputs, ("p_click",))["p_click"].astype(np.float64))
-            scores = {name: order.scores(Asked(inputs, _no_habits)) for name, order in orders.items()}
+            scores = {
+                name: order.scores(Asked(inputs, ranked.pool.fused[pool], _no_habits)) for name, order in orders.items()
+            }
             for name, of_pool in {OWN: ranked.scores[pool], **scores}.items():
                 best = int(np.lexsort((inputs.item_key, -of_pool))[0])
                 found.chosen[name].append(best == at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -20,14 +21,15 @@ from recsys.features.judged import Judgements
 from recsys.features.log import EventLog, ItemHistory, Rows
 from recsys.policy.filters import seen_items
 from recsys.policy.shelves import DEFAULT
-from recsys.ranking.orders import Asked, Order
+from recsys.ranking.orders import Asked, ByRanker, Order
 from recsys.ranking.ranker import Ranker
 from recsys.registry import Facts
 from recsys.retrieval.item_index import ExactMirror
-from recsys.retrieval.sources import Ask, Retriever, SourceData
+from recsys.retrieval.sources import Ask, Attempt, Retriever, SourceData
 from recsys.retrieval.two_tower import QueryTower
 from recsys.serving.breakers import Breakers
 from recsys.serving.bundle import ServingBundle, catalogue_of
+from recsys.serving.candidates import Pool
 from recsys.serving.course import Course
 from recsys.serving.scene import Scene
 from recsys.serving.steps import PARTS, Ranked, Steps, in_order
@@ -112,6 +114,16 @@ class _Log:
         )
 
 
+class _Steps(Steps):
+    """Those of the service; they keep what each source proposed for the last request."""
+
+    proposed: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    def sought(self, bundle: ServingBundle, ask: Ask, attempt: Attempt) -> Pool:
+        self.proposed = bundle.retriever.propose(ask, attempt=attempt)
+        return Pool.of(bundle.retriever.fuse(self.proposed, Pool.MOST, ask.sources))
+
+
 class Rehearsal:
     """Requests of the past on one shelf, retrieved and filtered as the service would have; not ranked yet."""
 
@@ -132,13 +144,11 @@ class Rehearsal:
         self.scenes = [Scene.at_shelf(bundle, user, int(t), shelf) for user, t in zip(user_ids, at, strict=True)]
         self._keys = bundle.catalogue.candidates.item_key
         store: Any = _Log(log, items, self.scenes, self._keys[:1])
-        self._store, self._steps = store, Steps(store, Breakers(PARTS))
-        self.pools = [self._steps.retrieved(bundle, scene, Course(), set())[0] for scene in self.scenes]
-
-    def ask(self, place: int) -> Ask:
-        """What the sources are asked at one request."""
-        scene = self.scenes[place]
-        return scene.ask(self._store.read(scene.user_id, self._keys[:1], scene.at, shelf_key=scene.shelf_code))
+        self._store, self._steps = store, _Steps(store, Breakers(PARTS))
+        self.pools, self.proposed = [], list[Mapping[str, np.ndarray]]()  # by source: catalogue rows, best first
+        for scene in self.scenes:
+            self.pools.append(self._steps.retrieved(bundle, scene, Course(), set())[0])
+            self.proposed.append(self._steps.proposed)
 
     def known_units(self, place: int) -> np.ndarray:
         """int64: the units that a request's user had played."""
@@ -155,9 +165,9 @@ class Rehearsal:
 
     def habits(self, place: int) -> np.ndarray:
         """float64[n, len(habits.COLUMNS)] of one request's candidates; no feature is read for it."""
-        rows = self.pools[place].rows
-        nothing = Inputs(np.zeros((len(rows), 0), np.float32), self._keys[rows], History.none(len(rows)))
-        return self.scenes[place].asked(self.bundle, rows, self._store.judged[place], nothing).habits()
+        pool = self.pools[place]
+        nothing = Inputs(np.zeros((len(pool), 0), np.float32), self._keys[pool.rows], History.none(len(pool)))
+        return self.scenes[place].asked(self.bundle, pool, self._store.judged[place], nothing).habits()
 
     def asked(self) -> Iterator[tuple[int, Asked]]:
         """The candidates of each request that has some, with their features."""
@@ -173,7 +183,7 @@ class Rehearsal:
                 if size:
                     read = store.read_of(place, keys[end - size : end], aggregates[end - size : end])
                     scene, inputs = self.scenes[place], self.scenes[place].inputs(read)
-                    yield place, scene.asked(self.bundle, self.pools[place].rows, read.judged, inputs)
+                    yield place, scene.asked(self.bundle, self.pools[place], read.judged, inputs)
 
     def newest_of(self, units: np.ndarray, allowed: Sequence[np.ndarray]) -> np.ndarray:
         """Of each unit [q, k] (0: none) the catalogue row of its newest allowed item, -1 where there is none."""
@@ -194,6 +204,17 @@ class Rehearsal:
         return pool.rows[self._steps.chosen(self.bundle, self.scenes[place], ranked, k)]
 
 
+def weighed(made: Rehearsal, order: ByRanker, weights: Sequence[float], k: int = K) -> list[np.ndarray]:
+    """Slates int64[q, k] of that order with each weight of what the sources propose; -1 pads."""
+    slates = [np.full((len(made.scenes), k), -1) for _ in weights]
+    for place, asked in made.asked():
+        alone, proposed = replace(order, retrieval=0.0).scores(asked), np.log(asked.fused)
+        for slate, weight in zip(slates, weights, strict=True):
+            rows = made.slate(place, alone + weight * proposed, k)
+            slate[place, : len(rows)] = rows
+    return slates
+
+
 def rehearse(made: Rehearsal, orders: Mapping[str, Order], k: int = K, *, by_source: bool = False) -> Rehearsed:
     """Slates of k for every request, in the order of each of `orders`.
 
@@ -209,7 +230,7 @@ def rehearse(made: Rehearsal, orders: Mapping[str, Order], k: int = K, *, by_sou
 
     for place in range(q) if by_source else ():
         put(slates["fused"], place, made.slate(place, None, k))
-        for source, rows in made.bundle.retriever.propose(made.ask(place), k).items():
+        for source, rows in made.proposed[place].items():
             put(slates.setdefault(source, np.full((q, k), -1)), place, rows)
     for place, asked in made.asked():
         rows = made.pools[place].rows

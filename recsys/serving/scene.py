@@ -18,6 +18,7 @@ from recsys.ranking import habits
 from recsys.ranking.orders import Asked
 from recsys.retrieval.sources import Ask, Retriever
 from recsys.serving.bundle import ServingBundle
+from recsys.serving.candidates import Pool
 from recsys.serving.schema import BadRequest, RecommendRequest
 from recsys.store.blocked import Blocked
 from recsys.store.past import Read
@@ -156,9 +157,11 @@ class Scene:
         """int64[n]: what takes a place on this shelf, of catalogue rows."""
         return bundle.retriever.unit_key[self.shelf.unit][rows]
 
-    def asked(self, bundle: ServingBundle, rows: np.ndarray, judged: Judged, inputs: Inputs) -> Asked:
-        """Candidates as whoever orders the shelf sees them: catalogue rows, and the inputs that were read of them."""
-        return Asked(inputs, lambda: habits_of(bundle.retriever, self.shelf.unit, judged, rows, self.at))
+    def asked(self, bundle: ServingBundle, pool: Pool, judged: Judged, inputs: Inputs) -> Asked:
+        """Candidates as whoever orders the shelf sees them, with the inputs that were read of them."""
+        return Asked(
+            inputs, pool.fused, lambda: habits_of(bundle.retriever, self.shelf.unit, judged, pool.rows, self.at)
+        )
 
     def audience(self, judged: Judged) -> Audience:
         """For whom candidates are filtered."""

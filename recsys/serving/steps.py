@@ -162,7 +162,7 @@ class Steps:
         with course.stage("features"):
             ranked.inputs = inputs = scene.inputs(read)
         try:
-            asked = scene.asked(bundle, pool.rows, read.judged, inputs)
+            asked = scene.asked(bundle, pool, read.judged, inputs)
             scores = self.attempt(course, _ranker(course), lambda: order.scores(asked), "ranker")
             if not np.isfinite(scores).all():
                 raise PartDown("ranker", "predicts values that are not finite")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from recsys.features.history import HISTORY_COLUMNS, History
+from recsys.features.history import HISTORY_COLUMNS, History, with_zeros
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,7 @@ class Inputs:
 
     def filled(self, n: int) -> Inputs:
         """n impressions: these, and below them strangers with features of 0."""
-        more = n - len(self)
-        return Inputs(
-            np.pad(self.features, ((0, more), (0, 0))), np.pad(self.item_key, (0, more)), self.history.filled(n)
-        )
+        return Inputs(with_zeros(self.features, n), with_zeros(self.item_key, n), self.history.filled(n))
 
     @staticmethod
     def of_strangers(features: np.ndarray) -> Inputs:

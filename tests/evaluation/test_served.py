@@ -140,3 +140,17 @@ def test_an_empty_catalogue_of_the_past_and_no_requests_end_quietly() -> None:
     listed = served.lists(log, ITEMS, requests((1, START + 5)), [np.empty(0, np.int64)], "click", 3)
     assert all((slates == -1).all() for slates in listed.slates.values()) and listed.shown.tolist() == [1]
     assert served.hits(np.full((1, 3), -1), [np.empty(0, np.int64)])["ndcg@3"].tolist() == []
+
+
+def test_the_least_weight_is_the_first_that_is_not_certainly_behind_a_later_one() -> None:
+    """Of 400 requests each wants row 0. The slates hit it never, in half, in all but two, always."""
+    wanted = [np.array([0])] * 400
+    never, always = np.full((400, 2), 1), np.full((400, 2), 0)
+    nearly, half = always.copy(), always.copy()
+    nearly[:2], half[:200] = 1, 1
+    assert served.least([never, half, nearly, always], wanted) == 2
+    assert served.least([always, never], wanted) == 0
+    assert served.least([never, half, always], wanted) == 2
+    few = slice(0, served.FEWEST_SERVED - 1)
+    assert served.least([never[few], always[few]], wanted[few]) == 0, "too few tell"
+    assert served.least([never, always], [np.array([], np.int64)] * 400) == 0, "nothing to hit"

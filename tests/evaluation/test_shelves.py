@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,17 +105,19 @@ def test_a_refused_shelf_brings_its_heuristic_into_the_bundle_and_the_others_the
     shared = ByRanker(HeuristicRanker.fit("random", rows, NAMES, "f"), VALUE)
     shared.ranker.save(lake.models / "ranker")
     lake.reports.mkdir(parents=True, exist_ok=True)
-    (lake.reports / "verdict.json").write_text(
-        json.dumps({"passed": True, "reasons": [], "gates": [], "challenger": "random", "is_first": True, "judged": {}})
-    )
+
+    def promote(name: str) -> None:
+        told = {"passed": True, "reasons": [], "gates": [], "challenger": name, "is_first": True, "judged": {}}
+        (lake.reports / "verdict.json").write_text(json.dumps(told))
 
     def saved(**told: tuple[bool, str]) -> dict[str, object]:
         report = {name: {"gate": {"passed": passed}, "order": order} for name, (passed, order) in told.items()}
         (lake.reports / "evaluation.json").write_text(json.dumps({"shelves": report}))
-        folder = tmp_path / "-".join(order for _, order in told.values())
+        folder = tmp_path / f"bundle{len(list(tmp_path.glob('bundle*')))}"
         save_orders(lake, folder)
         return {path.name: load_order(path, shared) for path in sorted((folder / "shelves").glob("*"))}
 
+    promote("random")
     orders = saved(
         feed=(True, "random"), podcasts=(False, "item_rate"), shortcuts=(False, "last_played"), gone=(False, "x")
     )
@@ -124,9 +127,15 @@ def test_a_refused_shelf_brings_its_heuristic_into_the_bundle_and_the_others_the
     ByRule("same_hour").save(lake.models / "shelves" / "shortcuts")
     assert saved(feed=(False, "trending")) == {}, "the verdict alone decides on the feed"
     assert saved(shortcuts=(True, "habits")) == {"shortcuts": ByRule("same_hour")}
+    # what the sources count beside the ranker comes with the bundle, and alone it is not the ranker's word on a list
+    weighed = replace(shared, retrieval=0.5)
+    weighed.save_beside(lake.models / "shelves" / "feed")
+    assert saved(feed=(False, "trending")) == {"feed": weighed}
+    promote("item_rate")
+    assert saved(feed=(True, "random")) == {}, "a list that the verdict names is the feed's order, and not the ranker"
     # a head is saved beside the ranker whose score it reads, or brings its own where another one is the bundle's
     columns, success = np.random.default_rng(1).random((len(rows), len(COLUMNS))), rows.click > 0
-    asked, own = Asked(rows.inputs, lambda: columns), podcasts
+    asked, own = Asked(rows.inputs, np.ones(len(rows)), lambda: columns), podcasts
     trees = HabitRanker.of_impressions(own.scores(asked), columns, success, 1)
     assert trees is not None and HabitRanker.of_impressions(own.scores(asked), columns, success & False, 1) is None
     head = ByHabits(trees, own)

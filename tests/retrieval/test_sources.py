@@ -40,7 +40,9 @@ def tower(world: taste.World) -> QueryTower:
 @pytest.fixture(scope="module")
 def retriever(world: taste.World, tower: QueryTower) -> Retriever:
     data = sources.learn(
-        replay.before_day(world.log, "2024-10-06"),  # all of it: the log begins on day 20,000, 2024-10-04
+        replay.before(
+            pa.table({"date": ["2024-10-06"]}), world.log
+        ),  # all of it: the log begins on day 20,000, 2024-10-04
         world.table,
         replay.shelf_types(world.impressions, world.table),
     )

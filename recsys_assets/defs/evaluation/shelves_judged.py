@@ -82,9 +82,9 @@ def shelf_order(lake: Lake, name: str, shelf: Shelf, ranker: Ranker) -> Order | 
     from recsys.ranking.orders import RANKER, ByRanker, default_order, load_order
 
     folder = lake.models / "shelves" / name
-    if shelf.order == RANKER:
-        return default_order(shelf, ranker)
-    return load_order(folder, ByRanker(ranker, shelf.weights)) if folder.is_dir() else None
+    if folder.is_dir():
+        return load_order(folder, ByRanker(ranker, shelf.weights))
+    return default_order(shelf, ranker) if shelf.order == RANKER else None
 
 
 def former_orders(lake: Lake, challenger: Ranker) -> dict[str, Order]:

@@ -45,13 +45,15 @@ def served(
     """
     from recsys.evaluation import served as judging
     from recsys.evaluation.gates import COMPARISONS
-    from recsys.policy.shelves import DEFAULT
+    from recsys.policy.shelves import DEFAULT, SHELVES
     from recsys.serving.rehearsal import K, Rehearsal, rehearse
     from recsys_assets.defs.evaluation.rehearsed import trained
+    from recsys_assets.defs.evaluation.shelves_judged import shelf_order
 
     bundle, history = trained(lake, challenger)
+    order = shelf_order(lake, DEFAULT, SHELVES[DEFAULT], challenger) or bundle.order(DEFAULT)
     asked = Rehearsal(bundle, log, history, requests.user_id, requests.at)
-    made = rehearse(asked, {judging.CHALLENGER: bundle.order(DEFAULT)}, by_source=True)
+    made = rehearse(asked, {judging.CHALLENGER: order}, by_source=True)
     lists = judging.lists(log, made.item_keys, requests, made.allowed, aim, K, bundle.people)
     slates = {**made.slates, "before_policy": made.unlimited[judging.CHALLENGER]}
     # a source may go by a list's name (popular by shelf and age, trending by half-life): both are told apart

@@ -6,6 +6,8 @@ import pyarrow as pa
 from recsys_assets.content import content
 from recsys_assets.resources import Workspace
 
+TOWERS_ON_TRAIN = "two_tower_on_train"  # beside them: those that have not seen the validation days
+
 
 @dg.asset(
     name="two_tower",
@@ -37,8 +39,9 @@ def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
     given = (learned, judged, log, catalogue, config, checkpoints)
     tower = two_tower_training.refit(chosen, report, *given, people=people)
     shelves = replay.shelf_types(pa.concat_tables([train, validation]), items)
-    tower.save(lake.models / "two_tower")
-    sources.learn(log, items, shelves, fitted.fusion, fitted.repeats).save(lake.models / "two_tower")
+    for folder, towers, known in (("two_tower", tower, log), (TOWERS_ON_TRAIN, chosen, replay.before(validation, log))):
+        towers.save(lake.models / folder)
+        sources.learn(known, items, shelves, fitted.fusion, fitted.repeats).save(lake.models / folder)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.examples,
@@ -53,7 +56,7 @@ def trained_towers(workspace: Workspace) -> dg.MaterializeResult:
             "repeats": dg.MetadataValue.json(fitted.repeats._asdict()),
             "validation_recall_by_source": dg.MetadataValue.json(fitted.recalls),
         },
-        data_version=content(lake.models / "two_tower"),
+        data_version=content(lake.models / "two_tower", lake.models / TOWERS_ON_TRAIN),
     )
 
 

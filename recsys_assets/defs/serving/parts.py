@@ -52,14 +52,14 @@ def refresh_sources(lake: Lake, folder: Path) -> None:
 
 def save_orders(lake: Lake, folder: Path) -> None:
     """The orders that a bundle brings beside its ranker: what passed its shelf's gate, else what orders the shelf now,
-    else the best of its heuristics.
+    else the best of its heuristics. A shelf without a gate of its own is ordered by whom the verdict names.
 
     Args:
         folder: of the bundle
     """
     from recsys.evaluation import shelves
     from recsys.policy.shelves import SHELVES
-    from recsys.ranking.orders import RANKER, Order, heuristic_order
+    from recsys.ranking.orders import Order, heuristic_order
     from recsys.ranking.saved import load_ranker
     from recsys.serving.bundle import ORDERS
     from recsys_assets.defs.evaluation.contenders import judged_ranker
@@ -69,15 +69,14 @@ def save_orders(lake: Lake, folder: Path) -> None:
     is_shared = judged_ranker(lake) == lake.models / "ranker"  # else a heuristic is the bundle's ranker
     former = former_orders(lake, challenger)
     for name, told in shelves.told(lake.reports / "evaluation.json").items():
-        if (shelf := SHELVES.get(name)) is None:
+        if (shelf := SHELVES.get(name)) is None or not (is_shared or shelf.gates):
             continue
         order: Order | None = None
         if shelves.goes_on(shelf, told):
             order = shelf_order(lake, name, shelf, challenger)
-            if is_shared and shelf.order == RANKER:
-                continue
             if is_shared and order is not None:  # the bundle has the ranker that it reads
-                shutil.copytree(lake.models / "shelves" / name, folder / ORDERS / name)
+                if (learned := lake.models / "shelves" / name).is_dir():
+                    shutil.copytree(learned, folder / ORDERS / name)
                 continue
         order = order or former.get(name) or heuristic_order(told["order"], lake.models / "heuristics")
         order.save(folder / ORDERS / name)
