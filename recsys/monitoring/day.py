@@ -6,8 +6,7 @@ alarms. When tastes turn, the errors show it on the first day, while features th
 
 A new champion shows other items than the last one. On its own slates it predicts more clicks than on the log that it
 learned from (+13 % on the simulator). So its first days of service raise no alarm. Later days are compared with them:
-predictions with them alone, features with them and the training days. Days on which an experiment tried it are none:
-most of their rows are another bundle's.
+predictions with them alone, features with them and the training days.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ COMPLETE: Final = 0.95
 ALWAYS_KNOWN: Final = 0.99  # share of the reference's rows that know a feature: others are often unknown by right
 TOLD: Final = 15  # columns of the table
 SETTLING: Final = 2  # days of service of a new champion
-SERVES: Final = 2 / 3  # of a day's answers: a bundle that gave fewer was tried on some (an arm has half at most)
 MEASURED: Final = (*PREDICTIONS, "click_error", "long_view_error", "watch_error")
 
 

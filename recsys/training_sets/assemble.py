@@ -92,7 +92,7 @@ def assemble(
         .select(*KEYS, *LABELS, "is_hidden")
         .collect()
     )
-    chance = shown["propensity"]
+    chance = shown["propensity"].to_numpy()
     if not ((chance > 0) & (chance <= 1)).all():
         raise AssembleError(
             f"rows of {part} were served with chances of {chance.min()} to {chance.max()}, and none can be so: restore "

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from recsys.features.catalog import DEFAULTS, FEATURES
-from recsys.lake import Lake
 from recsys.monitoring.day import look, predicted
 from recsys.monitoring.drift import DriftError
 from recsys.monitoring.drift_summary import html, record, since
@@ -18,7 +16,6 @@ from recsys.monitoring.reference import Reference, reference
 from recsys.ranking.ranker import Predictions
 from recsys.training_sets.assemble import LABELS
 from recsys.training_sets.inputs import Inputs
-from recsys_assets.defs.monitoring.drift_report import first_days
 from tests.evaluation.world import nobody_known
 
 
@@ -153,16 +150,3 @@ def test_what_was_not_learned_is_not_looked_at() -> None:
     columns = {moved.column for moved in judged.drift.columns}
     assert {"p_click", "click_error"} <= columns and not {"p_long_view", "watch_error"} & columns
     assert "long views" not in judged.level.words
-
-
-def test_a_champion_settles_in_its_first_days_of_service_and_not_where_an_experiment_tried_it(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    answers = {1: {"old": 99, "new": 1}, 2: {"old": 50, "new": 50}, 3: {"new": 100}, 4: {"new": 80, "next": 20}}
-    for day, bundles in answers.items():
-        rows = pl.DataFrame({"bundle": [name for name, n in bundles.items() for _ in range(n)]})
-        lake.write(rows.to_arrow(), lake.day(f"2026-01-0{day}", "feedback", "slates"))
-    assert first_days(lake, "new", "2026-01-05") == ["2026-01-03", "2026-01-04"]
-    assert first_days(lake, "nobody", "2026-01-05") == [] and first_days(lake, None, "2026-01-05") == []
-    for champion, day in (("new", "2026-01-02"), ("new", "2026-01-04"), ("next", "2026-01-05"), ("old", "2026-01-05")):
-        with pytest.raises(DriftError, match=f"{champion} settles in the first 2 days"):
-            first_days(lake, champion, day)

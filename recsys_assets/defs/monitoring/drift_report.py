@@ -63,15 +63,16 @@ def drift_report(
     import polars as pl
 
     from recsys.monitoring import drift_page, drift_summary
-    from recsys.monitoring.day import look
+    from recsys.monitoring.day import SETTLING, look
     from recsys.monitoring.drift import DriftError
 
     lake, day = workspace.lake, max(context.partition_keys)
     learned, ranker, champion = _in_force(lake)
-    rows = _rows(lake, day)
+    rows, service = _rows(lake, day), _first_days(lake, champion)
     about = {"day": day, "held_against": f"bundle {champion}" if champion else "the newest training"}
     try:
-        service = first_days(lake, champion, day)
+        if day in service:
+            raise DriftError(f"{champion} settles in its first {SETTLING} days of service")
         settled = pl.concat([_rows(lake, before) for before in service]) if service else None
         judged_day = look(learned.without(day), rows, ranker, settled)
     except DriftError as error:
@@ -120,26 +121,17 @@ def _in_force(lake: Lake) -> "tuple[Reference, Ranker, str | None]":
     return Reference.load(lake.models), load_ranker(judged_ranker(lake)), None
 
 
-def first_days(lake: Lake, champion: str | None, day: str) -> list[str]:
-    """The days in which a champion settled: the first that it served; none where it never answered anybody.
-
-    Raises:
-        DriftError: it settles on that day still.
-    """
+def _first_days(lake: Lake, champion: str | None) -> list[str]:
+    """The days in which a champion settles: its first in the feedback."""
     import polars as pl
 
-    from recsys.monitoring.day import SERVES, SETTLING
-    from recsys.monitoring.drift import DriftError
+    from recsys.monitoring.day import SETTLING
 
-    files = {name: lake.day(name, "feedback", "slates") for name in lake.days("feedback", "slates")}
-    answered = {
-        name: pl.read_parquet(path, columns=["bundle"])["bundle"] == (champion or "") for name, path in files.items()
-    }
-    days = [name for name, its in answered.items() if its.any()]
-    served = [name for name in days if float(answered[name].mean() or 0.0) >= SERVES][:SETTLING]  # type: ignore[arg-type]
-    if days and days[0] <= day and (len(served) < SETTLING or day <= served[-1]):
-        raise DriftError(f"{champion} settles in the first {SETTLING} days that it serves, beyond any experiment")
-    return served
+    if champion is None:
+        return []
+    files = [(day, lake.day(day, "feedback", "slates")) for day in lake.days("feedback", "slates")]
+    served = [day for day, path in files if (pl.read_parquet(path, columns=["bundle"])["bundle"] == champion).any()]
+    return served[:SETTLING]
 
 
 def _rows(lake: Lake, day: str) -> "pl.DataFrame":
