@@ -64,8 +64,11 @@ class ByRanker:
         return self.ranker.name
 
     def scores(self, asked: Asked) -> np.ndarray:
-        scores = value(self.ranker.predict_only(asked.inputs, self.weights), self.weights)
-        return scores + self.retrieval * np.log(asked.fused) if self.retrieval else scores
+        return self.beside(value(self.ranker.predict_only(asked.inputs, self.weights), self.weights), asked.fused)
+
+    def beside(self, scores: np.ndarray, fused: np.ndarray) -> np.ndarray:
+        """Scores of the ranker alone, float64[n], with what the sources count."""
+        return scores + self.retrieval * np.log(fused) if self.retrieval else scores
 
     def save(self, folder: Path) -> None:
         self.ranker.save(folder / RANKER)

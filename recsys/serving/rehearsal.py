@@ -207,10 +207,11 @@ class Rehearsal:
 def weighed(made: Rehearsal, order: ByRanker, weights: Sequence[float], k: int = K) -> list[np.ndarray]:
     """Slates int64[q, k] of that order with each weight of what the sources propose; -1 pads."""
     slates = [np.full((len(made.scenes), k), -1) for _ in weights]
+    orders = [replace(order, retrieval=weight) for weight in weights]
     for place, asked in made.asked():
-        alone, proposed = replace(order, retrieval=0.0).scores(asked), np.log(asked.fused)
-        for slate, weight in zip(slates, weights, strict=True):
-            rows = made.slate(place, alone + weight * proposed, k)
+        alone = replace(order, retrieval=0.0).scores(asked)  # once: a network takes 5 ms for 500 rows
+        for slate, weighing in zip(slates, orders, strict=True):
+            rows = made.slate(place, weighing.beside(alone, asked.fused), k)
             slate[place, : len(rows)] = rows
     return slates
 

@@ -12,15 +12,16 @@ from recsys_assets.content import content
 from recsys_assets.resources import Workspace
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from recsys.features.log import EventLog
     from recsys.policy.shelves import Shelf
     from recsys.ranking.habits import Sessions
     from recsys.ranking.orders import ByRanker
     from recsys.ranking.ranker import Ranker
+    from recsys.serving.bundle import ServingBundle
 
 MOST_SESSIONS = 4_000  # the newest; the trees have 17 columns
-
-
 # What the sources may count beside the ranker's log odds; of the last theirs is nearly the whole order.
 WEIGHTS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 50.0)
 
@@ -82,10 +83,8 @@ def _impressions(lake: Lake, log: "EventLog", shelf: "Shelf") -> tuple[np.ndarra
 
     ranker = load_ranker(lake.models / "ranker")
     bundle, _ = trained(lake, ranker)
-    frame = pl.DataFrame(lake.read(lake.table("training_sets", "validation")))
-    candidates = bundle.catalogue.candidates
-    keys = candidates.item_key[np.isin(candidates.item_type, list(shelf.type_codes))]
-    frame = frame.filter(pl.col("item_key").is_in(keys.tolist())).with_columns(slot=pl.lit(0.0, pl.Float32))
+    frame = _of_types(bundle, shelf, pl.DataFrame(lake.read(lake.table("training_sets", "validation"))))
+    frame = frame.with_columns(slot=pl.lit(0.0, pl.Float32))
     fitted = on_train(lake, ranker)
     score = value(fitted.predict_only(Inputs.of(frame, FEATURES), shelf.weights), shelf.weights)
     user, at = frame["user_key"].to_numpy(), frame["occurred_at"].to_numpy()
@@ -123,20 +122,27 @@ def _beside_retrieval(workspace: Workspace, log: "EventLog", name: str, shelf: "
     ranker = on_train(lake, load_ranker(lake.models / "ranker"))
     order = ByRanker(ranker, shelf.weights)
     bundle, history = trained(lake, ranker, TOWERS_ON_TRAIN)
-    types = bundle.catalogue.candidates.item_type
-    keys = bundle.catalogue.candidates.item_key[np.isin(types, list(shelf.type_codes))]
     frame = pl.DataFrame(
         lake.read(
             lake.table("training_sets", "validation"), ["user_id", "user_key", "item_key", "occurred_at", "position"]
         )
     )
-    requests = requests_of(frame.filter(pl.col("item_key").is_in(keys.tolist())))
+    requests = requests_of(_of_types(bundle, shelf, frame))
     if truth_of(open_source(settings), Border.of(settings), requests, bundle.catalogue.item_id) is not None:
         return order
     made = Rehearsal(bundle, log, history, requests.user_id, requests.at, name)
     allowed = [made.allowed(place) for place in range(len(requests.at))]
     wanted = served.next_items(log, bundle.catalogue.candidates.item_key, requests, allowed)
     return replace(order, retrieval=WEIGHTS[served.least(weighed(made, order, WEIGHTS), wanted)])
+
+
+def _of_types(bundle: "ServingBundle", shelf: "Shelf", frame: "pl.DataFrame") -> "pl.DataFrame":
+    """The impressions of items that the shelf may hold."""
+    import polars as pl
+
+    candidates = bundle.catalogue.candidates
+    keys = candidates.item_key[np.isin(candidates.item_type, list(shelf.type_codes))]
+    return frame.filter(pl.col("item_key").is_in(keys.tolist()))
 
 
 def on_train(lake: Lake, ranker: "Ranker") -> "Ranker":
