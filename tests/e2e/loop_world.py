@@ -19,9 +19,11 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from recsys.events import CLOCK_SKEW_MS, DAY_MS, HOUR_MS, KINDS
+from recsys.events import CLOCK_SKEW_MS, DAY_MS, HOUR_MS, KINDS, MINUTE_MS
+from recsys.experiments.record import Experiment
 from recsys.lake import Lake
 from recsys.registry import Registry
+from recsys.serving.course import Course
 from recsys.serving.opening import open_recommender
 from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import Context, EventsRequest, RecommendRequest
@@ -46,7 +48,7 @@ class Served:
     """What a day's slates were worth: means of the true P(click), which no log shows."""
 
     true_ctr: float
-    bundle: str
+    by_bundle: dict[str, float]  # the same of each bundle that answered
     slates: list[tuple[str, int, tuple[str, ...]]]  # user, instant, items
 
 
@@ -125,15 +127,17 @@ class Platform:
             (event["received_at"], n - 1_000_000, event) for n, event in enumerate(self._elsewhere(day))
         ]
         heapq.heapify(pending)
-        slates, values, bundle = [], [], ""
+        slates, values, bundles = [], [], []
         try:
             for n, (user, at) in enumerate(self.visits(day)):
                 self._tell(recommender, pending, at)
                 self.now = at
                 name = self.simulator.world.user_names[user]
-                answer = recommender.recommend(self._request(user, at))
+                # ids of our own: with the secret they say what explores, so the same day explores alike
+                answer = recommender.recommend(self._request(user, at), Course(f"day{day}-{n}"))
                 assert answer.rung == "full", answer.rung
-                items, bundle = [str(item.item_id) for item in answer.items], answer.bundle
+                items = [str(item.item_id) for item in answer.items]
+                bundles.append(answer.bundle)
                 outcomes = truth.outcome([name] * len(items), items, at, np.arange(len(items)))
                 values.append(float(outcomes.click.mean()))
                 slates.append((name, at, tuple(items)))
@@ -142,7 +146,17 @@ class Platform:
             self._tell(recommender, pending, self.begins(day + 1) - 1)
         finally:
             recommender.close()
-        return Served(float(np.mean(values)), bundle, slates)
+        told = pl.DataFrame({"bundle": bundles, "value": values}).group_by("bundle").agg(pl.col("value").mean())
+        return Served(float(np.mean(values)), dict(told.iter_rows()), slates)
+
+    def experiment(self, day: int, name: str, treatment: str) -> None:
+        """Try a bundle on half of the users, against the champion, on a day and the one after it.
+
+        Its days end 90 minutes before midnight: the last of a day's requests come later, so its looks are that evening.
+        """
+        arms = {"control": str(self.registry.alias_id()), "treatment": treatment}
+        begins, halves = self.begins(day) - 90 * MINUTE_MS, dict.fromkeys(arms, 0.5)
+        self.registry.run_experiment(Experiment(name, arms, halves, begins, 2, ((0, 1.0),)), now=begins)
 
     def _elsewhere(self, day: int) -> list[dict[str, Any]]:
         events = pl.DataFrame(self.simulator.read_day(self.name(day)).events)

@@ -1,7 +1,9 @@
 """Ten days of a platform that serves, is watched, learns and recovers: the whole loop by a simulated clock.
 
-Day 4: every user wakes up with another's tastes and what was good is bad. Day 6: a file of a day that was served.
-Day 8: somebody forces a bundle that prefers what it should not. Nobody touches anything else.
+Day 4: every user wakes up with another's tastes and what was good is bad. Day 6: a file of a day that was served, and
+the ranker from before the turn is tried on half of the users. Day 8: somebody forces a bundle that prefers what it
+should not. Day 9: somebody goes back to the ranker from before the turn, and the newer one is tried on half of the
+users. Nobody touches anything else. Slates explore; secret and request ids are the test's own, so their draws repeat.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from tests.e2e.loop_world import EVENT_FIELDS, FIRST, LAST, Platform, Served, co
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]
 HISTORY, USERS, REQUESTS = 8, 500, 120
-TURN, FILE, FORCED = 4, 6, 8
+TURN, FILE, FORCED, BACK = 4, 6, 8, 9
+OLDER, NEWER = "ranker-from-before-the-turn", "newer-ranker"  # the experiments of days 6 and 7, 9 and 10
 
 
 @dataclass
@@ -62,6 +65,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         from recsys_assets.partitions import days
 
         simulator = Simulator(days=HISTORY + 11, users=USERS, turns_on=HISTORY + TURN)
+        (root / "home" / "registry").mkdir(parents=True)
+        (root / "home" / "registry" / "secret").write_text("5e" * 32)
         made = Platform(root / "home", simulator, HISTORY, REQUESTS, instance, dg.Definitions())
         for day in range(1 - HISTORY, 1):
             made.deliver(day)
@@ -82,6 +87,11 @@ def story(platform: Platform) -> Story:
     for day in range(1, 11):
         if day == FORCED:
             told.forced = contrary(platform)
+        if day == FILE:
+            platform.experiment(day, OLDER, str(told.first))
+        if day == BACK:
+            platform.registry.rollback(reason="by hand")
+            platform.experiment(day, NEWER, str(told.champion[TURN + 1]))
         told.served[day] = platform.serve(day)
         if day == FILE:
             platform.deliver(day)
@@ -131,7 +141,7 @@ def test_the_turn_is_seen_on_its_first_day_and_retrains_once(story: Story, platf
 def test_the_new_ranker_passed_its_gates_and_is_why_it_gets_better(story: Story, platform: Platform) -> None:
     new = story.champion[TURN + 1]
     assert new != story.first, story.verdict[TURN + 1]
-    assert new is not None and story.served[FILE].bundle == new
+    assert new is not None and story.served[FILE].by_bundle.keys() == {new, story.first}  # an experiment has begun
     bundle = platform.registry.get(new)
     assert bundle.lineage["cause"] == "drift" and bundle.lineage["through"] == platform.name(TURN + 1)
     assert bundle.lineage["days"] and bundle.lineage["code"]
@@ -155,12 +165,26 @@ def test_a_file_of_a_day_that_was_served_is_refused_and_the_champion_stays(story
 
 
 def test_a_bad_bundle_is_rolled_back_on_its_first_day_and_only_it(story: Story, platform: Platform) -> None:
-    assert story.served[FORCED].bundle == story.forced
+    assert story.served[FORCED].by_bundle.keys() == {story.forced}
     assert story.served[FORCED].true_ctr < 0.8 * story.served[FORCED - 1].true_ctr
-    (rolled,) = rollbacks(platform)
+    rolled, by_hand = rollbacks(platform)
     assert rolled["from"] == story.forced and rolled["bundle_id"] == story.champion[FORCED] == story.champion[TURN + 1]
-    assert story.served[FORCED + 1].bundle == story.champion[TURN + 1]
+    assert (by_hand["from"], by_hand["bundle_id"]) == (rolled["bundle_id"], story.first)
     assert story.served[FORCED + 1].true_ctr > 1.2 * story.served[FORCED].true_ctr
+
+
+def test_one_experiment_ends_in_a_refusal_and_one_in_a_promotion(story: Story, platform: Platform) -> None:
+    new, book = story.champion[TURN + 1], platform.registry.experiments
+    for day in (FILE, FILE + 1, BACK, BACK + 1):  # each on half of the users, and truly better or worse
+        by_bundle = story.served[day].by_bundle
+        assert by_bundle.keys() == {new, story.first} and by_bundle[str(new)] > by_bundle[str(story.first)]
+    older, newer = book.get(OLDER), book.get(NEWER)
+    assert (older.state, newer.state) == ("refused", "promoted"), (older.reasons, newer.reasons)
+    assert "treatment: clicks an impression" in older.reasons[0] and "day 2" in older.reasons[0]
+    assert "treatment: clicks an impression" in newer.reasons[0] and "day 2" in newer.reasons[0]
+    assert [story.champion[day] for day in (FILE + 1, BACK, BACK + 1)] == [new, story.first, new]
+    last = platform.registry.history()[-1]
+    assert last["action"] == "promote" and last["reason"] == f"experiment {NEWER}: {newer.reasons[0]}"
 
 
 def test_what_was_logged_is_what_is_recomputed_every_night(story: Story, platform: Platform) -> None:
