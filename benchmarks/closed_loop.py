@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import dagster as dg
 import numpy as np
@@ -39,6 +39,7 @@ SEED: Final = 23
 HISTORY, DAYS, USERS, REQUESTS = 7, 14, 500, 200
 LISTS: Final = {"popular": "popular", "best list for all": "item_rate"}
 K: Final = 10
+P = TypeVar("P", bound=Platform)
 
 
 def main(arguments: list[str]) -> int:
@@ -56,7 +57,8 @@ def main(arguments: list[str]) -> int:
         "EXPLORE": "false",  # the figures of slates are with exploration off
     }
     os.environ.update({f"RECSYS_{name}": str(value) for name, value in settings.items()})
-    with opened(folder) as platform:
+    simulator = Simulator(days=HISTORY + DAYS + 1, users=USERS, seed=SEED)
+    with opened(folder, folder / "kept", simulator, Platform) as platform:
         told = {name: by_list(platform, heuristic) for name, heuristic in LISTS.items()}
         told = {"served": by_ourselves(platform, folder), **told}
     with replacing(folder / "closed_loop.json") as path:
@@ -70,16 +72,15 @@ def main(arguments: list[str]) -> int:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Platform]:
-    """The platform as it stood at the end of its last whole day."""
-    living, kept = folder / "living", folder / "kept"
+def opened(folder: Path, kept: Path, simulator: Simulator, of: type[P]) -> Iterator[P]:
+    """The platform as it stood at the end of its last whole day, which is `kept`; it lives on in `folder`."""
+    living = folder / "living"
     shutil.rmtree(living, ignore_errors=True)
     if kept.exists():
         shutil.copytree(kept, living, symlinks=True)
-    simulator = Simulator(days=HISTORY + DAYS + 1, users=USERS, seed=SEED)
     prepare(from_environment())
     with headless() as instance:
-        platform = Platform(living / "home", simulator, HISTORY, REQUESTS, instance, dg.Definitions())
+        platform = of(living / "home", simulator, HISTORY, REQUESTS, instance, dg.Definitions())
         for day in range(1 - HISTORY, 1):
             platform.deliver(day)
         platform.offer()
@@ -93,14 +94,14 @@ def by_ourselves(platform: Platform, folder: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(told.read_text()) if told.exists() else []
     if not rows:
         whole = {FIRST: platform.name(1 - HISTORY), LAST: platform.name(0)}
-        _done(platform, platform.run(0, "refresh", whole))
+        done(platform, platform.run(0, "refresh", whole))
     for day in range(len(rows) + 1, DAYS + 1):
         began, served = time.process_time(), platform.serve(day)
-        rows.append(worth(platform.simulator, served.slates) | {"bundle": served.bundle})
-        _done(platform, platform.night(day))
-        _done(platform, platform.run(day, "learn"))
+        rows.append(worth(platform.simulator, served.slates) | {"bundle": next(iter(served.by_bundle))})
+        done(platform, platform.night(day))
+        done(platform, platform.run(day, "learn"))
         told.write_text(json.dumps(rows))
-        _keep(platform, folder)
+        keep(platform, folder, folder / "kept")
         print(f"day {day}: {rows[-1]}, {time.process_time() - began:.0f} CPU s", flush=True)
     return rows
 
@@ -172,17 +173,17 @@ def _log(events: pl.DataFrame) -> EventLog:
     )
 
 
-def _keep(platform: Platform, folder: Path) -> None:
+def keep(platform: Platform, folder: Path, kept: Path) -> None:
     """The day is whole: what stands now is where a loop that is stopped goes on."""
     stop_milvus(platform.settings)
-    copying, kept = folder / "copying", folder / "kept"
+    copying = folder / "copying"
     shutil.rmtree(copying, ignore_errors=True)
     shutil.copytree(platform.home.parent, copying, symlinks=True, ignore=shutil.ignore_patterns("*.lock", "*.sock"))
     shutil.rmtree(kept, ignore_errors=True)
     copying.rename(kept)
 
 
-def _done(platform: Platform, success: bool) -> None:
+def done(platform: Platform, success: bool) -> None:
     if not success:
         raise SystemExit(f"the loop cannot go on: {platform.failures}")
 

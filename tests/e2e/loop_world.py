@@ -48,7 +48,8 @@ class Served:
     """What a day's slates were worth: means of the true P(click), which no log shows."""
 
     true_ctr: float
-    by_bundle: dict[str, float]  # the same of each bundle that answered
+    values: list[float]  # of each slate
+    by_bundle: dict[str, float]  # the mean of each bundle that answered
     slates: list[tuple[str, int, tuple[str, ...]]]  # user, instant, items
 
 
@@ -147,7 +148,7 @@ class Platform:
         finally:
             recommender.close()
         told = pl.DataFrame({"bundle": bundles, "value": values}).group_by("bundle").agg(pl.col("value").mean())
-        return Served(float(np.mean(values)), dict(told.iter_rows()), slates)
+        return Served(float(np.mean(values)), values, dict(told.iter_rows()), slates)
 
     def experiment(self, day: int, name: str, treatment: str) -> None:
         """Try a bundle on half of the users, against the champion, on a day and the one after it.

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from recsys.cleaned import live
@@ -23,6 +24,7 @@ from recsys.serving.opening import open_recommender
 from recsys.serving.schema import EventsRequest
 from recsys.sources.simulator import Simulator
 from recsys.store.opening import told_events
+from recsys.training_sets.split import PARTS
 from tests.e2e.loop_world import EVENT_FIELDS, FIRST, LAST, Platform, Served, contrary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]
@@ -194,6 +196,18 @@ def test_what_was_logged_is_what_is_recomputed_every_night(story: Story, platfor
     rows = sum(platform.lake.read(platform.lake.day(d, "feedback", "slates")).num_rows
                for d in platform.lake.days("feedback", "slates"))  # fmt: skip
     assert rows > 9 * REQUESTS * 9  # nine or ten days of ten places, but for what was still under way at midnight
+
+
+def test_the_training_set_keeps_by_which_chance_a_row_was_shown(story: Story, platform: Platform) -> None:
+    """Of the retrain on the day after the turn."""
+    lake, names = platform.lake, ["impression_id", "propensity"]
+    days = [platform.lake.day(platform.name(day), "feedback", "slates") for day in range(1, TURN + 2)]
+    served = pl.concat([pl.read_parquet(path, columns=[*names, "explored", "pool_size"]) for path in days])
+    learned = pl.concat([pl.read_parquet(lake.table("training_sets", part), columns=names) for part in PARTS])
+    drawn = served.filter("explored").join(learned, on="impression_id", suffix="_learned")
+    assert drawn.height > 200 and drawn["propensity"].to_list() == [1 / size for size in drawn["pool_size"]]
+    assert drawn["propensity_learned"].to_list() == drawn["propensity"].to_list()
+    assert learned.filter(pl.col("propensity") != 1).height == drawn.height
 
 
 def test_the_journal_holds_the_last_two_days_and_what_left_it_is_known_for_good(
