@@ -18,7 +18,6 @@ RECORD_FIELDS: Final = 9  # kind, user, item, category, creator, shelf, occurred
 ITEMS: Final = "/items"  # the partition, of no stream, that every word about an item moves: it builds on those before
 CUT: Final = "/cut"  # the partition, of no stream, that says up to which position records have left
 NO_END: Final = (1 << 63) - 1  # beyond every position
-LIVE_RANK: Final = 1 << 31  # live events take the upper half of their day's positions: no import of the day meets them
 RECORD_RECEIVED: Final = 7  # place of `received` among them
 
 
