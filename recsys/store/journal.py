@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, NamedTuple, Protocol
@@ -19,13 +20,14 @@ ITEMS: Final = "/items"  # the partition, of no stream, that every word about an
 CUT: Final = "/cut"  # the partition, of no stream, that says up to which position records have left
 NO_END: Final = (1 << 63) - 1  # beyond every position
 RECORD_RECEIVED: Final = 7  # place of `received` among them
+RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
 
 
 class Entry(NamedTuple):
     """One record to append."""
 
     digest: bytes  # 16 bytes of the event_key: an entry whose digest is there already is a duplicate
-    fields: tuple[int, ...]  # RECORD_FIELDS integers
+    fields: bytes  # RECORD_FIELDS integers, as RECORD packs them
     raw: bytes  # the event or item as JSON
 
 
@@ -49,6 +51,12 @@ class Records(NamedTuple):
 
     position: np.ndarray  # int64[n]
     fields: np.ndarray  # int64[n, RECORD_FIELDS]
+
+
+def records_of(positions: Sequence[int] | np.ndarray, packed: Sequence[bytes]) -> Records:
+    """Records from their RECORDs."""
+    fields = np.frombuffer(b"".join(packed), np.int64).reshape(-1, RECORD_FIELDS)
+    return Records(np.array(positions, np.int64), fields)
 
 
 class Mark(NamedTuple):

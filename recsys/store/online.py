@@ -32,7 +32,7 @@ from recsys.store.by_entity import ByEntity, EntityJournal
 from recsys.store.errors import JournalCut, OffsetMoved, StoreBusy, StoreCorrupt, StoreError, StoreMissing
 from recsys.store.hot import LOG, Hot, packed
 from recsys.store.intake import NO_RULES, Appended, Event, entries_of, item_entries
-from recsys.store.journal import CUT, ITEMS, Journal, Offset, Records, key_of
+from recsys.store.journal import CUT, ITEMS, Journal, Offset, events_of, key_of, records_of
 from recsys.store.known import NOTHING, Known
 from recsys.store.past import Past, Read, completed
 
@@ -126,7 +126,7 @@ class OnlineStore:
         own = [(at, entry.fields) for at, entry in zip(taken.positions, entries, strict=True) if at]
         with self._lock:
             if own and self._hot is not None and self._hot.position == taken.before:  # nothing to read back
-                self._hot.apply(Records(*(np.array(column, np.int64) for column in zip(*own, strict=True))))
+                self._hot.apply(records_of(*zip(*own, strict=True)))
             head = self._catch_up().position
         accepted = sum(at > 0 for at in taken.positions[:n_told])
         return Appended(accepted, len(told) - accepted, rejected, head)
@@ -271,8 +271,7 @@ class OnlineStore:
             told, implied, rejected = entries_of(hot, events, received_at, rules)
         for place, reason in rejected:
             raise StoreError(f"events.{place}: {reason}")
-        rows = np.array([(0, *entry.fields) for entry in told + implied], np.int64).T
-        return EventLog(rows[0], rows[1].astype(np.int8), *rows[2:])
+        return events_of(records_of([0] * len(told + implied), [entry.fields for entry in told + implied]))
 
     def bootstrap(
         self,
