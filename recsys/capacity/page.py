@@ -49,7 +49,8 @@ items, creators and categories take less, so this is an upper bound for long his
 machine: what a lost one had not backed up comes again from the stream of events. On a Redis Cluster a replica takes
 over within seconds instead (ADR 8). A worker there is asked for everything in turn until it has reached its bound; the
 figure is the most that it held between two reads. Ids by which events are known are not in the servers' figure. CPU
-seconds are the quickest of some, since other programs on the machine slow them down. One service runs one log: how
+seconds are the quickest of some, since other programs slow a CPU down; of what is held out, those planned are of the
+default size, measured in turn with it. One service runs one log: how
 users are split over the logs of many shards, and items' counters joined again, is not built. The plan only counts them.
 """
 

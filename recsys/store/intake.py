@@ -106,7 +106,7 @@ def entry_of(hot: Hot, event: Event, received_at: int) -> Entry | str:
         received_at,
         event.get("watch_ms") or 0,
     )
-    return Entry(digest_of(key), fields, raw)
+    return Entry(digest_of(key), fields + raw)
 
 
 def item_entries(hot: Hot, table: pa.Table, received_at: int) -> list[Entry]:
@@ -125,7 +125,7 @@ def item_entries(hot: Hot, table: pa.Table, received_at: int) -> list[Entry]:
         digest = xxhash.xxh3_128_digest(b"item\0" + head + b"\0" + raw)
         item_key = int(key[0])
         fields = RECORD.pack(ITEM_RECORD, kind, item_key, category, creator, 0, duration, received_at, published)
-        entries.append(Entry(digest, fields, raw))
+        entries.append(Entry(digest, fields + raw))
     return entries
 
 

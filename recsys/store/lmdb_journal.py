@@ -146,13 +146,13 @@ class LmdbJournal:
             known = {bytes(digest) for digest, _ in ids.getmulti([entry.digest for entry in entries])}
             following, positions, rows, new = max(before + 1, floor), [], [], []
             encrypted = _RECORDS.encryptor()
-            for digest, fields, raw in entries:
+            for digest, record in entries:
                 if digest in known:
                     positions.append(0)
                     continue
                 known.add(digest)
                 key = following.to_bytes(8, "big")
-                rows.append((key, encrypted(key, fields + raw)))
+                rows.append((key, encrypted(key, record)))
                 new.append((digest, key))
                 positions.append(following)
                 following += 1

@@ -154,8 +154,8 @@ class RedisJournal(RedisStates):
 
     def append(self, entries: Sequence[Entry], floor: int, offsets: Sequence[Offset] = ()) -> Taken:
         arguments: list[Any] = [floor, len(offsets), *itertools.chain.from_iterable(offsets)]
-        for digest, fields, raw in entries:
-            arguments += (digest, fields, raw)
+        for entry in entries:
+            arguments += (entry.digest, entry.fields, entry.raw)
         with self._clear_errors():
             answer = self._append(self._sequencer, arguments)
         if answer is None:
