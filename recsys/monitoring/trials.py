@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -88,6 +88,24 @@ def exposures(experiment: Experiment, served: pl.DataFrame) -> pl.DataFrame:
         slates.join(of, on=["user_id", "day"], how="left", maintain_order="left")
         .filter(pl.col("arm").is_not_null())
         .with_columns(exposed=(pl.col("rung") == "full") & (pl.col("bundle") == bundle_of))
+    )
+
+
+def answered_as_champion(bundle_id: str, served: pl.DataFrame, experiments: Iterable[Experiment]) -> bool:
+    """Whether a bundle answered anybody of some served rows for whom no experiment tried it.
+
+    Args:
+        served: user_id, served_at and bundle.
+        experiments: every one that there was; the control of one is what serves anyhow.
+    """
+    trials = [
+        (experiment, arms)
+        for experiment in experiments
+        if (arms := {arm for arm, of in experiment.arms.items() if of == bundle_id and arm != experiment.control})
+    ]
+    answered = served.filter(pl.col("bundle") == bundle_id).select("user_id", "served_at").unique()
+    return any(
+        all(experiment.arm_of(user, at) not in arms for experiment, arms in trials) for user, at in answered.iter_rows()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ import pytest
 
 from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA
 from recsys.experiments.record import Experiment
+from recsys.lake import Lake
 from recsys.monitoring.feedback import joined
 from recsys.monitoring.trials import analysed, exposures, grouped, needs, of_group, table
 from recsys.registry import Registry
 from recsys.serving.served_log import Served, ServedLog
 from recsys.settings import from_environment
+from recsys.sources.source import day_name
 from recsys.store.opening import open_store
 from tests.automation.test_sensors import FITTING
 from tests.experiments.test_record import BEGINS, experiment
@@ -252,7 +255,7 @@ def test_by_the_asset_one_experiment_ends_in_a_promotion_and_one_in_a_refusal(ho
     for name, treatment, place in (("better", good, 0.0), ("worse", bad, 0.5)):
         arms = {"control": champion, "treatment": treatment}
         made = experiment(name=name, arms=arms, stages=((0, 0.5),), from_place=place, days=3)
-        registry.run_experiment(made, held=FITTING.features)
+        registry.run_experiment(made, held=FITTING.features, now=BEGINS)
     running, _ = registry.experiments.running()
     store = open_store(from_environment(), create=True)
     blank = dict.fromkeys(ITEM_SCHEMA.names)
@@ -278,6 +281,51 @@ def test_by_the_asset_one_experiment_ends_in_a_promotion_and_one_in_a_refusal(ho
         assert "experiment better: treatment: clicks an impression" in promoted["reason"]
     assert better.report is not None and better.report["looks"][0]["day"] == 1
     assert "better promoted: treatment" in listed(from_environment())
+
+
+def test_an_experiment_that_would_have_begun_before_it_is_started_is_refused_in_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from recsys_assets import experiment as command
+
+    registry = Registry(home / "registry")
+    one, two = (registry.register(parts(home / name, name), FITTING).bundle_id for name in ("one", "two"))
+    registry.promote(one)
+    record = home / "record.json"
+    told = {"arms": {"control": one, "treatment": two}, "shares": {"control": 0.5, "treatment": 0.5}, "days": 3,
+            "stages": [[0, 1.0]]}  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["experiment", "start", "tried", "--file", str(record)])
+    record.write_text(json.dumps({**told, "begins": BEGINS}))
+    assert command.main() == 2
+    assert capsys.readouterr().err == (
+        "experiment tried would have begun at 2024-10-04 00:00 UTC, which is over: leave `begins` out, and it begins "
+        "now, or name an instant to come\n"
+    )
+    assert not registry.experiments.running()[0]
+    record.write_text(json.dumps(told))
+    assert command.main() == 0
+    assert [made.name for made in registry.experiments.running()[0]] == ["tried"]
+
+
+def test_a_champion_does_not_settle_on_days_on_which_it_was_only_tried(home: Path) -> None:
+    """Half of the users are tried on three days; then it is promoted, and answers all of them."""
+    from recsys_assets.defs.monitoring.drift_report import _first_days
+
+    lake, registry = Lake(home), Registry(home / "registry")
+    one, two = (registry.register(parts(home / name, name), FITTING).bundle_id for name in ("one", "two"))
+    made = experiment(arms={"control": one, "treatment": two}, stages=((0, 0.8),), days=5)
+    registry.run_experiment(made, held=FITTING.features, now=BEGINS)
+    names = [day_name(BEGINS // DAY_MS + day) for day in range(6)]
+    for day, name in enumerate(names):
+        at = at_end_of(day) + HOUR_MS
+        arms = [made.arm_of(f"u{n}", at) for n in range(60)]
+        tried = day < 3  # its record names two more days, on which nobody is in it any more
+        bundles = [(two if arm == "treatment" else one) if tried else two for arm in arms]
+        rows = pl.DataFrame({"user_id": [f"u{n}" for n in range(60)], "served_at": at, "bundle": bundles})
+        lake.write(rows.to_arrow(), lake.day(name, "feedback", "slates"))
+    registry.experiments.end("one", "promoted", ["better"])
+    assert _first_days(lake, two) == names[3:5]
+    assert _first_days(lake, one) == names[:2]  # what it is tried against serves
 
 
 def write(log: ServedLog, served: pl.DataFrame) -> None:
