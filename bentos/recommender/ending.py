@@ -130,11 +130,18 @@ async def _stop_when_free(arbiter: Any, stop: Callable[[Any], Any]) -> None:
 
 
 def let_in_no_more(listener: socket.socket, after: float = 0.0) -> None:
-    """Refuse who connects from now on, once those who wait to be accepted are.
+    """Refuse who connects from now on, once those who wait to be accepted are."""
+    leave_unanswered(listener, after)
+    with suppress(OSError):  # another process was faster
+        listener.shutdown(socket.SHUT_RD)  # for all processes that hold it
+
+
+def leave_unanswered(listener: socket.socket, after: float = 0.0) -> None:
+    """Leave who connects from now on without an answer until the socket closes; return once nobody waits in its queue.
 
     Closing a listening socket resets what it has in its queue, and there is always a moment between a look at an empty
-    queue and the close. So new connections are first left without an answer, for which a client asks again after a
-    second; then it is refused. Where the system has no such filter, that moment stays.
+    queue and the close. A client without an answer asks again after a second, and is refused then. Where the system has
+    no such filter, that moment stays.
     """
     time.sleep(after)
     with suppress(OSError):
@@ -143,10 +150,9 @@ def let_in_no_more(listener: socket.socket, after: float = 0.0) -> None:
         listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filtering)
         time.sleep(HANDSHAKE_SECONDS)
     deadline = time.monotonic() + QUEUE_SECONDS
-    with suppress(OSError, AttributeError):  # another process was faster, or a system that does not tell its queue
+    with suppress(OSError, AttributeError):  # a system that does not tell its queue
         while _waiting(listener) and time.monotonic() < deadline:
             time.sleep(0.02)
-        listener.shutdown(socket.SHUT_RD)  # for all processes that hold it
 
 
 def listeners_on(port: int) -> list[socket.socket]:

@@ -24,7 +24,7 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
-from bentos.recommender.ending import LINGER_SECONDS, let_in_no_more, listeners_on
+from bentos.recommender.ending import LINGER_SECONDS, leave_unanswered, listeners_on
 from bentos.recommender.front_door import said_id
 from bentos.recommender.gate import FORWARDED, LARGE, Caller, Gate, TooOften, Unauthorized
 from bentos.recommender.inside import Inside
@@ -295,7 +295,7 @@ async def close_door(checks: health.HealthServicer, port: int) -> None:
     """
     await checks.enter_graceful_shutdown()
     listeners = listeners_on(port)
-    await asyncio.gather(*(asyncio.to_thread(let_in_no_more, one, LINGER_SECONDS) for one in listeners))
+    await asyncio.gather(*(asyncio.to_thread(leave_unanswered, one, LINGER_SECONDS) for one in listeners))
     for one in listeners:
         one.close()
 

@@ -52,6 +52,10 @@ METRICS: Final[Mapping[str, Metric]] = {
     "latency": Metric("took_ms", "timed", "milliseconds a slate", better=-1),
     "fresh": Metric("fresh", "impressions", "share of impressions that go to items of the last week"),
     "small_creators": Metric("small", "impressions", "share of impressions that go to creators of few items"),
+    "fresh_attention": Metric("fresh_attention", "attention", "share of attention that goes to items of the last week"),
+    "small_creators_attention": Metric(
+        "small_attention", "attention", "share of attention that goes to creators of few items"
+    ),
 }
 # Groups of people that a guardrail may be asked of (`ctr@newcomers`), by the 14 days before the experiment: who did not
 # ask for anything, and the halves of the others who asked less and more often. Beside them: `device=` and its name.

@@ -189,6 +189,31 @@ def test_whom_an_arm_crowds_out_and_what_it_costs_are_guardrails_and_metrics() -
     assert "milliseconds a slate" in analysed(replace(made, guardrails=("latency",)), slow, seen, late).reasons[0]
 
 
+def test_new_items_that_keep_their_impressions_and_lose_their_places_lose_attention() -> None:
+    """Of a slate of five the first and the fourth item are new; the treatment turns two of three slates by one."""
+    made = experiment(days=4)
+    served, seen = world(made, {"a": 0.2, "b": 0.2}, users=300)
+    turned = (pl.col("bundle") == "b") & (pl.col("request_id").hash(2) % 3 > 0)
+    down = pl.when(turned).then((pl.col("slot") + 4) % 5).otherwise("slot")
+    seen = seen.with_columns(slot=down).drop("fresh", "small", "attention")
+    curve = {"0": 0.0, "1": -0.4, "2": -0.7, "3": -0.9}  # what is below its last place gets what that gets
+    weighed, alike = (grouped(seen, ITEMS, told) for told in (curve, {}))
+    weights = dict(weighed.select("slot", "attention").unique().iter_rows())
+    assert weights == {0: 1.0, 1: np.exp(-0.4), 2: np.exp(-0.7), 3: np.exp(-0.9), 4: np.exp(-0.9)}
+    users = table(made, served, weighed, at_end_of(4))
+    shares = users.group_by("arm").agg((pl.col("fresh_attention").sum() / pl.col("attention").sum()).alias("share"))
+    told = dict(shares.iter_rows())
+    assert told["control"] == pytest.approx((weights[0] + weights[3]) / sum(weights.values()))
+    assert (weights[4] + weights[2]) / sum(weights.values()) < told["treatment"] < 0.9 * told["control"]
+    for name, given, verdict in (
+        ("fresh_attention", weighed, "refuse"), ("fresh_attention", alike, "goes on"), ("fresh", weighed, "goes on"),
+    ):  # fmt: skip
+        decision = analysed(replace(made, days=5, guardrails=(name,)), served, given, at_end_of(4))
+        assert decision.verdict == verdict, decision.reasons
+    guarded = analysed(replace(made, guardrails=("fresh_attention",)), served, weighed, at_end_of(4))
+    assert "guardrail: treatment: share of attention that goes to items of the last week" in guarded.reasons[0]
+
+
 def test_a_group_of_people_who_get_less_is_a_guardrail_and_every_group_is_told() -> None:
     made = experiment(days=4, minimum_effect=0.3)
     during, _ = world(made, {"a": 0.2, "b": 0.26}, users=900)
