@@ -134,7 +134,7 @@ class Platform:
                 self._tell(recommender, pending, at)
                 self.now = at
                 name = self.simulator.world.user_names[user]
-                # ids of our own: with the secret they say what explores, so the same day explores alike
+                # ids of our own: a replay of the day that explores draws alike
                 answer = recommender.recommend(self._request(user, at), Course(f"day{day}-{n}"))
                 assert answer.rung == "full", answer.rung
                 items = [str(item.item_id) for item in answer.items]

