@@ -246,14 +246,23 @@ class Registry:
         return made
 
     def run_experiment(
-        self, experiment: Experiment, *, held: str | None = None, instead_of: Collection[str] = ()
+        self,
+        experiment: Experiment,
+        *,
+        held: str | None = None,
+        instead_of: Collection[str] = (),
+        now: int | None = None,
     ) -> None:
         """Start an experiment whose arms can serve, in place of others that it ends.
 
+        Args:
+            now: UTC ms, where the clock is not this machine's
+
         Raises:
             RegistryError: a bundle of it is not there or must not serve.
-            ExperimentError: it meets another one.
+            ExperimentError: it began before now, or it meets another one.
         """
+        experiment.require_ahead(time.time_ns() // 1_000_000 if now is None else now)
         for bundle_id in experiment.arms.values():
             self.verify(self.get(bundle_id), held)
         self.experiments.start(experiment, instead_of)

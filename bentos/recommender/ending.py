@@ -22,6 +22,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
+
 if TYPE_CHECKING:
     import uvicorn
 
@@ -71,7 +73,7 @@ class Ending:
             servers = getattr(server, "servers", [])  # none yet in a worker that is still starting
             listeners = [socket.socket(fileno=os.dup(one.fileno())) for every in servers for one in every.sockets]
             if self._is_orphan():  # nobody else does
-                await asyncio.gather(*(asyncio.to_thread(_let_in_no_more, one) for one in listeners))
+                await asyncio.gather(*(asyncio.to_thread(let_in_no_more, one) for one in listeners))
             # of a worker that is told to end alone they stay open: the others accept
             await _until(lambda: not any(map(_listens, listeners)), HANDSHAKE_SECONDS + QUEUE_SECONDS)
             for one in (*listeners, *servers):
@@ -107,7 +109,7 @@ def end_in_order() -> None:
     def stop(arbiter: Arbiter) -> asyncio.Future[None]:
         if not ending:
             for listener in arbiter.sockets.values():
-                threading.Thread(target=_let_in_no_more, args=(listener, LINGER_SECONDS), daemon=True).start()
+                threading.Thread(target=let_in_no_more, args=(listener, LINGER_SECONDS), daemon=True).start()
             ending.append(asyncio.ensure_future(_stop_when_free(arbiter, theirs)))
         return ending[0]
 
@@ -127,12 +129,19 @@ async def _stop_when_free(arbiter: Any, stop: Callable[[Any], Any]) -> None:
             return await stopped
 
 
-def _let_in_no_more(listener: socket.socket, after: float = 0.0) -> None:
-    """Refuse who connects from now on, once those who wait to be accepted are.
+def let_in_no_more(listener: socket.socket, after: float = 0.0) -> None:
+    """Refuse who connects from now on, once those who wait to be accepted are."""
+    leave_unanswered(listener, after)
+    with suppress(OSError):  # another process was faster
+        listener.shutdown(socket.SHUT_RD)  # for all processes that hold it
+
+
+def leave_unanswered(listener: socket.socket, after: float = 0.0) -> None:
+    """Leave who connects from now on without an answer until the socket closes; return once nobody waits in its queue.
 
     Closing a listening socket resets what it has in its queue, and there is always a moment between a look at an empty
-    queue and the close. So new connections are first left without an answer, for which a client asks again after a
-    second; then it is refused. Where the system has no such filter, that moment stays.
+    queue and the close. A client without an answer asks again after a second, and is refused then. Where the system has
+    no such filter, that moment stays.
     """
     time.sleep(after)
     with suppress(OSError):
@@ -141,10 +150,19 @@ def _let_in_no_more(listener: socket.socket, after: float = 0.0) -> None:
         listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filtering)
         time.sleep(HANDSHAKE_SECONDS)
     deadline = time.monotonic() + QUEUE_SECONDS
-    with suppress(OSError, AttributeError):  # another process was faster, or a system that does not tell its queue
+    with suppress(OSError, AttributeError):  # a system that does not tell its queue
         while _waiting(listener) and time.monotonic() < deadline:
             time.sleep(0.02)
-        listener.shutdown(socket.SHUT_RD)  # for all processes that hold it
+
+
+def listeners_on(port: int) -> list[socket.socket]:
+    """Copies of the sockets of this process that listen on a port: gRPC opens its own and hands none out."""
+    opened = psutil.Process().net_connections("tcp")
+    return [
+        socket.socket(fileno=os.dup(one.fd))
+        for one in opened
+        if one.status == psutil.CONN_LISTEN and one.laddr.port == port
+    ]
 
 
 def _waiting(listener: socket.socket) -> int:

@@ -24,6 +24,7 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
 from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
+from bentos.recommender.ending import LINGER_SECONDS, leave_unanswered, listeners_on
 from bentos.recommender.front_door import said_id
 from bentos.recommender.gate import FORWARDED, LARGE, Caller, Gate, TooOften, Unauthorized
 from bentos.recommender.inside import Inside
@@ -286,9 +287,17 @@ async def start(
     return server, checks
 
 
-async def not_serving(checks: health.HealthServicer) -> None:
-    """Say so to health checks."""
+async def close_door(checks: health.HealthServicer, port: int) -> None:
+    """Say to health checks that this server ends, and a moment later let nobody new in.
+
+    A server that stops while somebody connects cancels the call unread, and CANCELLED does not say that another try is
+    safe. Who is not let in reads UNAVAILABLE.
+    """
     await checks.enter_graceful_shutdown()
+    listeners = listeners_on(port)
+    await asyncio.gather(*(asyncio.to_thread(leave_unanswered, one, LINGER_SECONDS) for one in listeners))
+    for one in listeners:
+        one.close()
 
 
 async def stop(server: grpc.aio.Server, checks: health.HealthServicer) -> None:

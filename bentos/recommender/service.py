@@ -96,11 +96,11 @@ class Worker:
         self.grpc = await grpc_server.start(servicer, host, SETTINGS.grpc_port, secret)
 
     def begin_to_end(self) -> None:
-        """Tell gRPC's health checks."""
+        """Close gRPC's door; HTTP's is the supervisor's to close."""
         from bentos.recommender import grpc_server
 
         if self.grpc is not None:
-            self._telling = asyncio.ensure_future(grpc_server.not_serving(self.grpc[1]))
+            self._telling = asyncio.ensure_future(grpc_server.close_door(self.grpc[1], SETTINGS.grpc_port))
 
     async def tick(self) -> None:
         """Keep gauges, keys and certificates as they are, as long as the worker lives."""

@@ -7,11 +7,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from recsys.events import DAY_MS
+from recsys.events import DAY_MS, MINUTE_MS
 from recsys.experiments.assignment import HOLDOUT, place_of, share_at
 from recsys.vocabulary import END_INSTANT_MS
 
@@ -51,6 +52,10 @@ METRICS: Final[Mapping[str, Metric]] = {
     "latency": Metric("took_ms", "timed", "milliseconds a slate", better=-1),
     "fresh": Metric("fresh", "impressions", "share of impressions that go to items of the last week"),
     "small_creators": Metric("small", "impressions", "share of impressions that go to creators of few items"),
+    "fresh_attention": Metric("fresh_attention", "attention", "share of attention that goes to items of the last week"),
+    "small_creators_attention": Metric(
+        "small_attention", "attention", "share of attention that goes to creators of few items"
+    ),
 }
 # Groups of people that a guardrail may be asked of (`ctr@newcomers`), by the 14 days before the experiment: who did not
 # ask for anything, and the halves of the others who asked less and more often. Beside them: `device=` and its name.
@@ -169,6 +174,15 @@ class Experiment:
     def ranks_unseen(self, user_id: str, at: int) -> bool:
         """Whether its last arm ranks unseen for a user whom it does not answer at an instant."""
         return 0 <= self.day_of(at) < self.days and place_of(f"unseen {self.salt or self.name}", user_id) < self.unseen
+
+    def require_ahead(self, now: int) -> None:
+        """Raises ExperimentError where it begins before now (UTC ms): what was served by then was served without it."""
+        if self.begins < now - MINUTE_MS:  # who says now is heard a moment later
+            began = datetime.fromtimestamp(self.begins / 1000, UTC)
+            raise ExperimentError(
+                f"experiment {self.name} would have begun at {began:%Y-%m-%d %H:%M} UTC, which is over: leave `begins` "
+                "out, and it begins now, or name an instant to come"
+            )
 
     def told(self) -> dict[str, Any]:
         """As it is kept."""

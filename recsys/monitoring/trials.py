@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -91,6 +92,24 @@ def exposures(experiment: Experiment, served: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def answered_as_champion(bundle_id: str, served: pl.DataFrame, experiments: Iterable[Experiment]) -> bool:
+    """Whether a bundle answered anybody of some served rows for whom no experiment tried it.
+
+    Args:
+        served: user_id, served_at and bundle.
+        experiments: every one that there was; the control of one is what serves anyhow.
+    """
+    trials = [
+        (experiment, arms)
+        for experiment in experiments
+        if (arms := {arm for arm, of in experiment.arms.items() if of == bundle_id and arm != experiment.control})
+    ]
+    answered = served.filter(pl.col("bundle") == bundle_id).select("user_id", "served_at").unique()
+    return any(
+        all(experiment.arm_of(user, at) not in arms for experiment, arms in trials) for user, at in answered.iter_rows()
+    )
+
+
 def _sums(slates: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
     """Of each user: what they did with the slates, and how often they came."""
     acted = (
@@ -103,6 +122,9 @@ def _sums(slates: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
             impressions=pl.len().cast(pl.Float64),
             fresh=pl.col("fresh").sum().cast(pl.Float64),
             small=pl.col("small").sum().cast(pl.Float64),
+            attention=pl.col("attention").sum(),
+            fresh_attention=pl.col("attention").filter("fresh").sum(),
+            small_attention=pl.col("attention").filter("small").sum(),
         )
     )
     apart = pl.col("served_at").diff().over("user_id", order_by="served_at")
@@ -160,23 +182,28 @@ def table(experiment: Experiment, served: pl.DataFrame, seen: pl.DataFrame, unti
     )
 
 
-def grouped(seen: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+def grouped(seen: pl.DataFrame, items: pl.DataFrame, curve: Mapping[str, float] = {}) -> pl.DataFrame:
     """Seen rows with what the item is: `fresh`, of the last week when it was served; `small`, of a creator of fewer
-    items than the middle one of all creators.
+    items than the middle one of all creators; and `attention`, what its place gets of the first one's.
 
     Args:
         items: a catalogue: item_id, creator_key (0 unknown), published_at (UTC ms, 0 or null unknown).
+        curve: log odds that each place costs (`evaluation.position.position_curve`), of a place below its last one what
+            that costs; empty: every place gets the same.
     """
-    known = items.filter(pl.col("creator_key") != 0)
-    sizes = known.group_by("creator_key").agg(size=pl.len())
+    made = items.filter(pl.col("creator_key") != 0)
+    sizes = made.group_by("creator_key").agg(size=pl.len())
     sizes = sizes.with_columns(small=pl.col("size") < pl.col("size").median())
     about = items.join(sizes, on="creator_key", how="left").select("item_id", "published_at", "small")
     age = pl.col("served_at") - pl.col("published_at")
     fresh = (pl.col("published_at") > 0) & (age >= 0) & (age < FRESH_DAYS * DAY_MS)
+    places = sorted(map(int, curve)) or [0]
+    weight = {place: math.exp(curve.get(str(place), 0.0)) for place in places}  # of small odds: the chance of a click
+    known = pl.col("slot").clip(places[0], places[-1]).replace_strict(weight, default=None, return_dtype=pl.Float64)
     joined = seen.join(about, on="item_id", how="left", maintain_order="left")
-    return joined.with_columns(fresh=fresh.fill_null(False), small=pl.col("small").fill_null(False)).drop(
-        "published_at"
-    )
+    return joined.with_columns(
+        fresh=fresh.fill_null(False), small=pl.col("small").fill_null(False), attention=known.fill_null(1.0)
+    ).drop("published_at")
 
 
 def of_group(users: pl.DataFrame, group: str) -> pl.DataFrame:

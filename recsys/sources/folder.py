@@ -49,7 +49,8 @@ def look_into(folder: Path, tables: Sequence[str]) -> Folder:
     Hidden files, and those that Spark and Hive write for themselves, are left out.
 
     Raises:
-        SourceError: a folder cannot be listed, or a table is one that only its own engine reads right.
+        SourceError: a folder cannot be listed, a name is not UTF-8, or a table is one that only its own engine reads
+            right.
     """
     files_of: dict[str, list[TableFile]] = {name: [] for name in tables}
     unread = []
@@ -59,7 +60,7 @@ def look_into(folder: Path, tables: Sequence[str]) -> Folder:
         table, _, _ = path.name.lower().partition(".")
         if path.is_dir():
             if table not in files_of:
-                unread.append(f"{path.name}/")
+                unread.append(f"{_readable(path.relative_to(folder))}/")
                 continue
             below = _files_below(path)
         else:
@@ -67,8 +68,9 @@ def look_into(folder: Path, tables: Sequence[str]) -> Folder:
         for file in below:
             read = _table_file(file, file.relative_to(folder))
             if read is None or table not in files_of or (file == path and not _names(path.name, table)):
-                unread.append(file.relative_to(folder).as_posix())
+                unread.append(_readable(file.relative_to(folder)))
             else:
+                _check_name(file)
                 files_of[table].append(read)
     return Folder({name: sorted(files, key=lambda f: f.origin) for name, files in files_of.items()}, sorted(unread))
 
@@ -78,6 +80,18 @@ def _listed(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror or error}") from None
+
+
+def _readable(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _check_name(path: Path) -> None:
+    """A file of other bytes than UTF-8 in its path could be told in no report, and is opened by not every reader."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise SourceError(f"the name {_readable(path)} is not UTF-8: rename it") from None
 
 
 def _hidden(name: str) -> bool:

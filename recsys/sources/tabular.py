@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -179,7 +181,7 @@ def parse_csv(
         names = pick(header.names)
         parsed = _csv_rows(body, header.delimiter, names)
         if _quotes_swallow(body, parsed, header.delimiter):
-            body, lines, cut = _without_open_quotes(body)
+            body, lines, cut = _without_open_quotes(body, header.delimiter, names)
             parsed = _csv_rows(body, header.delimiter, names)
             parsed.rows, parsed.broken = (
                 lines[parsed.rows - 2],
@@ -283,16 +285,50 @@ def _quotes_swallow(body: pa.Buffer, parsed: _Rows, delimiter: str) -> bool:
     return False
 
 
-def _without_open_quotes(body: pa.Buffer) -> tuple[pa.Buffer, np.ndarray, list[tuple[int, str, str]]]:
-    """The lines in which every quote is closed, their numbers, and the other lines."""
+def _without_open_quotes(
+    body: pa.Buffer, delimiter: str, names: list[str]
+) -> tuple[pa.Buffer, np.ndarray, list[tuple[int, str, str]]]:
+    """The rows in which every quote is closed, the numbers of their first lines, and what was cut.
+
+    A line with an open quote goes on until the next such line if the two, and what stands between, are one row as CSV
+    has it: a paragraph in a long text. Else that line alone is cut.
+    """
+    lines = body.to_pybytes().splitlines()
+    opens = [place for place, line in enumerate(lines) if line.count(b'"') % 2]
+    end_of = dict(pairwise(opens)) | {place: place for place in opens[-1:]}
     kept, numbers, cut = [], [], []
-    for number, line in enumerate(body.to_pybytes().splitlines(), start=2):
-        if line.count(b'"') % 2:
-            cut.append((number, "a quote is not closed in its line", line.decode("utf-8", "replace")))
-        elif line.strip():
-            kept.append(line)
-            numbers.append(number)
+    place = 0
+    while place < len(lines):
+        text, following, wrong = lines[place], place + 1, None
+        if place in end_of:
+            row = _one_row(b"\n".join(lines[place : end_of[place] + 1]), delimiter)
+            if row:
+                text, following = b"\n".join(lines[place : end_of[place] + 1]), end_of[place] + 1
+            wrong = _wrong_breaks(row, names) if row else "a quote is not closed in its line"
+        if wrong:
+            cut.append((place + 2, wrong, text.decode("utf-8", "replace")))
+        elif text.strip():
+            kept.append(text)
+            numbers.append(place + 2)
+        place = following
     return pa.py_buffer(b"\n".join(kept)), np.array(numbers, np.int64), cut
+
+
+def _one_row(text: bytes, delimiter: str) -> list[str] | None:
+    """The values of lines that are one row, with each quote where it should be."""
+    try:
+        rows = list(csv.reader(io.StringIO(text.decode("utf-8"), newline=""), delimiter=delimiter, strict=True))
+    except (csv.Error, UnicodeDecodeError):
+        return None
+    return rows[0] if len(rows) == 1 else None
+
+
+def _wrong_breaks(row: list[str], names: list[str]) -> str | None:
+    """What is wrong with a row of several lines."""
+    if len(row) != len(names):
+        return f"{len(row)} fields where {len(names)} are due"
+    broken = [name for name, value in zip(names, row, strict=True) if name not in ("", *LONG_TEXTS) and "\n" in value]
+    return f"{broken[0]} has several lines: is a quote not closed?" if broken else None
 
 
 def _read_parquet(file: TableFile, pick: Pick) -> Raw:
@@ -365,12 +401,12 @@ def _read_json(file: TableFile, pick: Pick) -> Raw:
         rows.append(row)
         numbers.append(number)
     if names:  # a file without any row lacks no column
-        names = dict(zip(names, pick(list(names)), strict=True))
+        names = dict(zip(names, pick([_utf8(name) for name in names]), strict=True))
     parts: dict[str, pl.Series] = {}
     for key, name in names.items():
         if name:
             parts |= {f"{name}{end}": series for end, series in _columns_of([row.get(key) for row in rows])}
-    ignored = [key for key, name in names.items() if not name]
+    ignored = [_utf8(key) for key, name in names.items() if not name]
     return Raw(file.origin, pl.DataFrame(parts), np.array(numbers, np.int64), torn=torn, ignored=ignored)
 
 
@@ -422,9 +458,14 @@ def _class_of(value: Any) -> str | None:
 
 def _as(kind: str, value: Any) -> Any:
     if kind == "text":
-        return str(value).encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+        return _utf8(str(value))
     if kind == "list":
-        return [p if isinstance(p, str) else json.dumps(p) for p in value if p is not None]
+        return [_utf8(p) if isinstance(p, str) else json.dumps(p) for p in value if p is not None]
     if kind == "object":
         return [[json.dumps(value)]]
     return value
+
+
+def _utf8(text: str) -> str:
+    """The text, with a question mark for half a surrogate pair, which JSON may write and which is no text."""
+    return text.encode("utf-8", "replace").decode()

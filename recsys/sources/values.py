@@ -36,6 +36,10 @@ _ISO: Final = (
 )
 
 
+_EXACT: Final[dict[Any, int]] = {pl.Float16: 2**11, pl.Float32: 2**24, pl.Float64: 2**53}  # one float, one integer
+_PER_MS: Final = {"ms": 1, "us": 1_000, "ns": 1_000_000}
+
+
 class Reading(NamedTuple):
     """One field of a file, a row each: its value, and why a value that is there cannot be read (null: it can)."""
 
@@ -170,7 +174,7 @@ def _id(column: pl.Series) -> Reading:
     if column.dtype.is_integer() or column.dtype == pl.Null:
         return Reading(given.cast(pl.String), _none(column))
     if column.dtype.is_float():
-        exact = given.abs() < (2**24 if column.dtype == pl.Float32 else 2**53)  # above, one float is several integers
+        exact = given.abs() < _EXACT[column.dtype]
         whole = given == given.round()
         text = where(exact & whole, given).cast(pl.Int64).cast(pl.String)
         return Reading(text, why((~exact, LOST_DIGITS), (~whole, FRACTION)))
@@ -215,8 +219,9 @@ def _as_integer(given: pl.Series, rounded: pl.Series) -> pl.Series:
 
 
 def _number(column: pl.Series, words: str, whole: bool) -> Reading:
-    if column.dtype == pl.Duration and not whole:
-        return Reading(column.dt.total_milliseconds(), _none(column))
+    if isinstance(column.dtype, pl.Duration) and not whole:
+        ticks, per_ms = column.to_physical(), _PER_MS[column.dtype.time_unit]
+        return Reading(ticks if per_ms == 1 else (ticks / per_ms).round().cast(pl.Int64), _none(column))
     given = _given(column)
     number = _as_float(given)
     rounded = number.round()

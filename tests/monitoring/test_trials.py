@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ import pytest
 
 from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA
 from recsys.experiments.record import Experiment
+from recsys.lake import Lake
 from recsys.monitoring.feedback import joined
 from recsys.monitoring.trials import analysed, exposures, grouped, needs, of_group, table
 from recsys.registry import Registry
 from recsys.serving.served_log import Served, ServedLog
 from recsys.settings import from_environment
+from recsys.sources.source import day_name
 from recsys.store.opening import open_store
 from tests.automation.test_sensors import FITTING
 from tests.experiments.test_record import BEGINS, experiment
@@ -186,6 +189,31 @@ def test_whom_an_arm_crowds_out_and_what_it_costs_are_guardrails_and_metrics() -
     assert "milliseconds a slate" in analysed(replace(made, guardrails=("latency",)), slow, seen, late).reasons[0]
 
 
+def test_new_items_that_keep_their_impressions_and_lose_their_places_lose_attention() -> None:
+    """Of a slate of five the first and the fourth item are new; the treatment turns two of three slates by one."""
+    made = experiment(days=4)
+    served, seen = world(made, {"a": 0.2, "b": 0.2}, users=300)
+    turned = (pl.col("bundle") == "b") & (pl.col("request_id").hash(2) % 3 > 0)
+    down = pl.when(turned).then((pl.col("slot") + 4) % 5).otherwise("slot")
+    seen = seen.with_columns(slot=down).drop("fresh", "small", "attention")
+    curve = {"0": 0.0, "1": -0.4, "2": -0.7, "3": -0.9}  # what is below its last place gets what that gets
+    weighed, alike = (grouped(seen, ITEMS, told) for told in (curve, {}))
+    weights = dict(weighed.select("slot", "attention").unique().iter_rows())
+    assert weights == {0: 1.0, 1: np.exp(-0.4), 2: np.exp(-0.7), 3: np.exp(-0.9), 4: np.exp(-0.9)}
+    users = table(made, served, weighed, at_end_of(4))
+    shares = users.group_by("arm").agg((pl.col("fresh_attention").sum() / pl.col("attention").sum()).alias("share"))
+    told = dict(shares.iter_rows())
+    assert told["control"] == pytest.approx((weights[0] + weights[3]) / sum(weights.values()))
+    assert (weights[4] + weights[2]) / sum(weights.values()) < told["treatment"] < 0.9 * told["control"]
+    for name, given, verdict in (
+        ("fresh_attention", weighed, "refuse"), ("fresh_attention", alike, "goes on"), ("fresh", weighed, "goes on"),
+    ):  # fmt: skip
+        decision = analysed(replace(made, days=5, guardrails=(name,)), served, given, at_end_of(4))
+        assert decision.verdict == verdict, decision.reasons
+    guarded = analysed(replace(made, guardrails=("fresh_attention",)), served, weighed, at_end_of(4))
+    assert "guardrail: treatment: share of attention that goes to items of the last week" in guarded.reasons[0]
+
+
 def test_a_group_of_people_who_get_less_is_a_guardrail_and_every_group_is_told() -> None:
     made = experiment(days=4, minimum_effect=0.3)
     during, _ = world(made, {"a": 0.2, "b": 0.26}, users=900)
@@ -252,7 +280,7 @@ def test_by_the_asset_one_experiment_ends_in_a_promotion_and_one_in_a_refusal(ho
     for name, treatment, place in (("better", good, 0.0), ("worse", bad, 0.5)):
         arms = {"control": champion, "treatment": treatment}
         made = experiment(name=name, arms=arms, stages=((0, 0.5),), from_place=place, days=3)
-        registry.run_experiment(made, held=FITTING.features)
+        registry.run_experiment(made, held=FITTING.features, now=BEGINS)
     running, _ = registry.experiments.running()
     store = open_store(from_environment(), create=True)
     blank = dict.fromkeys(ITEM_SCHEMA.names)
@@ -278,6 +306,51 @@ def test_by_the_asset_one_experiment_ends_in_a_promotion_and_one_in_a_refusal(ho
         assert "experiment better: treatment: clicks an impression" in promoted["reason"]
     assert better.report is not None and better.report["looks"][0]["day"] == 1
     assert "better promoted: treatment" in listed(from_environment())
+
+
+def test_an_experiment_that_would_have_begun_before_it_is_started_is_refused_in_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from recsys_assets import experiment as command
+
+    registry = Registry(home / "registry")
+    one, two = (registry.register(parts(home / name, name), FITTING).bundle_id for name in ("one", "two"))
+    registry.promote(one)
+    record = home / "record.json"
+    told = {"arms": {"control": one, "treatment": two}, "shares": {"control": 0.5, "treatment": 0.5}, "days": 3,
+            "stages": [[0, 1.0]]}  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["experiment", "start", "tried", "--file", str(record)])
+    record.write_text(json.dumps({**told, "begins": BEGINS}))
+    assert command.main() == 2
+    assert capsys.readouterr().err == (
+        "experiment tried would have begun at 2024-10-04 00:00 UTC, which is over: leave `begins` out, and it begins "
+        "now, or name an instant to come\n"
+    )
+    assert not registry.experiments.running()[0]
+    record.write_text(json.dumps(told))
+    assert command.main() == 0
+    assert [made.name for made in registry.experiments.running()[0]] == ["tried"]
+
+
+def test_a_champion_does_not_settle_on_days_on_which_it_was_only_tried(home: Path) -> None:
+    """Half of the users are tried on three days; then it is promoted, and answers all of them."""
+    from recsys_assets.defs.monitoring.drift_report import _first_days
+
+    lake, registry = Lake(home), Registry(home / "registry")
+    one, two = (registry.register(parts(home / name, name), FITTING).bundle_id for name in ("one", "two"))
+    made = experiment(arms={"control": one, "treatment": two}, stages=((0, 0.8),), days=5)
+    registry.run_experiment(made, held=FITTING.features, now=BEGINS)
+    names = [day_name(BEGINS // DAY_MS + day) for day in range(6)]
+    for day, name in enumerate(names):
+        at = at_end_of(day) + HOUR_MS
+        arms = [made.arm_of(f"u{n}", at) for n in range(60)]
+        tried = day < 3  # its record names two more days, on which nobody is in it any more
+        bundles = [(two if arm == "treatment" else one) if tried else two for arm in arms]
+        rows = pl.DataFrame({"user_id": [f"u{n}" for n in range(60)], "served_at": at, "bundle": bundles})
+        lake.write(rows.to_arrow(), lake.day(name, "feedback", "slates"))
+    registry.experiments.end("one", "promoted", ["better"])
+    assert _first_days(lake, two) == names[3:5]
+    assert _first_days(lake, one) == names[:2]  # what it is tried against serves
 
 
 def write(log: ServedLog, served: pl.DataFrame) -> None:

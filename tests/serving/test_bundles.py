@@ -54,7 +54,7 @@ def test_an_experiment_answers_by_arm_ends_at_its_stop_and_an_arm_that_is_gone_l
     now = time.time_ns() // 1_000_000
     ids = {"control": world.champion.bundle_id, "treatment": world.other.bundle_id}
     made = Experiment("one", ids, {"control": 0.5, "treatment": 0.5}, now - 1000, 7, stages=((0, 0.4),))
-    registry.run_experiment(made, held=catalog.FINGERPRINT)
+    registry.run_experiment(made, held=catalog.FINGERPRINT, now=now)
     assert watch.look() and not watch.look() and set(ids.values()) <= registry.in_use(0)
     for user in USERS:
         assert watch.of(user).bundle.bundle_id == ids[made.arm_of(user, now) or "control"]
@@ -62,7 +62,7 @@ def test_an_experiment_answers_by_arm_ends_at_its_stop_and_an_arm_that_is_gone_l
     with pytest.raises(ExperimentError, match="experiment one runs in layer bundles"):
         registry.try_out(world.other.bundle_id, canary=0.1)
     with pytest.raises(RegistryError, match="no bundle 0123"):
-        registry.run_experiment(replace(made, name="two", arms={**ids, "treatment": "0123"}))
+        registry.run_experiment(replace(made, name="two", arms={**ids, "treatment": "0123"}), now=now)
     registry.experiments.end("one", "stopped", ["by hand"])
     assert watch.look() and {watch.of(user).role for user in USERS} == {"champion"}
     shutil.rmtree(registry.get(world.other.bundle_id).path)

@@ -32,6 +32,9 @@ NOTHING = (
 )
 
 
+PARAGRAPH = 'One, two;\nthree, four; five\n\nand "six", seven'
+
+
 def make(folder, seed):
     """A folder; the same for the same seed."""
     rng = random.Random(seed)
@@ -267,6 +270,7 @@ def durations(rng, n):
             [1500.4, 3.0],
             ["1500", "2.6"],
             [timedelta(seconds=3)],
+            [timedelta(microseconds=1_999_600)],
             ["1:30", "5"],
             [-5, 10],
             ["1e3", "7"],
@@ -283,7 +287,7 @@ def ratings(rng, n):
 
 
 def titles(rng, n):
-    words = ["A title", ' with "quotes" ', "two\nlines", "Null", "día 7", "", "a; b", "x\ty", "5"]
+    words = ["A title", ' with "quotes" ', "two\nlines", "Null", "día 7", "", "a; b", "x\ty", "5", PARAGRAPH]
     return [rng.choice(words) for _ in range(n)]
 
 
@@ -379,7 +383,7 @@ def _written(value):
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):
-        return str(value // timedelta(milliseconds=1))
+        return str(value / timedelta(milliseconds=1))
     if isinstance(value, list):
         return ",".join(v for v in value if v)
     return str(value)

@@ -354,7 +354,7 @@ def number(row, name, whole):
     if value is None:
         return None
     if isinstance(value, timedelta) and not whole:
-        return value // timedelta(milliseconds=1)
+        return round(value / timedelta(milliseconds=1))
     value = as_number(value)
     if whole and value != round(value):
         raise Unreadable

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import polars as pl
 import pytest
@@ -176,3 +177,44 @@ def test_kinds_are_pairs_of_an_own_word_and_a_known_one():
     for wrong in ("view", "view=look", "=click", "a=b=click"):
         with pytest.raises(SettingsError, match="RECSYS_KINDS"):
             from_environment({"RECSYS_KINDS": wrong})
+
+
+PARAGRAPH = 'One, two\nthree, four, five\n\nsay ""hi"", twice'
+
+
+@pytest.mark.parametrize("column", ["description", "notes"])
+def test_no_line_of_a_paragraph_is_taken_for_a_row(folder, column):
+    put(folder / "events.csv", written("csv", ROWS))
+    torn = f'9,c,"{PARAGRAPH}",more\n10,"c",open "quote\n'
+    put(folder / "items.csv", f'item_id,title,{column}\n7,a,"{PARAGRAPH}"\n{torn}"8\n",d,\n8,b,"{PARAGRAPH}"\n')
+    source = Files(folder)
+    assert source.items()["item_id"].to_pylist() == ["7", "8"]
+    if column == "description":
+        assert source.items()["description"].to_pylist() == [PARAGRAPH.replace('""', '"')] * 2
+    assert [(row["origin"], row["reason"]) for row in source.refused("items").to_pylist()] == [
+        ("items.csv:6", "4 fields where 3 are due"),
+        ("items.csv:10", "a quote is not closed in its line"),
+        ("items.csv:11", "item_id has several lines: is a quote not closed?"),
+    ]
+
+
+def test_a_name_that_is_not_utf_8_is_refused_where_it_is_read_and_told_where_not(folder):
+    strange = os.fsdecode(b"caf\xe9.")
+    put(folder / "events.csv", written("csv", ROWS))
+    put(folder / f"{strange}txt", "nobody reads this")
+    assert Files(folder).ignored() == ["caf\ufffd.txt: 1 below the folder that are no events, items, users"]
+    put(folder / "events" / f"{strange}csv", written("csv", ROWS))
+    with pytest.raises(SourceError, match="caf\ufffd\\.csv is not UTF-8: rename it"):
+        Files(folder)
+
+
+def test_half_a_surrogate_pair_is_a_question_mark_wherever_it_stands(folder):
+    put(folder / "events.jsonl", json.dumps(ROWS[0] | {"device": "\ud800", "mood\ud800": 1}))
+    (folder / "items.csv").unlink()
+    put(folder / "items.json", json.dumps([{"item_id": 7, "title": "a\udfff", "tags": ["\ud800", "b"]}]))
+    put(folder / "users.jsonl", json.dumps({"user_id": 0, "taste\ud800": ["\ud83d\ude00", "\ud800"]}))
+    source = Files(folder)
+    assert source.events()["device"].to_list() == ["?"]
+    assert source.items().select(["title", "tags"]).to_pylist() == [{"title": "a?", "tags": ["?", "b"]}]
+    assert source.attributes()["attributes"].to_pylist() == [["taste?=?", "taste?=\U0001f600"]]
+    assert source.ignored() == ["events: the columns mood?, which nobody knows"]

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -277,3 +278,18 @@ def test_an_id_keeps_the_type_in_which_it_first_came(tmp_path, name, content, in
     (tmp_path / name).write_text(content)
     (tmp_path / "events.csv").write_text(pl.DataFrame(EVENT).write_csv())
     assert Files(tmp_path).items()["id_is_integer"].to_pylist() == integers
+
+
+def test_a_small_float_that_is_two_integers_is_no_id(tmp_path):
+    half = pa.table({"item_id": pa.array(np.array([7, 2047, 2049], np.float16))})
+    source = folder_of(tmp_path, half)
+    assert source.items()["item_id"].to_pylist() == ["7", "2047"]
+    lost = "item_id is a floating number whose last digits are lost: write an integer or text"
+    assert [row["reason"] for row in source.refused("items").to_pylist()] == [lost]
+
+
+@pytest.mark.parametrize(("unit", "ticks"), {"ms": 2000, "us": 1_999_600, "ns": 1_999_600_000}.items())
+def test_a_duration_is_rounded_to_milliseconds_whatever_its_unit(tmp_path, unit, ticks):
+    duration = pa.array([ticks, None, -ticks], pa.duration(unit))
+    source = folder_of(tmp_path, pa.table({"item_id": [7, 8, 9], "duration_ms": duration}))
+    assert source.items()["duration_ms"].to_pylist() == [2000, 0, 0]

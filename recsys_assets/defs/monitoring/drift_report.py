@@ -122,16 +122,24 @@ def _in_force(lake: Lake) -> "tuple[Reference, Ranker, str | None]":
 
 
 def _first_days(lake: Lake, champion: str | None) -> list[str]:
-    """The days in which a champion settles: its first in the feedback."""
+    """The days in which a champion settles: its first in the feedback, without those on which it was only tried."""
+    from itertools import islice
+
     import polars as pl
 
+    from recsys.experiments.record import ExperimentError
     from recsys.monitoring.day import SETTLING
+    from recsys.monitoring.trials import answered_as_champion
+    from recsys.registry import Registry
 
     if champion is None:
         return []
-    files = [(day, lake.day(day, "feedback", "slates")) for day in lake.days("feedback", "slates")]
-    served = [day for day, path in files if (pl.read_parquet(path, columns=["bundle"])["bundle"] == champion).any()]
-    return served[:SETTLING]
+    kept = Registry(lake.registry).experiments.entries()
+    experiments = [entry.experiment for entry in kept if not isinstance(entry, ExperimentError)]
+    told = ((day, lake.day(day, "feedback", "slates")) for day in lake.days("feedback", "slates"))
+    columns = ["user_id", "served_at", "bundle"]
+    days = (d for d, p in told if answered_as_champion(champion, pl.read_parquet(p, columns=columns), experiments))
+    return list(islice(days, SETTLING))
 
 
 def _rows(lake: Lake, day: str) -> "pl.DataFrame":

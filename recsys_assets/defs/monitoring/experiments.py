@@ -62,7 +62,10 @@ def _looked_at(workspace: Workspace, registry: "Registry", experiment: "Experime
     paths = [path for day in days for path in served_log.segments(lake.served_log, day)]
     served = pl.DataFrame(served_log.read(paths).drop_columns(["features"]))
     items = pl.read_parquet(registry.get(experiment.arms[experiment.control]).path / "items.parquet")
-    seen = trials.grouped(feedback.joined(served, feedback.of_events(told_since(workspace, [first]))), items)
+    seen = feedback.joined(served, feedback.of_events(told_since(workspace, [first])))
+    judged = lake.reports / "evaluation.json"
+    curve = json.loads(judged.read_text()).get("position_curve") if judged.exists() else None
+    seen = trials.grouped(seen, items, curve or {})
     now = int(served["served_at"].max() or 0)  # type: ignore[call-overload]
     return trials.analysed(experiment, served, seen, now)
 
