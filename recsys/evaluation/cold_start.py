@@ -89,9 +89,10 @@ def told(
     ranks = {name: _ranks(of, task) for name, of in lists.items()}
     days = (task.as_of[task.target_query] - columns.published_at) / DAY_MS
     dated = columns.published_at > 0
+    there = days >= 0  # or not dated: what came after the request can be in no list
     met, times = np.unique(log.item_key[known & np.isin(log.kind, [KINDS[k] for k in met_by(log)])], return_counts=True)
     shown = _looked_up(met, times, task.target_item)
-    ages, younger = {}, np.zeros(len(days), bool)
+    ages, younger = {}, ~there
     for name, bound in AGES.items():
         ages[name] = dated & (days < bound) & ~younger
         younger |= days < bound
@@ -100,10 +101,13 @@ def told(
     return {
         "segments": len(np.unique(people.segments(task.user_key, task.as_of))) if len(people.words) else 0,
         "users_by_events": _by_events(task, lists, events_before(log, task)),
+        "not_there_yet": int((~there).sum()),
         "items_by_age": {name: _found(ranks, mask) for name, mask in ages.items()},
-        "items_by_impressions": {str(least): _found(ranks, mask) for least, mask in _from_on(shown, SHOWN).items()},
+        "items_by_impressions": {
+            str(least): _found(ranks, mask & there) for least, mask in _from_on(shown, SHOWN).items()
+        },
         "new_categories": {
-            str(categories.get(int(key), key)): _found(ranks, columns.category_key == key)
+            str(categories.get(int(key), key)): _found(ranks, there & (columns.category_key == key))
             for key in np.unique(columns.category_key[is_new])
         },
     }

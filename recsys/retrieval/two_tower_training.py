@@ -53,7 +53,7 @@ class TrainingConfig:
     max_epochs: int = 4
     patience: int = 2  # epochs without a better validation recall
     batch_size: int = 1024
-    window: int = 4_096  # examples that follow each other in time, of which a batch is drawn
+    window: int = 4_096  # examples of the log that follow each other in time, of which a batch is drawn
     learning_rate: float = 3e-3  # of the first epoch, then less by as much each: constant, validation recall jumps
     uniform_negatives: int = 256  # items drawn evenly from the catalogue and added to each batch's own
     max_examples: int = 600_000  # the newest ones
@@ -87,8 +87,8 @@ class Examples(NamedTuple):
 class Batches(IterableDataset):
     """Whole batches by index into tensors, in an order given by seed and epoch. No Python per row.
 
-    A batch is drawn from one window of time, so that its items can be as old as they were then: among examples of all
-    days an item's age says nothing, since whatever is young in one row is old in none of them.
+    A batch of the log is drawn from one window of time, so that its items can be as old as they were then: among
+    examples of all days an item's age says nothing, since whatever is young in one row is old in none of them.
 
     An epoch goes through the imported examples first and ends with those of the log, each shuffled: the next requests
     look like the latter, which are an eighth of KuaiRand's. On its validation days mean recall@50/100/200 is .459 in
@@ -315,10 +315,14 @@ def prepare(
 
 
 def windows(logged: np.ndarray, rows: int) -> np.ndarray:
-    """Number of each row's window, int64[n], of rows in order of time: the imported ones first, then the log's."""
-    imported = np.cumsum(~logged) - 1
-    first = -(-int((~logged).sum()) // rows)
-    return np.where(logged, first + (np.cumsum(logged) - 1) // rows, imported // rows)
+    """Number of each row's window, int64[n], of rows in order of time: the imported ones are the first, then the log's.
+
+    What is imported gives a person's rows one after the other (KuaiRand: up to 50 in 50 minutes), so a window of it
+    holds few people, whose own items are negatives of each other. On a third of KuaiRand's people recall@50/200 of the
+    validation days is .263/.531 in one window, .258/.523 in windows of 32,768 and .253/.507 in windows of 4,096.
+    """
+    first = int(not logged.all())
+    return np.where(logged, first + (np.cumsum(logged) - 1) // rows, 0)
 
 
 def refit(

@@ -68,9 +68,10 @@ def test_classes_are_as_of_the_request_and_everything_is_counted_once() -> None:
         impression_id=["a", "b", "c"],
         position=np.arange(3),
         shelf=["feed"] * 3,
-        target_query=np.array([0, 1, 1, 2]),
-        target_item=ITEMS[[0, 1, 5, 4]],
+        target_query=np.array([0, 1, 1, 2, 2]),
+        target_item=ITEMS[[0, 1, 5, 4, 5]],
     )
+    task.as_of[2] -= 2 * HOUR_MS  # item 5 came an hour later
     assert events_before(LOG, task).tolist() == [1, 2, 0]  # what came after the request does not count
     fused = np.array([ITEMS[[0, 1, 2]], ITEMS[[2, 3, 4]], ITEMS[[4, 1, 2]]])
     others = np.zeros((3, 3), np.int64)
@@ -78,9 +79,9 @@ def test_classes_are_as_of_the_request_and_everything_is_counted_once() -> None:
     figures = told(task, given, LOG, CATALOGUE, PEOPLE, {int(NEW): "anime"}, True)
     users = figures["users_by_events"]
     assert {name: of["rows"] for name, of in users.items()} == {"0": 1, "1": 2, "3": 0, "5": 0, "20": 0}
-    assert users["0"]["champion"]["recall@50"] == 1 and users["0"]["popular"]["recall@50"] == 0
+    assert users["0"]["champion"]["recall@50"] == 0.5 and users["0"]["popular"]["recall@50"] == 0
     assert users["1"]["champion"]["recall@50"] == 0.5 and users["1"]["popular"]["recall@50"] == 0.75
-    assert users["0"]["intervals"]["popular"] == [1, 1]
+    assert users["0"]["intervals"]["popular"] == [0.5, 0.5]
     ages = figures["items_by_age"]
     assert [ages[name]["targets"] for name in ages] == [1, 1, 2, 0] and ages["under_1_day"]["champion"][
         "recall@200"
@@ -89,4 +90,4 @@ def test_classes_are_as_of_the_request_and_everything_is_counted_once() -> None:
     shown = figures["items_by_impressions"]
     assert {name: of["targets"] for name, of in shown.items()} == {"0": 1, "1": 3, "10": 0, "50": 0}
     assert shown["1"]["champion"]["recall@50"] == pytest.approx(2 / 3)
-    assert figures["segments"] == 3
+    assert figures["segments"] == 3 and figures["not_there_yet"] == 1
