@@ -45,7 +45,8 @@ from recsys.store.online import OnlineStore
 from tests.features.crowd import opened
 from tests.features.nights import night
 
-CLUSTER = "Redis Cluster, served"
+OFFLINE, CHANGING, CLUSTER = "offline", "changing items", "Redis Cluster, served"
+PARTS = (OFFLINE, "LMDB, served", "Redis, served", CLUSTER, CHANGING)
 USERS, ITEMS, SLATE = 3_000, 800, 40
 NIGHTS = 2
 HEADER = np.dtype([("user", "i4"), ("position", "i8"), ("as_of", "i8"), ("shelf", "i4")])
@@ -152,11 +153,18 @@ def serve(place: str, output: str, worker: int, seed: int, begin: int, item_tabl
 
 
 def online(
-    place: str, folder: Path, world: ZipfWorld, rows: int, kills: int, amid: Sequence[Callable[[], object]] = ()
+    place: str,
+    folder: Path,
+    world: ZipfWorld,
+    rows: int,
+    kills: int,
+    due: int,
+    amid: Sequence[Callable[[], object]] = (),
 ) -> tuple[int, Parity, str]:
     """Serve at least `rows` rows by three processes, killed again and again; then replay every row logged.
 
     Args:
+        due: nights that are lived meanwhile
         amid: what befalls the store meanwhile, one at each third kill
     """
     store = OnlineStore(opened(place, create=True), create=True)
@@ -198,7 +206,7 @@ def online(
             if killed == 3 * (befell + 1) and befell < len(amid):
                 amid[befell]()
                 befell += 1
-        if nights < NIGHTS and killed >= kills * (nights + 1) // (NIGHTS + 1):  # while they serve
+        if nights < due and killed >= kills * (nights + 1) // (due + 1):  # while they serve
             left += night(store, lake, world.item_table, days=-1).left
             nights += 1
     for process in workers.values():
@@ -248,7 +256,10 @@ def main() -> int:
     parser.add_argument("--served", type=int, default=120_000, help="rows served by each store")
     parser.add_argument("--changing", type=int, default=1_200, help="rows over items that change daily, as many served")
     parser.add_argument("--kills", type=int, default=10, help="processes killed while a store serves")
+    parser.add_argument("--nights", type=int, default=NIGHTS, help="nights that cut the journal meanwhile")
+    parser.add_argument("--only", choices=PARTS, help="one part of it")
     given = parser.parse_args()
+    parts = [given.only] if given.only else PARTS
     console = Console(width=130)
     table = Table("compared", "rows", "values", "mismatches", "seconds", "")
     values = mismatches = 0
@@ -263,7 +274,7 @@ def main() -> int:
 
     world = zipf_world(USERS, ITEMS, 2 * given.rows, late=0.05)
     began = time.monotonic()
-    for name, rows, parity in offline(world, given.rows):
+    for name, rows, parity in offline(world, given.rows) if OFFLINE in parts else ():
         add(name, rows, parity, time.monotonic() - began)
         began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -276,15 +287,17 @@ def main() -> int:
             cluster = stack.enter_context(RedisCluster(Path(folder) / "cluster"))
             places[CLUSTER] = cluster.url
         for name, place in places.items():
+            if name not in parts:
+                continue
             began = time.monotonic()
             logs = Path(folder) / name.split(",")[0]
             logs.mkdir()
             amid = (lambda: cluster.fail_over(LOG), lambda: cluster.move(LOG)) if name == CLUSTER else ()
-            rows, parity, story = online(place, logs, world, given.served, given.kills, amid)
+            rows, parity, story = online(place, logs, world, given.served, given.kills, given.nights, amid)
             add(name, rows, parity, time.monotonic() - began, story)
         began = time.monotonic()
-        for name, rows, parity in changing(Path(folder) / "changing", given.changing):
-            add(f"changing items, {name}", rows, parity, time.monotonic() - began)
+        for name, rows, parity in changing(Path(folder) / "changing", given.changing) if CHANGING in parts else ():
+            add(f"{CHANGING}, {name}", rows, parity, time.monotonic() - began)
             began = time.monotonic()
     console.print(table)
     console.print(f"[bold]{mismatches:,} mismatches / {values:,} values[/] ({os.cpu_count()} cores)")

@@ -164,6 +164,11 @@ class Kept:
         """As it is kept, where it is read at its own key only."""
         return encrypted(value, self._about(key))
 
+    def encryptor(self) -> Callable[[bytes, bytes], bytes]:
+        """`encrypted` with the keys of this moment: of a batch, whose values would each look for them, .5 us."""
+        keys = keyring()
+        return (lambda key, value: value) if keys is None else lambda key, value: keys.encrypt(value, self._about(key))
+
     def decrypted(self, key: bytes, value: bytes) -> bytes:
         """As it was before it was kept."""
         return value if self.is_plain(value) else decrypted(value, self._about(key))

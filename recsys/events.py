@@ -209,3 +209,11 @@ def first_position(day: int) -> int:
     (received_at, event_id, event_key).
     """
     return day << 32
+
+
+LIVE_RANK: Final = 1 << 31  # live events take the upper half of their day's positions: no import of the day meets them
+
+
+def is_live(position: np.ndarray) -> np.ndarray:
+    """bool[n] of int64[n]: which positions a store gave, and no import."""
+    return (position & ((1 << 32) - 1)) >= LIVE_RANK

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from recsys.capacity import plan as formulas
-from recsys.capacity.plan import CONSTANTS, Size, constants, plan
+from recsys.capacity.plan import CONSTANTS, GIB, Size, constants, plan, redis_server_bytes, redis_worker_bytes
 from recsys.capacity.simulation import simulate
 from recsys.lake import replacing
 
@@ -31,7 +31,11 @@ FORMULAS: Final = """
 - workers = busy cores, two a shard at least; own memory of one = worker_bytes + its {dimensions} dimensions of each
   item; machines of {cores} cores
 - memory = workers x own + the state on each machine of its shard + Milvus (twice the vectors, beyond {mirror:,} items)
-  + 1 GiB a machine. With Redis a worker keeps RECSYS_STORE_CACHE_MB of state of its own instead (ADR 9)
+  + 1 GiB a machine
+- on Redis instead (ADR 9): a worker holds redis_worker_bytes of the store + the smaller of the state and
+  RECSYS_STORE_CACHE_MB ({cache}); the servers hold USERS x redis_bytes_user + ITEMS x redis_bytes_item + EVENTS x
+  {days} days x redis_bytes_event, twice that for an hour behind each night's bootstrap, and a journal of EVENTS x
+  {journal} days x redis_journal_bytes_event. Replicas hold as much again
 - disk = the state twice on each machine (a checkpoint writes the next beside) + a journal of {journal} days
   (RECSYS_JOURNAL_DAYS and today) + a served log of {served} days + a lake of {lake} days + backups ({backups:g} times
   lake, journal and state)
@@ -43,9 +47,11 @@ What the formulas leave out: Milvus's CPU beyond a mirror's, training beyond the
 one shape. An event's bytes of state are those of pairs that are new (8 events a user); people who come back to the same
 items, creators and categories take less, so this is an upper bound for long histories. A shard on LMDB lies on one
 machine: what a lost one had not backed up comes again from the stream of events. On a Redis Cluster a replica takes
-over within seconds instead (ADR 8), and a worker keeps what it was asked for (ADR 9). The lines on Redis were measured
-before that, when each worker held all of it. One service runs one log: how users are split over the logs of many
-shards, and items' counters joined again, is not built. The plan only counts them.
+over within seconds instead (ADR 8). A worker there is asked for everything in turn until it has reached its bound; the
+figure is the most that it held between two reads. Ids by which events are known are not in the servers' figure. CPU
+seconds are the quickest of some, since other programs slow a CPU down; of what is held out, those planned are of the
+default size, measured in turn with it. One service runs one log: how
+users are split over the logs of many shards, and items' counters joined again, is not built. The plan only counts them.
 """
 
 
@@ -59,6 +65,8 @@ def told(size: Size) -> str:
         f"{made.machines:,} machines, {made.cores:,} cores, {made.workers:,} workers, {made.memory_gib:,.1f} GiB",
         f"{made.shards:,} shards of {made.state_gib / made.shards:,.1f} GiB state, {made.partitions:,} partitions",
         f"{made.disk_gib:,.0f} GiB disk, {made.network_mbit:,.0f} Mbit/s, {made.nightly_cpu_hours:,.2f} CPU h a night",
+        f"on Redis instead: {redis_server_bytes(size, of) / GIB:,.1f} GiB of state in its servers, twice that for an "
+        f"hour a night, and up to {redis_worker_bytes(size, of) / GIB:,.2f} GiB of the store in a worker",
         f"the hottest user: {hour.hottest_user:.4%} of the load; the hottest shard: {hour.hottest_shard:.2f} times the "
         f"mean, its cores at work {hour.busiest:.0%} of the time",
         f"a lost shard: {hour.shard_lost_users:.2%} of the users wait, {hour.back_hours:.1f} h to restore it",
@@ -77,7 +85,7 @@ def page() -> str:
         others=formulas.ZONES - 1, days=formulas.HISTORY_DAYS, sequencer=formulas.SEQUENCER, gib=formulas.MACHINE_GIB,
         dimensions=formulas.DIMENSIONS, cores=formulas.MACHINE_CORES, served=formulas.SERVED_DAYS,
         lake=formulas.LAKE_DAYS, backups=formulas.BACKUPS, journal=formulas.JOURNAL_DAYS,
-        known=formulas.KNOWN_DAYS, id=formulas.ID_BYTES,
+        cache=formulas.CACHE_MB, known=formulas.KNOWN_DAYS, id=formulas.ID_BYTES,
     )  # fmt: skip
     lines = [
         "# Capacity",

@@ -24,6 +24,7 @@ HISTORY_DAYS: Final = 30  # of events in the state and its log
 JOURNAL_DAYS: Final = int(Settings.model_fields["journal_days"].default) + 1
 KNOWN_DAYS: Final = int(Settings.model_fields["deduplication_days"].default)
 ID_BYTES: Final = 16  # of an event within them
+CACHE_MB: Final = int(Settings.model_fields["store_cache_mb"].default)
 SERVED_DAYS: Final = int(Settings.model_fields["served_log_days"].default)
 LAKE_DAYS: Final = 365
 BACKUPS: Final = 2.0  # times the lake, log and state, parts that stay the same counted once
@@ -84,6 +85,17 @@ def state_bytes(size: Size, of: Mapping[str, float], days: float = HISTORY_DAYS)
     events = size.events * days
     touched = size.users * of["state_bytes_user"] + size.items * of["state_bytes_item"]
     return touched + events * of["state_bytes_event"], events * of["log_bytes_event"]
+
+
+def redis_server_bytes(size: Size, of: Mapping[str, float], days: float = HISTORY_DAYS) -> float:
+    """Bytes of state and its log in Redis, without the journal: owners under keys of their own (ADR 9)."""
+    touched = size.users * of["redis_bytes_user"] + size.items * of["redis_bytes_item"]
+    return touched + size.events * days * of["redis_bytes_event"]
+
+
+def redis_worker_bytes(size: Size, of: Mapping[str, float], days: float = HISTORY_DAYS) -> float:
+    """The most that a worker holds of a store in Redis, with its interpreter and libraries."""
+    return of["redis_worker_bytes"] + min(CACHE_MB * 2.0**20, state_bytes(size, of, days)[0])
 
 
 def recommend_seconds(items: int, of: Mapping[str, float]) -> float:

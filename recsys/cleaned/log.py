@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.events import is_live
 from recsys.features.log import EventLog, empty, from_table, merged, searches
 from recsys.lake import Lake
 
@@ -25,24 +27,33 @@ def read_log(lake: Lake, *, through: str | None = None, before: str | None = Non
 
 
 def read_keys(lake: Lake, first: str = "") -> list[str]:
-    """The event_key of each event and search received on a day (YYYY-MM-DD) or later."""
+    """The event_key of each event and search received on a day (YYYY-MM-DD) or later, and of those live ones of before
+    that may have said no instant: of these nobody could tell by their age whether they are repeats (ADR 4).
+    """
     found: list[str] = []
-    for table in ("events", "searches"):
+    for table, before in (("events", lake.days("cleaned", "events")), ("searches", _searched(lake))):
         if days := [day for day in lake.days("cleaned", table) if day >= first]:
             found += lake.read_days(days, "cleaned", table, columns=["event_key"])["event_key"].to_pylist()
+        for day in (day for day in before if day < first):  # one by one: of most rows no key is kept
+            columns = ["position", "occurred_at", "received_at"]
+            position, occurred, received = (c.to_numpy() for c in lake.read(lake.day(day, "cleaned", table), columns))
+            unsaid = is_live(position) & (occurred == received)
+            if unsaid.any():
+                keys = lake.read(lake.day(day, "cleaned", table), ["event_key"])["event_key"]
+                found += keys.filter(pa.array(unsaid)).to_pylist()
     return found
 
 
+def _searched(lake: Lake) -> list[str]:
+    """Days of searches that have a place in the log: an earlier version of this code gave them none."""
+    days = lake.days("cleaned", "searches")
+    return [day for day in days if "query_key" in pq.read_schema(lake.day(day, "cleaned", "searches")).names]
+
+
 def _searches(lake: Lake, days: list[str]) -> EventLog:
-    """Searches of those days, as events whose item is what was asked for; without those that an earlier version of
-    this code gave no place in the log.
-    """
-    there = set(lake.days("cleaned", "searches"))
-    searched = [
-        day
-        for day in days
-        if day in there and "query_key" in pq.read_schema(lake.day(day, "cleaned", "searches")).names
-    ]
+    """Searches of those days, as events whose item is what was asked for."""
+    there = set(_searched(lake))
+    searched = [day for day in days if day in there]
     if not searched:
         return empty()
     table = lake.read_days(searched, "cleaned", "searches", columns=_OF_SEARCHES)

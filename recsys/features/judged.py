@@ -114,10 +114,10 @@ class Judgements:
 
     def add(self, log: EventLog) -> int:
         """Events that follow those that are here; returns how many are kept."""
-        rows = np.flatnonzero(_IS_TOLD[log.kind] & (log.user_key != 0)).tolist()
-        for row in rows:
-            event = (int(log.position[row]), int(log.item_key[row]), int(log.kind[row]), int(log.occurred_at[row]))
-            self._later.setdefault(int(log.user_key[row]), []).append(event)
+        rows = np.flatnonzero(_IS_TOLD[log.kind] & (log.user_key != 0))
+        columns = (log.user_key, log.position, log.item_key, log.kind, log.occurred_at)
+        for user_key, *event in zip(*(column[rows].tolist() for column in columns), strict=True):
+            self._later.setdefault(user_key, []).append(tuple(event))
         return len(rows)
 
     def of(self, user_key: int, position: int | None = None) -> Judged:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from recsys.events import KINDS, SEARCH, first_position
+from recsys.events import KINDS, SEARCH, first_position, is_live
 from recsys.features.log import EventLog, empty
 from recsys.store.errors import StoreCorrupt
-from recsys.store.journal import ITEM_RECORD, LIVE_RANK, NO_END, RECORD_RECEIVED, Journal, digest_of, events_of
+from recsys.store.journal import ITEM_RECORD, NO_END, RECORD_RECEIVED, Journal, digest_of, events_of
 from recsys.store.known import Known
-
-RANK: Final = (1 << 32) - 1  # of a position in its day
 
 
 class Cut(NamedTuple):
@@ -66,7 +64,7 @@ def lost(
         before = log().until(cut)
     except StoreCorrupt:
         return empty()
-    gone = before.take(((before.position & RANK) >= LIVE_RANK) & ~np.isin(before.position, both.position))
+    gone = before.take(is_live(before.position) & ~np.isin(before.position, both.position))
     gone = gone.take(~np.isin(gone.position, journal.records(0, cut).position))
     return gone.take(~judged(gone.position)) if len(gone.position) else gone
 

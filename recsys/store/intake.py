@@ -17,15 +17,18 @@ from recsys.features.log import items_from_table
 from recsys.sources.derived import Rules, implied_by
 from recsys.store.hot import Hot
 from recsys.store.item_rows import DURATION
-from recsys.store.journal import ITEM_RECORD, Entry, digest_of, key_of
+from recsys.store.journal import ITEM_RECORD, RECORD, Entry, digest_of, key_of
 from recsys.store.known import too_late
 from recsys.vocabulary import INTEGERS, TEXTS, wrong
 
 NO_RULES: Final = Rules()
 Event = Mapping[str, Any]  # columns of EVENT_SCHEMA, without what the store gives
-_EVENT_NAMES: Final = frozenset(EVENT_SCHEMA.names)
-_TEXTS: Final = frozenset(("kind", "query", *TEXTS))
-_INTEGERS: Final = frozenset(INTEGERS)
+# What a caller may say, and its type; object where that is not asked.
+_TYPES: Final[Mapping[str, type]] = {
+    **dict.fromkeys(EVENT_SCHEMA.names, object),
+    **dict.fromkeys(("kind", "query", *TEXTS), str),
+    **dict.fromkeys(INTEGERS, int),
+}
 
 
 class Appended(NamedTuple):
@@ -61,12 +64,16 @@ def entry_of(hot: Hot, event: Event, received_at: int) -> Entry | str:
     """The record of an event, or why it is refused."""
     known = {}
     for name, value in event.items():
-        if value is None or name not in _EVENT_NAMES:
+        if value is None:
             continue
-        if name in _TEXTS and not isinstance(value, str):
-            return f"{name} is not text"
-        if name in _INTEGERS and type(value) is not int:  # a bool is an int to isinstance
-            return f"{name} is not an integer"
+        kind = _TYPES.get(name, type(None))
+        if type(value) is not kind and kind is not object:  # a bool is an int to isinstance
+            if kind is type(None):
+                continue
+            if kind is int:
+                return f"{name} is not an integer"
+            if not isinstance(value, str):
+                return f"{name} is not text"
         known[name] = value
     said_at = known.get("occurred_at")
     known["occurred_at"] = occurred_at = received_at if said_at is None else said_at
@@ -90,7 +97,7 @@ def entry_of(hot: Hot, event: Event, received_at: int) -> Entry | str:
         return f"not a plain record: {error}"
     item = hot.item_rows.matrix[row].tolist() if row else [query_key(event["query"]), 0, 0]
     shelf = event.get("shelf")
-    fields = (
+    fields = RECORD.pack(
         KINDS[event["kind"]],
         key_of(event["user_id"]),
         *item[:3],
@@ -99,7 +106,7 @@ def entry_of(hot: Hot, event: Event, received_at: int) -> Entry | str:
         received_at,
         event.get("watch_ms") or 0,
     )
-    return Entry(digest_of(key), fields, raw)
+    return Entry(digest_of(key), fields + raw)
 
 
 def item_entries(hot: Hot, table: pa.Table, received_at: int) -> list[Entry]:
@@ -116,8 +123,9 @@ def item_entries(hot: Hot, table: pa.Table, received_at: int) -> list[Entry]:
         raw = json.dumps(item).encode()
         head = f"{hot.position} {len(entries)}".encode()  # an item may return to attributes it had, in a body too
         digest = xxhash.xxh3_128_digest(b"item\0" + head + b"\0" + raw)
-        fields = (ITEM_RECORD, kind, int(key[0]), category, creator, 0, duration, received_at, published)
-        entries.append(Entry(digest, fields, raw))
+        item_key = int(key[0])
+        fields = RECORD.pack(ITEM_RECORD, kind, item_key, category, creator, 0, duration, received_at, published)
+        entries.append(Entry(digest, fields + raw))
     return entries
 
 

@@ -23,12 +23,11 @@ import numpy as np
 
 from recsys.encryption import Kept
 from recsys.store.errors import OffsetMoved, StoreCorrupt, StoreError, StoreMissing
-from recsys.store.journal import CUT, NO_END, RECORD_FIELDS, Dump, Entry, Mark, Offset, Records, Size, Taken, is_of
+from recsys.store.journal import CUT, NO_END, RECORD, Dump, Entry, Mark, Offset, Records, Size, Taken, is_of, records_of
 from recsys.store.lmdb_map import DATABASES, MAP_BYTES, Map, clear_errors
 from recsys.store.snapshot_files import checksum, mapped, write
 
 CUT_AT_ONCE: Final = 2_000  # records: other writers wait for 20 ms
-_RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
 _KIND: Final = struct.Struct("<q")
 _HEAD: Final = b"head"
 _IDENTITY: Final = b"identity"
@@ -146,13 +145,14 @@ class LmdbJournal:
             ids = transaction.cursor(opened.ids)
             known = {bytes(digest) for digest, _ in ids.getmulti([entry.digest for entry in entries])}
             following, positions, rows, new = max(before + 1, floor), [], [], []
-            for digest, fields, raw in entries:
+            encrypted = _RECORDS.encryptor()
+            for digest, record in entries:
                 if digest in known:
                     positions.append(0)
                     continue
                 known.add(digest)
                 key = following.to_bytes(8, "big")
-                rows.append((key, _RECORDS.encrypted(key, _RECORD.pack(*fields) + raw)))
+                rows.append((key, encrypted(key, record)))
                 new.append((digest, key))
                 positions.append(following)
                 following += 1
@@ -184,9 +184,8 @@ class LmdbJournal:
                 if _number(key) > until:
                     break
                 keys.append(bytes(key))
-                fields.append(bytes(_RECORDS.decrypted(key, value)[: _RECORD.size]))
-        positions = np.frombuffer(b"".join(keys), ">i8").astype(np.int64)
-        return Records(positions, np.frombuffer(b"".join(fields), np.int64).reshape(-1, RECORD_FIELDS))
+                fields.append(bytes(_RECORDS.decrypted(key, value)[: RECORD.size]))
+        return records_of(np.frombuffer(b"".join(keys), ">i8"), fields)
 
     def raw(self, after: int, until: int = NO_END, *, only: int | None = None) -> list[tuple[int, int, bytes]]:
         records = []
@@ -198,7 +197,7 @@ class LmdbJournal:
                 value = _RECORDS.decrypted(key, value)
                 kind = _KIND.unpack_from(value)[0]
                 if only in (None, kind):
-                    records.append((position, kind, bytes(value[_RECORD.size :])))
+                    records.append((position, kind, bytes(value[RECORD.size :])))
         return records
 
     def save(self, fingerprint: str, name: str, arrays: Mapping[str, Any], replaces: str | None) -> bool:
@@ -264,12 +263,12 @@ class LmdbJournal:
             mine = []
             for key, value in transaction.cursor(opened.events):
                 value = _RECORDS.decrypted(key, value)
-                kind, user, *_ = _RECORD.unpack_from(value)
-                if is_of(kind, user, bytes(value[_RECORD.size :]), user_key, word):
+                kind, user, *_ = RECORD.unpack_from(value)
+                if is_of(kind, user, bytes(value[RECORD.size :]), user_key, word):
                     mine.append((bytes(key), bytes(value)))
             for key, value in mine:
-                kind, _, *rest = _RECORD.unpack_from(value)
-                record = _RECORD.pack(kind, 0, *rest) + rewritten(value[_RECORD.size :])
+                kind, _, *rest = RECORD.unpack_from(value)
+                record = RECORD.pack(kind, 0, *rest) + rewritten(value[RECORD.size :])
                 transaction.put(key, _RECORDS.encrypted(key, record), db=opened.events)
         return len(mine)
 
@@ -370,7 +369,7 @@ class LmdbJournal:
                     about["name"],
                     arrays,
                     (
-                        (_number(key), value[: _RECORD.size], value[_RECORD.size :])
+                        (_number(key), value[: RECORD.size], value[RECORD.size :])
                         for key, value in ((k, _RECORDS.decrypted(k, v)) for k, v in transaction.cursor())
                     ),
                     ((digest, _number(key)) for digest, key in transaction.cursor(opened.ids)),

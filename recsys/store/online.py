@@ -20,7 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.events import DAY_MS, ITEM_SCHEMA, first_position, whole_items
+from recsys.events import DAY_MS, ITEM_SCHEMA, LIVE_RANK, first_position, whole_items
 from recsys.features.catalog import FINGERPRINT
 from recsys.features.judged import Judged
 from recsys.features.log import EventLog, Items, empty, merged
@@ -32,7 +32,7 @@ from recsys.store.by_entity import ByEntity, EntityJournal
 from recsys.store.errors import JournalCut, OffsetMoved, StoreBusy, StoreCorrupt, StoreError, StoreMissing
 from recsys.store.hot import LOG, Hot, packed
 from recsys.store.intake import NO_RULES, Appended, Event, entries_of, item_entries
-from recsys.store.journal import CUT, ITEMS, LIVE_RANK, Journal, Offset, Records, key_of
+from recsys.store.journal import CUT, ITEMS, Journal, Offset, events_of, key_of, records_of
 from recsys.store.known import NOTHING, Known
 from recsys.store.past import Past, Read, completed
 
@@ -126,7 +126,7 @@ class OnlineStore:
         own = [(at, entry.fields) for at, entry in zip(taken.positions, entries, strict=True) if at]
         with self._lock:
             if own and self._hot is not None and self._hot.position == taken.before:  # nothing to read back
-                self._hot.apply(Records(*(np.array(column, np.int64) for column in zip(*own, strict=True))))
+                self._hot.apply(records_of(*zip(*own, strict=True)))
             head = self._catch_up().position
         accepted = sum(at > 0 for at in taken.positions[:n_told])
         return Appended(accepted, len(told) - accepted, rejected, head)
@@ -271,8 +271,7 @@ class OnlineStore:
             told, implied, rejected = entries_of(hot, events, received_at, rules)
         for place, reason in rejected:
             raise StoreError(f"events.{place}: {reason}")
-        rows = np.array([(0, *entry.fields) for entry in told + implied], np.int64).T
-        return EventLog(rows[0], rows[1].astype(np.int8), *rows[2:])
+        return events_of(records_of([0] * len(told + implied), [entry.fields for entry in told + implied]))
 
     def bootstrap(
         self,
@@ -294,7 +293,7 @@ class OnlineStore:
                 positions see what they saw
             heard: what `items` has heard of what was told (TOLD_SCHEMA): what was told after it stands. None: all of it
             event_keys: of the log's events, so that sending one of them again changes nothing
-            known_since: UTC ms; these are of all events received from then on (known.horizon)
+            known_since: UTC ms; these are of all events received from then on (known.horizon), and of others
             utc_offset_ms: offset of the source's local day
             judged: whether the lake was given the live events of those positions, whatever it made of them: bool[n]
                 of int64[n]. What left the journal and is in neither stays

@@ -9,7 +9,6 @@ could keep one from its turn for good. What Redis acknowledges is as durable as 
 from __future__ import annotations
 
 import itertools
-import struct
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,13 +21,12 @@ import redis
 from recsys.addresses import SecretUrl
 from recsys.store.by_entity import whole
 from recsys.store.errors import OffsetMoved, StoreError, StoreFull, StoreUnavailable
-from recsys.store.journal import CUT, NO_END, RECORD_FIELDS, Dump, Entry, Mark, Offset, Records, Size, Taken, is_of
+from recsys.store.journal import CUT, NO_END, RECORD, Dump, Entry, Mark, Offset, Records, Size, Taken, is_of, records_of
 from recsys.store.redis_states import FORGETTING, FORGETTING_SECONDS, RedisStates
 
 PAGE: Final = 20_000  # stream entries read at once
 CUT_AT_ONCE: Final = 1_000  # records: Redis answers nobody meanwhile, for some ms
 REWRITE_SECONDS: Final = 600
-_RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
 _PREFIX: Final = "recsys:"  # with hash tags in a cluster: what a script touches lies in one slot
 
 # Positions are below 2^53, up to which a number of Lua is exact. Arguments: floor, offsets, three words of each, then
@@ -156,8 +154,8 @@ class RedisJournal(RedisStates):
 
     def append(self, entries: Sequence[Entry], floor: int, offsets: Sequence[Offset] = ()) -> Taken:
         arguments: list[Any] = [floor, len(offsets), *itertools.chain.from_iterable(offsets)]
-        for digest, fields, raw in entries:
-            arguments += (digest, _RECORD.pack(*fields), raw)
+        for entry in entries:
+            arguments += (entry.digest, entry.fields, entry.raw)
         with self._clear_errors():
             answer = self._append(self._sequencer, arguments)
         if answer is None:
@@ -184,15 +182,11 @@ class RedisJournal(RedisStates):
 
     def records(self, after: int, until: int) -> Records:
         entries = [(position, fields[b"f"]) for position, fields in self._entries(after, f"{until}-0")]
-        joined = b"".join(record for _, record in entries)
-        return Records(
-            np.array([position for position, _ in entries], np.int64),
-            np.frombuffer(joined, np.int64).reshape(-1, RECORD_FIELDS),
-        )
+        return records_of([position for position, _ in entries], [record for _, record in entries])
 
     def raw(self, after: int, until: int = NO_END, *, only: int | None = None) -> list[tuple[int, int, bytes]]:
         records = (
-            (position, _RECORD.unpack(fields[b"f"])[0], fields[b"r"])
+            (position, RECORD.unpack(fields[b"f"])[0], fields[b"r"])
             for position, fields in self._entries(after, f"{until}-0")
         )
         return [record for record in records if only in (None, record[1])]
@@ -235,8 +229,8 @@ class RedisJournal(RedisStates):
         for last, fields in self._entries(after, "+"):
             if self._is_of(fields, user_key, word):
                 copied += 1
-                kind, _, *rest = _RECORD.unpack(fields[b"f"])
-                fields = {b"f": _RECORD.pack(kind, 0, *rest), b"r": rewritten(fields[b"r"])}
+                kind, _, *rest = RECORD.unpack(fields[b"f"])
+                fields = {b"f": RECORD.pack(kind, 0, *rest), b"r": rewritten(fields[b"r"])}
             pipe.xadd(self._copy, fields, id=f"{last}-0")
             if len(pipe) >= PAGE:
                 pipe.execute()
@@ -245,7 +239,7 @@ class RedisJournal(RedisStates):
 
     @staticmethod
     def _is_of(fields: Mapping[bytes, bytes], user_key: int, word: bytes) -> bool:
-        kind, user, *_ = _RECORD.unpack(fields[b"f"])
+        kind, user, *_ = RECORD.unpack(fields[b"f"])
         return is_of(kind, user, fields[b"r"], user_key, word)
 
     def compact(self, fingerprint: str) -> None:

@@ -221,3 +221,26 @@ def test_items_change_daily_by_file_and_live_and_every_check_stays_green(
     assert of_journal(DAYS[2]) == 0 and open_store(from_environment()).append(
         [aside | {"occurred_at": at(DAYS[2], 22 * HOUR_MS)}], at(DAYS[3], 23 * HOUR_MS)
     )[:2] == (0, 1)
+
+
+def test_an_event_that_says_no_instant_is_known_for_good(lake: Lake, tmp_path: Path, monkeypatch: Any) -> None:
+    """One that does is refused behind the horizon; of this one nobody could tell by its age that it is a repeat."""
+    monkeypatch.setenv("RECSYS_DEDUPLICATION_DAYS", "1")
+    write(tmp_path / "data", "items", catalogue())
+    write(tmp_path / "data", "events", events(DAYS[0], 1))
+    take_in(DAYS[0], DAYS[0])
+    unsaid: Rows = [{"event_id": "like", "kind": "like", "user_id": "u1", "item_id": "i1"}]
+    unsaid.append({"event_id": "search", "kind": "search", "user_id": "u1", "query": "whales"})
+    store = open_store(from_environment())
+    assert store.append(unsaid, at(DAYS[1], HOUR_MS)).accepted == len(unsaid)
+    store.close()
+    rows = [row for seed, day in enumerate(DAYS[1:]) for row in live_day(day, {}, seed)]
+    for first in (DAYS[1], DAYS[3]):  # at first the journal keeps the ids back of whatever its own records may repeat
+        take_in(first, DAYS[3])
+    assert of_journal(DAYS[1]) == 0
+    store = open_store(from_environment())
+    again = store.append([*unsaid, *events(DAYS[1], 0)], at(DAYS[3], 23 * HOUR_MS))
+    assert (again.accepted, again.duplicates, len(again.rejected)) == (0, len(unsaid), 120)
+    assert TOO_LATE in again.rejected[0][1]
+    store.close()
+    audit(rows)

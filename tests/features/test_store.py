@@ -13,7 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.events import DAY_MS, IDENTITY, ITEM_SCHEMA, KINDS, RAW_EVENT_SCHEMA, event_key, first_position, key64
+from recsys.events import (
+    DAY_MS,
+    IDENTITY,
+    ITEM_SCHEMA,
+    KINDS,
+    LIVE_RANK,
+    RAW_EVENT_SCHEMA,
+    event_key,
+    first_position,
+    key64,
+)
 from recsys.features import fold, sweep
 from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH
 from recsys.features.derive import Context, derive
@@ -21,7 +31,7 @@ from recsys.features.log import ItemColumns, Rows
 from recsys.store.errors import StoreBusy, StoreError, StoreMissing
 from recsys.store.journal import Journal, key_of
 from recsys.store.lmdb_journal import LmdbJournal
-from recsys.store.online import LIVE_RANK, OnlineStore
+from recsys.store.online import OnlineStore
 from recsys.store.past import Read
 from tests.features.crowd import opened
 from tests.features.streams import NOW, START, item_table, random_log
