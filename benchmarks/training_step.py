@@ -43,7 +43,11 @@ def main() -> int:
     made = {"ranker": ranker.chosen_ranker, "two_tower": towers.trained_towers}
     asset = made.get(step) or getattr(ranker, step)
     began, cpu = time.monotonic(), time.process_time()
-    result = asset(workspace=workspace, **given)
+    if step not in made and hasattr(ranker, "opened"):  # else of a checkout up to 30 November 2026, which reads itself
+        with ranker.opened(workspace) as rows:
+            result = asset(workspace=workspace, rows=rows, **given)
+    else:
+        result = asset(workspace=workspace, **given)
     told: dict[str, Any] = {"cpu": time.process_time() - cpu, "wall": time.monotonic() - began}
     told["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     told["figures"] = towers_judged(workspace, result) if step == "two_tower" else judged(workspace, step)

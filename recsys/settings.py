@@ -112,7 +112,7 @@ class Settings(BaseModel):
         default="local", description="what sweeps the past and trains the trees: this machine, or Spark (Java 17)"
     )
     rows_mb: int | None = Field(
-        default=None, ge=0, description="feature matrix up to which trees learn in memory; unset: an eighth of memory"
+        default=None, ge=0, description="feature matrix up to which rankers learn in memory; unset: an eighth of memory"
     )
     spark_master: str = Field(default="local[2]", description="Spark's master; executors must import this package")
     # the stores

@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import Final
 
 import numpy as np
+from numba import njit
 
 from recsys.evaluation import metrics
 
@@ -73,8 +74,10 @@ class Resamples:
 
     def sums(self, by_user: np.ndarray) -> np.ndarray:
         """Sum of one value a user, [users] or [users, m], over those drawn in each replicate: float64 [b] or [b, m]."""
-        blocks = np.split(self.counts, range(BLOCK, len(self.counts), BLOCK))
-        return np.concatenate([block.astype(np.float64) @ by_user for block in blocks])
+        columns = np.asarray(by_user, np.float64).reshape(self.counts.shape[1], -1)
+        out = np.empty((len(self.counts), columns.shape[1]))
+        _multiply(self.counts, np.ascontiguousarray(columns.T), out)
+        return out.reshape(len(out), *by_user.shape[1:])
 
     def by_user(self, rows: np.ndarray) -> np.ndarray:
         """Sum of one value a row over each user, float64 [users]."""
@@ -109,6 +112,17 @@ class Resamples:
     def watch_deviance(self, observed: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Tweedie deviance of every replicate, float64 [b]; both in seconds."""
         return self.per_row(self.by_user(metrics.row_tweedie_deviance(observed, predicted)))
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc"})  # else each sum is one chain of additions
+def _multiply(counts, columns, out):  # type: ignore[no-untyped-def]
+    """counts @ columns.T, without the counts as doubles: these took eight tenths of the product's time."""
+    for b in range(len(counts)):
+        for c in range(len(columns)):
+            total = 0.0
+            for u in range(columns.shape[1]):
+                total += counts[b, u] * columns[c, u]
+            out[b, c] = total
 
 
 @lru_cache(maxsize=4)  # one evaluation draws of the same few numbers of users a hundred times

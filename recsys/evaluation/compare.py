@@ -18,6 +18,7 @@ from recsys.evaluation.position import position_curve
 from recsys.evaluation.report import Rows
 from recsys.features.catalog import FEATURES
 from recsys.features.log import EventLog, Items
+from recsys.ranking.blend import predict_all
 from recsys.ranking.heuristics import CONTROLS, RULES, HeuristicRanker
 from recsys.ranking.ranker import Predictions, Ranker
 from recsys.training_sets.examples import examples, is_sampled
@@ -67,10 +68,7 @@ def compare(subject: Subject) -> Comparison:
     labels = labels_of(subject.parts["train"], validation)
     test, truth, learned = _unlearned(subject, probabilities(labels))
     rows = Rows.of(test, labels)
-    predicted: dict[str, Predictions] = {subject.challenger.name: _predict(subject.challenger, test)}
-    if subject.previous is not None:
-        predicted[PREVIOUS] = _predict(subject.previous, test)
-    predicted |= {name: _predict(other, test) for name, other in subject.others.items()}
+    predicted = _predicted(subject, test)
     known = tuple(name for name in FEATURES if name in validation.columns)
     calibrated_on, asked = examples(validation, known), Inputs.of(test, known)
     ruled = {
@@ -166,8 +164,18 @@ def retrieve_with_heuristics(
     return {name: retrieve(log, items, queries, k) for name, retrieve in RETRIEVERS.items()}
 
 
-def _predict(ranker: Ranker, rows: pl.DataFrame) -> Predictions:
-    return ranker.predict(Inputs.of(rows, ranker.feature_names))
+def _predicted(subject: Subject, rows: pl.DataFrame) -> dict[str, Predictions]:
+    """What the challenger, the previous champion and the models that were not chosen say of these rows."""
+    asked = {
+        subject.challenger.name: subject.challenger,
+        **({} if subject.previous is None else {PREVIOUS: subject.previous}),
+        **subject.others,
+    }
+    told: dict[str, Predictions] = {}
+    for names in {ranker.feature_names for ranker in asked.values()}:
+        alike = {name: ranker for name, ranker in asked.items() if ranker.feature_names == names}
+        told |= predict_all(alike, Inputs.of(rows, names))
+    return {name: told[name] for name in asked}
 
 
 def _served_scores(subject: Subject, test: pl.DataFrame, predicted: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
@@ -175,11 +183,7 @@ def _served_scores(subject: Subject, test: pl.DataFrame, predicted: Mapping[str,
     scores = {name: predictions.score for name, predictions in predicted.items()}
     if "slot" in test.columns:
         test = test.with_columns(slot=pl.lit(0.0, pl.Float32))
-    scores[subject.challenger.name] = _predict(subject.challenger, test).score
-    scores |= {name: _predict(other, test).score for name, other in subject.others.items()}
-    if subject.previous is not None:
-        scores[PREVIOUS] = _predict(subject.previous, test).score
-    return scores
+    return scores | {name: told.score for name, told in _predicted(subject, test).items()}
 
 
 def _renamed(evaluation: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

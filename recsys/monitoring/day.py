@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
-from scipy import stats
+from scipy import special
 
 from recsys.features.catalog import DEFAULTS, FEATURE_DEFINITIONS
 from recsys.monitoring.drift import DISTANCES, FALSE_ALARMS, Drift, DriftError, both, drift
@@ -135,7 +135,7 @@ def _level(own: pl.DataFrame, today: pl.DataFrame, false_alarms: float) -> Claim
         n = len(usual)
         if n < LEAST_DAYS:
             return Claim(True, f"{n} days of predictions are too few to say how far a day strays")
-        quantile = float(stats.t.ppf(1 - false_alarms / (2 * len(labels)), n - 1))
+        quantile = float(special.stdtrit(n - 1, 1 - false_alarms / (2 * len(labels))))
         bound = max(OFF, quantile * float(usual.std(ddof=1)) * (1 + 1 / n) ** 0.5)
         away = actual / float(usual.mean()) - 1
         holds &= abs(away) <= bound

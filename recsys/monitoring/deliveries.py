@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from recsys.events import DAY_MS, HOUR_MS
 
@@ -85,7 +85,7 @@ def freshness(today: Arrivals, before: Sequence[Arrivals]) -> Anomaly:
             each = np.ones(width, np.int64)
             least = np.min([np.convolve(day.hours, each, "valid") for day in usual], axis=0)
             counts = np.convolve(today.hours, each, "valid")
-            few = np.flatnonzero((counts * USUAL < least) & (stats.poisson.cdf(counts, least) < CHANCE))
+            few = np.flatnonzero((counts * USUAL < least) & (special.pdtr(counts, least) < CHANCE))
             if len(few):
                 start = int(few[np.argmin(counts[few] / least[few])])
                 people = f"{counts[start]:,} people from {start}:00 to {start + width}:00"

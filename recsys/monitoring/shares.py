@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import duckdb
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from recsys.events import LABEL_WINDOW_MS, OUTCOMES
 from recsys.lake import Lake
@@ -62,7 +62,7 @@ def positives(day: Day, before: Sequence[Day]) -> Anomaly:
     if len(usual) < LEAST_HISTORY:  # an imported history ends on a day of few impressions and many old likes
         return too_few(words, len(usual))
     expected = float(np.median(usual)) * day.impressions
-    if day.impressions and expected and stats.poisson.cdf(day.positives, expected / USUAL) < CHANCE:
+    if day.impressions and expected and special.pdtr(day.positives, expected / USUAL) < CHANCE:
         return Anomaly(False, f"{words}, usually {expected:,.0f}: do the outcomes arrive?")
     return Anomaly(True, words)
 

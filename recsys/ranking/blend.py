@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -148,6 +148,29 @@ class BlendRanker:
                 part = _logit(told) if name in PROBABILITIES else told
                 sums[name] = sums[name] + self.weights[name][place] * part
         return {name: total if name in asked else not_learned(len(inputs)) for name, total in sums.items()}
+
+
+def predict_all(rankers: Mapping[str, Ranker], inputs: Inputs) -> dict[str, Predictions]:
+    """What each says of the same rows, by name. Who is a member of a blend among them too is asked once."""
+    alone = {id(r): r.predict(inputs) for r in rankers.values() if not isinstance(r, BlendRanker)}
+    made = {}
+    for name, ranker in rankers.items():
+        if isinstance(ranker, BlendRanker):
+            told = [_Told(alone[id(m)]) if id(m) in alone else m for m in ranker.members]
+            made[name] = ranker.with_members(cast(list[Ranker], told)).predict(inputs)
+        else:
+            made[name] = alone[id(ranker)]
+    return made
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A member that has been asked about these rows."""
+
+    predictions: Predictions
+
+    def predict_only(self, _: Inputs, names: Collection[str]) -> dict[str, np.ndarray]:
+        return {name: self.predictions.columns()[name] for name in names}
 
 
 def _weights(odds: Sequence[np.ndarray], truth: np.ndarray) -> tuple[float, ...]:

@@ -24,7 +24,7 @@ from recsys.ranking import calibration
 from recsys.ranking.factors import SIDES, FactorRanker, Factors, Level, columns_of, context_of
 from recsys.ranking.factors_pull import Rows, pull
 from recsys.ranking.factors_solve import Outcomes, Tables, draw, solve
-from recsys.training_sets.examples import Examples, concat, worth_learning
+from recsys.training_sets.examples import Examples, medians, worth_learning
 from recsys.training_sets.labels import PROBABILITIES, labels_of, probabilities
 from recsys.training_sets.threads import on_threads
 
@@ -151,17 +151,16 @@ def train(
 
 def refit(
     chosen: FactorRanker,
-    train_rows: Examples,
-    validation_rows: Examples,
+    rows: Examples,
     *,
     tags: Tags | None = None,
     config: TrainingConfig | None = None,
     threads: int = 1,
 ) -> FactorRanker:
     """Learn anew from train and validation rows together, where these teach anything; the calibrations stay."""
-    if not worth_learning(len(validation_rows), len(train_rows)):
-        return replace(chosen, facts={**chosen.facts, "refit_rows": len(train_rows)})
-    rows = concat(train_rows, validation_rows)
+    learned = int(chosen.facts["train_rows"])
+    if not worth_learning(len(rows) - learned, learned):
+        return replace(chosen, facts={**chosen.facts, "refit_rows": learned})
     config = config or TrainingConfig()
     ranker = _fitted(rows, chosen.feature_names, chosen.fingerprint, chosen.labels, tags, config, threads)
     return replace(ranker, calibrations=chosen.calibrations, facts={**chosen.facts, "refit_rows": len(rows)})
@@ -229,7 +228,7 @@ def _fitted(
         fingerprint=fingerprint,
         factors=factors,
         calibrations={},
-        medians=np.nanmedian(rows.features, axis=0).astype(np.float32),
+        medians=medians(rows.features),
         facts=_facts(rows, items, precision, time.monotonic() - began),
         labels=labels,
     )

@@ -25,9 +25,10 @@ from recsys.ranking import calibration
 from recsys.ranking.mmoe import MMoE, MMoEConfig, MMoERanker
 from recsys.ranking.taste import Bags, bags
 from recsys.training_sets import fitting
-from recsys.training_sets.examples import Examples, concat, worth_learning
+from recsys.training_sets.examples import Examples, medians, worth_learning
 from recsys.training_sets.imported import Imported
 from recsys.training_sets.labels import WATCH, aim, labels_of, probabilities
+from recsys.training_sets.on_disk import BLOCK
 
 MONITOR: Final = "validation_loss"
 NAMES: Final = frozenset(feature.name for feature in FEATURE_DEFINITIONS if feature.op == "bucket")
@@ -65,7 +66,7 @@ class Rows(NamedTuple):
     @staticmethod
     def of(rows: Examples, network: MMoE) -> Rows:
         return Rows(
-            *network.prepare(torch.from_numpy(rows.features)),
+            *_prepared(rows.features, network),
             torch.from_numpy(rows.click.astype(np.float32)),
             torch.from_numpy(rows.long_view.astype(np.float32)),
             torch.from_numpy((rows.watch_ms / 1000.0).astype(np.float32)),
@@ -76,6 +77,16 @@ class Rows(NamedTuple):
     def take(self, chosen: torch.Tensor) -> Rows:
         """Those rows."""
         return Rows(*(column[chosen] for column in self))
+
+
+def _prepared(features: np.ndarray, network: MMoE) -> tuple[torch.Tensor, torch.Tensor]:
+    """`MMoE.prepare` of all rows, a block at a time: each of its six steps makes a copy of what it is given."""
+    numbers = torch.empty(len(features), len(network.numeric))
+    codes = torch.empty(len(features), len(network.named), dtype=torch.int64)
+    for start in range(0, len(features), BLOCK):
+        part = slice(start, start + BLOCK)
+        numbers[part], codes[part] = network.prepare(torch.from_numpy(np.array(features[part])))
+    return numbers, codes
 
 
 class Batch(NamedTuple):
@@ -249,7 +260,7 @@ def train(
         fingerprint=fingerprint,
         network=network,
         calibrations={},
-        medians=np.nanmedian(train_rows.features, axis=0).astype(np.float32),
+        medians=medians(train_rows.features),
         facts={
             "train_rows": len(train_rows),
             "validation_rows": len(validation_rows),
@@ -270,7 +281,7 @@ def train(
 
 def refit(
     chosen: MMoERanker,
-    train_rows: Examples,
+    rows: Examples,
     validation_rows: Examples,
     folder: Path,
     *,
@@ -279,7 +290,7 @@ def refit(
     threads: int = 1,
     say: Callable[[str], None] = _say,
 ) -> MMoERanker:
-    """Go on from `chosen` with one epoch over the validation rows; items and names are known by the rows of both parts.
+    """Go on from `chosen` with one epoch over the validation rows; items and names are known by `rows`, of both parts.
 
     To learn all rows anew costs fifteen times that. On an earlier split of the simulator (two seeds) the log losses of
     the two days after were .5519 click and .5015 long view so, and are .5519 and .5021 now. A second epoch over rows
@@ -289,9 +300,9 @@ def refit(
     The calibrations stay those of `chosen`: they were measured on days that it had not learned from. Where the
     validation rows are too few to teach anything, it is `chosen` itself.
     """
-    if not worth_learning(len(validation_rows), len(train_rows)):
-        return replace(chosen, facts={**chosen.facts, "refit_rows": len(train_rows)})
-    rows = concat(train_rows, validation_rows)
+    learned = len(rows) - len(validation_rows)
+    if not worth_learning(len(validation_rows), learned):
+        return replace(chosen, facts={**chosen.facts, "refit_rows": learned})
     config = config or TrainingConfig()
     config = replace(config, max_epochs=1, learning_rate=config.rate_on, network=chosen.network.config)
 
@@ -303,8 +314,8 @@ def refit(
     fitting.go_on(network, chosen.network, network.keys)
     batches = Batches(validation_rows, Imported.none(), network, config.batch_rows, config.seed)
     _fitted(network, batches, validation_rows, folder, config, chosen.labels, threads, tell)
-    medians = np.nanmedian(rows.features, axis=0).astype(np.float32)
-    return replace(chosen, network=network, medians=medians, facts={**chosen.facts, "refit_rows": len(rows)})
+    facts = {**chosen.facts, "refit_rows": len(rows)}
+    return replace(chosen, network=network, medians=medians(rows.features), facts=facts)
 
 
 def _fitted(
@@ -344,12 +355,12 @@ def build(rows: Examples, imported: Imported, feature_names: Sequence[str], conf
     config = replace(config, own_vectors=len(imported.item_key) > 0)
     items = shown[(counts >= config.min_shown) & (shown != 0)]
     network = MMoE(config, named, vocabularies, len(feature_names), items)
-    numbers = rows.features[:, network.numeric.numpy()].astype(np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a column without any value has no mean
-        mean, spread = np.nan_to_num(np.nanmean(numbers, axis=0)), np.nan_to_num(np.nanstd(numbers, axis=0))
-    network.mean.copy_(torch.from_numpy(mean))
-    network.scale.copy_(torch.from_numpy(np.maximum(spread, 1e-3)))
+        for place, column in enumerate(network.numeric.tolist()):  # of all at once, NumPy holds five copies in doubles
+            numbers = rows.features[:, column].astype(np.float64)
+            network.mean[place] = float(np.nan_to_num(np.nanmean(numbers)))
+            network.scale[place] = max(float(np.nan_to_num(np.nanstd(numbers))), 1e-3)
     network.watch_mean.copy_(torch.tensor(max(float(rows.watch_ms.mean()) / 1000.0, 1e-3)))
     return network
 

@@ -23,7 +23,7 @@ from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
 from recsys.ranking.objectives import HEADS, PATIENCE, ROUNDS, SHARED, Head, monotone
 from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
-from recsys.training_sets.examples import Examples, worth_learning
+from recsys.training_sets.examples import Examples, medians, worth_learning
 from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import aim, labels_of, probabilities
 
@@ -206,7 +206,7 @@ def train(
         fingerprint=fingerprint,
         boosters=boosters,
         calibrations={},
-        medians=xgboost_rows.medians(train_rows.features),
+        medians=medians(train_rows.features),
         facts={**facts, **told},
     )
     calibrations = {
@@ -240,7 +240,7 @@ def refit(chosen: XGBoostRanker, rows: Examples, *, threads: int, seed: int) -> 
     return replace(
         chosen,
         boosters=boosters,
-        medians=xgboost_rows.medians(rows.features),
+        medians=medians(rows.features),
         facts={**chosen.facts, "refit_rows": len(rows)},
     )
 

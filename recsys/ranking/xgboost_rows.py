@@ -10,8 +10,6 @@ import xgboost as xgb
 
 from recsys.training_sets.on_disk import BLOCK
 
-MEDIAN_ROWS = 1_000_000  # evenly spaced: what makes a reason true needs no more
-
 
 class _Blocks(xgb.DataIter):
     """Features, a block at a time. Labels and groups are set on the matrix afterwards: XGBoost ends a group where a
@@ -58,9 +56,3 @@ def margins(booster: xgb.Booster, features: np.ndarray, rows: np.ndarray) -> np.
             for part in blocks
         ]
     )
-
-
-def medians(features: np.ndarray) -> np.ndarray:
-    """Median of each feature where it is known, float32[F]."""
-    few = features[:: max(1, -(-len(features) // MEDIAN_ROWS))]
-    return np.array([np.nanmedian(few[:, column]) for column in range(few.shape[1])], np.float32)

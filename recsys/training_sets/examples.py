@@ -11,9 +11,9 @@ import polars as pl
 
 from recsys.training_sets.inputs import Inputs
 
-MOST_SAMPLED: Final = 60_000  # rows
 LEAST_ADDED: Final = 0.01  # of the training rows
 LABEL_COLUMNS: Final = ("click", "long_view", "watch_ms", "user", "slate", "propensity")
+MEDIAN_ROWS: Final = 1_000_000  # evenly spaced: what makes a reason true needs no more
 MOST_WEIGHT: Final = 10.0  # of a row that explored: one of a pool of 50 would else count as 50
 
 
@@ -58,14 +58,25 @@ class Examples:
         return np.minimum(1 / self.propensity, MOST_WEIGHT)
 
 
-def concat(*parts: Examples) -> Examples:
-    """One below the other; slates of different parts stay apart."""
+def concat(*parts: Examples, features: np.ndarray | None = None) -> Examples:
+    """One below the other; slates of different parts stay apart.
+
+    Args:
+        features: those of all, where they lie one below the other already: they are not copied then.
+    """
     slate, start = [], 0
     for part in parts:
         slate.append(part.slate + start)
         start += int(part.slate.max(initial=-1)) + 1
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in LABEL_COLUMNS}
-    return Examples(Inputs.below(*(part.inputs for part in parts)), **{**columns, "slate": np.concatenate(slate)})
+    inputs = Inputs.below(*(part.inputs for part in parts), features=features)
+    return Examples(inputs, **{**columns, "slate": np.concatenate(slate)})
+
+
+def medians(features: np.ndarray) -> np.ndarray:
+    """Median of each feature where it is known, float32[F], of float32[n, F]."""
+    few = features[:: max(1, -(-len(features) // MEDIAN_ROWS))]
+    return np.array([np.nanmedian(few[:, column]) for column in range(few.shape[1])], np.float32)
 
 
 def worth_learning(validation: int, train: int) -> bool:
@@ -75,14 +86,6 @@ def worth_learning(validation: int, train: int) -> bool:
     rows in its validation days beside 60,000.
     """
     return validation >= LEAST_ADDED * train
-
-
-def newest(frame: pl.DataFrame, most: int = MOST_SAMPLED) -> pl.DataFrame:
-    """Of a log whose negatives are drawn (`sampling_rate`), the newest rows of a training-set table: its older ones say
-    little that the features do not, and 400,000 rows cost the trees five CPU minutes. A log that says
-    what was shown is learned from whole.
-    """
-    return frame.tail(most) if is_sampled(frame) else frame
 
 
 def is_sampled(frame: pl.DataFrame) -> bool:

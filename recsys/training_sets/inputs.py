@@ -45,10 +45,10 @@ class Inputs:
         return Inputs(matrix(frame, names), frame["item_key"].to_numpy(), histories(frame))
 
     @staticmethod
-    def below(*parts: Inputs) -> Inputs:
-        """The impressions of several, one below the other."""
+    def below(*parts: Inputs, features: np.ndarray | None = None) -> Inputs:
+        """The impressions of several, one below the other; `features`: theirs, where they lie so already."""
         return Inputs(
-            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.features for part in parts]) if features is None else features,
             np.concatenate([part.item_key for part in parts]),
             History.below(*(part.history for part in parts)),
         )

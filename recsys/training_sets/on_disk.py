@@ -1,7 +1,7 @@
-"""Training rows too many for memory: the features mapped from a file, everything else as always.
+"""Training rows from their files, a block at a time: the features in one matrix, on disk where it is large.
 
-The Parquet files are read a block at a time into one float32 file; what learns from it reads the blocks it asks for.
-Outcomes and keys (45 bytes a row) stay in memory.
+All that learns from them shares that matrix. What reads the rows on disk reads the blocks it asks for. Outcomes, keys
+(45 bytes a row) and histories (some 150 bytes a row, since rows of one slate share theirs) stay in memory.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -18,55 +17,74 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from recsys.training_sets.examples import Examples, concat, is_sampled, newest, with_outcomes
-from recsys.training_sets.inputs import Inputs, matrix
+from recsys.features.history import HISTORY_COLUMNS, History
+from recsys.training_sets.examples import Examples, concat, with_outcomes
+from recsys.training_sets.inputs import Inputs, histories, matrix
 
-BLOCK: Final = 65_536  # rows read or written at once: 34 MB of 129 features
+BLOCK: Final = 65_536  # rows read or written at once: 34 MB of 129 features, and at most 75 MB of histories
 # of a row, beside features
 KNOWN: Final = ["click", "long_view", "watch_ms", "user_key", "request_id", "occurred_at", "propensity"]
-SHARE: Final = 8  # of the machine's memory: table, matrix and its bins are there at once, and other work is, too
+MOST_SAMPLED: Final = 60_000  # rows of a log with drawn negatives
+SHARE: Final = 8  # of the machine's memory: the matrix and its bins are there at once, and other work is, too
 
 
 @contextmanager
 def opened(
     train: Path, validation: Path, names: Sequence[str], scratch: Path, bound_bytes: int | None = None
 ) -> Iterator[tuple[Examples, Examples, Examples]]:
-    """Train rows, validation rows, and both one below the other, without histories: what asks for them are the trees.
+    """Train rows, validation rows, and both one below the other, over one matrix. Of a log with drawn negatives those
+    of each part are the newest.
 
     Args:
-        scratch: folder for the mapped files, which are gone afterwards: as large as the matrix of all rows, twice.
+        scratch: folder for the mapped file, which is gone afterwards: as large as the matrix.
         bound_bytes: a matrix of all rows above it stays on disk; None: an eighth of the machine's memory.
     """
-    rows = sum(pq.read_metadata(path).num_rows for path in (train, validation))
+    rows = [_rows(path) for path in (train, validation)]
     bound = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE if bound_bytes is None else bound_bytes
-    if rows * len(names) * 4 <= bound or is_sampled(pl.read_parquet(train, columns=["sampling_rate"])):
-        columns = [*KNOWN, "sampling_rate", *names]
-        tables = (newest(pl.read_parquet(path, columns=columns)) for path in (train, validation))
-        learned, held_out = (with_outcomes(Inputs.of_strangers(matrix(rows, names)), rows) for rows in tables)
-        yield learned, held_out, concat(learned, held_out)
-        return
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="rows_") as folder:
-        parts = ((train,), (validation,), (train, validation))
-        maps = [mapped(paths, names, Path(folder) / f"{i}.f32") for i, paths in enumerate(parts)]
-        yield maps[0], maps[1], maps[2]
+    shape = sum(rows), len(names)
+    with ExitStack() as held:
+        features = np.empty((0, len(names)), np.float32)
+        if shape[0] * shape[1] * 4 > bound:
+            scratch.mkdir(parents=True, exist_ok=True)
+            folder = held.enter_context(tempfile.TemporaryDirectory(dir=scratch, prefix="rows_"))
+            features = np.memmap(Path(folder) / "features.f32", np.float32, "w+", shape=shape)
+        else:
+            features = np.empty(shape, np.float32)
+        learned = _read(train, names, features[: rows[0]])
+        held_out = _read(validation, names, features[rows[0] :])
+        both = concat(learned, held_out, features=features)
+        yield learned, held_out, both
 
 
-def mapped(paths: Sequence[Path], names: Sequence[str], file: Path) -> Examples:
-    """Rows of training-set files, one below the other, whose features are a read-only map of `file`, written here.
+def part(path: Path, names: Sequence[str]) -> Examples:
+    """The rows of one file, in memory."""
+    return _read(path, names, np.empty((_rows(path), len(names)), np.float32))
 
-    Never more than a block of the features is in memory.
+
+def _rows(path: Path) -> int:
+    """How many rows of a file are learned from, its last ones. Where negatives are drawn the older ones say little
+    that the features do not, and 400,000 rows cost the trees five CPU minutes; what says what was shown is learned
+    from whole.
     """
-    sources = [pq.ParquetFile(path, pre_buffer=False) for path in paths]
-    n = sum(source.metadata.num_rows for source in sources)
-    out = np.memmap(file, np.float32, "w+", shape=(n, len(names)))
-    start = 0
-    for source in sources:
-        for batch in source.iter_batches(BLOCK, columns=list(names)):
-            out[start : start + len(batch)] = matrix(pl.DataFrame(batch), names)
-            start += len(batch)
-        source.close()
-    out.flush()
-    parts = [pl.read_parquet(path, columns=KNOWN) for path in paths]
-    known = concat(*(with_outcomes(Inputs.of_strangers(np.empty((len(p), 0), np.float32)), p) for p in parts))
-    return replace(known, inputs=Inputs.of_strangers(np.memmap(file, np.float32, "r", shape=(n, len(names)))))
+    rows = int(pq.read_metadata(path).num_rows)
+    drawn = pq.read_table(path, columns=["sampling_rate"])["sampling_rate"].null_count < rows
+    return min(rows, MOST_SAMPLED) if drawn else rows
+
+
+def _read(path: Path, names: Sequence[str], features: np.ndarray) -> Examples:
+    """The last rows of a file, as many as `features` has, which their features are written into."""
+    left_out, start = int(pq.read_metadata(path).num_rows) - len(features), 0
+    held, keys = [History.none(0)], [np.zeros(0, np.int64)]
+    with pq.ParquetFile(path, pre_buffer=False) as source:
+        for batch in source.iter_batches(BLOCK, columns=["item_key", *names, *HISTORY_COLUMNS]):
+            skipped = min(left_out, len(batch))
+            left_out -= skipped
+            block = pl.DataFrame(batch.slice(skipped))
+            features[start : start + block.height] = matrix(block, names)
+            keys.append(block["item_key"].to_numpy())
+            held.append(histories(block))
+            start += block.height
+    if isinstance(features, np.memmap):
+        features.flush()
+    inputs = Inputs(features, np.concatenate(keys), History.below(*held).shared())
+    return with_outcomes(inputs, pl.read_parquet(path, columns=KNOWN).tail(len(features)))

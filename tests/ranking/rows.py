@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.features.history import HISTORY_COLUMNS
 from recsys.training_sets.examples import Examples
 from recsys.training_sets.inputs import Inputs
 
@@ -46,6 +47,8 @@ def write(made: Examples, path: Path) -> None:
     """The rows as a file of the training set, of small row groups."""
     columns = {name: made.features[:, i] for i, name in enumerate(NAMES)}
     columns |= {"click": made.click, "long_view": made.long_view, "watch_ms": made.watch_ms, "user_key": made.user}
+    columns |= {"item_key": made.inputs.item_key}
+    columns |= dict(zip(HISTORY_COLUMNS, made.inputs.history.lists(), strict=True))
     columns |= {"request_id": np.char.add("r", made.slate.astype(str)), "occurred_at": made.slate * 1_000}
     columns["propensity"] = made.propensity
     columns["sampling_rate"] = pa.nulls(len(made), pa.float64())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recsys.evaluation import metrics
+from recsys.features.history import History
 from recsys.ranking import xgboost_ranker, xgboost_rows
 from recsys.ranking.saved import load_ranker
 from recsys.training_sets import on_disk
@@ -37,6 +39,22 @@ def test_rows_on_disk_are_the_rows_in_memory(
             for name in ("features", "click", "long_view", "watch_ms", "user", "slate"):
                 assert getattr(disk, name).tobytes() == getattr(memory, name).tobytes(), name
     assert not list((tmp_path / "scratch").iterdir()), "the mapped files are gone"
+
+
+def test_rows_of_one_slate_share_their_history_wherever_a_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As read at once, and nothing of what they share is kept twice."""
+    made, path = rows(1_000, 3), tmp_path / "rows.parquet"
+    events = np.arange(2_000)
+    start = np.repeat(np.arange(250) * 3, 4)  # slates of four rows: 5 events each, of which the next one has 2
+    history = History(events, (events % 3).astype(np.int8), events, start, start + 5)
+    write(dataclasses.replace(made, inputs=dataclasses.replace(made.inputs, history=history)), path)
+    monkeypatch.setattr(on_disk, "BLOCK", 7)
+    read = on_disk.part(path, NAMES)
+    assert [read.inputs.history.row(r)[0].tolist() for r in range(1_000)] == [list(range(s, s + 5)) for s in start]
+    assert read.features.tobytes() == made.features.tobytes()
+    assert len(read.inputs.history.item_key) == 250 * 5 and len(np.unique(read.inputs.history.start)) == 250
 
 
 def test_the_bound_decides(files: tuple[Path, Path], tmp_path: Path) -> None:

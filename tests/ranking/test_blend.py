@@ -57,7 +57,7 @@ def test_validation_rows_too_few_to_teach_anything_cost_no_training_more(members
     poor = dataclasses.replace(trees, facts={**trees.facts, "validation_rows": len(few)})  # type: ignore[type-var, attr-defined]
     again = xgboost_ranker.refit(poor, concat(TRAIN, few), threads=1, seed=7)  # type: ignore[arg-type]
     assert again.boosters is trees.boosters and again.facts["refit_rows"] == len(TRAIN)  # type: ignore[attr-defined]
-    same = mmoe_training.refit(network, TRAIN, few, tmp_path, config=CONFIG)  # type: ignore[arg-type]
+    same = mmoe_training.refit(network, concat(TRAIN, few), few, tmp_path, config=CONFIG)  # type: ignore[arg-type]
     assert same.network is network.network and not list(tmp_path.iterdir())  # type: ignore[attr-defined]
 
 
@@ -84,7 +84,7 @@ def test_it_comes_back_from_disk_with_new_members(blend: BlendRanker, members: l
     trees = xgboost_ranker.refit(members[0], both, threads=1, seed=7)  # type: ignore[arg-type]
     assert trees.facts["refit_rows"] == 3000
     assert trees.facts["click"]["rounds"] == trees.boosters["click"].num_boosted_rounds()
-    network = mmoe_training.refit(members[1], TRAIN, VALIDATION, tmp_path / "c", config=CONFIG)  # type: ignore[arg-type]
+    network = mmoe_training.refit(members[1], both, VALIDATION, tmp_path / "c", config=CONFIG)  # type: ignore[arg-type]
     again = blend.with_members([trees, network])
     again.save(tmp_path / "ranker")
     loaded = load_ranker(tmp_path / "ranker")

@@ -155,13 +155,14 @@ def test_a_refit_goes_on_from_what_was_fitted_and_names_of_the_later_days_begin_
     after.inputs.item_key[:60] = 500
     config = replace(SMALL, max_epochs=2)
     fitted = train(before, after, BUCKETS, "f", tmp_path, config=config)
-    still = mmoe_training.refit(fitted, before, after, tmp_path, config=replace(config, rate_on=0.0))
+    both = concat(before, after)
+    still = mmoe_training.refit(fitted, both, after, tmp_path, config=replace(config, rate_on=0.0))
     assert 77.0 in still.network.vocabulary_0 and 77.0 not in fitted.network.vocabulary_0
     assert 500 in still.network.taste.item_keys and 500 not in fitted.network.taste.item_keys
-    asked = concat(before, after).inputs
+    asked = both.inputs
     for task, values in fitted.outputs(asked).items():
         np.testing.assert_allclose(still.outputs(asked)[task], values, atol=1e-6)
-    moved = [mmoe_training.refit(fitted, before, after, tmp_path, config=replace(config, rate_on=1e-3)) for _ in "ab"]
+    moved = [mmoe_training.refit(fitted, both, after, tmp_path, config=replace(config, rate_on=1e-3)) for _ in "ab"]
     odds = [ranker.outputs(after.inputs)["click"] for ranker in (fitted, *moved)]
     losses = [metrics.log_loss(after.click, 1 / (1 + np.exp(-of))) for of in odds]  # before any calibration
     assert losses[1] < losses[0] - 0.002 and losses[1] == losses[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from filecmp import cmpfiles
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from recsys.registry import Bundle
 
 
-def tables(lake: Lake, parts: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """Training-set tables by part."""
-    read = {part: pl.from_arrow(lake.read(lake.table("training_sets", part))) for part in parts}
+def tables(lake: Lake, parts: Sequence[str], columns: Sequence[str] | None = None) -> dict[str, pl.DataFrame]:
+    """Training-set tables by part; None: all columns."""
+    read = {part: pl.from_arrow(lake.read(lake.table("training_sets", part), columns)) for part in parts}
     return {part: frame for part, frame in read.items() if isinstance(frame, pl.DataFrame)}
 
 
@@ -65,11 +66,23 @@ def rankers(lake: Lake) -> dict[str, Path]:
 
 
 def not_chosen(lake: Lake, challenger: Ranker) -> dict[str, Ranker]:
-    """The trained rankers beside the one that the contest chose: compared on the same rows, never promoted."""
+    """The trained rankers beside the one that the contest chose: compared on the same rows, never promoted.
+
+    One that is a member of the challenger, byte for byte, is that member.
+    """
+    from recsys.ranking.inside import members
     from recsys.ranking.saved import load_ranker
 
-    folders = sorted((lake.models / "rankers").glob("*/ranker.json"))
-    rankers = {ranker.name: ranker for ranker in (load_ranker(path.parent) for path in folders)}
+    folders = [path.parent for path in sorted((lake.models / "rankers").glob("*/ranker.json"))]
+    inside = {member.name: member for member in members(challenger)}
+
+    def ranker_of(folder: Path) -> Ranker:
+        copy = lake.models / "ranker" / folder.name
+        names = [path.name for path in copy.glob("*") if path.is_file()]
+        is_same = names and folder.name in inside and len(cmpfiles(folder, copy, names, shallow=False)[0]) == len(names)
+        return inside[folder.name] if is_same else load_ranker(folder)
+
+    rankers = {ranker.name: ranker for ranker in map(ranker_of, folders)}
     return {
         name: ranker
         for name, ranker in rankers.items()

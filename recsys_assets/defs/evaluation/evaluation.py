@@ -24,12 +24,13 @@ def compared(workspace: Workspace) -> dg.MaterializeResult:
     from recsys.privacy.border import Border
     from recsys.ranking.saved import load_ranker
     from recsys.sources.opening import open_source
+    from recsys.training_sets.assemble import LABELS
     from recsys.training_sets.labels import aim, labels_of, probabilities
-    from recsys.training_sets.split import PARTS
     from recsys_assets.defs.evaluation import contenders, shelves_judged, slates_judged
 
     settings, lake = workspace.settings, workspace.lake
-    source, parts = open_source(settings), contenders.tables(lake, PARTS)
+    source, parts = open_source(settings), contenders.tables(lake, ("validation", "test"))
+    parts |= contenders.tables(lake, ("train",), [*LABELS, "date"])  # of what was learned from no feature is asked
     judged = evidence(lake) | {
         "rankers": {name: content_hash(path) for name, path in contenders.rankers(lake).items()}
     }  # before anything is read

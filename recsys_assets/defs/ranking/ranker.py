@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
@@ -20,6 +21,14 @@ FEWEST_EXPLORED = 1_000  # training rows: fewer weigh nothing, however they are 
 FITTED = "on_train"  # beside each ranker: the one that has not seen the validation days, for the contest
 
 
+class Rows(NamedTuple):
+    """What rankers learn from, over one matrix of features."""
+
+    train: "Examples"
+    validation: "Examples"
+    both: "Examples"
+
+
 @dg.asset(deps=["training_set"], kinds={"optuna"}, owners=["team:recsys"])
 def ranker_parameters(workspace: Workspace) -> dg.MaterializeResult:
     """The trees' parameters: of a study of RECSYS_TUNING_TRIALS trials, or the defaults when that is 0."""
@@ -31,7 +40,8 @@ def ranker_parameters(workspace: Workspace) -> dg.MaterializeResult:
     tuned, drawn = tuning.Tuned.load(lake.models / "tuning"), []
     if settings.tuning_trials:
         days = pl.DataFrame(lake.read(lake.table("training_sets", "train"), ["date"]))["date"].to_list()
-        folds = tuning.folds(labelled(lake, "train"), days, labelled(lake, "validation"))
+        train = labelled(lake, "train")
+        folds = tuning.folds(train, days[-len(train) :], labelled(lake, "validation"))
         budget = tuning.Budget(settings.tuning_trials, settings.tuning_jobs, settings.tuning_seconds)
         tuned, study = tuning.tune(folds, lake.models / "tuning", budget, seed=settings.seed)
         drawn = tuning.plots(study, lake.reports)
@@ -87,48 +97,59 @@ def trained_rankers(
 
     for module in ("ranking.factors_training", "ranking.mmoe_training", "ranking.xgboost_ranker", "evaluation.contest"):
         import_module(f"recsys.{module}")  # here: of two threads that import at once one may meet half a module
-    # Lightning trains in the main thread, where it and Ctrl-C expect to be: the first is done there
-    trainings: dict[str, Callable[[], dg.MaterializeResult]] = {
-        "mmoe_ranker": lambda: mmoe_ranker(workspace),
-        "factor_ranker": lambda: factor_ranker(workspace),
-        "xgboost_ranker": lambda: xgboost_ranker(workspace, spark),
-    }
-    asked = {name: train for name, train in trainings.items() if dg.AssetKey(name) in context.selected_asset_keys}
-    for name, result in side_by_side(asked).items():
-        yield result._replace(asset_key=dg.AssetKey(name))
+    with opened(workspace) as rows:
+        # Lightning trains in the main thread, where it and Ctrl-C expect to be: the first is done there
+        trainings: dict[str, Callable[[], dg.MaterializeResult]] = {
+            "mmoe_ranker": lambda: mmoe_ranker(workspace, rows),
+            "factor_ranker": lambda: factor_ranker(workspace, rows),
+            "xgboost_ranker": lambda: xgboost_ranker(workspace, rows, spark),
+        }
+        asked = {name: train for name, train in trainings.items() if dg.AssetKey(name) in context.selected_asset_keys}
+        for name, result in side_by_side(asked).items():
+            yield result._replace(asset_key=dg.AssetKey(name))
 
 
-def xgboost_ranker(workspace: Workspace, spark: LazyPySparkResource) -> dg.MaterializeResult:
+@contextmanager
+def opened(workspace: Workspace) -> "Iterator[Rows]":
+    """The rows of the training set, in memory or, above RECSYS_ROWS_MB, mapped from a file."""
+    from recsys.training_sets import on_disk
+
+    settings, lake = workspace.settings, workspace.lake
+    paths = lake.table("training_sets", "train"), lake.table("training_sets", "validation")
+    bound = None if settings.rows_mb is None else settings.rows_mb * 1_000_000
+    with on_disk.opened(*paths, FEATURES, lake.home / "scratch", bound) as parts:
+        yield Rows(*parts)
+
+
+def xgboost_ranker(workspace: Workspace, rows: Rows, spark: LazyPySparkResource) -> dg.MaterializeResult:
     """The trees, learned and saved. Rows that explored count as they are, unless by their inverse propensities the
     validation days are predicted better beyond chance (reports/explored.json).
     """
     from recsys.evaluation.contest import choose
     from recsys.ranking import xgboost_ranker, xgboost_spark
     from recsys.ranking.tuning import Tuned
-    from recsys.training_sets import on_disk
 
     settings, lake = workspace.settings, workspace.lake
-    paths = lake.table("training_sets", "train"), lake.table("training_sets", "validation")
     params = Tuned.load(lake.models / "tuning").params
     if settings.engine == "spark":
+        paths = lake.table("training_sets", "train"), lake.table("training_sets", "validation")
         fitted, ranker = xgboost_spark.train(
             spark.spark_session, *paths, FEATURES, FINGERPRINT, seed=settings.seed, params=params
         )
     else:
         given: dict[str, Any] = {"threads": threads(), "seed": settings.seed}
-        bound = None if settings.rows_mb is None else settings.rows_mb * 1_000_000
-        with on_disk.opened(*paths, FEATURES, lake.home / "scratch", bound) as (train, validation, both):
-            fitted = xgboost_ranker.train(train, validation, FEATURES, FINGERPRINT, params=params, **given)
-            if train.explored >= FEWEST_EXPLORED:
-                weighed = xgboost_ranker.train(
-                    train, validation, FEATURES, FINGERPRINT, params=params, weighed=True, **given
-                )
-                ways = {"as they are": fitted, "weighed": weighed}
-                told = {way: trees.predict(validation.inputs) for way, trees in ways.items()}
-                contest = choose("as they are", told, validation)
-                contest.save(lake.reports / "explored.json")
-                fitted = ways[contest.chosen]
-            ranker = xgboost_ranker.refit(fitted, both, **given)
+        train, validation, both = rows
+        fitted = xgboost_ranker.train(train, validation, FEATURES, FINGERPRINT, params=params, **given)
+        if train.explored >= FEWEST_EXPLORED:
+            weighed = xgboost_ranker.train(
+                train, validation, FEATURES, FINGERPRINT, params=params, weighed=True, **given
+            )
+            ways = {"as they are": fitted, "weighed": weighed}
+            told = {way: trees.predict(validation.inputs) for way, trees in ways.items()}
+            contest = choose("as they are", told, validation)
+            contest.save(lake.reports / "explored.json")
+            fitted = ways[contest.chosen]
+        ranker = xgboost_ranker.refit(fitted, both, **given)
     _save(lake, fitted, ranker)
     strongest = list(ranker.importances().items())[:15]
     return dg.MaterializeResult(
@@ -142,7 +163,7 @@ def xgboost_ranker(workspace: Workspace, spark: LazyPySparkResource) -> dg.Mater
     )
 
 
-def mmoe_ranker(workspace: Workspace) -> dg.MaterializeResult:
+def mmoe_ranker(workspace: Workspace, rows: Rows) -> dg.MaterializeResult:
     """The network, learned and saved."""
     import polars as pl
 
@@ -151,17 +172,16 @@ def mmoe_ranker(workspace: Workspace) -> dg.MaterializeResult:
     from recsys.training_sets.imported import Imported
 
     lake = workspace.lake
-    train, validation = labelled(lake, "train"), labelled(lake, "validation")
     last_day = pl.DataFrame(lake.read(lake.table("training_sets", "train"), ["date"]))["date"].max()
     config = mmoe_training.TrainingConfig(seed=workspace.settings.seed)
     folder = lake.models / "mmoe_checkpoints"
     given = {"imported": Imported.of(read_log(lake, through=str(last_day))), "config": config, "threads": threads()}
-    fitted = mmoe_training.train(train, validation, FEATURES, FINGERPRINT, folder, **given)
-    ranker = mmoe_training.refit(fitted, train, validation, folder, **given)
-    return _kept(lake, fitted, ranker, len(train) + len(validation))
+    fitted = mmoe_training.train(rows.train, rows.validation, FEATURES, FINGERPRINT, folder, **given)
+    ranker = mmoe_training.refit(fitted, rows.both, rows.validation, folder, **given)
+    return _kept(lake, fitted, ranker, len(rows.both))
 
 
-def factor_ranker(workspace: Workspace) -> dg.MaterializeResult:
+def factor_ranker(workspace: Workspace, rows: Rows) -> dg.MaterializeResult:
     """The factors, learned and saved."""
     from recsys.cleaned.versions import items_before
     from recsys.ranking import factors_training
@@ -170,12 +190,11 @@ def factor_ranker(workspace: Workspace) -> dg.MaterializeResult:
 
     lake = workspace.lake
     items = items_before(lake, min(split_tables(lake)[-1]["occurred_at"].to_pylist()))
-    train, validation = labelled(lake, "train"), labelled(lake, "validation")
     config = factors_training.TrainingConfig(seed=workspace.settings.seed)
     given: dict[str, Any] = {"tags": factors_training.Tags(*tags_of(items)), "config": config, "threads": threads()}
-    fitted = factors_training.train(train, validation, FEATURES, FINGERPRINT, **given)
-    ranker = factors_training.refit(fitted, train, validation, **given)
-    return _kept(lake, fitted, ranker, len(train) + len(validation))
+    fitted = factors_training.train(rows.train, rows.validation, FEATURES, FINGERPRINT, **given)
+    ranker = factors_training.refit(fitted, rows.both, **given)
+    return _kept(lake, fitted, ranker, len(rows.both))
 
 
 @dg.asset(
@@ -229,11 +248,9 @@ def chosen_ranker(workspace: Workspace) -> dg.MaterializeResult:
 
 def labelled(lake: Lake, part: str) -> "Examples":
     """Rows of one part of the training set; of a log with drawn negatives the newest."""
-    import polars as pl
+    from recsys.training_sets import on_disk
 
-    from recsys.training_sets.examples import examples, newest
-
-    return examples(newest(pl.DataFrame(lake.read(lake.table("training_sets", part)))), FEATURES)
+    return on_disk.part(lake.table("training_sets", part), FEATURES)
 
 
 def days_of(lake: Lake, part: str) -> set[str]:
