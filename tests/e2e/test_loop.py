@@ -3,8 +3,8 @@
 Day 4: every user wakes up with another's tastes and what was good is bad. Day 6: a file of a day that was served, and
 the ranker from before the turn is tried on half of the users. Day 8: somebody forces a bundle that prefers what it
 should not. Day 9: somebody goes back to the ranker from before the turn, and the newer one is tried on half of the
-users. Nobody touches anything else. Slates do not explore: with draws in them the gates cannot always tell the retrained
-ranker from the old one by 70 users.
+users. Nobody touches anything else. Slates do not explore: with draws in them the gates, which have 70 users, do not
+always tell the retrained ranker from the old one.
 """
 
 from __future__ import annotations
