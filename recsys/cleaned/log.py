@@ -31,10 +31,11 @@ def read_keys(lake: Lake, first: str = "") -> list[str]:
     that may have said no instant: of these nobody could tell by their age whether they are repeats (ADR 4).
     """
     found: list[str] = []
-    for table, before in (("events", lake.days("cleaned", "events")), ("searches", _searched(lake))):
+    for table in ("events", "searches"):
         if days := [day for day in lake.days("cleaned", table) if day >= first]:
             found += lake.read_days(days, "cleaned", table, columns=["event_key"])["event_key"].to_pylist()
-        for day in (day for day in before if day < first):  # one by one: of most rows no key is kept
+        before = [day for day in lake.days("cleaned", table) if day < first]
+        for day in before if table == "events" else _searched(lake, before):  # one by one: of most rows no key is kept
             columns = ["position", "occurred_at", "received_at"]
             position, occurred, received = (c.to_numpy() for c in lake.read(lake.day(day, "cleaned", table), columns))
             unsaid = is_live(position) & (occurred == received)
@@ -44,16 +45,19 @@ def read_keys(lake: Lake, first: str = "") -> list[str]:
     return found
 
 
-def _searched(lake: Lake) -> list[str]:
-    """Days of searches that have a place in the log: an earlier version of this code gave them none."""
-    days = lake.days("cleaned", "searches")
-    return [day for day in days if "query_key" in pq.read_schema(lake.day(day, "cleaned", "searches")).names]
+def _searched(lake: Lake, days: list[str]) -> list[str]:
+    """Those of some days whose searches have a place in the log: an earlier version of this code gave them none."""
+    there = set(lake.days("cleaned", "searches"))
+    return [
+        day
+        for day in days
+        if day in there and "query_key" in pq.read_schema(lake.day(day, "cleaned", "searches")).names
+    ]
 
 
 def _searches(lake: Lake, days: list[str]) -> EventLog:
     """Searches of those days, as events whose item is what was asked for."""
-    there = set(_searched(lake))
-    searched = [day for day in days if day in there]
+    searched = _searched(lake, days)
     if not searched:
         return empty()
     table = lake.read_days(searched, "cleaned", "searches", columns=_OF_SEARCHES)
