@@ -254,6 +254,26 @@ def test_a_wrong_watch_time_is_refused(comparison: Comparison) -> None:
     assert "1.80" in decide(told).reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("level", "loss", "passes"),
+    [
+        ([0.62, 0.39, 0.98], [-0.1, 0.4], True),  # 70 users: one that is right would reach .63 to 1.58
+        ([0.62, 0.39, 0.98], [0.1, 0.4], False),  # certainly further off than the champion all the same
+        ([0.62, 0.39, 0.70], [-0.1, 0.4], False),  # certainly off
+        ([0.70, 0.60, 0.80], [-0.1, 0.4], False),  # narrow enough to tell one that is right; it leans the other way
+    ],
+)
+def test_a_watch_time_that_chance_alone_could_put_anywhere_holds_nobody_back(
+    comparison: Comparison, level: list[float], loss: list[float], passes: bool
+) -> None:
+    told = passing(comparison)
+    told["levels"]["watch_ratio"], told["intervals"]["before"]["watch_deviance"] = level, loss
+    verdict = decide(told)
+    assert verdict.passed == passes, verdict.reasons
+    (gate,) = [gate for gate in verdict.gates if "watch time" in gate.claim]
+    assert gate.outcome == ("fails" if level[2] < 0.75 else "cannot tell")
+
+
 def test_a_challenger_worse_than_the_previous_champion_is_refused_and_the_previous_stays_champion(
     ranker: xgboost_ranker.XGBoostRanker,
 ) -> None:
