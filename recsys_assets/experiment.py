@@ -13,6 +13,7 @@ from recsys.experiments.effect import NoEffect
 from recsys.experiments.record import METRICS, STAGES, Experiment, ExperimentError
 from recsys.features.catalog import FINGERPRINT
 from recsys.lake import Lake
+from recsys.monitoring.sieve import users_at_most
 from recsys.monitoring.trials import needs
 from recsys.registry import Registry, RegistryError
 from recsys.settings import Settings, SettingsError, from_environment
@@ -44,6 +45,7 @@ def start(settings: Settings, asked: argparse.Namespace) -> str:
             stages=tuple((day, 2 * share) for day, share in STAGES if day < asked.days),
             metric=asked.metric,
             minimum_effect=asked.effect,
+            kind="interleave" if asked.interleave else "arms",
         )
     registry.run_experiment(experiment, held=FINGERPRINT)
     return f"experiment {experiment.name} runs for {experiment.days} days; {_needs(lake, experiment)}"
@@ -89,6 +91,8 @@ def now_ms() -> int:
 def _needs(lake: Lake, experiment: Experiment) -> str:
     import polars as pl
 
+    if experiment.kind == "interleave":
+        return f"a preference of {experiment.minimum_effect:g} needs {users_at_most(experiment):,} users at most"
     days = lake.days("cleaned", "impressions")[-experiment.days :]
     rows = lake.read_days(days, "cleaned", "impressions") if days else None
     if rows is None or not rows.num_rows:
@@ -123,6 +127,7 @@ def main() -> int:
     begin.add_argument("--metric", default="ctr", choices=METRICS)
     begin.add_argument("--effect", type=float, default=0.05, help="smallest relative change of interest")
     begin.add_argument("--days", type=int, default=14)
+    begin.add_argument("--interleave", action="store_true", help="mix both in each slate: a sieve, it promotes nothing")
     share = commands.add_parser("try", help="shares that another call changes; shares of 0 end it")
     share.add_argument("bundle", help="its id; `registry/bundles` in RECSYS_HOME has them")
     share.add_argument("--canary", type=float, default=0.0, help="share of the users that it answers, at most .5")

@@ -1,4 +1,7 @@
-"""Team-draft interleaving (Radlinski, Kurup, Joachims 2008): two rankings in one slate, each click a vote for one."""
+"""Team-draft interleaving (Radlinski, Kurup, Joachims 2008): two rankings in one slate, each click a vote for one.
+
+The service mixes the orders that two bundles give the same candidates; the served log keeps each place's team.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,19 @@ from recsys.experiments.assignment import place_of
 
 FIRST, SECOND = TEAMS = (0, 1)
 HALF: Final = 0.5
+INTERLEAVED: Final = "interleaved"  # in the served log: the policy, with the second bundle's id, and a place's cause
 T = TypeVar("T", bound=Hashable)
+
+
+def policy_of(bundle_id: str) -> str:
+    """The policy of a slate that mixes in a bundle's ranking."""
+    return f"{INTERLEAVED} {bundle_id}"
+
+
+def mixed_in(policy: str | None) -> str | None:
+    """The bundle whose ranking a logged slate mixes in; None where it mixes none."""
+    name, _, bundle_id = (policy or "").partition(" ")
+    return bundle_id if name == INTERLEAVED else None
 
 
 def team_draft(first: Sequence[T], second: Sequence[T], k: int, key: str) -> tuple[list[T], np.ndarray]:

@@ -17,6 +17,7 @@ from recsys.experiments.assignment import HOLDOUT, place_of, share_at
 from recsys.vocabulary import END_INSTANT_MS
 
 Method = Literal["planned", "always_valid"]
+Kind = Literal["arms", "interleave"]
 STAGES: Final = ((0, 0.01), (1, 0.05), (2, 0.2), (3, 0.5))  # a careful start: day of the experiment, share of the users
 
 
@@ -88,6 +89,7 @@ class Experiment:
     from_place: float = 0.0  # where its users begin among those of the layer, 0 to 1
     holdout: float = 0.0  # share of the users who are in no experiment
     salt: str = ""  # arms are drawn by it; the name, if none is given
+    kind: Kind = "arms"  # "interleave": each slate mixes the rankings of both arms, as a sieve that promotes nothing
     unseen: float = 0.0  # share of the users whom its last arm does not answer for whom it ranks unseen: a shadow
 
     def __post_init__(self) -> None:
@@ -113,6 +115,8 @@ class Experiment:
             or not 0 <= self.holdout < 1
         ):
             return "days are 1 or more, the minimum effect over 0, alpha under .5, the holdout under 1"
+        if self.kind == "interleave" and (list(self.shares.values()) != [0.5, 0.5] or self.guardrails or self.unseen):
+            return "each slate mixes two arms: their shares are .5 and .5, without guardrails, and nobody ranks unseen"
         if not shares or days != sorted(set(days)) or days[0] != 0 or shares != sorted(shares):
             return "stages begin on day 0 and go on by day, and a share never falls: stop it instead"
         if not 0 <= self.unseen <= 1:
@@ -147,7 +151,7 @@ class Experiment:
     @property
     def digest(self) -> str:
         """Of all that it says: another one is another experiment."""
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]  # the order of arms is one of them
+        return hashlib.sha256(json.dumps(self.told()).encode()).hexdigest()[:16]  # the order of arms is one of them
 
     def share_on(self, day: int) -> float:
         """Share of the users who are in it on a day of it (0 first); 0 before and after."""
@@ -189,8 +193,8 @@ class Experiment:
             )
 
     def told(self) -> dict[str, Any]:
-        """As it is kept."""
-        return asdict(self)
+        """As it is kept; the usual kind is not told, as before there was another."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("kind", "arms")}
 
     @staticmethod
     def of(told: Mapping[str, Any]) -> Experiment:

@@ -25,7 +25,7 @@ ALWAYS: Final = ("answered", "filled")  # guardrails of every experiment
 MOST_DEVICES: Final = 5  # that the report tells apart
 FOUND: Final = 1.96 + 0.84  # standard errors: an effect of so many is found in 80 %
 ROUNDED: Final = 10  # digits of what is kept
-Verdict = Literal["goes on", "promote", "refuse"]
+Verdict = Literal["goes on", "promote", "refuse", "prefer"]  # the last is a sieve's (sieve.py)
 
 
 @dataclass(frozen=True)

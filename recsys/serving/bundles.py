@@ -39,6 +39,7 @@ class Choice(NamedTuple):
     bundle: ServingBundle
     role: Role = "champion"
     shadow: ServingBundle | None = None
+    beside: ServingBundle | None = None  # whose ranking the slate mixes in
 
 
 class Bundles(Protocol):
@@ -158,15 +159,22 @@ class BundleWatch:
         now = self._now
         if not now.trials:
             return Choice(now.champion)
-        at, bundle, unseen = self._clock(), None, None
+        at, bundle, unseen, beside = self._clock(), None, None, None
         for trial in now.trials:
             arm = trial.arm_of(user_id, at)
-            bundle = bundle or (now.arms.get(trial.arms[arm]) if arm is not None else None)
+            if arm is None or bundle is not None:
+                continue
+            if trial.kind == "interleave":
+                control, other = (now.arms.get(bundle_id) for bundle_id in trial.arms.values())
+                if control is not None and other is not None:  # with one alone there is nothing to mix
+                    bundle, beside = control, other
+            else:
+                bundle = now.arms.get(trial.arms[arm])
         bundle = bundle or now.champion
         for trial in now.trials:
             if bundle.bundle_id != trial.tried and trial.ranks_unseen(user_id, at):
                 unseen = unseen or now.arms.get(trial.tried)
-        return Choice(bundle, "champion" if bundle.bundle_id == now.champion.bundle_id else "canary", unseen)
+        return Choice(bundle, "champion" if bundle.bundle_id == now.champion.bundle_id else "canary", unseen, beside)
 
     def base(self, bundle_id: str) -> ServingBundle | None:
         return self._bases.get(bundle_id)

@@ -12,9 +12,12 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from recsys.serving.bundle import ServingBundle
 
 Role = Literal["champion", "canary", "shadow"]
 
@@ -47,6 +50,7 @@ class Course:
     accept_language: str = ""  # in which languages the caller reads
     key_id: str = ""  # of the API key that the caller showed
     then: int | None = None  # log position of the past instant that it looks back to: found once, for all its reads
+    beside: ServingBundle | None = None  # whose ranking the slate mixes in (experiments/interleaving.py)
     # what was met, for whoever watches
     role: Role = "champion"
     bundle: str = ""

@@ -129,7 +129,7 @@ class Recommender:
         if is_sandbox(request.user_id):
             return self._of_sandbox(request, course)
         choice = self._bundles.of(request.user_id)
-        course.role = choice.role
+        course.role, course.beside = choice.role, choice.beside
         scene = self._blocking(Scene.of(choice.bundle, request, self._clock()), course)
         ranked = self._steps.rank(choice.bundle, scene, course)
         slate = self._steps.slate(choice.bundle, scene, ranked, request.k, course)
@@ -404,6 +404,7 @@ class Recommender:
                 policy=slate.drawn.policy,
                 displaced=slate.displaced.tolist(),
                 cause=slate.causes,
+                team=None if slate.teams is None else slate.teams.tolist(),
                 took_ms=(time.perf_counter() - course.began) * 1e3,
             )
         items = [

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.experiments.interleaving import mixed_in
 from recsys.features.catalog import FINGERPRINT
 from recsys.features.judged import Judged
 from recsys.features.people import NO_ONE, Said
@@ -98,6 +99,8 @@ def replay_requests(
             if made_of not in bundles:
                 bundles[made_of] = as_of_then(bundle_of(made_of[0]), made_of[1], store)
             steps, scene, ranked, course = again(first, store, bundles[made_of], explorer)
+            other = mixed_in(first["policy"])
+            course.beside = None if other is None else bundle_of(other)
             slate = steps.slate(bundles[made_of], scene, ranked, first["k"], course)
         except UNABLE as error:
             replays.left_out[name] = str(error)
@@ -150,7 +153,7 @@ def explorer_of(row: Mapping[str, Any], scene: Scene, explorer: Explorer | None)
     Raises:
         ExplorerMissing: it was, and cannot be drawn again.
     """
-    if row["policy"] in (None, CERTAIN):
+    if row["policy"] in (None, CERTAIN) or mixed_in(row["policy"]):
         return None
     how = scene.shelf.explores
     if explorer is None or how is None or how.policy != row["policy"]:
@@ -186,6 +189,7 @@ def difference(rows: Sequence[Mapping[str, Any]], slate: Slate, bundle: ServingB
         if known(np.asarray(values, np.float64)) != [row[name] for row in rows]:
             return name
     drawn = {name: getattr(slate.drawn, name).tolist() for name in ("propensity", "pool_size", "explored")}
+    drawn |= {"team": [None] * len(rows) if slate.teams is None else slate.teams.tolist()}
     for name, again in {**drawn, "displaced": slate.displaced.tolist(), "cause": slate.causes}.items():
         if rows[0][name] is not None and again != [row[name] for row in rows]:
             return name

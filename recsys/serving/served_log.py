@@ -80,6 +80,7 @@ SCHEMA: Final = pa.schema(
         ("policy", pa.string()),
         ("displaced", pa.int32()),  # places above the one that its score alone would give it
         ("cause", pa.string()),  # why (policy/slate.py)
+        ("team", pa.int8()),  # of an interleaved slate, whose place it is: 0 its bundle's, 1 the one's mixed in
         ("took_ms", pa.float64()),  # from the request to its slate
         ("said", pa.list_(pa.int64())),  # of the person, as it was read: keys of words and of their names, in turn
     ]
@@ -106,7 +107,7 @@ _OF_REQUEST: Final = (
     "took_ms",
     "said",
 )
-_DRAWN: Final = ("propensity", "pool_size", "explored", "displaced", "cause")
+_DRAWN: Final = ("propensity", "pool_size", "explored", "displaced", "cause", "team")
 OF_ROW: Final = ("item_id", "slot", "source", "score", "p_click", "watch_seconds", *_DRAWN)
 
 
@@ -144,6 +145,7 @@ class Served:
     policy: str | None = None
     displaced: Sequence[int] | None = None
     cause: Sequence[str] | None = None
+    team: Sequence[int] | None = None
     took_ms: float | None = None
     said: Sequence[int] | None = None
 

@@ -6,19 +6,20 @@ import functools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import numpy as np
 
 from recsys.events import DAY_MS
+from recsys.experiments.interleaving import INTERLEAVED, policy_of, team_draft
 from recsys.features.catalog import FEATURES
 from recsys.features.judged import Judged
 from recsys.policy.exploration import Drawn, Explorer, Scored
 from recsys.policy.filters import dropped_by
 from recsys.policy.slate import displaced, select
 from recsys.policy.spread import Met, leaning
-from recsys.ranking.orders import HABITS_ALONE
+from recsys.ranking.orders import HABITS_ALONE, Asked
 from recsys.retrieval.sources import SOURCES, Ask, Attempt
 from recsys.serving.breakers import Breakers, PartDown
 from recsys.serving.bundle import ServingBundle
@@ -58,6 +59,7 @@ class Ranked:
     dropped: Mapping[str, int] | None = None  # filter -> candidates it dropped
     history_position: int | None = None  # of the read whose history the candidates were sought for
     missing: Sequence[str] = ()  # sources that did not answer
+    asked: Asked | None = None  # what a ranker was asked of them
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Slate:
     causes: list[str]  # why: a group that had its share, a UNIT, what is SURE, DRAWN, or of Spread; "" where it is not
     history_position: int | None = None  # as of Ranked
     missing: Sequence[str] = ()
+    teams: np.ndarray | None = None  # int8, whose place each is, where two rankings were mixed
 
     @property
     def features(self) -> np.ndarray | None:
@@ -162,7 +165,7 @@ class Steps:
         with course.stage("features"):
             ranked.inputs = inputs = scene.inputs(read)
         try:
-            asked = scene.asked(bundle, pool, read.judged, inputs)
+            asked = ranked.asked = scene.asked(bundle, pool, read.judged, inputs)
             scores = self.attempt(course, _ranker(course), lambda: order.scores(asked), "ranker")
             if not np.isfinite(scores).all():
                 raise PartDown("ranker", "predicts values that are not finite")
@@ -245,7 +248,12 @@ class Steps:
         with course.stage("slate"):
             why: dict[int, str] = {}
             placed = self.chosen(bundle, scene, ranked, k, why)
-            drawn = self.drawn(bundle, scene, ranked, placed, course)
+            mixed = self.mixed(bundle, scene, ranked, placed, k, why, course)
+            placed, teams = (placed, None) if mixed is None else mixed
+            if course.beside is None or teams is None:
+                drawn = self.drawn(bundle, scene, ranked, placed, course)
+            else:
+                drawn = Drawn.certain(placed, policy_of(course.beside.bundle_id))
         chosen = drawn.chosen
         moved, causes = displaced(ranked.scores, bundle.catalogue.candidates.item_key[rows], chosen, why)
         slate = Slate(
@@ -261,6 +269,7 @@ class Steps:
             causes=[DRAWN if by else why for by, why in zip(drawn.explored.tolist(), causes, strict=True)],
             history_position=ranked.history_position,
             missing=ranked.missing,
+            teams=teams,
         )
         if ranked.is_scored and len(chosen):
             self._explain(bundle, scene, slate, course)
@@ -300,6 +309,39 @@ class Steps:
         if self.passed_over is not None:
             self.passed_over.update(why)
         return slate
+
+    def mixed(
+        self,
+        bundle: ServingBundle,
+        scene: Scene,
+        ranked: Ranked,
+        placed: np.ndarray,
+        k: int,
+        why: dict[int, str],
+        course: Course,
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The slate drafted from two rankings of the same candidates, int64[k] places of them, and whose each place is,
+        int8[k]; None where nothing is to be mixed, or the other does not rank.
+
+        Caps and units hold for the whole: what they pass over gives its place to the next of the draft.
+        """
+        if course.beside is None or ranked.asked is None or ranked.rung != "full" or not ranked.is_scored:
+            return None
+        order, asked = course.beside.order(scene.shelf_name), ranked.asked
+        try:
+            scores = self.attempt(course, "challenger", lambda: order.scores(asked), "mixing")
+        except PartDown:
+            return None
+        if not np.isfinite(scores).all():
+            return None
+        theirs = self.chosen(bundle, scene, replace(ranked, scores=scores), k)
+        drafted, teams = team_draft(placed.tolist(), theirs.tolist(), 2 * k, course.request_id)
+        rows = ranked.pool.rows[drafted]
+        sure = None if ranked.pool.sure is None else ranked.pool.sure[drafted]
+        keys, turns = bundle.catalogue.candidates.item_key[rows], -np.arange(len(drafted), dtype=np.float64)
+        kept = select(turns, keys, k, _groups(bundle, rows), scene.shelf.caps, None, scene.units(bundle, rows), sure)
+        why.update(dict.fromkeys(range(len(ranked.pool)), INTERLEAVED) | why)
+        return np.array(drafted, np.int64)[kept], teams[kept]
 
     def drawn(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, chosen: np.ndarray, course: Course) -> Drawn:
         """Some of the chosen places drawn anew, where the shelf leaves them to chance and a ranker answered."""

@@ -36,6 +36,13 @@ def arms(made: Experiment, day: int) -> dict[str, str]:
     return {user: arm for user in USERS if (arm := made.arm_of(user, at)) is not None}
 
 
+def test_a_record_of_the_usual_kind_is_the_one_that_it_was_before_there_was_another() -> None:
+    """Experiments that run are not taken for edited after an update."""
+    assert "kind" not in experiment().told() and Experiment.of(experiment().told()).kind == "arms"
+    assert Experiment.of(experiment(kind="interleave").told()).kind == "interleave"
+    assert experiment(kind="interleave").digest != experiment().digest
+
+
 def test_a_careful_start_widens_by_day_and_nobody_changes_their_arm() -> None:
     made = experiment(stages=tuple((day, 2 * share) for day, share in STAGES))
     before: dict[str, str] = {}
@@ -74,6 +81,8 @@ def test_layers_are_independent_experiments_of_one_share_out_the_users_and_a_hol
         ({"guardrails": ("revenue@often",)}, "no metric revenue"),
         ({"metric": "ctr@often"}, "no metric ctr@often"),
         ({"name": "../one"}, "letters, digits"),
+        ({"kind": "interleave", "shares": {"control": 0.4, "treatment": 0.6}}, "their shares are .5 and .5"),
+        ({"kind": "interleave", "guardrails": ("ctr",)}, "without guardrails"),
         ({"minimum_effect": 0.0}, "minimum effect"),
         ({"days": 0, "stages": ()}, "days are 1 or more"),
         ({"begins": -5}, "UTC milliseconds"),

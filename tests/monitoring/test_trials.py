@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import DAY_MS, HOUR_MS, ITEM_SCHEMA
+from recsys.experiments.interleaving import policy_of
 from recsys.experiments.record import Experiment
 from recsys.lake import Lake
 from recsys.monitoring.feedback import joined
@@ -308,6 +309,41 @@ def test_by_the_asset_one_experiment_ends_in_a_promotion_and_one_in_a_refusal(ho
     assert "better promoted: treatment" in listed(from_environment())
 
 
+def test_by_the_asset_a_sieve_tells_who_is_preferred_and_promotes_nobody(home: Path) -> None:
+    from recsys_assets.defs.monitoring.experiments import experiments
+    from recsys_assets.resources import Workspace
+
+    registry = Registry(home / "registry")
+    folders = [parts(home / name, name) for name in ("one", "two")]
+    for folder in folders:
+        ITEMS.write_parquet(folder / "items.parquet")
+    champion, good = (registry.register(folder, FITTING).bundle_id for folder in folders)
+    registry.promote(champion)
+    arms = {"control": champion, "treatment": good}
+    made = experiment(name="mixed", arms=arms, stages=((0, 1.0),), days=3, guardrails=(), kind="interleave")
+    registry.run_experiment(made, held=FITTING.features, now=BEGINS)
+    store = open_store(from_environment(), create=True)
+    blank = dict.fromkeys(ITEM_SCHEMA.names)
+    items = [{**blank, "item_id": f"i{n}", "item_type": "video", "is_available": True} for n in range(PLACES)]
+    store.put_items(pa.Table.from_pylist(items, ITEM_SCHEMA), BEGINS)
+    served, seen = world(made, {champion: 0.3, good: 0.3}, users=200, days=1)
+    teams = pl.col("slot") % 2
+    liked = (teams == 1) & (pl.col("request_id").hash(3) % 10 < 8)
+    seen = seen.with_columns(click=pl.when(liked).then(1).otherwise("click"))
+    log = ServedLog(home / "served_log")
+    write(log, served.with_columns(bundle=pl.lit(champion)), policy_of(good), [0, 1, 0, 1, 0])
+    write(log, pl.DataFrame({"request_id": ["last"], "user_id": ["u0"], "item_id": ["i0"], "served_at": [at_end_of(1)],
+                             "bundle": [champion], "rung": ["full"]}))  # fmt: skip
+    log.close()
+    store.append(list(events(seen)), at_end_of(1))
+    store.close()
+    for _ in range(2):  # again changes nothing
+        assert dg.materialize([experiments], resources={"workspace": Workspace()}).success
+        entry = registry.experiments.get("mixed")
+        assert entry.state == "stopped" and "of 200 users click on treatment's places more" in entry.reasons[0]
+        assert registry.alias_id() == champion and len(registry.history()) == 1
+
+
 def test_an_experiment_that_would_have_begun_before_it_is_started_is_refused_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -353,12 +389,13 @@ def test_a_champion_does_not_settle_on_days_on_which_it_was_only_tried(home: Pat
     assert _first_days(lake, one) == names[:2]  # what it is tried against serves
 
 
-def write(log: ServedLog, served: pl.DataFrame) -> None:
+def write(log: ServedLog, served: pl.DataFrame, policy: str | None = None, teams: Sequence[int] | None = None) -> None:
     for (_, user, at, bundle, rung), rows in served.group_by("request_id", "user_id", "served_at", "bundle", "rung"):
         n = rows.height
         log.append(
             Served(rows["request_id"][0], at, user, "feed", "feed", None, bundle, rung, 1, at, "f",
-                   rows["item_id"].to_list(), list(range(n)), ["fresh"] * n, [0.0] * n, [None] * n, [None] * n, None)
+                   rows["item_id"].to_list(), list(range(n)), ["fresh"] * n, [0.0] * n, [None] * n, [None] * n,
+                   None, policy=policy, team=teams)
         )  # fmt: skip
 
 

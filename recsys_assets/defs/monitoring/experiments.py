@@ -52,7 +52,7 @@ def _looked_at(workspace: Workspace, registry: "Registry", experiment: "Experime
     import polars as pl
 
     from recsys.events import DAY_MS
-    from recsys.monitoring import feedback, trials
+    from recsys.monitoring import feedback, sieve, trials
     from recsys.serving import served_log
     from recsys.sources.source import day_name
 
@@ -63,10 +63,12 @@ def _looked_at(workspace: Workspace, registry: "Registry", experiment: "Experime
     served = pl.DataFrame(served_log.read(paths).drop_columns(["features"]))
     items = pl.read_parquet(registry.get(experiment.arms[experiment.control]).path / "items.parquet")
     seen = feedback.joined(served, feedback.of_events(told_since(workspace, [first])))
+    now = int(served["served_at"].max() or 0)  # type: ignore[call-overload]
+    if experiment.kind == "interleave":
+        return sieve.sieved(experiment, seen, now)
     judged = lake.reports / "evaluation.json"
     curve = json.loads(judged.read_text()).get("position_curve") if judged.exists() else None
     seen = trials.grouped(seen, items, curve or {})
-    now = int(served["served_at"].max() or 0)  # type: ignore[call-overload]
     return trials.analysed(experiment, served, seen, now)
 
 
@@ -76,6 +78,10 @@ def _decided(registry: "Registry", experiment: "Experiment", decision: "Decision
     from recsys.registry import RegistryError
 
     reasons, champion = list(decision.reasons), registry.alias_id()
+    if experiment.kind == "interleave":  # it says what is worth an experiment, and changes nothing
+        ended = "stopped" if decision.verdict == "prefer" else "refused"
+        registry.experiments.end(experiment.name, ended, reasons, report)
+        return f"{decision.verdict}: {'; '.join(reasons)}"
     control, treatment = experiment.arms[experiment.control], experiment.arms[decision.arm]
     # who was promoted by hand meanwhile and is refused now goes back
     wanted = treatment if decision.verdict == "promote" else control if champion == treatment else None
