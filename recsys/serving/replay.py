@@ -99,8 +99,8 @@ def replay_requests(
             if made_of not in bundles:
                 bundles[made_of] = as_of_then(bundle_of(made_of[0]), made_of[1], store)
             steps, scene, ranked, course = again(first, store, bundles[made_of], explorer)
-            other = mixed_in(first["policy"])
-            course.beside = None if other is None else bundle_of(other)
+            if other := mixed_in(first["policy"]):  # its order alone is asked: no late items
+                course.beside = bundles[other, 0] = bundles.get((other, 0)) or bundle_of(other)
             slate = steps.slate(bundles[made_of], scene, ranked, first["k"], course)
         except UNABLE as error:
             replays.left_out[name] = str(error)

@@ -27,18 +27,7 @@ from tests.serving.world import World, make
 
 pytestmark = pytest.mark.slow
 SLATES, PLACES = 260, 100  # five places of a slate explore
-CLEANED = ("cleaned_events", "impressions", "sessions", "quarantine", "duplicates", "searches")
-GRAPH = (
-    "raw_events",
-    "raw_items",
-    "raw_users",
-    "stg_events",
-    "judged_events",
-    "items",
-    *CLEANED,
-    "impression_features",
-)
-LEARNED = ("feedback", "training_set", "ranker_parameters", "xgboost_ranker")
+LEARNED = ("feedback", "training_set", "xgboost_ranker")
 
 
 class Lived(NamedTuple):
@@ -77,9 +66,9 @@ def deliver(world: World, folder: Path, last: str) -> None:
     days = [(number, number) for number in range(first, until + 1)] + [(until, day_number(last) + 1)]
     for number, dated in days:
         events = pl.DataFrame(world.simulator.read_day(day_name(number)).events).drop("position", "event_key", "date")
-        again = pl.lit("" if number == dated else "again ")
+        again = "" if number == dated else "again "
         events = events.with_columns(
-            again + pl.col("event_id", "request_id", "impression_id"),
+            pl.col("event_id", "request_id", "impression_id").str.replace("^", again),
             pl.col("occurred_at", "received_at") + (dated - number) * DAY_MS,
         )
         events.write_parquet(folder / "events" / f"{day_name(dated)}.parquet")
@@ -105,7 +94,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         stock = take_stock(settings)
         from recsys_assets.definitions import defs
 
-        job = defs().resolve_implicit_global_asset_job_def()
+        definitions = defs()
+        job = definitions.resolve_implicit_global_asset_job_def()
+        graph = definitions.get_repository_def().asset_graph
         tags = {
             "dagster/asset_partition_range_start": min(stock.days),
             "dagster/asset_partition_range_end": max(stock.days),
@@ -115,7 +106,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         with headless() as instance:
             job.execute_in_process(
                 instance=instance,
-                asset_selection=[dg.AssetKey(name) for name in (*GRAPH, *LEARNED)],
+                asset_selection=list(dg.AssetSelection.assets(*LEARNED).upstream().resolve(graph)),
                 tags=tags,
                 run_config=config,
             )
