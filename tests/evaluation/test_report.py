@@ -393,3 +393,18 @@ def test_the_page_of_a_report_is_one_file_that_asks_nobody(comparison: Compariso
         assert words in text, words
     before = {**told, "previous": "popular"}
     assert "the champion that served" in page.write(tmp_path, before, decided).read_text()
+
+
+def test_the_page_tells_who_gets_the_attention(comparison: Comparison, tmp_path: Path) -> None:
+    shares = {"offered": 0.25, "slates": {"challenger": {"exposure": 0.375, "distance": 0.125}}}
+    shares["slates"] |= {"fused": {"exposure": 0.125, "distance": 0.125, "interval": [0.2, 0.3]}}
+    items = {"fresh items": shares}
+    attention = {"places": [1.0, 0.5], "items": items, "people": {"new people": {"users": 30, "items": items}}}
+    compare.write(tmp_path, comparison)
+    told = json.loads((tmp_path / "evaluation.json").read_text())
+    assert "Who gets the attention" not in page.write(tmp_path, told, decide(told)).read_text()
+    told["served"] = {"metric": "ndcg@10", "users": 30, "users_judged": 30, "lists": [], "slates": {}} | {
+        "attention": attention
+    }
+    text = page._attention(told)
+    assert text.count("37.5%") == 2 and text.count("+0.200 to +0.300") == 2 and "new people" in text
