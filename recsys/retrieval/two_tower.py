@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recsys.events import DAY_MS, MINUTE_MS, QUERY_WORDS, WORD_BITS, word_codes
+from recsys.events import DAY_MS, MINUTE_MS, QUERY_WORDS, WORD_BITS
 from recsys.features import catalog
 from recsys.features.history import History
 from recsys.features.judged import SEARCHES
@@ -40,8 +40,7 @@ ITEM_BATCH: Final = 256  # items are embedded in blocks of this shape, so a vect
 # KuaiRand where .459 is reached without (one), by .002 and .006 on the simulator.
 CONTEXT_FEATURES: Final = ("shelf_bucket", "device_bucket", "hour_of_day")
 HISTORY_DROPOUT: Final = 0.15  # share of training queries that have no history, where words about users stand for it
-SEARCHED_WORDS: Final = SEARCHES * QUERY_WORDS
-ABOUT_WORDS: Final = MOST_WORDS + SEARCHED_WORDS  # that a query reads: of what is said of its user, of their searches
+ABOUT_WORDS: Final = MOST_WORDS + SEARCHES * QUERY_WORDS  # of a user: of what is said of them, of what they searched
 CONTEXT_COLUMNS: Final = np.array([catalog.FEATURES.index(name) for name in CONTEXT_FEATURES])
 
 
@@ -75,9 +74,6 @@ class QueryBatch(NamedTuple):
     about: (
         torch.Tensor
     )  # int32[n, ABOUT_WORDS]: rows of the words about the user, 0 none; [n, 0] where no word is known
-    asked: (
-        torch.Tensor
-    )  # int32[n, SEARCHED_WORDS]: rows of the same words of searches among those of items; [n, 0] where nobody searched
 
     def take(self, rows: torch.Tensor) -> QueryBatch:
         """Those rows."""
@@ -146,7 +142,7 @@ class TwoTower(nn.Module):
         self.about = nn.EmbeddingBag(known + 1, dim, mode="mean", padding_idx=0) if known else None
         # where somebody searched; a key is no code but by a chance of 1e-14
         self.asks = bool(np.any(np.abs(vocabulary.about) >> WORD_BITS == 0))
-        beside = dim * (int(known > 0) + 2 * int(self.asks))
+        beside = dim * (int(known > 0) + int(self.asks))
         self.query_mix = nn.Sequential(
             nn.Linear(dim + 32 + 8 + 8 + 1 + beside, config.hidden),
             nn.ReLU(),
@@ -264,15 +260,8 @@ class TwoTower(nn.Module):
         if self.about is not None:
             parts.append(3.0 * self.about(batch.about[:, :MOST_WORDS]))
             if self.asks:
-                parts += [3.0 * self.about(batch.about[:, MOST_WORDS:]), 3.0 * self.words(batch.asked)]
+                parts.append(3.0 * self.about(batch.about[:, MOST_WORDS:]))
         return functional.normalize(history + self.query_mix(torch.cat(parts, dim=1)), dim=-1)
-
-    @cached_property
-    def _words_by_code(self) -> tuple[np.ndarray, np.ndarray]:
-        """Codes of the items' words, sorted, and the row of each in their table; 0 ahead, of no word."""
-        codes = word_codes(self.vocabulary.words)
-        order = np.argsort(codes, kind="stable")
-        return codes[order], np.concatenate([np.zeros(1, np.int64), order + 1])
 
     def queries(
         self, history: History, as_of: np.ndarray, features: np.ndarray, about: np.ndarray | None = None
@@ -297,18 +286,12 @@ class TwoTower(nn.Module):
         words: np.ndarray = np.zeros((len(as_of), 0 if self.about is None else ABOUT_WORDS), np.int32)
         if self.about is not None and about is not None:
             words = rows_in(vocabulary.about, about.ravel()).reshape(about.shape).astype(np.int32)
-        asked: np.ndarray = np.zeros((len(as_of), SEARCHED_WORDS if self.asks else 0), np.int32)
-        if self.asks and about is not None:
-            codes, rows_of_code = self._words_by_code
-            found = rows_in(codes, about[:, MOST_WORDS:].ravel())
-            asked = rows_of_code[found].reshape(asked.shape).astype(np.int32)
         return QueryBatch(
             torch.from_numpy(np.where(there, rows[at], 0).astype(np.int32)),
             torch.from_numpy(np.where(there, history.kind[at], 0).astype(np.int8)),
             torch.from_numpy(np.where(there, ages, 0).astype(np.int8)),
             torch.from_numpy(context),
             torch.from_numpy(words),
-            torch.from_numpy(asked),
         )
 
 
@@ -382,8 +365,7 @@ class QueryTower:
         rows = torch.zeros(1, catalog.ENGAGED_LENGTH, dtype=torch.int32)
         codes = rows.to(torch.int8)
         words = torch.zeros(1, 0 if self.network.about is None else ABOUT_WORDS, dtype=torch.int32)
-        asked = torch.zeros(1, SEARCHED_WORDS if self.network.asks else 0, dtype=torch.int32)
-        example = QueryBatch(rows, codes, codes, torch.zeros(1, 3, dtype=torch.int64), words, asked)
+        example = QueryBatch(rows, codes, codes, torch.zeros(1, 3, dtype=torch.int64), words)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # embedding_bag compares two shapes that are fixed
             recorded = torch.jit.trace(_Query(self.network).eval(), (*example, self._identities.clone()))
