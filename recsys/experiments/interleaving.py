@@ -54,8 +54,8 @@ def team_draft(first: Sequence[T], second: Sequence[T], k: int, key: str) -> tup
 def preference(votes_first: np.ndarray, votes_second: np.ndarray) -> tuple[float, float]:
     """Mean preference for the second ranking, -1 to 1, and its standard error: [users] clicks on each team's items.
 
-    A user counts once however much they click; who clicks on none says nothing and counts as undecided. The error counts
-    one more user for each side: people who all agree leave none of their own, and could never be told from chance.
+    A user counts once however much they click; who clicks on none says nothing and counts as undecided. The error
+    counts one more user for each side: people who all agree leave none of their own, and nothing could be told of them.
     """
     sign = np.sign(votes_second - votes_first).astype(np.float64)
     error = np.concatenate([sign, [1.0, -1.0]]).std(ddof=1) / np.sqrt(len(sign))
