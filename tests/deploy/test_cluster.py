@@ -161,5 +161,5 @@ def test_a_run_that_lost_its_process_is_waited_for_until_its_retry_has_ended(
         with pytest.raises(Ended, match="the run night failed: see the log of the daemon"):
             succeeded(instance, "twice")
         night.execute_in_process(instance=instance, tags={ASKED: "wrong"}, raise_on_error=False)
-        with pytest.raises(Ended, match="thing: .*there is no such day"):
+        with pytest.raises(Ended, match=r"thing: .*there is no such day"):
             succeeded(instance, "wrong")
