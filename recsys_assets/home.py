@@ -42,6 +42,8 @@ def prepare(settings: Settings) -> Path:
         raise HomeError(
             f"cannot write {settings.home}: {error.strerror}. Free space or set RECSYS_HOME to another folder"
         ) from None
+    # a busy machine takes longer than Dagster's 60 s to answer one call between its processes (at load 29)
+    os.environ.setdefault("DAGSTER_GRPC_TIMEOUT_SECONDS", "600")
     os.environ.update(
         DAGSTER_HOME=str(home),
         RECSYS_HOME=str(settings.home),

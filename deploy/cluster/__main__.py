@@ -74,8 +74,8 @@ def _day(nest: Nest, tools: Tools, folder: Path) -> int:
     history = manifest.read(home)
     assert history is not None
     say(parts.dagster(cluster))
-    day.by_daemon(nest, cluster, "refresh", (history.first_day, history.last_day))
-    say(f"{history.first_day} to {history.last_day} taken in, learned from and judged, by a run of the daemon")
+    by = day.by_daemon(nest, cluster, "refresh", (history.first_day, history.last_day))
+    say(f"{history.first_day} to {history.last_day} taken in, learned from and judged, by {by}")
 
     urls = [parts.service(f"service-{number}", cluster) for number in range(REPLICAS)]
     say(f"services at {' and '.join(urls)}")
@@ -95,9 +95,9 @@ def _day(nest: Nest, tools: Tools, folder: Path) -> int:
     live = manifest.read(home)
     assert live is not None
     night = (history.last_day, live.last_day)
-    day.by_daemon(nest, cluster, "observe", night)
+    by = day.by_daemon(nest, cluster, "observe", night)
     day.in_process(one, "observe", night, nest.logs)
-    say(f"{live.last_day} taken in by both")
+    say(f"{live.last_day} taken in by both, in the cluster by {by}")
 
     compared = compare.Comparison()
     compare.acknowledged(compared, told, home, live.last_day)

@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 import httpx
 import pyarrow.parquet as pq
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from deploy.cluster.processes import Ended, Nest
 from recsys.lake import Lake
@@ -24,6 +25,7 @@ from recsys_assets.home import prepare
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = ("-m", "recsys_assets.definitions")
 FIRST, LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+ASKED = "recsys/asked"
 USERS, K = 40, 10
 RUN_SECONDS = 3600.0
 
@@ -64,27 +66,40 @@ def ended(name: str, arguments: Sequence[str | Path], given: Mapping[str, str], 
         raise Ended(f"{name} ended with status {done.returncode}: see {logs / name}.log")
 
 
-def by_daemon(nest: Nest, given: Mapping[str, str], job: str, days: tuple[str, str]) -> None:
-    """Ask for a run; the daemon takes it out of the queue and launches it. Returns when it has succeeded.
+def by_daemon(nest: Nest, given: Mapping[str, str], job: str, days: tuple[str, str]) -> str:
+    """Ask for a run; the daemon takes it out of the queue and launches it. Returns by what it succeeded, once it has.
 
     Raises:
         Ended: it failed, or the daemon is gone.
     """
     asked = uuid.uuid4().hex
-    tags = json.dumps({FIRST: days[0], LAST: days[1], "recsys/asked": asked})
+    tags = json.dumps({FIRST: days[0], LAST: days[1], ASKED: asked})
     ended("launch", ["job", "launch", "-w", ROOT / "workspace.yaml", "-j", job, "--tags", tags], given, nest.logs)
     os.environ["RECSYS_DAGSTER_STORAGE"] = given["RECSYS_DAGSTER_STORAGE"]  # dagster.yaml names the variable
     with dg.DagsterInstance.from_config(given["DAGSTER_HOME"]) as instance:
         deadline = time.monotonic() + RUN_SECONDS
         while time.monotonic() < deadline:
             nest.require()
-            (run,) = instance.get_runs(dg.RunsFilter(tags={"recsys/asked": asked}))
-            if run.status == dg.DagsterRunStatus.SUCCESS:
-                return
-            if run.is_finished:
-                raise Ended(f"the run {job} of {' to '.join(days)} failed: {_failure(instance, run.run_id)}")
+            if by := succeeded(instance, asked):
+                return by
             time.sleep(0.5)
     raise Ended(f"the run {job} of {' to '.join(days)} did not end within {RUN_SECONDS:.0f} s")
+
+
+def succeeded(instance: dg.DagsterInstance, asked: str) -> str:
+    """By what the run that was asked for has succeeded, in words; "" while it goes on, or is to be retried.
+
+    Raises:
+        Ended: it failed, and Dagster will not retry it.
+    """
+    run, *before = instance.get_runs(dg.RunsFilter(tags={ASKED: asked}))  # the newest first: a retry has the same tags
+    if run.status == dg.DagsterRunStatus.SUCCESS:
+        return "a run of the daemon" + ", retried once" * bool(before)  # dagster.yaml allows no more
+    # Dagster says whether it will a moment after the run has failed
+    to_be_retried = run.status == dg.DagsterRunStatus.FAILURE and run.tags.get(WILL_RETRY_TAG) != "false"
+    if run.is_finished and not to_be_retried:
+        raise Ended(f"the run {run.job_name} failed: {_failure(instance, run.run_id)}")
+    return ""
 
 
 def _failure(instance: dg.DagsterInstance, run_id: str) -> str:

@@ -18,6 +18,7 @@ ITEM_RECORD: Final = 0  # kind of a log record that carries an item's attributes
 RECORD_FIELDS: Final = 9  # kind, user, item, category, creator, shelf, occurred, received, watch: int64 each
 ITEMS: Final = "/items"  # the partition, of no stream, that every word about an item moves: it builds on those before
 CUT: Final = "/cut"  # the partition, of no stream, that says up to which position records have left
+FORGETTING_SECONDS: Final = 600  # for which one that was killed keeps checkpoints off
 NO_END: Final = (1 << 63) - 1  # beyond every position
 RECORD_RECEIVED: Final = 7  # place of `received` among them
 RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
@@ -152,6 +153,11 @@ class Journal(Protocol):
 
     def block(self, user_key: int, changed: Callable[[bytes | None], bytes]) -> bytes:
         """Keep what `changed` makes of it, and return that. Durable."""
+
+    def hold(self) -> None:
+        """Until `compact`, for FORGETTING_SECONDS at most, no snapshot takes the place of one of the same events: they
+        may come quicker than one without a user is made, which then were always too late.
+        """
 
     def strip(self, user_key: int, rewritten: Callable[[bytes], bytes], word: bytes) -> int:
         """Make a user's events nobody's, their JSON what `rewritten` makes of it, and drop what they blocked.

@@ -12,6 +12,7 @@ import os
 import shutil
 import struct
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +24,21 @@ import numpy as np
 
 from recsys.encryption import Kept
 from recsys.store.errors import OffsetMoved, StoreCorrupt, StoreError, StoreMissing
-from recsys.store.journal import CUT, NO_END, RECORD, Dump, Entry, Mark, Offset, Records, Size, Taken, is_of, records_of
+from recsys.store.journal import (
+    CUT,
+    FORGETTING_SECONDS,
+    NO_END,
+    RECORD,
+    Dump,
+    Entry,
+    Mark,
+    Offset,
+    Records,
+    Size,
+    Taken,
+    is_of,
+    records_of,
+)
 from recsys.store.lmdb_map import DATABASES, MAP_BYTES, Map, clear_errors
 from recsys.store.snapshot_files import checksum, mapped, write
 
@@ -31,6 +46,7 @@ CUT_AT_ONCE: Final = 2_000  # records: other writers wait for 20 ms
 _KIND: Final = struct.Struct("<q")
 _HEAD: Final = b"head"
 _IDENTITY: Final = b"identity"
+_FORGETTING: Final = b"forgetting"  # until when (s, UTC) nobody folds (Journal.hold)
 _OFFSET: Final = b"offset:"  # begins the name of how far a partition was read
 _RECORDS: Final = Kept(b"event", lambda value: value[1:8] == bytes(7))  # begins with a small number, its kind
 _BLOCKS: Final = Kept(b"blocked", lambda value: value[:1] == b"{")
@@ -209,7 +225,9 @@ class LmdbJournal:
                 before = json.loads(pointed)["name"] if pointed else ""
                 # `compact` takes away what nothing names, and may have done so while this was being written
                 whole = all((folder / f"{key}.npy").exists() for key in arrays)
-                fits = whole and replaces in (None, before)
+                folds = name.split("-")[0] == before.split("-")[0]
+                held = folds and _number(transaction.get(_FORGETTING, db=opened.meta)) > time.time()
+                fits = whole and replaces in (None, before) and not held
                 if fits:
                     transaction.put(pointer, json.dumps(about).encode(), db=opened.meta)
         except FileNotFoundError:  # the folder was taken away
@@ -256,6 +274,11 @@ class LmdbJournal:
             kept = changed(None if before is None else _BLOCKS.decrypted(_key(user_key), before))
             transaction.put(_key(user_key), _BLOCKS.encrypted(_key(user_key), kept), db=opened.blocked)
         return kept
+
+    def hold(self) -> None:
+        until = int(time.time()) + FORGETTING_SECONDS
+        with self._transaction(write=True) as (opened, transaction):
+            transaction.put(_FORGETTING, until.to_bytes(8, "big"), db=opened.meta)
 
     def strip(self, user_key: int, rewritten: Callable[[bytes], bytes], word: bytes) -> int:
         with self._transaction(write=True) as (opened, transaction):
@@ -426,7 +449,7 @@ def _offset(partition: str) -> bytes:
 
 
 def _stays(key: bytes, pointer: bytes) -> bool:
-    return key == pointer or not key.startswith(b"snapshot:")
+    return key == pointer or not (key == _FORGETTING or key.startswith(b"snapshot:"))
 
 
 def _key(user_key: int) -> bytes:

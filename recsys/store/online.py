@@ -401,6 +401,7 @@ class OnlineStore:
         user_key = key_of(user_id)
         word = orjson.dumps(user_id)[1:-1] if len(user_id) >= SEARCHABLE else b""
         events: int | None = None
+        self.journal.hold()
         while True:
             with self._lock:
                 hot, log = self._with_log()

@@ -21,8 +21,22 @@ import redis
 from recsys.addresses import SecretUrl
 from recsys.store.by_entity import whole
 from recsys.store.errors import OffsetMoved, StoreError, StoreFull, StoreUnavailable
-from recsys.store.journal import CUT, NO_END, RECORD, Dump, Entry, Mark, Offset, Records, Size, Taken, is_of, records_of
-from recsys.store.redis_states import FORGETTING, FORGETTING_SECONDS, RedisStates
+from recsys.store.journal import (
+    CUT,
+    FORGETTING_SECONDS,
+    NO_END,
+    RECORD,
+    Dump,
+    Entry,
+    Mark,
+    Offset,
+    Records,
+    Size,
+    Taken,
+    is_of,
+    records_of,
+)
+from recsys.store.redis_states import FORGETTING, RedisStates
 
 PAGE: Final = 20_000  # stream entries read at once
 CUT_AT_ONCE: Final = 1_000  # records: Redis answers nobody meanwhile, for some ms
@@ -205,10 +219,13 @@ class RedisJournal(RedisStates):
                 if swapped and self._kept("HGET", self._blocked, str(user_key)) == kept:
                     return kept
 
+    def hold(self) -> None:
+        with self._clear_errors():
+            self._redis.set(FORGETTING, "", ex=FORGETTING_SECONDS)
+
     def strip(self, user_key: int, rewritten: Callable[[bytes], bytes], word: bytes) -> int:
         """A copy of the stream takes its place in one step: an entry of a stream cannot be changed."""
         with self._clear_errors():
-            self._redis.set(FORGETTING, "", ex=FORGETTING_SECONDS)
             self._redis.hdel(self._blocked, str(user_key))
             copied, after = self._copied(0, user_key, rewritten, word)
             # writers do not wait for the copy: the few entries that came meanwhile follow in the one last step

@@ -24,10 +24,7 @@ BUCKETS: Final = 64  # of an archive's digests, by their first byte
 # Of parts, which may lie in any slot.
 SNAPSHOT: Final = "recsys:snapshot:"
 OF: Final = "recsys:of:"  # a lineage
-# While this key is there nobody folds. A fold is quicker than the writing of a state without a user, so that one would
-# always come too late.
-FORGETTING: Final = "recsys:forgetting"
-FORGETTING_SECONDS: Final = 600  # of one that was killed
+FORGETTING: Final = "recsys:forgetting"  # while it is there nobody folds (Journal.hold)
 # What owners have goes forward only: of two that fold at once, the one that got further stands.
 _KEEP: Final = """
 local kept = redis.call('GETRANGE', KEYS[1], 0, 7)

@@ -15,12 +15,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pyarrow as pa
 import pytest
 
+from deploy.cluster.day import ASKED, environment, prepared, succeeded
 from deploy.cluster.parts import HERE, Parts
-from deploy.cluster.processes import Nest
+from deploy.cluster.processes import Ended, Nest
 from deploy.cluster.tools import DEBIAN_POSTGRES, Tools, _other_than_root
 from recsys.events import ITEM_SCHEMA
 from recsys.settings import Settings
@@ -118,3 +120,46 @@ def test_librdkafka_takes_the_example(tmp_path: Path) -> None:
     assert kafka is not None
     kafka.consumer().close()
     kafka.producer()
+
+
+@dg.op
+def thing(context):  # type: ignore[no-untyped-def]
+    if context.run.tags[ASKED] == "wrong":
+        raise ValueError("there is no such day")
+
+
+@dg.job
+def night() -> None:
+    thing()
+
+
+def test_a_run_that_lost_its_process_is_waited_for_until_its_retry_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = prepared(environment(tmp_path, {}))
+    with dg.DagsterInstance.from_config(given["DAGSTER_HOME"]) as instance:
+
+        def lost(asked: str, before: str = "") -> str:
+            of = {"dagster/root_run_id": before, "dagster/parent_run_id": before} if before else {}
+            run = instance.create_run_for_job(
+                night, tags={ASKED: asked, **of}, root_run_id=before or None, parent_run_id=before or None
+            )
+            assert not succeeded(instance, asked)
+            instance.report_run_failed(run, "its process is gone")
+            return run.run_id
+
+        for asked, words in (("", "a run of the daemon"), ("again", "a run of the daemon, retried once")):
+            if asked:
+                lost(asked)
+                assert not succeeded(instance, asked)  # Dagster will take it up again
+            night.execute_in_process(instance=instance, tags={ASKED: asked})
+            assert succeeded(instance, asked) == words
+
+        first = lost("twice")
+        assert not succeeded(instance, "twice")
+        lost("twice", first)  # dagster.yaml retries a run once
+        with pytest.raises(Ended, match="the run night failed: see the log of the daemon"):
+            succeeded(instance, "twice")
+        night.execute_in_process(instance=instance, tags={ASKED: "wrong"}, raise_on_error=False)
+        with pytest.raises(Ended, match=r"thing: .*there is no such day"):
+            succeeded(instance, "wrong")
