@@ -17,17 +17,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.cleaned.keyed import CLEANED_EVENT_SCHEMA, keyed_events
+from recsys.cleaned.keyed import CLEANED_EVENT_SCHEMA, keyed_events, keys_of
 from recsys.cleaned.log import COLUMNS
 from recsys.cleaned.people import appended as with_said
 from recsys.cleaned.people import versions_of
 from recsys.cleaned.versions import appended, as_of, starts_at, timeline
-from recsys.events import ATTRIBUTE_SCHEMA, DAY_MS, HOUR_MS, ITEM_SCHEMA, RAW_EVENT_SCHEMA, first_position, key64
+from recsys.events import (
+    ATTRIBUTE_SCHEMA,
+    DAY_MS,
+    HOUR_MS,
+    ITEM_SCHEMA,
+    RAW_EVENT_SCHEMA,
+    first_position,
+    key64,
+    query_key,
+)
 from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, FEATURES
 from recsys.features.derive import Context, derive
 from recsys.features.impressions import FEATURE_SCHEMA, IMPRESSION_COLUMNS, impression_features, replayed
-from recsys.features.log import EventLog, Rows, from_table, history_of
+from recsys.features.log import EventLog, Rows, concat, from_table, history_of, merged, searches
 from recsys.features.parity import Parity, compare, compare_arrays, replay
 from recsys.features.people import NO_ONE, People, Said
 from recsys.sources.source import day_name
@@ -37,8 +46,15 @@ from tests.features import stranger
 
 FIRST_DAY = 20_000  # days since the epoch
 SLATE, LOG_SHELVES = 10, ("feed", "podcasts", None)
-KINDS = ("click", "play", "long_view", "like", "dislike", "skip", "share", "follow")
+KINDS = ("click", "play", "long_view", "like", "dislike", "skip", "share", "follow", "search")
 Dicts = list[dict[str, Any]]
+
+
+def of_searches(raw: pa.Table) -> EventLog:
+    """Rows of searches (RAW_EVENT_SCHEMA) as events of the log."""
+    words = np.array([query_key(query) for query in raw["query"].to_pylist()], np.int64)
+    instants = (np.asarray(raw[name].to_numpy(), np.int64) for name in ("occurred_at", "received_at"))
+    return searches(np.asarray(raw["position"].to_numpy(), np.int64), keys_of(raw["user_id"]), words, *instants)
 
 
 class World:
@@ -49,6 +65,7 @@ class World:
         self.rows = [self.changed({"item_id": f"i{i}", "id_is_integer": False}, everything=True) for i in range(items)]
         self.versions: pa.Table | None = None
         self.keyed: list[pa.Table] = []  # cleaned events, a table a day
+        self.searched: list[EventLog] = []
         self.computed: list[pa.Table] = []  # features of imported impressions, as each day computed them
         self.impressions: list[pa.Table] = []
         self.words = {f"u{u}": self.drawn_words() for u in range(users)}
@@ -90,7 +107,7 @@ class World:
         rng, start = self.rng, (FIRST_DAY + number) * DAY_MS
         received = np.sort(start + rng.integers(0, DAY_MS - HOUR_MS, count) // 1000 * 1000)
         lateness = np.where(rng.random(count) < 0.1, rng.integers(0, 9 * DAY_MS, count), rng.integers(0, 3000, count))
-        return [
+        rows: Dicts = [
             {
                 "event_id": f"{number:03d}-{n:06d}",
                 "kind": "impression" if rng.random() < 0.5 else KINDS[rng.integers(len(KINDS))],
@@ -104,9 +121,14 @@ class World:
             }
             for n in range(count)
         ]
+        for row in rows:
+            if row["kind"] == "search":  # some without a word
+                row |= {"item_id": None, "query": ("Topic{}, show {}!", "show {1} topic{0}", "...")[rng.integers(3)]}
+                row["query"] = row["query"].format(rng.integers(6), rng.integers(3))
+        return rows
 
     def log(self) -> EventLog:
-        return from_table(pa.concat_tables(self.keyed).select(COLUMNS))
+        return merged(from_table(pa.concat_tables(self.keyed).select(COLUMNS)), concat(self.searched))
 
     def take_in(self, number: int, raw: pa.Table) -> None:
         """A day into the lake, as the assets do it, and into the store."""
@@ -119,6 +141,9 @@ class World:
         self.said = with_said(self.said, pa.Table.from_pylist(given, ATTRIBUTE_SCHEMA), start)
         self.people = versions_of(self.said)
         self.told_people.read(self.words, start)
+        asked = pc.equal(raw["kind"], "search")
+        self.searched.append(of_searches(raw.filter(asked)))
+        raw = raw.filter(pc.invert(asked))
         items, live = history_of(since), raw.filter(pc.is_valid(raw["category_key"]))
         cleaned = raw.append_column("session_id", pa.nulls(raw.num_rows, pa.string()))
         self.keyed.append(keyed_events(cleaned, items, CLEANED_EVENT_SCHEMA, live))
@@ -159,7 +184,7 @@ class World:
             taken = self.store.append([row], row["received_at"])
             assert taken.accepted == 1, taken
             told = row | {"position": taken.position, "occurred_at": min(row["occurred_at"], row["received_at"])}
-            self.events.append(self.told_event(told, self.online[row["item_id"]]))
+            self.events.append(self.told_event(told, self.online.get(row["item_id"], {})))
             if n in read_after:
                 self.read(row["received_at"] + 1)
         for i in self.some(0.2):  # the catalogue of the evening
@@ -167,7 +192,8 @@ class World:
         self.take_in(number, self.store.tail(before))
 
     def told_event(self, row: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
-        parts = {"user": row["user_id"], "item": row["item_id"], "shelf": row["shelf"]}
+        name = stranger.searched(row["query"]) if row.get("query") else row["item_id"]
+        parts = {"user": row["user_id"], "item": name, "shelf": row["shelf"]}
         return row | parts | {"category": item.get("category"), "creator": item.get("creator_id")}
 
     def read(self, instant: int) -> None:

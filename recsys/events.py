@@ -39,10 +39,13 @@ KINDS: Final[dict[str, int]] = {
     "follow": 9,
     "exposure": 10,  # an imported impression of which only the long view is known
     "exposure_long_view": 11,
-    "search": 12,  # what a user asked for in words, of no item: lake/cleaned/searches; the query tower reads the last
+    "search": 12,  # what a user asked for in words, of no item (lake/cleaned/searches); its item_key is `query_key`
 }
 SEARCH: Final = "search"
 WORD: Final = re.compile(r"\w+")
+QUERY_WORDS: Final = 3  # of a search that are read, the first ones
+WORD_BITS: Final = 18  # of each: of 10,000 words 4 % share a code with another
+QUERY_MASK: Final = (1 << QUERY_WORDS * WORD_BITS) - 1  # what a view keeps of a search: its words, 54 bits
 OUTCOMES: Final = ("click", "play", "long_view", "like", "dislike", "skip", "share", "follow")
 LONG_VIEW_MS: Final = 18_000  # long view = watched to the end, or at least 18 s (KuaiRand's rule, docs of the dataset)
 SKIP_MS: Final = 3_000
@@ -194,12 +197,27 @@ def key64(ids: Iterable[str]) -> np.ndarray:
     return keys
 
 
+def words_in(text: str | None) -> list[str]:
+    """The words of a text, of items and of searches alike: case, and what stands between them, make no other word."""
+    return WORD.findall((text or "").casefold())
+
+
+def word_codes(keys: np.ndarray) -> np.ndarray:
+    """WORD_BITS bits of the key64 of each word, int64 of the shape of `keys`; 0 of 0 alone."""
+    codes: np.ndarray = (keys ^ (keys >> 32)) & (1 << WORD_BITS) - 1
+    return np.where(keys == 0, 0, np.maximum(codes, 1))
+
+
 def query_key(query: str) -> int:
-    """The word about whoever searched (`searched=comedy show`) as a key, 0 where the query has no word: case, and what
-    stands between the words, make no other search.
-    """
-    words = " ".join(WORD.findall(query.casefold()))
-    return int(key64([f"searched={words}"])[0]) if words else 0
+    """The codes of the first QUERY_WORDS distinct words of a search, the first lowest; 0 where it has no word."""
+    words = list(dict.fromkeys(words_in(query)))[:QUERY_WORDS]
+    return sum(int(code) << WORD_BITS * place for place, code in enumerate(word_codes(key64(words))))
+
+
+def words_of_query(keys: np.ndarray) -> np.ndarray:
+    """The codes of the words in each `query_key`, int64[..., QUERY_WORDS], 0 for none."""
+    codes: np.ndarray = keys[..., None] >> WORD_BITS * np.arange(QUERY_WORDS) & (1 << WORD_BITS) - 1
+    return codes
 
 
 def first_position(day: int) -> int:

@@ -68,6 +68,9 @@ class _Test(NamedTuple):
 
 _TESTS: Final = {
     "missing": _Test("{field} is None or {field} == ''", "({field} is null or {field} = '')"),
+    "blank": _Test(
+        "{field} is None or not {field}.strip({bound!r})", "({field} is null or trim({field}, {chars}) = '')"
+    ),
     "unknown": _Test("{field} not in {bound}", "({field} is null or {field} not in {bound})"),
     "absent": _Test("{field} is None", "{field} is null"),
     "long": _Test("{field} and len({field}.encode()) > {bound}", "strlen({field}) > {bound}"),
@@ -89,7 +92,7 @@ RULES: Final = (
     Rule("missing_event_id", "event_id is missing", "missing", "event_id"),
     Rule("missing_user_id", "user_id is missing", "missing", "user_id"),
     Rule("missing_item_id", "item_id is missing", "missing", "item_id", search=False),
-    Rule("missing_query", "query is missing", "missing", "query", search=True),
+    Rule("missing_query", "query is missing", "blank", "query", BLANKS, search=True),
     Rule("unknown_kind", f"kind is none of {', '.join(KINDS)}", "unknown", "kind", tuple(KINDS)),
     *(Rule(f"{f}_too_long", f"{f} is longer than {MAX_ID_BYTES} bytes", "long", f, MAX_ID_BYTES) for f in TEXTS),
     *(Rule("control_character", f"{f} holds a control character", "holds", f, CONTROLS) for f in TEXTS),
@@ -177,11 +180,12 @@ _first_broken: Final = _compiled()
 def macro() -> str:
     """dbt's macro of the rules."""
     only = {None: "", True: f" and kind = '{SEARCH}'", False: f" and kind is distinct from '{SEARCH}'"}
-    lines = [
-        f"        when {_TESTS[rule.test].sql.format(field=rule.field, bound=rule.bound)}{only[rule.search]}"
-        f" then '{rule.reason}'"
-        for rule in RULES
-    ]
+
+    def breaks(rule: Rule) -> str:
+        chars = " || ".join(f"chr({ord(c)})" for c in rule.bound) if rule.test == "blank" else ""
+        return _TESTS[rule.test].sql.format(field=rule.field, bound=rule.bound, chars=chars)
+
+    lines = [f"        when {breaks(rule)}{only[rule.search]} then '{rule.reason}'" for rule in RULES]
     return "\n".join(
         [
             "{# Why a row cannot be used, null when it can. Generated from recsys/vocabulary.py: change it there. #}",

@@ -4,7 +4,7 @@
         when (event_id is null or event_id = '') then 'missing_event_id'
         when (user_id is null or user_id = '') then 'missing_user_id'
         when (item_id is null or item_id = '') and kind is distinct from 'search' then 'missing_item_id'
-        when (query is null or query = '') and kind = 'search' then 'missing_query'
+        when (query is null or trim(query, chr(9) || chr(10) || chr(11) || chr(12) || chr(13) || chr(32) || chr(133) || chr(160) || chr(5760) || chr(8192) || chr(8193) || chr(8194) || chr(8195) || chr(8196) || chr(8197) || chr(8198) || chr(8199) || chr(8200) || chr(8201) || chr(8202) || chr(8232) || chr(8233) || chr(8239) || chr(8287) || chr(12288)) = '') and kind = 'search' then 'missing_query'
         when (kind is null or kind not in ('impression', 'click', 'play', 'long_view', 'like', 'dislike', 'skip', 'share', 'follow', 'exposure', 'exposure_long_view', 'search')) then 'unknown_kind'
         when strlen(event_id) > 256 then 'event_id_too_long'
         when strlen(user_id) > 256 then 'user_id_too_long'

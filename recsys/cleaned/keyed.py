@@ -68,7 +68,7 @@ SEARCH_SCHEMA: Final = pa.schema(
         *((name, pa.string()) for name in ("event_id", "user_id")),
         ("user_key", pa.int64()),
         ("query", pa.string()),
-        *((name, pa.int64()) for name in ("query_key", "position", "occurred_at", "received_at")),
+        *((name, pa.int64()) for name in ("query_words", "position", "occurred_at", "received_at")),
         *((name, pa.string()) for name in ("request_id", "shelf", "device", "date", "event_key")),
     ]
 )
@@ -144,8 +144,8 @@ def keyed_events(rows: pa.Table, items: Catalogue, schema: pa.Schema, live: pa.T
                 columns[name] = pc.coalesce(counted, pa.array(columns[name])).to_numpy()
     if "shelf_key" in schema.names:
         columns["shelf_key"] = keys_of(rows["shelf"])
-    if "query_key" in schema.names:
-        columns["query_key"] = np.array([query_key(query) for query in rows["query"].to_pylist()], np.int64)
+    if "query_words" in schema.names:
+        columns["query_words"] = np.array([query_key(query) for query in rows["query"].to_pylist()], np.int64)
     if "kind_code" in schema.names:
         codes, dictionary = _dictionary(rows["kind"])
         columns["kind_code"] = np.array([KINDS[k] for k in dictionary] or [0], np.int8)[codes]

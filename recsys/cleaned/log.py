@@ -13,7 +13,7 @@ from recsys.features.log import EventLog, empty, from_table, merged, searches
 from recsys.lake import Lake
 
 COLUMNS: Final = (*(name for name in EventLog._fields if name != "kind"), "kind_code")  # what `from_table` reads
-_OF_SEARCHES: Final = ("position", "user_key", "query_key", "occurred_at", "received_at")
+_OF_SEARCHES: Final = ("position", "user_key", "query_words", "occurred_at", "received_at")
 
 
 def read_log(lake: Lake, *, through: str | None = None, before: str | None = None) -> EventLog:
@@ -51,7 +51,7 @@ def _searched(lake: Lake, days: list[str]) -> list[str]:
     return [
         day
         for day in days
-        if day in there and "query_key" in pq.read_schema(lake.day(day, "cleaned", "searches")).names
+        if day in there and "query_words" in pq.read_schema(lake.day(day, "cleaned", "searches")).names
     ]
 
 

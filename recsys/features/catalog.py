@@ -46,6 +46,8 @@ EVENT_AT = Measure(
 )
 CLICK_AT = Measure("click_at", ("click",), "latest")
 SEEN_AT = Measure("seen_at", ("impression",), "latest")
+SEARCHED_AT = Measure("searched_at", ("search",), "latest")
+SEARCHED = Measure("searched", ("search",), "last")
 AFFINITY = Measure(
     "affinity", ("click", "long_view", "like", "share", "follow", "exposure_long_view"), "decayed", (1, 2, 4, 4, 4, 2)
 )
@@ -74,6 +76,7 @@ VIEWS: Final = (
             Aggregation((*RATES, PLAYS, LIKES, SKIPS, WATCH), (DAY, WEEK)),
             Aggregation(RATES, (MONTH,)),
             Aggregation((*RATES, PLAYS, LIKES, SKIPS, WATCH, SEEN, ALL_LONG_VIEWS, EVENT_AT, CLICK_AT), (LIFETIME,)),
+            Aggregation((SEARCHED_AT, SEARCHED), (LIFETIME,)),
             Aggregation((AFFINITY,), (WEEK,)),
         ),
         session=Session(EVENT_AT.kinds, SESSION_GAP),
@@ -352,6 +355,18 @@ FEATURE_DEFINITIONS: Final[tuple[Feature, ...]] = (
     ),
     Feature(
         "user_names_category", "value", ("user_names_category",), (), 0.0, (0.0, 1.0), "1: the user says to like it"
+    ),
+    # what the user searched for last
+    _bucket("user_last_search_bucket", "user_searched_last_all", "the words of the last search, hashed"),
+    _since("user_hours_since_search", "user_searched_at_latest_all", HOUR_MS, "hours since the last search, log1p"),
+    Feature(
+        "user_searched_category",
+        "names",
+        ("user_searched_last_all", "item_category_key"),
+        (),
+        0.0,
+        (0.0, 1.0),
+        "1: the category's name is a word of the last search",
     ),
 )
 

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from recsys.events import DAY_MS, HOUR_MS, KINDS, MINUTE_MS
+from recsys.events import DAY_MS, HOUR_MS, KINDS, MINUTE_MS, SEARCH
 
 KERNEL_VERSION: Final = 5  # raise it when kernel.py or derive.py changes one byte of any output, or of state
 FIXED_POINT: Final = 1 << 16  # decayed sums are int64 with 16 fractional bits
@@ -22,7 +22,7 @@ PARTS: Final = (
     "shelf",
 )  # the keys that an event and a read carry, in this order
 
-Op = Literal["count", "sum", "latest", "decayed"]
+Op = Literal["count", "sum", "latest", "last", "decayed"]
 
 
 class DefinitionError(ValueError):
@@ -74,7 +74,8 @@ LIFETIME: Final = Window("all", 0, 0)
 class Measure:
     """What is added up: the kinds of event it takes, and how.
 
-    count: 1 an event. sum: its watch_ms. latest: the greatest occurred_at. decayed: `weights` (one per kind),
+    count: 1 an event. sum: its watch_ms. latest: the greatest occurred_at. last: what
+    the last one was about, of a search its words (`events.query_key`). decayed: `weights` (one per kind),
     halved every window length, on an integer grid.
     """
 
@@ -89,6 +90,8 @@ class Measure:
             raise DefinitionError(f"measure {self.name}: kinds must be some of {', '.join(KINDS)}, not {unknown}")
         if self.op == "decayed" and (len(self.weights) != len(self.kinds) or min(self.weights) < 0):
             raise DefinitionError(f"measure {self.name}: a decayed measure needs one weight >= 0 for each kind")
+        if self.op == "last" and self.kinds != (SEARCH,):  # the sweep has no room for a key of 64 bits
+            raise DefinitionError(f"measure {self.name}: last is kept of searches only")
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ class Aggregation:
     def __post_init__(self) -> None:
         for measure in self.measures:
             for window in self.windows:
-                if measure.op == "latest" and window != LIFETIME:
-                    raise DefinitionError(f"measure {measure.name}: latest is kept over the lifetime only")
+                if measure.op in ("latest", "last") and window != LIFETIME:
+                    raise DefinitionError(f"measure {measure.name}: {measure.op} is kept over the lifetime only")
                 if measure.op == "decayed" and not window.length_ms:
                     raise DefinitionError(f"measure {measure.name}: a decayed measure needs a half-life, not all")
 

@@ -14,14 +14,20 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit
 
+from recsys.events import QUERY_WORDS, WORD_BITS
 from recsys.features.catalog import ABOUT, AGGREGATES, FEATURE_DEFINITIONS
 from recsys.features.definition import DefinitionError, Feature
 from recsys.features.log import ItemColumns
 
-OPS: Final = {"ratio": 1, "log1p": 2, "since": 3, "trend": 4, "fraction": 5, "value": 6, "bucket": 7, "modulo": 8}
-RATIO, LOG1P, SINCE, TREND, FRACTION, VALUE, BUCKET, MODULO = range(1, 9)
+# fmt: off
+OPS: Final = {
+    "ratio": 1, "log1p": 2, "since": 3, "trend": 4, "fraction": 5, "value": 6, "bucket": 7, "modulo": 8, "names": 9,
+}
+# fmt: on
+RATIO, LOG1P, SINCE, TREND, FRACTION, VALUE, BUCKET, MODULO, NAMES = range(1, 10)
 
 BLOCK: Final = 32  # rows
+WORD_MASK: Final = (1 << WORD_BITS) - 1
 CONTEXT_COLUMNS: Final = (
     "as_of",
     "shelf",
@@ -118,7 +124,7 @@ def derive_rows(ops, inputs, constants, aggregates, context, out):  # type: igno
             op = ops[f]
             c, c1, c2, c3 = constants[f]
             same = load(aggregates, context, inputs[f, 0], first, last, a)
-            if op in (RATIO, SINCE, TREND, FRACTION, MODULO):
+            if op in (RATIO, SINCE, TREND, FRACTION, MODULO, NAMES):
                 same &= load(aggregates, context, inputs[f, 1], first, last, b)
             if op == FRACTION:
                 same &= load(aggregates, context, inputs[f, 2], first, last, duration)
@@ -142,6 +148,11 @@ def derive_rows(ops, inputs, constants, aggregates, context, out):  # type: igno
                     x = c1 if a[r] == 0 else float((a[r] ^ (a[r] >> 32)) & (np.int64(c) - 1))
                 elif op == MODULO:
                     x = float(((a[r] + b[r]) // np.int64(c) + np.int64(c2)) % np.int64(c1))
+                elif op == NAMES and b[r] != 0:  # events.word_codes of b among events.words_of_query of a
+                    code = max((b[r] ^ (b[r] >> 32)) & WORD_MASK, 1)
+                    for place in range(QUERY_WORDS):
+                        if a[r] >> WORD_BITS * place & WORD_MASK == code:
+                            x = 1.0
                 out[first + r, f] = np.float32(x)
             if same:
                 for r in range(first + 1, last):

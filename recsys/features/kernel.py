@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit
 
+from recsys.events import QUERY_MASK
 from recsys.features.layout import (
     DECAY_STEPS,
     DECAYED,
@@ -30,6 +31,7 @@ from recsys.features.layout import (
     G_TILES,
     G_TYPE,
     KIND_CODES,
+    LAST,
     LATEST,
     LIFETIME_SUM,
     M_IS_WATCH,
@@ -180,6 +182,8 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
             for h in range(first_hit, last_hit):
                 m = column + (program.hits[h] >> 1)
                 cells[m] = max(cells[m], occurred_at)
+        elif groups[g, G_TYPE] == LAST:
+            cells[column] = item & QUERY_MASK
         elif groups[g, G_TYPE] == DECAYED:
             octave = occurred_at // groups[g, G_LENGTH]
             step = (occurred_at % groups[g, G_LENGTH]) * DECAY_STEPS // groups[g, G_LENGTH]
@@ -191,8 +195,7 @@ def apply_entity(program, v, cells, base, kind, item, occurred_at, received_at, 
             cells[at] += value << shift if shift >= 0 else value >> min(-shift, 63)
         elif groups[g, G_TYPE] == SESSION:
             if cells[at + 2] == 0 or occurred_at - cells[at] > groups[g, G_LENGTH]:
-                cells[at] = occurred_at
-                cells[at + 1] = occurred_at
+                cells[at] = cells[at + 1] = occurred_at
                 cells[at + 2] = 0
             cells[at] = max(cells[at], occurred_at)
             cells[at + 1] = min(cells[at + 1], occurred_at)
@@ -427,8 +430,8 @@ def sweep_running(program, known, start, asked, row_start, first, last, out):  #
         j, n = start[k] - start[first], start[k + 1] - start[first]
         for r in range(row_start[k] - row_start[first], row_start[k + 1] - row_start[first]):
             while j < n and known[j, 0] <= asked[r, 0]:
-                kind, received_at = known[j, 3] & 255, known[j, 1] + known[j, 2]
-                apply_entity(program, 0, cells, 0, kind, np.int64(0), known[j, 1], received_at, known[j, 3] >> 8)
+                kind, value, received_at = known[j, 3] & 255, known[j, 3] >> 8, known[j, 1] + known[j, 2]
+                apply_entity(program, 0, cells, 0, kind, value, known[j, 1], received_at, value)
                 j += 1
             set_instant(program, asked[r, 1], instant)
             read_view(program, 0, cells, bases, r, r + 1, instant, out, exact)

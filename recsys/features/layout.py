@@ -13,7 +13,7 @@ import numpy as np
 from recsys.events import KINDS
 from recsys.features.definition import FIXED_POINT, PARTS, FeatureView, Measure
 
-TILED, LIFETIME_SUM, LATEST, DECAYED, SESSION, RECENT = range(1, 7)
+TILED, LIFETIME_SUM, LATEST, DECAYED, SESSION, RECENT, LAST = range(1, 8)
 RECENT_FIELDS: Final = 3  # item_key, kind, occurred_at
 DECAY_STEPS: Final = 64  # sub-buckets of a half-life
 DECAY_REACH: Final = 15  # half-lives of lateness that a decayed sum admits
@@ -33,7 +33,7 @@ KIND_CODES: Final = 16  # codes of events.KINDS are below
 M_KINDS, M_IS_WATCH = range(2)
 # cells at G_OFFSET. Windows: head tile + 1, last evicted tile + 1, cut of the sums + 1. Decayed: sum on the grid of
 # octave e, e + 1. Session: last instant, first instant, events. Recent: events ever.
-OWN_CELLS: Final = {TILED: 3, LIFETIME_SUM: 0, LATEST: 0, DECAYED: 2, SESSION: 3, RECENT: 1}
+OWN_CELLS: Final = {TILED: 3, LIFETIME_SUM: 0, LATEST: 0, LAST: 0, DECAYED: 2, SESSION: 3, RECENT: 1}
 
 
 class Program(NamedTuple):
@@ -145,8 +145,8 @@ def _placed(program: Program) -> Program:
 def _runs(measures: tuple[Measure, ...], *, tiled: bool) -> list[tuple[int, tuple[Measure, ...]]]:
     runs: list[tuple[int, tuple[Measure, ...]]] = []
     for measure in measures:
-        if measure.op == "decayed":
-            runs.append((DECAYED, (measure,)))  # each has its own octave
+        if measure.op in ("decayed", "last"):  # each decayed one has its own octave
+            runs.append((DECAYED if measure.op == "decayed" else LAST, (measure,)))
             continue
         kind = LATEST if measure.op == "latest" else TILED if tiled else LIFETIME_SUM
         if runs and runs[-1][0] == kind:

@@ -66,12 +66,16 @@ def empty() -> EventLog:
 
 
 def searches(
-    position: np.ndarray, user_key: np.ndarray, query_key: np.ndarray, occurred_at: np.ndarray, received_at: np.ndarray
+    position: np.ndarray,
+    user_key: np.ndarray,
+    query_words: np.ndarray,
+    occurred_at: np.ndarray,
+    received_at: np.ndarray,
 ) -> EventLog:
-    """Searches as events, in order of position: what was asked for stands as the item, and no view counts them."""
+    """Searches as events, in order of position: what was asked for stands as the item."""
     order, none = np.argsort(position, kind="stable"), np.zeros(len(position), np.int64)
     kind = np.full(len(position), KINDS[SEARCH], np.int8)
-    return EventLog(position, kind, user_key, query_key, none, none, none, occurred_at, received_at, none).take(order)
+    return EventLog(position, kind, user_key, query_words, none, none, none, occurred_at, received_at, none).take(order)
 
 
 def concat(logs: list[EventLog]) -> EventLog:

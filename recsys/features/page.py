@@ -19,7 +19,15 @@ OPERATIONS: Final = {
     "fraction": "(a / third + c1·c2) / (b + c2), at most c3; c1 where the third input is 0",
     "value": "a",
     "bucket": "(a xor (a >> 32)) and (c1 - 1), bit by bit with an arithmetic shift; c2 where a is 0, none",
+    "names": "1 where the code of the word b is one of the codes of the last search a, else 0",
     "modulo": "((a + b) // c1 + c3) modulo c2, in integers, // downwards",
+}
+_WHAT: Final = {
+    "count": "number",
+    "sum": "sum of watch_ms",
+    "latest": "latest instant",
+    "last": "last words",
+    "decayed": "decayed sum",
 }
 EXAMPLE: Final = """\
 Feature(
@@ -100,8 +108,7 @@ def _view(view: FeatureView) -> list[str]:
         told = ", ".join(measure.kinds)
         if measure.weights:
             told = ", ".join(f"{kind} x {weight}" for kind, weight in zip(measure.kinds, measure.weights, strict=True))
-        what = {"count": "number", "sum": "sum of watch_ms", "latest": "latest instant", "decayed": "decayed sum"}
-        rows.append(f"`{name}`, {what[measure.op]} | {told} | {', '.join(spans[name])}")
+        rows.append(f"`{name}`, {_WHAT[measure.op]} | {told} | {', '.join(spans[name])}")
     if view.session is not None:
         rows.append(
             f"the running session's start and events | {', '.join(view.session.kinds)} | {view.session.gap.name}"

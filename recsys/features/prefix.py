@@ -9,9 +9,12 @@ Compiled functions here call none of another file (see kernel.py on numba's cach
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numba import njit
 
+from recsys.events import KINDS, QUERY_MASK, SEARCH
 from recsys.features.layout import (
     G_COUNT,
     G_FIRST,
@@ -23,6 +26,8 @@ from recsys.features.layout import (
     M_KINDS,
     TILED,
 )
+
+SEARCH_CODE: Final = KINDS[SEARCH]
 
 
 @njit(cache=True, nogil=True)
@@ -109,13 +114,16 @@ def in_order(numbers, start, order, place):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def packed(log):  # type: ignore[no-untyped-def]
-    """position, occurred_at, lateness, watch_ms << 8 | kind of each event side by side, int64[n, 4]: one cache line."""
+    """position, occurred_at, lateness, value << 8 | kind of each event side by side, int64[n, 4]: one cache line. The
+    value of a search is its words, of 54 bits, that of any other event its watch_ms.
+    """
     out = np.empty((len(log.position), 4), np.int64)
     for i in range(len(log.position)):
         out[i, 0] = log.position[i]
         out[i, 1] = log.occurred_at[i]
         out[i, 2] = log.received_at[i] - log.occurred_at[i]
-        out[i, 3] = log.watch_ms[i] << 8 | np.int64(log.kind[i])
+        value = log.item_key[i] & QUERY_MASK if log.kind[i] == SEARCH_CODE else log.watch_ms[i]
+        out[i, 3] = value << 8 | np.int64(log.kind[i])
     return out
 
 

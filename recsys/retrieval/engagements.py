@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.events import KINDS, key64
+from recsys.events import KINDS, key64, words_of_query
 from recsys.features import catalog, sweep
 from recsys.features.derive import Context, derive
 from recsys.features.judged import searched_before
@@ -97,11 +97,12 @@ def read_rows(log: EventLog, rows: Engagements, people: People = NO_ONE) -> np.n
 
 
 def about_rows(log: EventLog, rows: Engagements, people: People = NO_ONE) -> np.ndarray:
-    """Keys of the words about each read's user, int64[n, words], 0 for none: what is said of them, what they searched
-    for last.
+    """What a query tower reads of words about each read's user, int64[n, ABOUT_WORDS], 0 for none: keys of what is
+    said of them, and behind these the codes of the words of their last searches, the last first.
     """
+    searched = words_of_query(searched_before(log, rows.user_key, rows.position))
     return np.concatenate(
-        [people.words_of(rows.user_key, rows.as_of), searched_before(log, rows.user_key, rows.position)], axis=1
+        [people.words_of(rows.user_key, rows.as_of), searched.reshape(len(rows.user_key), -1)], axis=1
     )
 
 

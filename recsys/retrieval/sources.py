@@ -58,7 +58,7 @@ class Ask(NamedTuple):
     sources: Mapping[str, int] = GENERAL  # that are asked, and the places that each is sure of
     unit: Unit = "item"
     judged: Judged = Judged.none()
-    about: np.ndarray = NOTHING_KNOWN  # keys of words about the user, int64[ABOUT_WORDS], 0 none
+    about: np.ndarray = NOTHING_KNOWN  # words about the user, int64[ABOUT_WORDS], 0 none (engagements.about_rows)
 
 
 class Candidates(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from recsys.events import WORD, key64
+from recsys.events import key64, words_in
 from recsys.features.log import Items
 from recsys.vocabulary import language_of
 
@@ -53,7 +53,7 @@ def length_of(table: pa.Table) -> int:
 def words_of(tags: list[str | None] | None, title: str | None) -> list[str]:
     """Distinct words, MAX_WORDS at most: each tag whole (`tag:` before it, for "40" is another word in a title)."""
     said = [f"tag:{tag.strip().casefold()}" for tag in tags or [] if tag and tag.strip()]
-    return list(dict.fromkeys([*said, *_words(title)]))[:MAX_WORDS]
+    return list(dict.fromkeys([*said, *words_in(title)]))[:MAX_WORDS]
 
 
 def tags_of(items: pa.Table) -> tuple[np.ndarray, np.ndarray]:
@@ -73,12 +73,8 @@ def more_words_of(
 ) -> list[str]:
     """Distinct words beside those, MORE_WORDS at most."""
     spoken = [f"language={language_of(language)}"] if language else []
-    said = dict.fromkeys([*spoken, *_words(creator_name), *_words(description)])
+    said = dict.fromkeys([*spoken, *words_in(creator_name), *words_in(description)])
     return [word for word in said if word not in words][:MORE_WORDS]
-
-
-def _words(text: str | None) -> list[str]:
-    return WORD.findall((text or "").casefold())
 
 
 def _keys(said: Iterable[list[str]], rows: np.ndarray, n: int, width: int) -> np.ndarray:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recsys.events import DAY_MS, MINUTE_MS
+from recsys.events import DAY_MS, MINUTE_MS, QUERY_WORDS, WORD_BITS
 from recsys.features import catalog
 from recsys.features.history import History
 from recsys.features.judged import SEARCHES
@@ -40,7 +40,7 @@ ITEM_BATCH: Final = 256  # items are embedded in blocks of this shape, so a vect
 # KuaiRand where .459 is reached without (one), by .002 and .006 on the simulator.
 CONTEXT_FEATURES: Final = ("shelf_bucket", "device_bucket", "hour_of_day")
 HISTORY_DROPOUT: Final = 0.15  # share of training queries that have no history, where words about users stand for it
-ABOUT_WORDS: Final = MOST_WORDS + SEARCHES  # about a user that a query reads: what is said of them, what they searched
+ABOUT_WORDS: Final = MOST_WORDS + SEARCHES * QUERY_WORDS  # of a user: of what is said of them, of what they searched
 CONTEXT_COLUMNS: Final = np.array([catalog.FEATURES.index(name) for name in CONTEXT_FEATURES])
 
 
@@ -89,7 +89,7 @@ class Vocabulary(NamedTuple):
     words: np.ndarray  # that at least two items share: a word of one item would be a second id of it
     shelves: np.ndarray  # values of shelf_bucket
     devices: np.ndarray
-    about: np.ndarray = _NO_WORDS  # words about users; empty where nothing is said of them, and then not in the network
+    about: np.ndarray = _NO_WORDS  # words about users, and codes of words of searches; none is no part of the network
 
 
 def age_bucket(ms: np.ndarray) -> np.ndarray:
@@ -140,8 +140,11 @@ class TwoTower(nn.Module):
         self.hour = nn.Embedding(24, 8)
         known = len(vocabulary.about)
         self.about = nn.EmbeddingBag(known + 1, dim, mode="mean", padding_idx=0) if known else None
+        # where somebody searched; a key is no code but by a chance of 1e-14
+        self.asks = bool(np.any(np.abs(vocabulary.about) >> WORD_BITS == 0))
+        beside = dim * (int(known > 0) + int(self.asks))
         self.query_mix = nn.Sequential(
-            nn.Linear(dim + 32 + 8 + 8 + 1 + (0 if self.about is None else dim), config.hidden),
+            nn.Linear(dim + 32 + 8 + 8 + 1 + beside, config.hidden),
             nn.ReLU(),
             Dropout(config.dropout),
             nn.Linear(config.hidden, dim),
@@ -255,14 +258,16 @@ class TwoTower(nn.Module):
         shelf, device, hour = batch.context.unbind(-1)
         parts = [3.0 * history, self.shelf(shelf), self.device(device), self.hour(hour), known]
         if self.about is not None:
-            parts.append(3.0 * self.about(batch.about))
+            parts.append(3.0 * self.about(batch.about[:, :MOST_WORDS]))
+            if self.asks:
+                parts.append(3.0 * self.about(batch.about[:, MOST_WORDS:]))
         return functional.normalize(history + self.query_mix(torch.cat(parts, dim=1)), dim=-1)
 
     def queries(
         self, history: History, as_of: np.ndarray, features: np.ndarray, about: np.ndarray | None = None
     ) -> QueryBatch:
-        """Tensors of read rows: `history` and `as_of` as the sweep gives them, features float32[n, FEATURES], and the
-        keys of words about their users, int64[n, ABOUT_WORDS] (None: nothing is known of them).
+        """Tensors of read rows: `history` and `as_of` as the sweep gives them, features float32[n, FEATURES], and
+        words about their users, int64[n, ABOUT_WORDS] as `engagements.about_rows` (None: nothing is known of them).
         """
         history = history.engaged()
         at = history.stop[:, None] - 1 - np.arange(catalog.ENGAGED_LENGTH)
@@ -345,7 +350,7 @@ class QueryTower:
             item_keys, kinds, occurred_at: a history in log order (oldest first), int64, int8, int64 [m]
             as_of: instant of the request, UTC ms
             features: float32[len(catalog.FEATURES)], any candidate's row: only what all candidates share is read
-            about: keys of words about the user, int64[ABOUT_WORDS], 0 none
+            about: words about the user, int64[ABOUT_WORDS], 0 none (`engagements.about_rows`)
         """
         history, said = History.of_one(item_keys, kinds, occurred_at), None if about is None else about[None, :]
         # one row is too little to share: on two busy cores it took 7.4 CPU ms with two threads, .33 with one

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recsys.events import CLOCK_SKEW_MS, ITEM_TYPES, key64
+from recsys.events import CLOCK_SKEW_MS, ITEM_TYPES, key64, words_of_query
 from recsys.features.derive import Context, derive
 from recsys.features.judged import Judged
 from recsys.features.people import NOTHING_SAID, Said
@@ -150,7 +150,7 @@ class Scene:
             sources=self.shelf.sources,
             unit=self.shelf.unit,
             judged=read.judged,
-            about=np.concatenate([self.said.words[0], read.judged.last_searched()]),
+            about=np.concatenate([self.said.words[0], words_of_query(read.judged.last_searched()).ravel()]),
         )
 
     def units(self, bundle: ServingBundle, rows: np.ndarray) -> np.ndarray:

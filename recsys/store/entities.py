@@ -98,7 +98,7 @@ def _distinct(rows: np.ndarray) -> np.ndarray:
 def divided(
     state: State, rows: np.ndarray, position: int, users: Mapping[int, int], judged: Mapping[int, np.ndarray]
 ) -> Iterator[tuple[int, bytes]]:
-    """What each owner has in a state; a user who did nothing but search has no entity, and searches all the same.
+    """What each owner has in a state; a user who did nothing but dislike has no entity, and is judged all the same.
 
     Args:
         rows: its entities as `entities_of` gives them

@@ -20,6 +20,7 @@ ids = st.sampled_from(
 )
 edges = [-1, 0, 1, FIRST_INSTANT_MS - 1, FIRST_INSTANT_MS, END_INSTANT_MS - 1, END_INSTANT_MS]
 instants = st.sampled_from([None, *edges, NOW, NOW + CLOCK_SKEW_MS, NOW + CLOCK_SKEW_MS + 1])
+QUERIES = ("q" * MAX_QUERY_BYTES, "é" * MAX_QUERY_BYTES)
 rows = st.fixed_dictionaries(
     {
         **{name: st.just("a") | ids for name in vocabulary.TEXTS},
@@ -28,7 +29,7 @@ rows = st.fixed_dictionaries(
         "received_at": st.just(NOW) | instants,
         "slot": st.sampled_from([None, -1, 0, MAX_SLOT, MAX_SLOT + 1]),
         "watch_ms": st.sampled_from([None, -1, 0, DAY_MS, DAY_MS + 1]),
-        "query": st.sampled_from([None, "", "whales", "q" * MAX_QUERY_BYTES, "é" * MAX_QUERY_BYTES]),
+        "query": st.sampled_from([None, "", " \t\u2003\u3000", "\x1c", "\xa0whales ", *QUERIES]),
         "consent": st.sampled_from([None, True, False]),
     }
 )

@@ -93,6 +93,8 @@ def _sql(column: Column) -> str:
         return f"coalesce(max(e.occurred_at) filter ({kinds}), 0)"
     if column.how == "decayed sum":
         return _decayed_sql(column, kinds)
+    if column.how == "last words":
+        return f"coalesce(arg_max(e.item_key & {stranger.WORDS_MASK}, e.position) filter ({kinds}), 0)"
     value = "e.watch_ms" if column.how == "sum of watch_ms" else "1"
     if column.hop:
         # instants are positive, where // rounds as floor does

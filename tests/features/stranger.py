@@ -21,6 +21,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "features.md").read_text()
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 TYPES = {"video": 1, "podcast": 2, "playlist": 3, "album": 4}
 HISTORY = ("impression", "exposure", "click", "long_view", "like", "exposure_long_view")
+WORDS_MASK = (1 << 54) - 1
 PARTS = ("user", "item", "category", "creator", "shelf")
 Row = Mapping[str, Any]
 
@@ -50,7 +51,7 @@ class Column(NamedTuple):
 
     name: str
     parts: tuple[str, ...]
-    how: str  # number, sum of watch_ms, latest instant, decayed sum, session start or session count
+    how: str  # number, sum of watch_ms, latest instant, last words, decayed sum, session start or session count
     weights: Mapping[str, int]  # by kind
     length: int  # ms of the window, the half-life or the gap; 0: all time
     hop: int  # ms; 0: no window
@@ -67,13 +68,12 @@ def columns(views: Sequence[Sequence[str]] = VIEWS) -> list[Column]:
             listed += [Column(name, parts, how, weights, millis(windows), 0) for how, name in names.items()]
         elif not what.startswith("the last"):
             measure, how = what.split(", ", 1)
-            op = {"number": "count", "sum of watch_ms": "sum", "latest instant": "latest", "decayed sum": "decayed"}[
-                how
-            ]
+            op = {"number": "count", "sum of watch_ms": "sum", "latest instant": "latest", "decayed sum": "decayed"}
+            op |= {"last words": "last"}
             for window in windows.split(", "):
                 length, _, hop = window.removeprefix("halved every ").partition("/")
                 spans = millis(length) if length != "all" else 0, millis(hop) if hop else 0
-                listed.append(Column(f"{entity}_{measure}_{op}_{length}", parts, how, weights, *spans))
+                listed.append(Column(f"{entity}_{measure}_{op[how]}_{length}", parts, how, weights, *spans))
     return listed
 
 
@@ -165,6 +165,8 @@ def aggregate(log: Log, column: Column, row: Row) -> int:
         return session(log, mine, row)[column.how == "session count"]
     if column.how == "latest instant":
         return int(log.occurred[mine].max(initial=0))
+    if column.how == "last words":
+        return log.item[mine[-1]] & WORDS_MASK if len(mine) else 0
     if column.how == "decayed sum":
         return decayed(log, mine, column.weights, column.length, row["as_of"])
     if column.hop:
@@ -220,6 +222,17 @@ def key(name: str | None) -> int:
     return (digest - (1 << 64) if digest >> 63 else digest) or 1
 
 
+def code(word: int) -> int:
+    """18 bits of a word's key."""
+    return max((word ^ word >> 32) & (1 << 18) - 1, 1)
+
+
+def searched(query: str) -> int:
+    """The codes of a search's first three distinct words, side by side."""
+    words = list(dict.fromkeys(re.findall(r"\w+", query.casefold())))[:3]
+    return sum(code(key(word)) << 18 * place for place, word in enumerate(words))
+
+
 _EXACT = Context(prec=40)
 
 
@@ -265,6 +278,7 @@ DEFINITIONS = definitions()
 def features(row: Row, item: Row, columns: Mapping[str, int]) -> list[np.float32]:
     """Every float32 of a read in the page's order; `row` has `as_of`, `shelf`, `device` and `slot` too."""
     known = {
+        **about(row.get("words", ()), item.get("category")),
         **columns,
         "as_of": row["as_of"],
         "shelf": key(row["shelf"]),
@@ -275,7 +289,6 @@ def features(row: Row, item: Row, columns: Mapping[str, int]) -> list[np.float32
         "item_type": TYPES.get(item.get("item_type", ""), 0),
         "item_duration_ms": item.get("duration_ms") or 0,
         "item_published_at": item.get("published_at") or 0,
-        **about(row.get("words", ()), item.get("category")),
     }
     return [np.float32(value(d, *(known[name] for name in d.inputs))) for d in DEFINITIONS]
 
@@ -326,6 +339,8 @@ def value(of: Definition, a: int, b: int = 0, third: int = 0) -> float:
         return c1 if third <= 0 else min((float(a) / float(third) + c1 * c2) / (float(b) + c2), c3)
     if of.op == "bucket":
         return c2 if a == 0 else float((a ^ a >> 32) & (int(c1) - 1))
+    if of.op == "names":
+        return float(b != 0 and code(b) in (a & (1 << 18) - 1, a >> 18 & (1 << 18) - 1, a >> 36))
     if of.op == "modulo":
         return float(((a + b) // int(c1) + int(c3)) % int(c2))
     assert of.op == "value", of.op

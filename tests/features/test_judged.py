@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 from recsys.events import ITEM_SCHEMA, KINDS
-from recsys.features.fold import new_state
+from recsys.features.fold import applied, new_state
 from recsys.features.judged import MOST, SEARCHES, VERDICTS, Judged, Judgements, searched_before
 from recsys.features.log import EventLog, empty
+from recsys.features.sweep import PROGRAM
 from recsys.store import entities
 from recsys.store.entities import all_of, folded
 from recsys.store.journal import key_of
@@ -144,11 +145,13 @@ def test_what_is_kept_of_a_user_by_entity_tells_the_same_as_all_of_it(monkeypatc
         assert [one.tobytes() for one in again.of(7)] == [one.tobytes() for one in whole.of(7)]
 
 
-def test_who_did_nothing_but_search_is_kept_by_entity_too() -> None:
-    log = log_of([("search", 5, 1), ("search", 6, 2)])
-    ((name, blob),) = all_of(new_state(), log, 2)
+@pytest.mark.parametrize("kind", ["search", "dislike"])  # a view keeps the one, none the other
+def test_who_did_nothing_but_search_or_dislike_is_kept_by_entity_too(kind: str) -> None:
+    log = log_of([(kind, 5, 1), (kind, 6, 2)])
+    ((name, blob),) = all_of(applied(PROGRAM, new_state(), log), log, 2)
     (again,) = folded(entities.USER, np.array([name]), [None], log, 2)
     assert again == (name, blob)
     held = entities.Entities()
-    held.add(np.array([name]), [entities.Owned.read(blob)], [log_of([("search", 7, 3)], first=3)])
-    assert held.judgements.of(USER).searched.tolist() == [5, 6, 7]
+    held.add(np.array([name]), [entities.Owned.read(blob)], [log_of([(kind, 7, 3)], first=3)])
+    judged = held.judgements.of(USER)
+    assert (judged.searched if kind == "search" else judged.item_key).tolist() == [5, 6, 7]

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from recsys.evaluation import metrics
-from recsys.events import HOUR_MS, KINDS, key64, query_key
+from recsys.events import HOUR_MS, KINDS, QUERY_WORDS, key64, query_key, words_of_query
 from recsys.features import catalog, sweep
 from recsys.features.history import History
 from recsys.features.log import ItemColumns, Items, items_from_table, merged, searches
+from recsys.features.people import MOST_WORDS
 from recsys.retrieval import engagements, two_tower_training
 from recsys.retrieval.text import MAX_WORDS, more_words_of, tags_of, with_content, words_of
 from recsys.retrieval.two_tower import ABOUT_WORDS, QueryTower, TowerConfig, TowerError
@@ -149,18 +150,21 @@ def test_what_was_searched_tells_a_stranger_s_taste(world: taste.World, tmp_path
     n, begin = len(world.user_keys), np.full(len(world.user_keys), taste.BEGIN - 1)
     searched = searches(world.log.position[0] - n + np.arange(n), world.user_keys, keys[world.taste], begin, begin)
     tower = train(replace(world, log=merged(searched, world.log)), tmp_path)[0]
-    assert set(tower.network.vocabulary.about.tolist()) == set(keys.tolist())
+    words = words_of_query(keys)
+    assert set(tower.network.vocabulary.about.tolist()) == set(words[:, :2].ravel().tolist())
     nothing, features = np.zeros(0, np.int64), np.array(list(catalog.DEFAULTS.values()), np.float32)
     vectors = tower.embed_items(world.items)
     category = np.array([int(name[-1]) for name in world.table["category"].to_pylist()])[
         np.argsort(world.table["item_key"].to_numpy())
     ]
-    aucs = []
-    for wanted, key in enumerate(keys):
-        about = np.pad([key], (0, ABOUT_WORDS - 1))
-        user = tower.embed_user(nothing, nothing.astype(np.int8), nothing, taste.BEGIN, features, about)
-        aucs.append(metrics.auc(category == wanted, vectors @ user))
-    assert np.mean(aucs) > 0.65  # of one category anything from .45 to .95, by the seed
+    for said in ("category {}", "{}, a search that nobody made"):  # known by one of its words
+        aucs = []
+        for wanted in range(taste.CATEGORIES):
+            about = np.zeros(ABOUT_WORDS, np.int64)
+            about[MOST_WORDS:][:QUERY_WORDS] = words_of_query(np.array(query_key(said.format(wanted))))
+            user = tower.embed_user(nothing, nothing.astype(np.int8), nothing, taste.BEGIN, features, about)
+            aucs.append(metrics.auc(category == wanted, vectors @ user))
+        assert np.mean(aucs) > 0.65, said  # of one category anything from .45 to .95, by the seed
 
 
 def test_words_are_tags_then_title_then_what_is_said_beside_each_once_and_a_bounded_number() -> None:

@@ -215,7 +215,7 @@ def test_events_are_rejected_one_by_one_by_schema_and_by_store(recommender: Reco
         ({"consent": False}, "no_consent"),
         ({"item_id": None}, "missing_item_id"),
         ({"user_id": ""}, "missing_user_id"),
-        ({"kind": "search"}, "missing_query"),
+        ({"kind": "search", "query": "\u2003\u3000\t"}, "missing_query"),
         ({"kind": "search", "query": "q" * 4_097}, "query_too_long"),
     ],
 )
@@ -253,18 +253,18 @@ def test_a_duplicate_is_the_same_id_user_kind_item_and_instant_as_said(
     assert said in {row["event_key"] for row in kept}
 
 
-def test_a_search_is_read_and_no_feature_counts_it(recommender: Recommender, store: OnlineStore, world: World) -> None:
-    user, items = world.user_ids[10], world.item_ids[:20]
+def test_a_search_is_read_by_its_own_features(recommender: Recommender, store: OnlineStore, world: World) -> None:
+    user, items = world.user_ids[10], world.item_ids[:200]
     asked = FeaturesRequest(user_id=user, item_ids=items, at=time.time_ns() // 1_000_000 + HOUR_MS)
-    before, log = recommender.features(asked), store.export()[0]
-    search = {"event_id": "s1", "kind": "search", "user_id": user, "query": "whales at night", "shelf": "feed"}
+    before = recommender.features(asked)
+    search = {"event_id": "s1", "kind": "search", "user_id": user, "query": "news at night", "shelf": "feed"}
     assert recommender.record_events(EventsRequest(events=[search, search])).duplicates == 1
     after = recommender.features(asked)
-    assert after.rows.tobytes() == before.rows.tobytes() and after.position > before.position
-    assert len(store.export()[0].position) == len(log.position) + 1
-    assert store.judged(user).searched.tolist() == [query_key("Whales, at NIGHT")]
-    (kept,) = store.tail(before.position).to_pylist()
-    assert (kept["kind"], kept["query"], kept["item_id"]) == ("search", "whales at night", None)
+    moved = np.flatnonzero((after.rows != before.rows).any(axis=0))
+    assert [catalog.FEATURES[f].partition("search")[0] for f in moved] == ["user_last_", "user_hours_since_", "user_"]
+    news = store.read(user, items, asked.at).item.category_key == key64(["news"])
+    assert after.rows[:, moved[-1]].tolist() == news.tolist() and len(set(news)) == 2
+    assert store.judged(user).searched.tolist() == [query_key("News, at NIGHT")]
 
 
 def test_what_was_served_replays_to_the_same_bytes(
