@@ -44,6 +44,7 @@ class Subject:
     catalogue: Catalogue | None = None
     categories: Mapping[int, str] = field(default_factory=dict)  # names by category_key
     served: Mapping[str, Any] | None = None  # `served.judge` of the slates that the service would have given
+    curve: Mapping[str, float] | None = None  # `position_curve` of the challenger, where somebody asked it already
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def compare(subject: Subject) -> Comparison:
     masks = {**cohorts.windows(test), **cohorts.cohorts(test, subject.categories)}
     models += list(subject.others)
     evaluation["cohorts"] = {name: cohorts.by_cohort(masks, rows.user, rows.labels, predicted[name]) for name in models}
-    evaluation["position_curve"] = position_curve(subject.challenger, test)
+    curve = subject.curve
+    evaluation["position_curve"] = position_curve(subject.challenger, test) if curve is None else dict(curve)
     if hasattr(subject.challenger, "importances"):
         evaluation["importances"] = dict(subject.challenger.importances())
     if truth is not None:

@@ -2,6 +2,7 @@
 
 A gate holds, fails, or cannot tell. A comparison cannot tell when its interval reaches zero and is wider than twice the
 bound: two equal models would fail it. A level cannot tell when it is out of bounds but its interval reaches back in.
+Where chance is so wide that a ranker that is right would leave the bounds, only a certainly greater loss holds it up.
 All COMPARISONS intervals cover the truth together in 95 % of cases: of 41 at 95 % each, two would miss it every day.
 A challenger replaces the champion when no gate fails, and no comparison with the champion that cannot tell has the
 middle of its interval below zero.
@@ -166,6 +167,7 @@ def _gates(evaluation: Mapping[str, Any]) -> tuple[Gate, ...]:
                 WATCH_RATIO,
                 f"predicted over observed {{:.2f}}, bounds {WATCH_RATIO[0]} to {WATCH_RATIO[1]} ({looked_at})",
                 before.get("watch_deviance"),
+                is_ratio=True,
             )
         )
     if before:
@@ -235,13 +237,19 @@ def _beats(evaluation: Mapping[str, Any], mine: Mapping[str, Any], label: str, m
 
 
 def _level(
-    claim: str, level: list[float | None], bounds: tuple[float, float], words: str, less: list[float | None] | None
+    claim: str,
+    level: list[float | None],
+    bounds: tuple[float, float],
+    words: str,
+    less: list[float | None] | None,
+    is_ratio: bool = False,
 ) -> Gate:
     """A level [value, low, high] within bounds, or nearer to the truth than the previous champion's.
 
     Args:
         words: with a place for the value.
         less: interval of the proper loss, challenger minus previous; None without a previous champion.
+        is_ratio: 1 is right, and chance moves it by factors; else 0 is, and chance adds to it.
     """
     value, low, high = (_number(number, missing=float("nan")) for number in level)
     told, tells = words.format(value), (high - low) / 2
@@ -257,8 +265,13 @@ def _level(
         told += "; not certainly nearer than the previous champion"
     if high < bounds[0] or low > bounds[1] or value != value:
         return Gate(claim, "fails", told, tells=tells)
-    is_behind = less is not None and None not in less and sum(_number(number) for number in less) > 0
-    return Gate(claim, "cannot tell", f"{told}: chance alone reaches from {low:.2f} to {high:.2f}", is_behind, tells)
+    told += f": chance alone reaches from {low:.2f} to {high:.2f}"
+    # around a level that is right the same chance would reach so far
+    wide = (high > bounds[1] * value or low < bounds[0] * value) if is_ratio else high - value > bounds[1]
+    if wide:
+        told += ", as far as it would put one that is right out of bounds"
+    is_behind = less is not None and None not in less and (least if wide else least + most) > 0
+    return Gate(claim, "cannot tell", told, is_behind, tells)
 
 
 def _slice(name: str, told: Mapping[str, Any], labels: tuple[str, ...]) -> list[Gate]:

@@ -75,6 +75,7 @@ def write(reports: Path, report: Mapping[str, Any], verdict: Verdict) -> Path:
         _changed(report),
         *(_ranking(report, label) for label in report["labels"] if label in PROBABILITIES),
         _served(report),
+        _attention(report),
         *_shelves(report),
         _retrieval(report),
         _cold_start(report),
@@ -149,6 +150,28 @@ def _served(report: Mapping[str, Any]) -> str:
     ours = [name == "challenger" for name in told["slates"]]
     table = _table(["", *metrics], rows, numbers=range(1, len(metrics) + 1), ours=ours)
     return f"<h2>Slates as they would be served</h2><p class=soft>{note}</p>{table}"
+
+
+def _attention(report: Mapping[str, Any]) -> str:
+    """What groups of items get of the attention of those slates, by all people and by groups of them."""
+    told = (report.get("served") or {}).get("attention")
+    if not told:
+        return ""
+    rows = []
+    for people, items in [("all", told["items"])] + [(name, of["items"]) for name, of in told["people"].items()]:
+        for group, figures in items.items():
+            for name, slate in figures["slates"].items():
+                shares = [f"{value:.1%}" for value in (slate["exposure"], figures["offered"], slate["distance"])]
+                low, high = slate.get("interval", (None, None))
+                span = "" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+                rows.append([people, group, name, *shares, span])
+    note = (
+        "Shares of attention: each place by the odds of a click that it gets, of the first place's. Beside them what "
+    )
+    note += "might be shown, how far attention is from that, and the challenger's share less that row's."
+    head = ["people", "items", "slates", "attention", "offered", "distance", "interval"]
+    table = _table(head, rows, numbers=range(3, 7), ours=[row[2] == "challenger" for row in rows])
+    return f"<h2>Who gets the attention</h2><p class=soft>{note}</p>{table}"
 
 
 def _shelves(report: Mapping[str, Any]) -> Iterable[str]:

@@ -299,9 +299,15 @@ def _segments(user: np.ndarray, category: np.ndarray) -> tuple[int, Callable[[np
 
 
 def _by_activity(values: np.ndarray, shown: np.ndarray) -> dict[str, Any]:
+    return {
+        name: {"users": int(mask.sum()), "mean": _mean(values[mask])} for name, mask in activity_classes(shown).items()
+    }
+
+
+def activity_classes(shown: np.ndarray) -> dict[str, np.ndarray]:
+    """Who belongs to which class by impressions before, of int64[n]: bool[n] each."""
     bounds = (*ACTIVITY, np.inf)
-    classes = {f"{low} to {high}": (shown >= low) & (shown < high) for low, high in pairwise(bounds)}
-    return {name: {"users": int(mask.sum()), "mean": _mean(values[mask])} for name, mask in classes.items()}
+    return {f"{low} to {high}": (shown >= low) & (shown < high) for low, high in pairwise(bounds)}
 
 
 def _variety(slates: np.ndarray, published: np.ndarray, at: np.ndarray) -> dict[str, Any]:

@@ -162,7 +162,9 @@ class Experiment:
     def arm_of(self, user_id: str, at: int) -> str | None:
         """The arm of a user at an instant; None for who is not in it then. Once in, a user stays, in the same arm."""
         place = place_of(f"layer {self.layer}", user_id) - self.from_place
-        if not 0 <= place < self.share_on(self.day_of(at)) or place_of(HOLDOUT, user_id) < self.holdout:
+        if not 0 <= place < self.share_on(self.day_of(at)):
+            return None
+        if self.holdout and place_of(HOLDOUT, user_id) < self.holdout:
             return None
         return share_at(place_of(self.salt or self.name, user_id), self.shares) or list(self.shares)[-1]
 
@@ -173,7 +175,9 @@ class Experiment:
 
     def ranks_unseen(self, user_id: str, at: int) -> bool:
         """Whether its last arm ranks unseen for a user whom it does not answer at an instant."""
-        return 0 <= self.day_of(at) < self.days and place_of(f"unseen {self.salt or self.name}", user_id) < self.unseen
+        if not self.unseen or not 0 <= self.day_of(at) < self.days:
+            return False
+        return place_of(f"unseen {self.salt or self.name}", user_id) < self.unseen
 
     def require_ahead(self, now: int) -> None:
         """Raises ExperimentError where it begins before now (UTC ms): what was served by then was served without it."""

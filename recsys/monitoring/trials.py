@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
@@ -10,6 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import polars as pl
 
+from recsys.evaluation import attention
 from recsys.events import DAY_MS, MINUTE_MS
 from recsys.experiments.effect import Effect, Moments, NoEffect, effect
 from recsys.experiments.power import Needs, days_needed, users_needed
@@ -21,7 +21,6 @@ BEFORE_DAYS: Final = 14  # of the covariate; they end before the experiment begi
 SESSION_MS: Final = 30 * MINUTE_MS
 BACK: Final = (1, 7, 30)  # days
 LEAST_USERS: Final = 50  # of each arm, before a look counts
-FRESH_DAYS: Final = 7
 ALWAYS: Final = ("answered", "filled")  # guardrails of every experiment
 MOST_DEVICES: Final = 5  # that the report tells apart
 FOUND: Final = 1.96 + 0.84  # standard errors: an effect of so many is found in 80 %
@@ -188,21 +187,17 @@ def grouped(seen: pl.DataFrame, items: pl.DataFrame, curve: Mapping[str, float] 
 
     Args:
         items: a catalogue: item_id, creator_key (0 unknown), published_at (UTC ms, 0 or null unknown).
-        curve: log odds that each place costs (`evaluation.position.position_curve`), of a place below its last one what
-            that costs; empty: every place gets the same.
+        curve: log odds that each place costs (`evaluation.position.position_curve`); `attention.of_places` says how.
     """
-    made = items.filter(pl.col("creator_key") != 0)
-    sizes = made.group_by("creator_key").agg(size=pl.len())
-    sizes = sizes.with_columns(small=pl.col("size") < pl.col("size").median())
-    about = items.join(sizes, on="creator_key", how="left").select("item_id", "published_at", "small")
-    age = pl.col("served_at") - pl.col("published_at")
-    fresh = (pl.col("published_at") > 0) & (age >= 0) & (age < FRESH_DAYS * DAY_MS)
-    places = sorted(map(int, curve)) or [0]
-    weight = {place: math.exp(curve.get(str(place), 0.0)) for place in places}  # of small odds: the chance of a click
-    known = pl.col("slot").clip(places[0], places[-1]).replace_strict(weight, default=None, return_dtype=pl.Float64)
+    small = attention.of_small_creators(items["creator_key"].fill_null(0).to_numpy())
+    about = items.select("item_id", pl.col("published_at").fill_null(0)).with_columns(small=pl.Series(small))
     joined = seen.join(about, on="item_id", how="left", maintain_order="left")
+    published, at = (joined[name].fill_null(0).to_numpy() for name in ("published_at", "served_at"))
+    places = joined["slot"].fill_null(0).to_numpy()
     return joined.with_columns(
-        fresh=fresh.fill_null(False), small=pl.col("small").fill_null(False), attention=known.fill_null(1.0)
+        fresh=pl.Series(attention.is_fresh(published, at), dtype=pl.Boolean),
+        small=pl.col("small").fill_null(False),
+        attention=pl.Series(attention.of_places(curve, places), dtype=pl.Float64),
     ).drop("published_at")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -138,7 +137,8 @@ class Explorer:
         self, how: Exploration, scored: Scored, pool: np.ndarray, place: int, request_id: str
     ) -> tuple[int, float]:
         """The candidate that stands at a place, of a pool of them, and its chance."""
-        chances = self.uniform(request_id, f"item {place}", map(bytes, scored.item_keys[pool].astype("<i8")[:, None]))
+        keys = scored.item_keys[pool].astype("<i8").tobytes()
+        chances = self.uniform(request_id, f"item {place}", (keys[at : at + 8] for at in range(0, len(keys), 8)))
         coin = float(self.uniform(request_id, f"coin {place}")[0])
         at, propensity = DRAWS[how.how](how, scored.scores[pool], deviations(how, scored, pool), chances, coin)
         return int(pool[at]), propensity
@@ -158,22 +158,29 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, values: np.ndarray,
     standing = slate[place]
     if scored.sure is not None and scored.sure[standing]:
         return np.array([standing])
-    others = [*slate[:place], *slate[place + 1 :]]
-    allowed = np.ones(len(values), bool)
+    others = np.delete(slate, place)
+    fresh = (scored.age_days >= 0) & (scored.age_days <= how.fresh_days)  # never where the age is nan
+    fresh &= scored.impressions < how.fresh_budget
+    allowed = (values >= how.least * values[standing]) | fresh
     allowed[slate] = False
     if scored.units is not scored.item_keys:
         allowed &= ~np.isin(scored.units, scored.units[others])
     for name, share in scored.caps.items():
         keys, most = scored.groups[name], max(1, int(share * len(slate)))
-        for key, taken in Counter(keys[others].tolist()).items():
-            if key and taken >= most:
-                allowed &= keys != key
-    fresh = allowed & (scored.impressions < how.fresh_budget)
-    fresh &= (scored.age_days >= 0) & (scored.age_days <= how.fresh_days)
-    near = allowed & (values >= how.least * values[standing]) & ~fresh
-    new, known = np.flatnonzero(fresh), np.flatnonzero(near)
-    hopes = scored.scores[known] + how.optimism * deviations(how, scored, known)
+        taken = keys[others].tolist()
+        for key in {key for key in taken if key and taken.count(key) >= most}:
+            allowed &= keys != key
+    rows = np.flatnonzero(allowed)
+    is_new = fresh[rows]
+    new, known = rows[is_new], rows[~is_new]
     new = new[np.lexsort((scored.item_keys[new], scored.impressions[new]))]
+    hopes = scored.scores[known]
+    if how.optimism:
+        hopes = hopes + how.optimism * deviations(how, scored, known)
+    places = how.pool - 1 - len(new)
+    if 0 < places < len(known):  # the others need no order
+        likely = hopes >= np.partition(hopes, -places)[-places]
+        known, hopes = known[likely], hopes[likely]
     known = known[np.lexsort((scored.item_keys[known], -hopes))]
     return np.concatenate([[standing], new, known]).astype(np.int64)[: how.pool]
 

@@ -313,12 +313,13 @@ class Steps:
             return Drawn.certain(chosen, how.policy)
         rows, candidates = ranked.pool.rows, bundle.catalogue.candidates
         published = candidates.published_at[rows]
+        item_keys = candidates.item_key[rows]
         scored = Scored(
             scores=ranked.scores,
-            item_keys=candidates.item_key[rows],
+            item_keys=item_keys,
             impressions=np.expm1(ranked.inputs.features[:, IMPRESSIONS].astype(np.float64)),
             age_days=np.where(published > 0, (scene.at - published) / DAY_MS, np.nan),
-            units=scene.units(bundle, rows),
+            units=item_keys if scene.shelf.unit == "item" else scene.units(bundle, rows),
             groups=_groups(bundle, rows),
             caps=scene.shelf.caps,
             sure=ranked.pool.sure,

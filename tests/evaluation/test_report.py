@@ -254,6 +254,26 @@ def test_a_wrong_watch_time_is_refused(comparison: Comparison) -> None:
     assert "1.80" in decide(told).reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("level", "loss", "passes"),
+    [
+        ([0.62, 0.39, 0.98], [-0.1, 0.4], True),  # 70 users: one that is right would reach .63 to 1.58
+        ([0.62, 0.39, 0.98], [0.1, 0.4], False),  # certainly further off than the champion all the same
+        ([0.62, 0.39, 0.70], [-0.1, 0.4], False),  # certainly off
+        ([0.70, 0.60, 0.80], [-0.1, 0.4], False),  # narrow enough to tell one that is right; it leans the other way
+    ],
+)
+def test_a_watch_time_that_chance_alone_could_put_anywhere_holds_nobody_back(
+    comparison: Comparison, level: list[float], loss: list[float], passes: bool
+) -> None:
+    told = passing(comparison)
+    told["levels"]["watch_ratio"], told["intervals"]["before"]["watch_deviance"] = level, loss
+    verdict = decide(told)
+    assert verdict.passed == passes, verdict.reasons
+    (gate,) = [gate for gate in verdict.gates if "watch time" in gate.claim]
+    assert gate.outcome == ("fails" if level[2] < 0.75 else "cannot tell")
+
+
 def test_a_challenger_worse_than_the_previous_champion_is_refused_and_the_previous_stays_champion(
     ranker: xgboost_ranker.XGBoostRanker,
 ) -> None:
@@ -373,3 +393,18 @@ def test_the_page_of_a_report_is_one_file_that_asks_nobody(comparison: Compariso
         assert words in text, words
     before = {**told, "previous": "popular"}
     assert "the champion that served" in page.write(tmp_path, before, decided).read_text()
+
+
+def test_the_page_tells_who_gets_the_attention(comparison: Comparison, tmp_path: Path) -> None:
+    shares = {"offered": 0.25, "slates": {"challenger": {"exposure": 0.375, "distance": 0.125}}}
+    shares["slates"] |= {"fused": {"exposure": 0.125, "distance": 0.125, "interval": [0.2, 0.3]}}
+    items = {"fresh items": shares}
+    attention = {"places": [1.0, 0.5], "items": items, "people": {"new people": {"users": 30, "items": items}}}
+    compare.write(tmp_path, comparison)
+    told = json.loads((tmp_path / "evaluation.json").read_text())
+    assert "Who gets the attention" not in page.write(tmp_path, told, decide(told)).read_text()
+    told["served"] = {"metric": "ndcg@10", "users": 30, "users_judged": 30, "lists": [], "slates": {}} | {
+        "attention": attention
+    }
+    text = page._attention(told)
+    assert text.count("37.5%") == 2 and text.count("+0.200 to +0.300") == 2 and "new people" in text

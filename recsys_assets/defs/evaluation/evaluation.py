@@ -20,6 +20,7 @@ def compared(workspace: Workspace) -> dg.MaterializeResult:
     from recsys.evaluation import cold_start, compare, report, shelves
     from recsys.evaluation.beyond_accuracy import Catalogue
     from recsys.evaluation.evidence import evidence
+    from recsys.evaluation.position import position_curve
     from recsys.lake import content_hash
     from recsys.privacy.border import Border
     from recsys.ranking.saved import load_ranker
@@ -38,6 +39,7 @@ def compared(workspace: Workspace) -> dg.MaterializeResult:
     previous, border = contenders.previous_champion(lake, challenger), Border.of(settings)
     task = report.retrieval_task(parts["test"])
     asked, aimed = slates_judged.requests_of(parts["test"]), aim(labels_of(parts["train"], parts["validation"]))
+    curve, devices = position_curve(challenger, parts["test"]), slates_judged.devices_of(parts["test"], asked)
     proposed, categories = contenders.candidates(lake, task, log, items), contenders.categories(lake)
     comparison = compare.compare(
         compare.Subject(
@@ -51,7 +53,10 @@ def compared(workspace: Workspace) -> dg.MaterializeResult:
             others=contenders.not_chosen(lake, challenger),
             catalogue=Catalogue.of(items, log, before=int(parts["test"]["occurred_at"].to_numpy().min())),
             categories=categories,
-            served=slates_judged.served(lake, source, border, log, asked, challenger, aimed),
+            served=slates_judged.served(
+                lake, source, border, log, asked, challenger, aimed, devices=devices, curve=curve
+            ),
+            curve=curve,
         )
     )
     for name, heuristic in comparison.heuristics.items():

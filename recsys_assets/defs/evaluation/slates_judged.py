@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,17 @@ def requests_of(test: pl.DataFrame) -> Requests:
     """Each test user's first impression, the first MOST of them by key: a hash, so they are a fair sample."""
     from recsys.evaluation.served import MOST, Requests
 
-    first = test.sort("occurred_at", "position").unique("user_key", keep="first").sort("user_key").head(MOST)
+    first = _first(test).head(MOST)
     return Requests(first["user_id"].to_list(), first["user_key"].to_numpy(), first["occurred_at"].to_numpy())
+
+
+def devices_of(test: pl.DataFrame, requests: Requests) -> list[str | None]:
+    """The device of each of `requests_of` the test rows."""
+    return _first(test).head(len(requests.at))["device"].cast(pl.String).to_list()
+
+
+def _first(test: pl.DataFrame) -> pl.DataFrame:
+    return test.sort("occurred_at", "position").unique("user_key", keep="first").sort("user_key")
 
 
 def served(
@@ -36,13 +46,18 @@ def served(
     challenger: Ranker,
     aim: str,
     others: Callable[[Rehearsed], Mapping[str, np.ndarray]] | None = None,
+    devices: Sequence[str | None] = (),
+    curve: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """`evaluation.json["served"]` of what the challenger would have shown.
 
     Args:
         aim: the outcome that slates are ordered for
         others: gives more slates to judge beside these, int64[q, K] rows of the catalogue by item id
+        devices: of each request (`devices_of`); where they are not told, no group of people is
+        curve: what places cost by the challenger, by which they get attention
     """
+    from recsys.evaluation import attention
     from recsys.evaluation import served as judging
     from recsys.evaluation.gates import COMPARISONS
     from recsys.policy.shelves import DEFAULT, SHELVES
@@ -63,15 +78,21 @@ def served(
     if truth is not None:
         oracles, worth = judging.true_slates(slates, made.candidates, made.allowed, truth, K)
         slates |= oracles
-    return judging.judge(
+    published, creators = (bundle.items[name].to_numpy() for name in ("published_at", "creator_key"))
+    people = attention.people(log, requests, lists.shown, devices) if devices else {}
+    named = (judging.CHALLENGER, attention.BESIDE, *lists.slates)
+    shown = {name: slates[name] for name in named if name in slates}
+    told = judging.judge(
         slates,
         requests,
         judging.next_items(log, made.item_keys, requests, made.allowed),
-        bundle.items["published_at"].to_numpy(),
+        published,
         lists.shown,
         worth,
         COMPARISONS,
     )
+    told["attention"] = attention.judge(shown, made.allowed, requests, published, creators, people, curve)
+    return told
 
 
 def truth_of(source: Source, border: Border, requests: Requests, item_ids: tuple[str, ...]) -> Truth | None:
