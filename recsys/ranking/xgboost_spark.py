@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 MEDIAN_ACCURACY: Final = 10_000  # a median is off by at most 1/10,000 of the rows
+WEIGHT: Final = "weight_of_row"
 Batches = Iterator[pa.RecordBatch]
 
 
@@ -46,12 +47,14 @@ def train(
     workers: int | None = None,
     rounds: int = ROUNDS,
     params: Mapping[str, Any] = SHARED,
+    weighed: bool = False,
 ) -> tuple[XGBoostRanker, XGBoostRanker]:
     """The ranker fitted on train (stopped and calibrated on validation), and the one then fitted to both.
 
     Args:
         train_file, validation_file: of the training set, where the executors see them; they import this package.
         workers: Spark tasks that train together; None: as many as the session runs at once.
+        weighed: rows that explored count by their inverse propensity, as in `xgboost_ranker.train`.
 
     Raises:
         LabelError: when there is nothing to learn, or no order.
@@ -67,7 +70,9 @@ def train(
     rows = parts[0].unionByName(parts[1]).persist()
     try:
         counts = {f"{part}_rows": pq.read_metadata(path).num_rows for part, path in files.items()}
-        fit = partial(_fit, feature_names=tuple(feature_names), params=params, seed=seed, workers=workers)
+        fit = partial(
+            _fit, feature_names=tuple(feature_names), params=params, seed=seed, workers=workers, weighed=weighed
+        )
         boosters, facts = _boosters(rows, partial(fit, stops=True), dict.fromkeys(heads, rounds), feature_names)
         chosen = XGBoostRanker(
             feature_names=tuple(feature_names),
@@ -75,7 +80,7 @@ def train(
             boosters=boosters,
             calibrations={},
             medians=_medians(rows.where("not is_validation"), feature_names),
-            facts={**counts, "params": dict(params), "workers": workers, **facts},
+            facts={**counts, "params": dict(params), "weighed": weighed, "workers": workers, **facts},
         )
         chosen = replace(chosen, calibrations=_calibrations(rows.where("is_validation"), chosen))
         if not worth_learning(counts["validation_rows"], counts["train_rows"]):
@@ -93,15 +98,15 @@ def train(
 
 
 def _prepared(spark: SparkSession, path: Path, names: Sequence[str], is_validation: bool) -> DataFrame:
-    """Features, the target of each head, and the two groups that a row is ordered in."""
+    """Features, the target of each head, a row's weight, and the two groups that it is ordered in."""
     from pyspark.sql import functions as f
 
     schema = ", ".join([f"`{n}` float" for n in names] + [f"target_{h} double" for h in HEADS])
-    asked = (*LABELS, "user_key", "request_id", "occurred_at")
+    asked = (*LABELS, "user_key", "request_id", "occurred_at", "propensity")
     made = (
         spark.read.parquet(str(path))
         .select(*asked, *(n for n in names if n not in asked))
-        .mapInArrow(partial(_targets, tuple(names)), f"{schema}, by_user string, by_slate string")
+        .mapInArrow(partial(_targets, tuple(names)), f"{schema}, {WEIGHT} double, by_user string, by_slate string")
     )
     return made.withColumn("is_validation", f.lit(is_validation))
 
@@ -112,6 +117,7 @@ def _targets(names: tuple[str, ...], batches: Batches) -> Batches:
         rows = with_outcomes(Inputs.of_strangers(matrix(frame, names)), frame)
         columns = {name: rows.features[:, i] for i, name in enumerate(names)}
         columns |= {f"target_{name}": head.target(rows).astype(np.float64) for name, head in HEADS.items()}
+        columns[WEIGHT] = rows.weights
         keys = frame.select(
             by_user=pl.col("user_key").cast(pl.String),
             by_slate=pl.concat_str(pl.col("user_key").cast(pl.String), moment(), separator=" "),
@@ -149,8 +155,10 @@ def _fit(
     params: Mapping[str, Any],
     seed: int,
     workers: int,
+    weighed: bool,
     stops: bool,
 ) -> xgb.Booster:
+    from pyspark.sql import functions as f
     from xgboost.spark import SparkXGBClassifier, SparkXGBRanker, SparkXGBRegressor
 
     kind = SparkXGBRanker if head.is_grouped else SparkXGBClassifier if head.is_calibrated else SparkXGBRegressor
@@ -159,6 +167,10 @@ def _fit(
         given |= {"qid_col": "group", "base_margin_col": "start"}
     if not head.is_calibrated:
         given["objective"] = head.objective  # the classifier's is binary:logistic, and it lets nobody say so
+    elif weighed:
+        given["weight_col"] = WEIGHT
+        if stops:  # what stops a head and calibrates it counts as it is
+            rows = rows.withColumn(WEIGHT, f.when(f.col("is_validation"), 1.0).otherwise(f.col(WEIGHT)))
     if stops:
         given |= {"validation_indicator_col": "is_validation", "early_stopping_rounds": PATIENCE}
     logging.getLogger("XGBoost-PySpark").setLevel(logging.WARNING)

@@ -18,6 +18,7 @@ from recsys.training_sets.examples import concat
 from recsys.training_sets.labels import LabelError
 from recsys_assets import resources
 from tests.ranking.rows import NAMES, rows, write
+from tests.ranking.test_xgboost_ranker import confounded
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 PARAMS = {**SHARED, "subsample": 1.0, "colsample_bytree": 1.0}
@@ -62,6 +63,23 @@ def test_two_workers_train_the_ranker_of_one_machine(spark: Any, tmp_path: Path)
     assert ranker.facts["refit_rows"] == 8_000
     for name in HEADS:
         assert ranker.boosters[name].num_boosted_rounds() == fitted.facts[name]["rounds"]
+
+
+def test_rows_that_explored_count_by_their_weights_there_too(spark: Any, tmp_path: Path) -> None:
+    train, validation = confounded(6_000, 21, 0.1, sound=True), rows(2_000, 22)
+    for name, made in (("train", train), ("validation", validation)):
+        write(made, tmp_path / f"{name}.parquet")
+    files, given = (tmp_path / "train.parquet", tmp_path / "validation.parquet"), {"rounds": 25, "params": PARAMS}
+    fitted, ranker = xgboost_spark.train(spark, *files, NAMES, "f", seed=7, workers=2, weighed=True, **given)
+    assert fitted.facts["weighed"] is True
+    for made, both in ((fitted, False), (ranker, True)):
+        apart = {}
+        for weighed in (True, False):
+            local = xgboost_ranker.train(train, validation, NAMES, "f", threads=1, seed=7, weighed=weighed, **given)
+            local = xgboost_ranker.refit(local, concat(train, validation), threads=1, seed=7) if both else local
+            told = (one.predict(JUDGED.inputs).p_click for one in (made, local))
+            apart[weighed] = float(np.abs(np.subtract(*told)).mean())
+        assert apart[True] < 0.5 * apart[False], apart
 
 
 def test_rows_without_a_click_are_one_clear_line(spark: Any, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from recsys_assets.resources import Workspace
 
 if TYPE_CHECKING:
     from recsys.ranking.ranker import Ranker
+    from recsys.ranking.xgboost_ranker import XGBoostRanker
     from recsys.training_sets.examples import Examples
 
 FEWEST_EXPLORED = 1_000  # training rows: fewer weigh nothing, however they are weighed
@@ -131,25 +132,31 @@ def xgboost_ranker(workspace: Workspace, rows: Rows, spark: LazyPySparkResource)
 
     settings, lake = workspace.settings, workspace.lake
     params = Tuned.load(lake.models / "tuning").params
-    if settings.engine == "spark":
-        paths = lake.table("training_sets", "train"), lake.table("training_sets", "validation")
-        fitted, ranker = xgboost_spark.train(
-            spark.spark_session, *paths, FEATURES, FINGERPRINT, seed=settings.seed, params=params
-        )
-    else:
+    train, validation, both = rows
+
+    def learned(weighed: bool) -> "tuple[XGBoostRanker, Callable[[], XGBoostRanker]]":
+        """Fitted on the train rows, and how it is fitted to both."""
+        if settings.engine == "spark":
+            paths = lake.table("training_sets", "train"), lake.table("training_sets", "validation")
+            told: dict[str, Any] = {"seed": settings.seed, "params": params, "weighed": weighed}
+            on_train, on_both = xgboost_spark.train(spark.spark_session, *paths, FEATURES, FINGERPRINT, **told)
+            return on_train, lambda: on_both
         given: dict[str, Any] = {"threads": threads(), "seed": settings.seed}
-        train, validation, both = rows
-        fitted = xgboost_ranker.train(train, validation, FEATURES, FINGERPRINT, params=params, **given)
-        if train.explored >= FEWEST_EXPLORED:
-            weighed = xgboost_ranker.train(
-                train, validation, FEATURES, FINGERPRINT, params=params, weighed=True, **given
-            )
-            ways = {"as they are": fitted, "weighed": weighed}
-            told = {way: trees.predict(validation.inputs) for way, trees in ways.items()}
-            contest = choose("as they are", told, validation)
-            contest.save(lake.reports / "explored.json")
-            fitted = ways[contest.chosen]
-        ranker = xgboost_ranker.refit(fitted, both, **given)
+        named = {"params": params, "weighed": weighed}
+        on_train = xgboost_ranker.train(train, validation, FEATURES, FINGERPRINT, **named, **given)
+        return on_train, lambda: xgboost_ranker.refit(on_train, both, **given)
+
+    ways, chosen = {"as they are": learned(weighed=False)}, "as they are"
+    if train.explored >= FEWEST_EXPLORED:
+        ways["weighed"] = learned(weighed=True)
+        predicted = {way: trees.predict(validation.inputs) for way, (trees, _) in ways.items()}
+        contest = choose(chosen, predicted, validation)
+        contest.save(lake.reports / "explored.json")
+        chosen = contest.chosen
+    else:  # a report of another training set would tell of other trees
+        (lake.reports / "explored.json").unlink(missing_ok=True)
+    fitted, refit = ways[chosen]
+    ranker = refit()
     _save(lake, fitted, ranker)
     strongest = list(ranker.importances().items())[:15]
     return dg.MaterializeResult(
