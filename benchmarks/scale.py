@@ -32,7 +32,7 @@ SIZES = (1_000, 4_000)
 TOLD = 0.01  # of all CPU: a step that takes less is summed up with its like
 BETWEEN = "between steps"
 RANKERS = {"trained_rankers", "xgboost_ranker", "mmoe_ranker", "factor_ranker"}  # a step each up to 30 November 2026
-LEARN = RANKERS | {"ranker_parameters", "ranker", "shelf_orders", "two_tower"}
+LEARN = RANKERS | {"ranker_parameters", "ranker", "refreshed_factors", "shelf_orders", "two_tower"}
 JUDGE = {"evaluation", "verdict"}
 
 

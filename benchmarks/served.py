@@ -3,7 +3,8 @@
 Needs the home of a finished run (RECSYS_HOME, RECSYS_SOURCE and RECSYS_DATA as they were for it); EASE, item-kNN and
 SASRec stand beside the slates where the `peers` extra is installed. Requests are those of `evaluation.json["served"]`,
 each user's first of the test days; `python -m benchmarks.served evening` asks for everybody at 22:00 of the last day
-instead, when most is known of everybody. Written to `reports/bench_served.json`.
+instead, when most is known of everybody, of a ranker that was refreshed the night before, as it is in service. Written
+to `reports/bench_served.json`.
 
 The ceiling is what the log can tell: the simulator's formula and the items' vectors and levels are known, and each
 user's taste is the most likely one given their own impressions, all of them, with the place of each.
@@ -27,7 +28,11 @@ from recsys.events import DAY_MS, HOUR_MS
 from recsys.features.log import EventLog, Items
 from recsys.lake import Lake, replacing
 from recsys.privacy.border import Border
+from recsys.ranking.blend import BlendRanker
+from recsys.ranking.factors import FactorRanker
 from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, solve
+from recsys.ranking.inside import members
+from recsys.ranking.ranker import Ranker
 from recsys.ranking.saved import load_ranker
 from recsys.serving.rehearsal import K, Rehearsed
 from recsys.settings import from_environment
@@ -37,6 +42,7 @@ from recsys.sources.simulator import Simulator
 from recsys.training_sets.labels import aim, labels_of
 from recsys.training_sets.split import PARTS
 from recsys_assets.defs.evaluation import contenders, slates_judged
+from recsys_assets.defs.ranking import refreshed_factors
 
 WORLDS_OWN = 0.25  # variance of a user's own level in the simulated world
 
@@ -62,8 +68,10 @@ def main(names: list[str]) -> int:
             slates["what the log can tell"] = ceiling(source, shown, requests, made)
         return slates
 
-    aimed = aim(labels_of(parts["train"], parts["validation"]))
-    told = slates_judged.served(lake, source, border, log, requests, load_ranker(lake.models / "ranker"), aimed, others)
+    aimed, ranker = aim(labels_of(parts["train"], parts["validation"])), load_ranker(lake.models / "ranker")
+    if names:
+        ranker = as_of(lake, ranker, parts["test"], int(requests.at[0]) // DAY_MS * DAY_MS, settings.seed)
+    told = slates_judged.served(lake, source, border, log, requests, ranker, aimed, others)
     with replacing(lake.reports / "bench_served.json") as path:
         path.write_text(json.dumps(report.plain(told), indent=1, allow_nan=False))
     _show(told)
@@ -84,6 +92,16 @@ def at_evening(shown: pl.DataFrame) -> Requests:
     at = int(shown["occurred_at"].to_numpy().max()) // DAY_MS * DAY_MS + 22 * HOUR_MS
     users = shown.filter(pl.col("received_at") < at).unique("user_key").sort("user_key").head(MOST)
     return Requests(users["user_id"].to_list(), users["user_key"].to_numpy(), np.full(users.height, at))
+
+
+def as_of(lake: Lake, ranker: Ranker, test: pl.DataFrame, midnight: int, seed: int) -> Ranker:
+    """The ranker as it serves from then on: its factors have learned the days before."""
+    judged = [member for member in members(ranker) if isinstance(member, FactorRanker)]
+    if not isinstance(ranker, BlendRanker) or not judged:
+        return ranker
+    *learned, last = refreshed_factors.parts_of(lake)
+    before = last.take(test["occurred_at"].to_numpy()[-len(last) :] < midnight)
+    return ranker.with_member(refreshed_factors.refreshed(lake, judged[0], [*learned, before], midnight, seed))
 
 
 def ceiling(source: Simulator, shown: pl.DataFrame, requests: Requests, made: Rehearsed) -> np.ndarray:

@@ -25,10 +25,10 @@ KUAIRAND = Path(os.environ.get("RECSYS_KUAIRAND", ROOT.parent / "shared" / "data
 
 # Files that take minutes go first: one that begins when the others have ended keeps one of two processes idle.
 LONGEST_FIRST = (
-    "e2e/test_loop", "e2e/test_other_logs", "e2e/test_spine", "e2e/test_since", "serving/test_launch",
-    "serving/test_under_load", "docs/test_recipes", "ranking/test_spark", "automation/test_backfill",
-    "page/test_rooms", "serving/test_service", "automation/test_forked_steps", "features/test_crowd",
-    "serving/test_backup", "features/test_metadata_days",
+    "e2e/test_loop", "e2e/test_other_logs", "e2e/test_spine", "e2e/test_since", "e2e/test_explored",
+    "serving/test_launch", "serving/test_under_load", "docs/test_recipes", "ranking/test_spark",
+    "automation/test_backfill", "page/test_rooms", "serving/test_service", "automation/test_forked_steps",
+    "features/test_crowd", "serving/test_backup", "features/test_metadata_days",
 )  # fmt: skip
 
 

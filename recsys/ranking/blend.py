@@ -66,6 +66,10 @@ class BlendRanker:
         """The same blend of the same kinds of rankers, trained anew."""
         return replace(self, members=tuple(members))
 
+    def with_member(self, newest: Ranker) -> BlendRanker:
+        """The same blend with this one in place of the member of its name."""
+        return self.with_members([newest if member.name == newest.name else member for member in self.members])
+
     @property
     def feature_names(self) -> tuple[str, ...]:
         return self.members[0].feature_names

@@ -39,6 +39,7 @@ PLAIN: Final = ("base", "context", "usual", "shelves", "types", "type_of", "whol
 # by level that others share, its feature
 SIDES: Final = {"category": "category_bucket", "creator": "creator_bucket", "item_type": "item_type"}
 LEVELS: Final = (*SIDES, "item")
+READ: Final = ("slot", "item_age_days", "hour_of_day", "shelf_bucket", *SIDES.values())  # the features beside a history
 PLACES: Final = 20  # of a slate that have a level of their own; later ones share the last
 HALF_LIVES: Final = (1.0, 4.0, 16.0)  # days, of what being new is worth
 TOLD: Final = np.zeros(max(KINDS.values()) + 1, np.uint8)  # by kind: what an event of a history tells of its item
@@ -135,11 +136,10 @@ def columns_of(feature_names: tuple[str, ...]) -> dict[str, int]:
     Raises:
         RankerError: one is missing.
     """
-    read = ("slot", "item_age_days", "hour_of_day", "shelf_bucket", *SIDES.values())
-    missing = [name for name in read if name not in feature_names]
+    missing = [name for name in READ if name not in feature_names]
     if missing:
         raise RankerError(f"the rows have no column {missing[0]}: materialize training_set with the present catalogue")
-    return {name: feature_names.index(name) for name in read}
+    return {name: feature_names.index(name) for name in READ}
 
 
 def context_of(features: np.ndarray, column: Mapping[str, int], shelves: np.ndarray) -> np.ndarray:

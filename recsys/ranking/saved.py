@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from recsys.ranking.ranker import FILE, Ranker, RankerError, read_header
+
+REFRESHED: Final = "refreshed"  # folder of a bundle: a member of its ranker that has learned the newest days since
 
 
 def load_ranker(folder: Path) -> Ranker:
@@ -35,3 +38,20 @@ def load_ranker(folder: Path) -> Ranker:
 
         return HeuristicRanker.load(folder)
     raise RankerError(f"{folder / FILE} holds a ranker of kind {header.get('kind')!r}: materialize ranker again")
+
+
+def load_serving(bundle: Path) -> Ranker:
+    """The ranker of a bundle's folder as it serves: what was judged, and in it the member that was refreshed.
+
+    Raises:
+        RankerError: as `load_ranker`, or the refreshed one is no member of it.
+    """
+    ranker = load_ranker(bundle / "ranker")
+    if not (bundle / REFRESHED).exists():
+        return ranker
+    from recsys.ranking.blend import BlendRanker
+
+    newest = load_ranker(bundle / REFRESHED)
+    if not isinstance(ranker, BlendRanker) or newest.name not in [member.name for member in ranker.members]:
+        raise RankerError(f"{bundle / REFRESHED} is no member of {ranker.name}: materialize bundle again")
+    return ranker.with_member(newest)

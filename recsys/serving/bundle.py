@@ -17,7 +17,7 @@ from recsys.policy.filters import Candidates
 from recsys.policy.shelves import DEFAULT, SHELVES
 from recsys.ranking.orders import ByRanker, Order, default_order, load_order
 from recsys.ranking.ranker import LABEL_OF, Ranker
-from recsys.ranking.saved import load_ranker
+from recsys.ranking.saved import load_serving
 from recsys.registry import Bundle, Facts, Registry, RegistryError
 from recsys.retrieval.item_index import (
     ExactMirror,
@@ -121,7 +121,7 @@ def load(
     try:
         registry.verify(bundle, held)
         tower = QueryTower.load(bundle.path / "query_tower")
-        ranker = load_ranker(bundle.path / "ranker")
+        ranker = load_serving(bundle.path)
         sources = SourceData.load(bundle.path / "sources")
         about = AboutLog.load(bundle.path)
         orders = saved_orders(bundle.path / ORDERS, ranker)

@@ -88,6 +88,14 @@ class ByEntity(Hot):
         missing = self._entities.lacking(asked(user_key, items, shelf_key))
         return functools.partial(self._fetch, missing) if len(missing) else None
 
+    def warm(self, before: Hot, asked: Sequence[tuple[int, Sequence[str] | np.ndarray, int, int]]) -> None:
+        """Fetch all owners that the state before it holds as well."""
+        held = before._entities.names if isinstance(before, ByEntity) else np.zeros(0, np.int64)
+        for start in range(0, len(held), CHUNK):
+            self._fetch(held[start : start + CHUNK])
+            self._add(*self._pending.pop())
+        super().warm(before, asked)
+
     def _fetch(self, names: np.ndarray) -> None:
         folded_to = self._folded_to  # the tail that is kept begins there
         blobs = self._journal.owned(self._lineage, names.tolist())

@@ -160,6 +160,11 @@ class Entities:
         """Memory that it takes, in cells of 8 bytes."""
         return len(self.state.cells) + self.state.table.size + self._held.size + self._judged * JUDGED_CELLS
 
+    @property
+    def names(self) -> np.ndarray:
+        """Owners that are here, int64[n]."""
+        return self._held[self._held[:, 0] != 0, 0]
+
     def lacking(self, wanted: np.ndarray) -> np.ndarray:
         """Those of some owners that have to be added first."""
         if self._most is not None and self.cells > self._most:

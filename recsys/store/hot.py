@@ -223,6 +223,17 @@ class Hot:
         )
         return read, inexact
 
+    def warm(self, before: Hot, asked: Sequence[tuple[int, Sequence[str] | np.ndarray, int, int]]) -> None:
+        """Read what was read from the state before it: user, items, instant and shelf of each read.
+
+        Nobody else has this state yet.
+        """
+        for user_key, items, as_of, shelf_key in asked:
+            rows, strange = self.item_rows.of_items(items)
+            while fetch := self.lacking(user_key, rows, strange, shelf_key):
+                fetch()
+            self.read(rows, strange, user_key, as_of, shelf_key)
+
     def packed(self) -> Mapping[str, np.ndarray | None]:
         """The arrays of a snapshot of what is here now."""
         log, items, words = self.log(), self.items_table, self.words()

@@ -19,6 +19,8 @@ RECORD_FIELDS: Final = 9  # kind, user, item, category, creator, shelf, occurred
 ITEMS: Final = "/items"  # the partition, of no stream, that every word about an item moves: it builds on those before
 CUT: Final = "/cut"  # the partition, of no stream, that says up to which position records have left
 FORGETTING_SECONDS: Final = 600  # for which one that was killed keeps checkpoints off
+AHEAD_SECONDS: Final = 3.0  # for which a snapshot is announced: workers look each second
+WATCHED_SECONDS: Final = 5  # since one looked: nobody else is waited for
 NO_END: Final = (1 << 63) - 1  # beyond every position
 RECORD_RECEIVED: Final = 7  # place of `received` among them
 RECORD: Final = struct.Struct(f"<{RECORD_FIELDS}q")
@@ -127,8 +129,14 @@ class Journal(Protocol):
     def raw(self, after: int, until: int = NO_END, *, only: int | None = None) -> list[tuple[int, int, bytes]]:
         """Position, kind and JSON of the records after a position and up to one, or only of those of a kind."""
 
+    def coming(self, fingerprint: str) -> str:
+        """Name of the snapshot that is announced, which `load` gives as well; "" for none. Who looks is waited for."""
+
     def save(self, fingerprint: str, name: str, arrays: Mapping[str, np.ndarray | None], replaces: str | None) -> bool:
         """Keep a snapshot and make it the fingerprint's own, in one step.
+
+        Before that step processes that look what is `coming`, and would have to load it, get AHEAD_SECONDS to do so,
+        but while `hold` stands.
 
         Args:
             name: of its own, letters, digits and dashes

@@ -25,10 +25,12 @@ import numpy as np
 from recsys.encryption import Kept
 from recsys.store.errors import OffsetMoved, StoreCorrupt, StoreError, StoreMissing
 from recsys.store.journal import (
+    AHEAD_SECONDS,
     CUT,
     FORGETTING_SECONDS,
     NO_END,
     RECORD,
+    WATCHED_SECONDS,
     Dump,
     Entry,
     Mark,
@@ -46,6 +48,8 @@ CUT_AT_ONCE: Final = 2_000  # records: other writers wait for 20 ms
 _KIND: Final = struct.Struct("<q")
 _HEAD: Final = b"head"
 _IDENTITY: Final = b"identity"
+_COMING: Final = b"coming:"  # begins the name of what is announced
+_WATCHED: Final = "watched"  # file that a process touches when it looks for that
 _FORGETTING: Final = b"forgetting"  # until when (s, UTC) nobody folds (Journal.hold)
 _OFFSET: Final = b"offset:"  # begins the name of how far a partition was read
 _RECORDS: Final = Kept(b"event", lambda value: value[1:8] == bytes(7))  # begins with a small number, its kind
@@ -216,18 +220,37 @@ class LmdbJournal:
                     records.append((position, kind, bytes(value[RECORD.size :])))
         return records
 
+    def coming(self, fingerprint: str) -> str:
+        with suppress(OSError):  # of a full disk
+            (self._folder / _WATCHED).touch()
+        with self._transaction() as (opened, transaction):
+            announced = transaction.get(_coming(fingerprint), db=opened.meta)
+        return str(json.loads(announced)["name"]) if announced else ""
+
+    def _announce(self, fingerprint: str, about: Mapping[str, Any]) -> None:
+        watched = self._folder / _WATCHED
+        if not watched.exists() or time.time() - watched.stat().st_mtime > WATCHED_SECONDS:
+            return
+        with self._transaction(write=True) as (opened, transaction):
+            if _is_held(opened, transaction):
+                return
+            transaction.put(_coming(fingerprint), json.dumps(about).encode(), db=opened.meta)
+        time.sleep(AHEAD_SECONDS)
+
     def save(self, fingerprint: str, name: str, arrays: Mapping[str, Any], replaces: str | None) -> bool:
         pointer, folder = _pointer(fingerprint), self._folder / f"snapshot-{name}"
         try:
             about = {"name": name, "arrays": write(folder, arrays)}
+            if replaces:
+                self._announce(fingerprint, about)
             with self._transaction(write=True) as (opened, transaction):
                 pointed = transaction.get(pointer, db=opened.meta)
                 before = json.loads(pointed)["name"] if pointed else ""
                 # `compact` takes away what nothing names, and may have done so while this was being written
                 whole = all((folder / f"{key}.npy").exists() for key in arrays)
                 folds = name.split("-")[0] == before.split("-")[0]
-                held = folds and _number(transaction.get(_FORGETTING, db=opened.meta)) > time.time()
-                fits = whole and replaces in (None, before) and not held
+                fits = whole and replaces in (None, before) and not (folds and _is_held(opened, transaction))
+                transaction.delete(_coming(fingerprint), db=opened.meta)
                 if fits:
                     transaction.put(pointer, json.dumps(about).encode(), db=opened.meta)
         except FileNotFoundError:  # the folder was taken away
@@ -256,9 +279,10 @@ class LmdbJournal:
 
     def _about(self, fingerprint: str, snapshot: str) -> dict[str, Any]:
         with self._transaction() as (opened, transaction):
-            pointed = transaction.get(_pointer(fingerprint), db=opened.meta)
-        about: dict[str, Any] = json.loads(pointed) if pointed else {}
-        if about.get("name") != snapshot:
+            named = [transaction.get(key(fingerprint), db=opened.meta) for key in (_pointer, _coming)]
+        kept: list[dict[str, Any]] = [json.loads(one) for one in named if one]
+        about = next((one for one in kept if one["name"] == snapshot), None)
+        if about is None:
             raise StoreCorrupt(f"snapshot {snapshot} of the online store is gone: materialize online_state")
         arrays: dict[str, Any] = about.get("arrays", {})  # an earlier version kept none
         return arrays
@@ -440,8 +464,16 @@ class LmdbJournal:
             held[1].release()
 
 
+def _is_held(opened: Map, transaction: Any) -> bool:
+    return _number(transaction.get(_FORGETTING, db=opened.meta)) > time.time()
+
+
 def _pointer(fingerprint: str) -> bytes:
     return b"snapshot:" + fingerprint.encode()
+
+
+def _coming(fingerprint: str) -> bytes:
+    return _COMING + fingerprint.encode()
 
 
 def _offset(partition: str) -> bytes:
@@ -449,7 +481,7 @@ def _offset(partition: str) -> bytes:
 
 
 def _stays(key: bytes, pointer: bytes) -> bool:
-    return key == pointer or not (key == _FORGETTING or key.startswith(b"snapshot:"))
+    return key == pointer or not key.startswith((b"snapshot:", _COMING, _FORGETTING))
 
 
 def _key(user_key: int) -> bytes:

@@ -13,7 +13,7 @@ import functools
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -26,9 +26,10 @@ from recsys.features.judged import Judged
 from recsys.features.log import EventLog, Items, empty, merged
 from recsys.sources.derived import Rules
 from recsys.store import told
+from recsys.store.ahead import Ahead
 from recsys.store.archived import lost, not_in, nothing, of_nobody
 from recsys.store.blocked import Blocked, changed
-from recsys.store.by_entity import ByEntity, EntityJournal
+from recsys.store.by_entity import ByEntity
 from recsys.store.errors import JournalCut, OffsetMoved, StoreBusy, StoreCorrupt, StoreError, StoreMissing
 from recsys.store.hot import LOG, Hot, packed
 from recsys.store.intake import NO_RULES, Appended, Event, entries_of, item_entries
@@ -63,7 +64,7 @@ class OnlineStore:
         fingerprint: str | None = None,
     ) -> None:
         self.fingerprint = fingerprint or FINGERPRINT
-        self.journal, self._cache_mb = journal, cache_mb
+        self.journal, self._ahead = journal, Ahead(journal, self.fingerprint, cache_mb)
         self._lock = threading.RLock()
         self._turn = threading.Lock()  # of who reads the past
         self._loaded = self._named = ""  # the snapshot that this process reads from, and the journal's own
@@ -161,11 +162,12 @@ class OnlineStore:
         self._retired = None
         with self._lock:
             hot = self._catch_up()
-            number, late = hot.n_item_records, None
+            number, late, asked = hot.n_item_records, None, list(self._ahead.asked)
             if number != self._late[0]:  # each worker asks every second, and 10,000 items take 30 ms to write down
                 late = hot.late()
         if late is not None:
             self._late = number, pa.Table.from_pylist(late, schema=ITEM_SCHEMA)
+        self._ahead.look(hot, asked)
         return self._late
 
     def told_items(self) -> pa.Table:
@@ -203,6 +205,7 @@ class OnlineStore:
         user_key = user_id if isinstance(user_id, int) else key_of(user_id)
         while True:
             with self._lock:
+                self._ahead.asked.append((user_key, item_ids, as_of, shelf_key))
                 hot = self._catch_up()
                 rows, strange = hot.item_rows.of_items(item_ids)
                 if position not in (None, hot.position):
@@ -345,7 +348,9 @@ class OnlineStore:
         try:
             arrays = self.journal.load(self.fingerprint, snapshot)
             self.journal.check(self.fingerprint, snapshot, tuple(arrays))
-            fresh = self._hot_of(arrays, snapshot)  # beside the one that is read from, which changes with every read
+            fresh = self._ahead.hot_of(
+                arrays, snapshot
+            )  # beside the one that is read from, which changes with every read
             if fresh.position < head:
                 fresh.catch_up(self.journal, head)
         except StoreCorrupt:
@@ -431,8 +436,9 @@ class OnlineStore:
                 )
             self._named = mark.snapshot
             if self._hot is None or not self._reads_as_well_from(mark.snapshot):
+                fresh = self._ahead.taken(mark.snapshot)
                 try:
-                    arrays = self.journal.load(self.fingerprint, mark.snapshot)
+                    arrays = {} if fresh else self.journal.load(self.fingerprint, mark.snapshot)
                     if self._hot is None:  # what a running process follows was written just now, on this machine
                         checked = [name for name in arrays if name not in LOG]
                         self.journal.check(self.fingerprint, mark.snapshot, checked)
@@ -441,10 +447,8 @@ class OnlineStore:
                         raise
                     return self._catch_up()  # another process put a newer snapshot in its place meanwhile
                 # giving back what the one before held takes 50 ms: `late_items` does, which no request calls
-                self._retired, self._hot, self._loaded = (
-                    *(self._hot, self._hot_of(arrays, mark.snapshot)),
-                    mark.snapshot,
-                )
+                self._retired, self._hot = self._hot, fresh or self._ahead.hot_of(arrays, mark.snapshot)
+                self._loaded = mark.snapshot
             hot = self._hot
             if mark.head > hot.position:
                 try:
@@ -457,11 +461,6 @@ class OnlineStore:
                 hot.follow(self.journal.load(self.fingerprint, mark.snapshot))
                 self._loaded = mark.snapshot
             return hot
-
-    def _hot_of(self, arrays: Mapping[str, np.ndarray], snapshot: str) -> Hot:
-        if self.journal.shares_pages:
-            return Hot(arrays)
-        return ByEntity(arrays, cast(EntityJournal, self.journal), snapshot, self._cache_mb)
 
     def _with_log(self) -> tuple[Hot, EventLog]:
         """What `_catch_up` gives, and its log, which was checked: opening leaves that out. Under the lock."""

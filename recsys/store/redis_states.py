@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
@@ -16,6 +17,7 @@ import xxhash
 from recsys.store.by_entity import divided_arrays
 from recsys.store.errors import StoreCorrupt
 from recsys.store.hot import LOG
+from recsys.store.journal import AHEAD_SECONDS, FORGETTING_SECONDS, WATCHED_SECONDS
 
 CHUNK_BYTES: Final = 64 << 20  # of a blob; a Redis string holds 512 MB
 KEEP_SECONDS: Final = 3600  # an old snapshot stays this long for processes that are loading it
@@ -24,6 +26,8 @@ BUCKETS: Final = 64  # of an archive's digests, by their first byte
 # Of parts, which may lie in any slot.
 SNAPSHOT: Final = "recsys:snapshot:"
 OF: Final = "recsys:of:"  # a lineage
+COMING: Final = "recsys:coming:"  # begins the key of what is announced
+WATCHED: Final = "recsys:watched"  # there while processes look for that
 FORGETTING: Final = "recsys:forgetting"  # while it is there nobody folds (Journal.hold)
 # What owners have goes forward only: of two that fold at once, the one that got further stands.
 _KEEP: Final = """
@@ -55,6 +59,16 @@ class RedisStates:
     _kept: Callable[..., Any]
     _pointer: Callable[[str], str]
 
+    def coming(self, fingerprint: str) -> str:
+        with self._clear_errors():
+            self._redis.set(WATCHED, "", ex=WATCHED_SECONDS)
+            return (self._redis.get(f"{COMING}{fingerprint}") or b"").decode()
+
+    def _announce(self, fingerprint: str, name: str) -> None:
+        if self._redis.exists(WATCHED) and not self._redis.exists(FORGETTING):
+            self._redis.set(f"{COMING}{fingerprint}", name, ex=FORGETTING_SECONDS)  # of one that was killed
+            time.sleep(AHEAD_SECONDS)
+
     def save(self, fingerprint: str, name: str, arrays: Mapping[str, np.ndarray | None], replaces: str | None) -> bool:
         pointer, lineage = self._pointer(fingerprint), name.split("-")[0]
         with self._clear_errors():
@@ -70,10 +84,13 @@ class RedisStates:
                 self.keep_owned(lineage, blobs)
                 self._archive(lineage, digests)
             about = self._put(name, kept, replaces, before)
+            if replaces and lineage != replaces.split("-")[0]:  # nobody loads another one of a lineage
+                self._announce(fingerprint, name)
             parts = [f"{SNAPSHOT}{name}", *_parts(name, about)]
             whole = all(self._kept("EXISTS", part) for part in parts)
             swapping = [pointer, self._noted], ["*" if replaces is None else replaces, name]
             swapped = self._swap(*swapping) if whole else None
+            self._redis.delete(f"{COMING}{fingerprint}")
             # what a failover took back is as it was before
             if swapped is None or (current := self._kept("GET", pointer)) == swapped:
                 self._expire({part for part in parts if part.startswith(f"{SNAPSHOT}{name}")})

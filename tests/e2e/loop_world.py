@@ -22,6 +22,7 @@ import polars as pl
 from recsys.events import CLOCK_SKEW_MS, DAY_MS, HOUR_MS, KINDS, MINUTE_MS
 from recsys.experiments.record import Experiment
 from recsys.lake import Lake
+from recsys.ranking.saved import REFRESHED
 from recsys.registry import Registry
 from recsys.serving.course import Course
 from recsys.serving.opening import open_recommender
@@ -297,7 +298,7 @@ def contrary(platform: Platform) -> str:
     champion = registry.champion()
     assert champion is not None
     folder = platform.home.parent / "contrary"
-    shutil.copytree(champion.path, folder, ignore=shutil.ignore_patterns("manifest.json"))
+    shutil.copytree(champion.path, folder, ignore=shutil.ignore_patterns("manifest.json", REFRESHED))
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     _turn_around(folder / "ranker")

@@ -25,7 +25,7 @@ from recsys_assets.stock import take_stock
 from tests.serving.running import Service, serving
 from tests.serving.world import World, make
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]
 SLATES, PLACES = 260, 100  # five places of a slate explore
 LEARNED = ("feedback", "training_set", "xgboost_ranker")
 

@@ -22,9 +22,15 @@ import pytest
 from bentos.recommender.recsys_v1 import recommender_pb2 as pb
 from bentos.recommender.recsys_v1 import recommender_pb2_grpc as stubs
 from recsys.evaluation.metrics import auc
-from recsys.lake import Lake
+from recsys.lake import Lake, content_hash
+from recsys.ranking.factors import FactorRanker
+from recsys.ranking.inside import members
+from recsys.ranking.ranker import read_header
+from recsys.ranking.saved import load_serving
+from recsys.registry import Registry
 from recsys.settings import from_environment
 from recsys.sources.opening import open_source
+from recsys.training_sets.split import PARTS
 from recsys_assets import definitions, partitions
 from recsys_assets.defs.evaluation import shelves_judged
 from recsys_assets.defs.evaluation.contenders import judged_ranker
@@ -127,6 +133,24 @@ def test_champion_beats_every_heuristic_in_its_own_report(printed: str, environm
     for name in report["heuristics"]:
         for label in ("click", "long_view"):
             assert champion[label]["auc"] > report["ranking"][name][label]["auc"], (name, label)
+
+
+def test_what_serves_has_learned_the_test_days_and_what_was_judged_has_not(
+    printed: str, environment: dict[str, str]
+) -> None:
+    lake = Lake(Path(environment["RECSYS_HOME"]))
+    champion = Registry(lake.registry).champion()
+    assert champion is not None
+    judged, newest = read_header(champion.path / "ranker" / "factors"), read_header(champion.path / "refreshed")
+    train, validation, test = (pl.read_parquet(lake.table("training_sets", part)).height for part in PARTS)
+    assert judged["facts"]["refit_rows"] == train + validation
+    assert newest["facts"]["refit_rows"] == train + validation + test
+    assert newest["facts"]["refreshes"] == content_hash(champion.path / "ranker" / "factors")
+    assert content_hash(champion.path / "ranker") == content_hash(judged_ranker(lake))
+    assert newest["calibrations"] == judged["calibrations"]
+    (serving,) = (one for one in members(load_serving(champion.path)) if isinstance(one, FactorRanker))
+    *before, shown = (set(pl.read_parquet(lake.table("training_sets", part))["item_key"]) for part in PARTS)
+    assert shown - set.union(*before) and shown <= set(serving.factors.item.keys.tolist())
 
 
 def test_events_change_the_features_and_the_next_slate(service: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from recsys.evaluation.gates import Verdict
 from recsys.lake import Lake, content_hash
 from recsys.registry import Bundle, Facts
 from recsys_assets.defs.evaluation.contenders import learned_until
+from recsys_assets.defs.serving.parts import save_refreshed
 
 
 @pytest.fixture
@@ -88,3 +90,21 @@ def test_a_verdict_of_before_it_was_kept_lets_nothing_pass(lake: Lake) -> None:
 def test_a_bundle_tells_up_to_when_it_learned_also_one_of_an_earlier_version(lineage: Any, until: int) -> None:
     facts = Facts("f", "f", "t", "t", "items__1", 3_600_000)
     assert learned_until(Bundle("b", Path(), facts, {}, 0, lineage=lineage)) == until
+
+
+def test_a_member_refreshed_from_another_ranker_gets_no_bundle(lake: Lake, tmp_path: Path) -> None:
+    bundle, newest = tmp_path / "bundle", lake.models / "refreshed" / "factors"
+    (bundle / "ranker" / "factors").mkdir(parents=True)
+    (bundle / "ranker" / "factors" / "weights").write_bytes(b"judged")
+    newest.mkdir(parents=True)
+    facts = {"refreshes": content_hash(bundle / "ranker" / "factors")}
+    (newest / "ranker.json").write_text(json.dumps({"kind": "factors", "name": "factors", "facts": facts}))
+    save_refreshed(lake, bundle)
+    assert content_hash(bundle / "refreshed") == content_hash(newest)
+    (bundle / "ranker" / "factors" / "weights").write_bytes(b"another")
+    with pytest.raises(NotJudged, match="refreshed_factors go on from another ranker than ranker holds: materialize"):
+        save_refreshed(lake, bundle)
+    shutil.rmtree(bundle)  # the verdict names a heuristic, which has no such member
+    (bundle / "ranker").mkdir(parents=True)
+    save_refreshed(lake, bundle)
+    assert not (bundle / "refreshed").exists()

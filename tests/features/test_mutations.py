@@ -40,6 +40,11 @@ MUTATIONS = {
         "or lateness > groups[g, G_LATENESS] // 2",
     ),
     "a very late event admitted": ("prefix.py", "if known[e, 2] <= groups[w, G_LENGTH]:", "if c >= 0:"),
+    "a search without its words": (
+        "prefix.py",
+        "log.item_key[i] & QUERY_MASK if log.kind[i] == SEARCH_CODE else log.watch_ms[i]",
+        "log.watch_ms[i]",
+    ),
     "a float sum": (
         "prefix.py",
         "e_sums = np.zeros((longest + 1, width), np.int64)",

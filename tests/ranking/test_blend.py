@@ -13,7 +13,7 @@ from recsys.ranking import mmoe_training, xgboost_ranker
 from recsys.ranking.blend import BlendRanker
 from recsys.ranking.mmoe import MMoEConfig, MMoERanker
 from recsys.ranking.ranker import Ranker, RankerError
-from recsys.ranking.saved import load_ranker
+from recsys.ranking.saved import REFRESHED, load_ranker, load_serving
 from recsys.training_sets.examples import concat
 from tests.ranking.rows import NAMES, poorer, rows
 
@@ -133,3 +133,18 @@ def test_weights_follow_what_a_member_is_worth_and_of_no_worth_it_is_not_asked(
     unasked = dataclasses.replace(loaded, members=(*loaded.members[:2], None))  # type: ignore[arg-type]
     outputs = unasked.predict_only(rows(10, 3).inputs, ["p_click", "watch_seconds"])
     assert all(np.isfinite(values).all() for values in outputs.values())
+
+
+def test_a_bundle_serves_with_the_refreshed_member_and_keeps_what_was_judged(
+    blend: BlendRanker, members: list[Ranker], tmp_path: Path
+) -> None:
+    asked, judged = rows(50, 6).inputs, blend.predict(rows(50, 6).inputs)
+    blend.save(tmp_path / "ranker")
+    assert load_serving(tmp_path).predict(asked).columns()["p_click"].tobytes() == judged.p_click.tobytes()
+    newest = xgboost_ranker.train(rows(1500, 7), VALIDATION, NAMES, "f", threads=1, seed=7, rounds=40)
+    newest.save(tmp_path / REFRESHED)
+    assert load_serving(tmp_path).predict(asked).score.tobytes() == newest.predict(asked).score.tobytes()
+    assert load_ranker(tmp_path / "ranker").predict(asked).p_click.tobytes() == judged.p_click.tobytes()
+    members[1].save(tmp_path / "ranker")  # the trees are no member of the network
+    with pytest.raises(RankerError, match="is no member of mmoe: materialize bundle again"):
+        load_serving(tmp_path)

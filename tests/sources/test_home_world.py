@@ -66,6 +66,19 @@ def test_the_truth_is_what_is_clicked_on_each_shelf(home, log, shelf):
         assert p * 0.96 - error <= happened <= p + error
 
 
+def test_the_words_of_a_search_tell_what_somebody_likes(home, log):
+    """Slates after a search: items of the category that it names are clicked more than others, of the same person."""
+    category = pl.Series([str(home.world.categories[c]) for c in home.world.item_category])
+    asked = log.filter(kind="search").select("user_id", "occurred_at", "query").sort("occurred_at")
+    clicked = log.filter(kind="click").select(event_id="impression_id", click=pl.lit(1)).unique()
+    shown = log.filter(pl.col("kind") == "impression", pl.col("shelf") == "feed", pl.col("item").is_not_null())
+    shown = shown.drop("query").join(clicked, on="event_id", how="left").with_columns(pl.col("click").fill_null(0))
+    shown = shown.sort("occurred_at").join_asof(asked, on="occurred_at", by="user_id").drop_nulls("query")
+    named = shown["query"].str.split(" ").list.first() == category[shown["item"]]
+    assert named.sum() > 300
+    assert shown.filter(named)["click"].mean() > 1.15 * shown.filter(~named)["click"].mean()
+
+
 def test_listeners_come_back_to_what_they_know_at_its_hour(home, log):
     """Of all plays out of routine most are of what was played before, near the hour at which that was played."""
     plays = log.filter(pl.col("kind") == "click", pl.col("shelf").is_in(["shortcuts", LIBRARY]), pl.col("item") >= 0)

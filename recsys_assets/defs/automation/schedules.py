@@ -54,7 +54,7 @@ learn = dg.define_asset_job(
 learn_ranker = dg.define_asset_job(
     "learn_ranker",
     selection=dg.AssetSelection.assets(
-        "xgboost_ranker", "mmoe_ranker", "factor_ranker", "ranker", "shelf_orders", *JUDGING
+        "xgboost_ranker", "mmoe_ranker", "factor_ranker", "ranker", "refreshed_factors", "shelf_orders", *JUDGING
     ),
     description="A new ranker to a gated bundle, with the towers and the index that are there.",
 )

@@ -8,7 +8,17 @@ from recsys_assets.resources import Workspace
 
 @dg.asset(
     name="bundle",
-    deps=["two_tower", "item_index", "ranker", "shelf_orders", "items", "verdict", "online_state", "drift_reference"],
+    deps=[
+        "two_tower",
+        "item_index",
+        "ranker",
+        "refreshed_factors",
+        "shelf_orders",
+        "items",
+        "verdict",
+        "online_state",
+        "drift_reference",
+    ],
     kinds={"json"},
     owners=["team:recsys"],
 )
@@ -35,6 +45,7 @@ def registered_bundle(context: dg.AssetExecutionContext, workspace: Workspace) -
         published_index,
         refresh_sources,
         save_orders,
+        save_refreshed,
     )
 
     settings, lake = workspace.settings, workspace.lake
@@ -54,6 +65,7 @@ def registered_bundle(context: dg.AssetExecutionContext, workspace: Workspace) -
             about=about_log(settings),
         )
         require(verdict.judged, lake, folder / "ranker")
+        save_refreshed(lake, folder)
         save_orders(lake, folder)
         shutil.copyfile(lake.models / FILE, folder / FILE)
         bundle = registry.register(

@@ -42,7 +42,7 @@ def lineage(context: dg.AssetExecutionContext, settings: Settings, folder: Path)
             "gates": dict(outcomes),
         },
         "judged": dict(judged.judged),
-        "learned_until": _last_learned(lake),
+        "learned_until": _last_learned(lake),  # the judged ranker; of a refreshed member its own facts tell
         "judged_on": [min(by_part["test"]), max(by_part["test"])] if by_part["test"] else [],
         "run_id": context.run_id,
         "cause": context.run.tags.get(CAUSE, "schedule"),

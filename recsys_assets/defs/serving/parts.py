@@ -50,6 +50,28 @@ def refresh_sources(lake: Lake, folder: Path) -> None:
     sources.learn(read_log(lake), items, shelves, evaluated.fusion, evaluated.repeats).save(folder)
 
 
+def save_refreshed(lake: Lake, folder: Path) -> None:
+    """Put the member of the ranker that has learned the newest days beside what was judged, where there is one.
+
+    Args:
+        folder: of the bundle, with its ranker
+
+    Raises:
+        NotJudged: it was refreshed from another ranker than the bundle has.
+    """
+    from recsys.evaluation.evidence import NotJudged
+    from recsys.lake import content_hash
+    from recsys.ranking.ranker import read_header
+    from recsys.ranking.saved import REFRESHED
+
+    for newest in sorted((lake.models / "refreshed").glob("*")):
+        if not (judged := folder / "ranker" / newest.name).exists():
+            return  # the verdict names another ranker than the blend
+        if read_header(newest)["facts"]["refreshes"] != content_hash(judged):
+            raise NotJudged("refreshed_factors go on from another ranker than ranker holds: materialize them again")
+        shutil.copytree(newest, folder / REFRESHED)
+
+
 def save_orders(lake: Lake, folder: Path) -> None:
     """The orders that a bundle brings beside its ranker: what passed its shelf's gate, else what orders the shelf now,
     else the best of its heuristics. A shelf without a gate of its own is ordered by whom the verdict names.

@@ -1,0 +1,61 @@
+"""A process makes the next snapshot ready beside its requests, and its first read behind it loads nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recsys.store import lmdb_journal, redis_states
+from tests.features.streams import random_log
+from tests.features.test_store import NOW, Opener, as_bytes, event, filled, journal, opener  # noqa: F401
+
+READS = [(user, [f"i{n}" for n in range(5)], NOW + 20_000) for user in ("u0", "u1", "u2")]
+
+
+def counted(store: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what a store asks its journal for from now on, beside the log."""
+    asked: list[str] = []
+    for name in ("load", "owned"):
+        real = getattr(store.journal, name, None)
+        if real is not None:
+            monkeypatch.setattr(
+                store.journal, name, lambda *given, real=real, name=name: (asked.append(name), real(*given))[1]
+            )
+    return asked
+
+
+def test_the_first_read_behind_a_bootstrap_loads_nothing_and_has_the_same_bytes(
+    opener: Opener,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (lmdb_journal, redis_states):
+        monkeypatch.setattr(module, "AHEAD_SECONDS", 0.0)  # what happens meanwhile is said below
+        monkeypatch.setattr(module, "WATCHED_SECONDS", 600)
+    store, log = filled(opener)
+    looking, other = opener(), opener()
+    for held in (looking, other):
+        for read in READS:
+            held.read(*read)
+    looking.late_items()
+    real, announced = store.journal._announce, []
+
+    def meanwhile(*given: Any) -> None:
+        real(*given)
+        announced.append(looking.append([event(20 + len(announced))], NOW + 10_000).accepted)
+        looking.late_items()
+        if len(announced) == 1:
+            assert other.checkpoint(0)  # what was announced is made anew
+            looking.read(*READS[0])
+
+    monkeypatch.setattr(store.journal, "_announce", meanwhile)
+    store.bootstrap(log, random_log(1, 500)[2], log.head)
+    assert announced == [1, 1]
+    asked = counted(looking, monkeypatch), counted(other, monkeypatch)
+    assert looking.append([event(30)], NOW + 15_000).accepted == 1
+    found = [[as_bytes(held.read(*read)) for read in READS] for held in (looking, other, opener())]
+    assert found[0] == found[1] == found[2]
+    assert not asked[0] and "load" in asked[1]
+
+    store.forget("u1", lambda raw: raw)  # nobody is given time to go on with them
+    assert not looking.read(*READS[1]).history_kinds.size and not other.read(*READS[1]).history_kinds.size
