@@ -32,7 +32,7 @@ RUN_SECONDS = 3600.0
 
 def environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
     """All of it, for a command of one profile; no setting comes from outside but what is given."""
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("RECSYS_", "DAGSTER_"))}
     return {**outside, **settings, "RECSYS_HOME": str(home)}
 
 

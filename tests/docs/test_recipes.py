@@ -104,6 +104,6 @@ def test_a_row_that_names_what_there_is_not_is_one_line_of_make_check(copy: Path
 
 def test_a_ranker_is_three_files(copy: Path, tmp_path: Path) -> None:
     (copy / "recsys" / "ranking" / "newest.py").write_text(BLOCKS[1])
-    before = "    raise RankerError("
+    before = '    raise RankerError(f"{folder / FILE} holds'
     replaced(copy / "recsys" / "ranking" / "saved.py", before, f"{BLOCKS[2]}{before}")
     run(copy, "-c", f"folder = {str(tmp_path / 'saved')!r}\n{TRY_THE_RANKER}")
