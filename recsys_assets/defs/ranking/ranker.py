@@ -190,18 +190,28 @@ def mmoe_ranker(workspace: Workspace, rows: Rows) -> dg.MaterializeResult:
 
 def factor_ranker(workspace: Workspace, rows: Rows) -> dg.MaterializeResult:
     """The factors, learned and saved."""
-    from recsys.cleaned.versions import items_before
     from recsys.ranking import factors_training
-    from recsys.retrieval.text import tags_of
     from recsys_assets.defs.retrieval.tables import split_tables
 
     lake = workspace.lake
-    items = items_before(lake, min(split_tables(lake)[-1]["occurred_at"].to_pylist()))
-    config = factors_training.TrainingConfig(seed=workspace.settings.seed)
-    given: dict[str, Any] = {"tags": factors_training.Tags(*tags_of(items)), "config": config, "threads": threads()}
+    given = recipe_of_factors(lake, min(split_tables(lake)[-1]["occurred_at"].to_pylist()), workspace.settings.seed)
     fitted = factors_training.train(rows.train, rows.validation, FEATURES, FINGERPRINT, **given)
     ranker = factors_training.refit(fitted, rows.both, **given)
     return _kept(lake, fitted, ranker, len(rows.both))
+
+
+def recipe_of_factors(lake: Lake, until: int, seed: int) -> dict[str, Any]:
+    """How factors are learned, whoever learns them: what `factors_training` takes beside rows.
+
+    Args:
+        until: UTC ms, items are as they were known then
+    """
+    from recsys.cleaned.versions import items_before
+    from recsys.ranking import factors_training
+    from recsys.retrieval.text import tags_of
+
+    tags = factors_training.Tags(*tags_of(items_before(lake, until)))
+    return {"tags": tags, "config": factors_training.TrainingConfig(seed=seed), "threads": threads()}
 
 
 @dg.asset(

@@ -75,20 +75,13 @@ def refreshed(lake: Lake, judged: "FactorRanker", parts: "Sequence[Examples]", u
     Args:
         until: UTC ms, items are as they were known then
     """
-    from recsys.cleaned.versions import items_before
     from recsys.lake import content_hash
     from recsys.ranking import factors_training
     from recsys.ranking.factors import READ
-    from recsys.retrieval.text import tags_of
     from recsys.training_sets.examples import concat
-    from recsys_assets.defs.ranking.ranker import threads
+    from recsys_assets.defs.ranking.ranker import recipe_of_factors
 
-    newest = factors_training.refit(
-        replace(judged, feature_names=READ),
-        concat(*parts),
-        tags=factors_training.Tags(*tags_of(items_before(lake, until))),
-        config=factors_training.TrainingConfig(seed=seed),
-        threads=threads(),
-    )
+    known, recipe = replace(judged, feature_names=READ), recipe_of_factors(lake, until, seed)
+    newest = factors_training.refit(known, concat(*parts), **recipe)
     facts = {**newest.facts, "refreshes": content_hash(lake.models / "ranker" / judged.name), "until": until}
     return replace(newest, feature_names=judged.feature_names, medians=judged.medians, facts=facts)
