@@ -89,9 +89,15 @@ class Recorder(threading.Thread):
 
 def steps() -> list[tuple[str, float, float]]:
     """Name, begin and end (s) of each step of the newest run of this home."""
-    from recsys_assets.home import headless
+    from recsys_assets import home
 
-    with headless() as instance:
+    if hasattr(home, "headless"):
+        opened = home.headless()
+    else:  # a checkout of before 29 November 2026
+        from dagster import DagsterInstance
+
+        opened = DagsterInstance.get()
+    with opened as instance:
         run = instance.get_runs(limit=1)[0]
         began: dict[str, float] = {}
         ended: dict[str, float] = {}

@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,11 +39,13 @@ JUDGE = {"evaluation", "verdict"}
 
 @dataclass(frozen=True)
 class Run:
-    """CPU s and most bytes of one run, by step and by kind."""
+    """CPU s, wall and most bytes of one run, by step and by kind."""
 
     cpu: float  # all of it, as the kernel counted
+    wall: float  # s
     peak: int
     by_step: dict[str, float]
+    took: dict[str, float]  # wall s, by step
     by_kind: dict[str, float]
     memory: dict[str, int]  # most, by step
 
@@ -57,16 +60,18 @@ def measured(root: Path, home: Path, **settings: str) -> Run:
     where = kept | settings | {"RECSYS_HOME": str(home), "PYTHONPATH": str(root)}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "samples.json"
+        began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, str(RECORDER), str(out)], cwd=root, env=where, stdout=subprocess.DEVNULL
         )
         _, status, used = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             log = home / "run.log"
             raise SystemExit(log.read_text()[-2000:] if log.exists() else f"{root} does not run")
         told = json.loads(out.read_text())
-    return summed(told["samples"], told["steps"], used.ru_utime + used.ru_stime)
+    return summed(told["samples"], told["steps"], used.ru_utime + used.ru_stime, wall)
 
 
 def in_a_new_home(root: Path, users: int) -> Run:
@@ -107,7 +112,7 @@ def again(console: Console, users: int) -> None:
 
 
 def summed(
-    samples: Sequence[tuple[float, str, float, int]], steps: Sequence[tuple[str, float, float]], cpu: float
+    samples: Sequence[tuple[float, str, float, int]], steps: Sequence[tuple[str, float, float]], cpu: float, wall: float
 ) -> Run:
     """Samples by the step in which each was taken: the one that began last, of those that had not ended."""
     by_step: dict[str, float] = defaultdict(float)
@@ -118,24 +123,34 @@ def summed(
         by_step[step] += used
         by_kind[kind] += used
         memory[step] = max(memory[step], bytes_held)
-    return Run(cpu, max(memory.values(), default=0), dict(by_step), dict(by_kind), dict(memory))
+    took = {name: end - begin for name, begin, end in steps}
+    return Run(cpu, wall, max(memory.values(), default=0), dict(by_step), took, dict(by_kind), dict(memory))
 
 
 def report(console: Console, users: int, runs: Sequence[Run]) -> None:
     """The run in the middle, by step and by kind."""
     run = sorted(runs, key=lambda r: r.cpu)[len(runs) // 2]
     table = Table(
-        title=f"{users:,} users: {run.cpu:.0f} CPU s, {run.peak / 2**30:.1f} GiB at most", title_justify="left"
+        title=f"{users:,} users: {run.cpu:.0f} CPU s, {run.wall:.0f} s, {run.peak / 2**30:.1f} GiB at most",
+        title_justify="left",
     )
-    for column in ("step", "CPU s", "share", "GiB at most"):
+    for column in ("step", "CPU s", "share", "wall s", "GiB at most"):
         table.add_column(column, justify="left" if column == "step" else "right")
     small = {name: cpu for name, cpu in run.by_step.items() if cpu < TOLD * run.cpu}
     for name, cpu in sorted(run.by_step.items(), key=lambda pair: -pair[1]):
         if name not in small:
-            table.add_row(name, f"{cpu:.1f}", f"{cpu / run.cpu:.0%}", f"{run.memory[name] / 2**30:.2f}")
+            table.add_row(
+                name,
+                f"{cpu:.1f}",
+                f"{cpu / run.cpu:.0%}",
+                f"{run.took.get(name, 0):.1f}",
+                f"{run.memory[name] / 2**30:.2f}",
+            )
     rest = sum(small.values())
     most = max((run.memory[name] for name in small), default=0)
-    table.add_row(f"{len(small)} others", f"{rest:.1f}", f"{rest / run.cpu:.0%}", f"{most / 2**30:.2f}")
+    also = sum(run.took.get(name, 0.0) for name in small)
+    share = f"{rest / run.cpu:.0%}"
+    table.add_row(f"{len(small)} others", f"{rest:.1f}", share, f"{also:.1f}", f"{most / 2**30:.2f}")
     console.print(table)
     kinds = sorted(run.by_kind.items(), key=lambda pair: -pair[1])
     console.print("by kind: " + ", ".join(f"{name} {cpu:.1f} s ({cpu / run.cpu:.0%})" for name, cpu in kinds))
@@ -170,8 +185,10 @@ def main(arguments: Sequence[str]) -> int:
         cost.append(ours)
         for other in theirs:
             peaks = [statistics.median(r.peak for r in runs[root]) for root in roots]
+            walls = [statistics.median(r.wall for r in runs[root]) for root in roots]
             console.print(
                 f"beside {asked.against}: {other:.0f} CPU s there, {ours / other:.2f} times that here, "
+                f"{walls[1]:.0f} s there, {walls[0] / walls[1]:.2f} times that here, "
                 f"{peaks[0] / peaks[1]:.2f} times its memory; {asked.rounds} rounds in turns, medians"
             )
     for users, cpu in zip(asked.users[1:], cost[1:], strict=True):
