@@ -121,9 +121,9 @@ def forget(engine: Engine, folder: Path) -> str:
 
 def _hold(place: str, pipe: Any) -> None:
     """A worker: opens the store, reads when asked, and tells what it took and holds."""
-    began = time.perf_counter()
+    began = time.perf_counter(), time.process_time()
     store = OnlineStore(opened(place), cache_mb=CACHE_MB)
-    pipe.send(time.perf_counter() - began)
+    pipe.send(f"{time.perf_counter() - began[0]:.2f} s, {time.process_time() - began[1]:.2f} of CPU")
     ids, now = [f"i{i}" for i in range(500)], pipe.recv()
     look = functools.partial(threading.Event().wait, 1.0)
     threading.Thread(target=lambda: [store.late_items() for _ in iter(look, True)], daemon=True).start()  # as a service
@@ -170,15 +170,15 @@ def reload(engine: Engine, folder: Path) -> str:
         (first, *_), after = ours.recv()
         worker.kill()
         words.append(
-            f"{live:,} live events: opened in {opening:.2f} s, first read behind a bootstrap {first[0] * 1e3:.1f} ms, "
+            f"{live:,} live events: opened in {opening}, first read behind a bootstrap {first[0] * 1e3:.1f} ms, "
             f"{first[1] * 1e3:.2f} of CPU (usual {min(usual)[1] * 1e3:.2f}), own memory {held:.0f} MiB, "
             f"{after:.0f} behind it"
         )
     return "; ".join(words)
 
 
-def _opened_anew(place: str, now: int) -> tuple[float, float]:
-    """Seconds in which a process opens a store, and MiB of its own once it has read."""
+def _opened_anew(place: str, now: int) -> tuple[str, float]:
+    """In which time a process opens a store, in words, and MiB of its own once it has read."""
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     worker = multiprocessing.get_context("spawn").Process(target=_hold, args=(place, theirs), daemon=True)
     worker.start()
@@ -212,7 +212,7 @@ def cut(engine: Engine, folder: Path) -> str:
             size, (opening, held) = store.journal.size(), _opened_anew(place, received)
             words.append(
                 f"{live:,} live events, {'cut' if days == 1 else 'kept'}: {size.records:,} records, "
-                f"{size.bytes / 2**20:,.0f} MiB, opened in {opening:.2f} s, own memory {held:.0f} MiB, "
+                f"{size.bytes / 2**20:,.0f} MiB, opened in {opening}, own memory {held:.0f} MiB, "
                 f"night {spent:.1f} CPU s"
             )
         store.close()

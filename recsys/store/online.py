@@ -103,27 +103,29 @@ class OnlineStore:
             StoreFull, StoreUnavailable, OffsetMoved: nothing was taken, or the batch may be sent again safely.
         """
         while True:
-            known = self._cut  # ahead of the state that is asked for what is known: threads share it
-            with self._lock:
-                hot = self._catch_up()
-                told, implied, rejected = entries_of(hot, events, received_at, rules)
-                if offsets and rejected:
-                    return Appended(0, 0, rejected, hot.position)
-                entries = told + implied
-                new = (~hot.has([entry.digest for entry in entries])).tolist()
-                n_told = sum(new[: len(told)])
-                entries = [entry for entry, is_new in zip(entries, new, strict=True) if is_new]
-            # outside the lock: reads go on while the disk works
-            if not (entries or offsets):
-                return Appended(0, len(told), rejected, self._catch_up().position)
+            unmoved = Offset(CUT, self._cut, self._cut)  # ahead of the state asked for what is known: threads share it
             try:
-                floor = self._floor(hot, received_at)
-                taken = self.journal.append(entries, floor, [*offsets, Offset(CUT, known, known)])
+                with self._lock:
+                    hot = self._catch_up()
+                    told, implied, rejected = entries_of(hot, events, received_at, rules)
+                    if offsets and rejected:
+                        return Appended(0, 0, rejected, hot.position)
+                    entries = told + implied
+                    new = (~hot.has([entry.digest for entry in entries])).tolist()
+                    n_told = sum(new[: len(told)])
+                    entries = [entry for entry, is_new in zip(entries, new, strict=True) if is_new]
+                # outside the lock: reads go on while the disk works
+                if not (entries or offsets):
+                    return Appended(0, len(told), rejected, self._catch_up().position)
+                taken = self.journal.append(entries, self._floor(hot, received_at), [*offsets, unmoved])
                 break
             except OffsetMoved:
                 (self._cut,) = self.journal.offsets([CUT])
-                if self._cut == known:
+                if self._cut == unmoved.before:
                     raise  # else ids left the journal: the state as it is from here on knows them
+            except StoreCorrupt:
+                if self._is_current():
+                    raise
         own = [(at, entry.fields) for at, entry in zip(taken.positions, entries, strict=True) if at]
         with self._lock:
             if own and self._hot is not None and self._hot.position == taken.before:  # nothing to read back
@@ -204,27 +206,27 @@ class OnlineStore:
         """
         user_key = user_id if isinstance(user_id, int) else key_of(user_id)
         while True:
-            with self._lock:
-                self._ahead.asked.append((user_key, item_ids, as_of, shelf_key))
-                hot = self._catch_up()
-                rows, strange = hot.item_rows.of_items(item_ids)
-                if position not in (None, hot.position):
-                    keys = np.where(rows > 0, hot.item_rows.matrix[rows, 0], strange)
-                    ask = functools.partial(self.past(position).read, user_key, keys, as_of, shelf_key)
-                    break
-                fetch = hot.lacking(user_key, rows, strange, shelf_key)
-                if fetch is None:
-                    try:
+            hot = self._hot
+            try:
+                with self._lock:
+                    self._ahead.asked.append((user_key, item_ids, as_of, shelf_key))
+                    hot = self._catch_up()
+                    rows, strange = hot.item_rows.of_items(item_ids)
+                    if position not in (None, hot.position):
+                        keys = np.where(rows > 0, hot.item_rows.matrix[rows, 0], strange)
+                        ask = functools.partial(self.past(position).read, user_key, keys, as_of, shelf_key)
+                        break
+                    fetch = hot.lacking(user_key, rows, strange, shelf_key)
+                    if fetch is None:
                         read, inexact = hot.read(rows, strange, user_key, as_of, shelf_key)
-                    except JournalCut:  # of what the log alone can tell
-                        if self._is_current():
-                            raise
-                        continue
-                    if inexact is None:
-                        return read
-                    ask = functools.partial(completed, read, *inexact)
-                    break
-            fetch()
+                        if inexact is None:
+                            return read
+                        ask = functools.partial(completed, read, *inexact)
+                        break
+                fetch()
+            except StoreCorrupt:  # what left with the snapshot that it was read from
+                if hot is self._hot and self._is_current():
+                    raise
         # It asks the log itself, 0.1 s of 1.7 M events: outside the lock, and one at a time.
         if not self._turn.acquire(timeout=TURN_SECONDS):
             raise StoreBusy("reads of the past wait for their turn: try again in a few seconds")
@@ -348,18 +350,17 @@ class OnlineStore:
         try:
             arrays = self.journal.load(self.fingerprint, snapshot)
             self.journal.check(self.fingerprint, snapshot, tuple(arrays))
-            fresh = self._ahead.hot_of(
-                arrays, snapshot
-            )  # beside the one that is read from, which changes with every read
+            fresh = self._ahead.hot_of(arrays, snapshot)  # beside the one that is read from: every read changes it
             if fresh.position < head:
                 fresh.catch_up(self.journal, head)
+            if fresh.applied <= after:
+                return False  # this process had not changed over
+            following = fresh.packed()
         except StoreCorrupt:
             if self.journal.mark(self.fingerprint).snapshot == snapshot:
                 raise
             return False
-        if fresh.applied <= after:
-            return False  # this process had not changed over
-        return self._save(fresh.packed(), snapshot, same=True)
+        return self._save(following, snapshot, same=True)
 
     def tail(self, after_position: int) -> pa.Table:
         """Events accepted live after a position (RAW_EVENT_SCHEMA): what a later day's raw_events reads."""

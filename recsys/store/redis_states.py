@@ -22,13 +22,15 @@ from recsys.store.journal import AHEAD_SECONDS, FORGETTING_SECONDS, WATCHED_SECO
 CHUNK_BYTES: Final = 64 << 20  # of a blob; a Redis string holds 512 MB
 KEEP_SECONDS: Final = 3600  # an old snapshot stays this long for processes that are loading it
 COMMANDS: Final = 500  # sent at once
-BUCKETS: Final = 64  # of an archive's digests, by their first byte
+BUCKETS: Final = 64  # of an archive's digests, by their first byte; each has the member b"" as well
+OWNERS: Final = 1024  # buckets of owners, by their last bits: each lies in one slot, beside a key that says it is here
 # Of parts, which may lie in any slot.
 SNAPSHOT: Final = "recsys:snapshot:"
 OF: Final = "recsys:of:"  # a lineage
 COMING: Final = "recsys:coming:"  # begins the key of what is announced
 WATCHED: Final = "recsys:watched"  # there while processes look for that
 FORGETTING: Final = "recsys:forgetting"  # while it is there nobody folds (Journal.hold)
+LOST: Final = "part of the online store's state is gone, as where a shard was lost: materialize online_state"
 # What owners have goes forward only: of two that fold at once, the one that got further stands.
 _KEEP: Final = """
 local kept = redis.call('GETRANGE', KEYS[1], 0, 7)
@@ -81,6 +83,7 @@ class RedisStates:
             kept: Mapping[str, np.ndarray | None] = arrays
             if "table" in arrays:  # a whole state
                 kept, blobs, digests = divided_arrays(arrays)  # type: ignore[arg-type]
+                self._write(("SET", _owners(lineage, bucket), "") for bucket in range(OWNERS))
                 self.keep_owned(lineage, blobs)
                 self._archive(lineage, digests)
             about = self._put(name, kept, replaces, before)
@@ -115,11 +118,21 @@ class RedisStates:
         return arrays
 
     def check(self, fingerprint: str, snapshot: str, names: Collection[str]) -> None:
-        """Nothing is left to do: what comes over a network is checked as it comes."""
+        """That no shard has lost its keys; what comes over a network is checked as it comes."""
+        self._require(snapshot.split("-")[0], range(OWNERS))
 
     def owned(self, lineage: str, names: Sequence[int]) -> list[bytes | None]:
         with self._clear_errors():
-            return list(self._many([("GET", _owner(lineage, name)) for name in names]))
+            blobs = list(self._many([("GET", _owner(lineage, name)) for name in names]))
+        # asked behind them: an owner without events has no key, and one in a shard that was lost has none either
+        self._require(lineage, {name % OWNERS for name, blob in zip(names, blobs, strict=True) if blob is None})
+        return blobs
+
+    def _require(self, lineage: str, buckets: Iterable[int]) -> None:
+        with self._clear_errors():
+            here = self._many([("EXISTS", _owners(lineage, bucket)) for bucket in buckets])
+        if not all(here):
+            raise StoreCorrupt(LOST)
 
     def keep_owned(self, lineage: str, blobs: Iterator[tuple[int, bytes]]) -> None:
         with self._clear_errors():
@@ -129,21 +142,26 @@ class RedisStates:
         buckets: dict[int, list[int]] = {}
         for place, digest in enumerate(digests):
             buckets.setdefault(digest[0] % BUCKETS, []).append(place)
-        asked = [("SMISMEMBER", _ids(lineage, b), *(digests[i] for i in places)) for b, places in buckets.items()]
+        asked = [("SMISMEMBER", _ids(lineage, b), *(digests[i] for i in places), b"") for b, places in buckets.items()]
         with self._clear_errors():
             answers = self._many(asked)
         held = np.zeros(len(digests), bool)
-        for places, answer in zip(buckets.values(), answers, strict=True):
+        for places, (*answer, here) in zip(buckets.values(), answers, strict=True):
+            if not here:
+                raise StoreCorrupt(LOST)
             held[places] = np.array(answer, bool)
         return held
 
     def archived(self, lineage: str) -> np.ndarray:
         with self._clear_errors():
             members = self._many([("SMEMBERS", _ids(lineage, bucket)) for bucket in range(BUCKETS)])
+        if not all(members):
+            raise StoreCorrupt(LOST)
         pairs = np.frombuffer(b"".join(itertools.chain.from_iterable(members)), np.uint64).reshape(-1, 2)
         return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
     def _archive(self, lineage: str, digests: np.ndarray) -> None:
+        self._write(("SADD", _ids(lineage, bucket), b"") for bucket in range(BUCKETS))
         rows = [row.tobytes() for row in digests]
         rows.sort(key=lambda row: row[0] % BUCKETS)
         by_bucket = itertools.groupby(rows, key=lambda row: row[0] % BUCKETS)
@@ -228,8 +246,12 @@ def _chunks(things: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield few
 
 
+def _owners(lineage: str, bucket: int) -> str:
+    return f"{OF}{lineage}:{{{bucket:x}}}"
+
+
 def _owner(lineage: str, name: int) -> str:
-    return f"{OF}{lineage}:{name & 0xFFFFFFFFFFFFFFFF:016x}"
+    return f"{_owners(lineage, name % OWNERS)}:{name & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
 def _ids(lineage: str, bucket: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -84,6 +85,31 @@ class RedisCluster:
 
     def replica_of(self, primary: RedisServer) -> RedisServer:
         return next(s for s in self.servers if s.client().role()[:3] == [b"slave", b"127.0.0.1", primary.port])
+
+    def lose(self, key: str) -> Callable[[], None]:
+        """Primary and replica of a key's slot die, with their disks; returns what puts empty ones in their place."""
+        primary = self.primary_of(key)
+        lost = primary, self.replica_of(primary)
+        gone = [identity(server) for server in lost]
+        slots = next(node["slots"] for node in _ask(primary, "NODES").values() if node["node_id"] == gone[0])
+        for server in lost:
+            server.kill()
+            server.wipe()
+
+        def replace() -> None:
+            living = [server for server in self.servers if server.lives()]
+            for server, node in itertools.product(living, gone):
+                _ask(server, "FORGET", node)
+            for server in lost:
+                server.start()
+                _ask(server, "MEET", "127.0.0.1", living[0].port, self._bus[self.servers.index(living[0])])
+            for bounds in slots:
+                _ask(primary, "ADDSLOTSRANGE", bounds[0], bounds[-1])
+            until(lambda: all(len(_ask(server, "NODES")) == len(self.servers) for server in self.servers))
+            _ask(lost[1], "REPLICATE", identity(primary))
+            self.heal()
+
+        return replace
 
     def move(self, key: str) -> None:
         """Give the slot of a key to another shard, key by key, as a resharding does."""

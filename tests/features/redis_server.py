@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import time
@@ -58,6 +59,11 @@ class RedisServer:
             except redis.ConnectionError:  # not up yet, or still loading
                 time.sleep(0.05)
         raise RuntimeError("redis-server did not start")
+
+    def wipe(self) -> None:
+        """Its disk is gone; it is dead already."""
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
 
     def kill(self) -> None:
         assert self._process is not None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from recsys.store.cluster_journal import ClusterJournal
-from recsys.store.errors import StoreUnavailable
+from recsys.store.errors import StoreCorrupt, StoreUnavailable
 from recsys.store.online import OnlineStore
 from tests.features.crowd import Crowd, disorder, longest_wait, opened
-from tests.features.redis_cluster import LOG, RedisCluster
+from tests.features.redis_cluster import LOG, RedisCluster, until
 from tests.features.streams import NOW, random_log
 from tests.features.test_store import as_bytes, event
 
@@ -67,6 +68,42 @@ def test_what_no_replica_has_is_neither_acknowledged_nor_read(filled: OnlineStor
     for held in (store, filled):
         assert as_bytes(held.read("u1", ["i1"], NOW)) != as_bytes(before)
     assert store.tail(0)["event_id"].to_pylist() == ["e1"]
+
+
+def test_a_shard_that_is_lost_for_good_is_told_and_never_read_as_empty(
+    filled: OnlineStore, redis_cluster: RedisCluster
+) -> None:
+    log, _, table = random_log(1, 300)
+    filled.bootstrap(log, table, log.head, event_keys=["kept"])
+    told = [event(n, user_id=f"u{n}", item_id="i1") for n in range(9)]
+    filled.append(told, NOW)
+    users = [f"u{n}" for n in range(9)]
+    before = [as_bytes(filled.read(user, ["i1"], NOW)) for user in users]
+    held = OnlineStore(ClusterJournal(redis_cluster.url, timeout=1))  # it has asked for nobody yet
+    log_is_at = redis_cluster.primary_of(LOG)
+    replace = redis_cluster.lose(next(k for k in map(str, range(99)) if redis_cluster.primary_of(k) is not log_is_at))
+    until(lambda: not answers(held, users))
+    replace()
+    for user, whole in zip(users, before, strict=True):
+        with suppress(StoreCorrupt):
+            assert as_bytes(held.read(user, ["i1"], NOW)) == whole
+    with pytest.raises(StoreCorrupt, match="materialize online_state"):
+        held.checkpoint(0)
+    with pytest.raises(StoreCorrupt, match="materialize online_state"):
+        held.append([event(n, user_id="u1", item_id="i1") for n in range(20, 80)], NOW)
+    with pytest.raises(StoreCorrupt, match="materialize online_state"):
+        OnlineStore(opened(redis_cluster.url))
+    anew = OnlineStore(opened(redis_cluster.url), create=True)
+    anew.bootstrap(log, table, log.head)
+    assert [as_bytes(anew.read(user, ["i1"], NOW)) for user in users] == before
+    assert anew.append(told, NOW)[:2] == (0, 9)
+
+
+def answers(store: OnlineStore, users: list[str]) -> bool:
+    try:
+        return bool([store.read(user, ["i1"], NOW) for user in users])
+    except StoreUnavailable:
+        return False
 
 
 def test_a_cluster_that_is_gone_is_told_in_one_line_without_its_password(tmp_path: Path) -> None:
