@@ -143,12 +143,14 @@ class Sessions(NamedTuple):
 
 
 class HabitRanker:
-    """Boosted trees over COLUMNS; for a shelf that shows more than what its people know, over a ranker's score too."""
+    """Boosted trees over COLUMNS; for a shelf that shows more than what its people know, over a ranker's score too, and
+    added to it: a score beyond all that were learned from has its place among others, which no leaf gives it.
+    """
 
-    def __init__(self, booster: bytes, *, reads_score: bool = False) -> None:
+    def __init__(self, booster: bytes, *, reads_score: bool = False, adds_to_score: bool = False) -> None:
         import xgboost as xgb
 
-        self._raw, self.reads_score = booster, reads_score
+        self._raw, self.reads_score, self.adds_to_score = booster, reads_score, adds_to_score
         self._booster = xgb.Booster({"nthread": 1})
         self._booster.load_model(bytearray(booster))
 
@@ -170,8 +172,11 @@ class HabitRanker:
     def of_impressions(score: np.ndarray, habits: np.ndarray, is_success: np.ndarray, seed: int) -> HabitRanker | None:
         """What of that which was shown becomes a success. None where nothing or everything did.
 
+        The trees begin with the score. In its place they cost podcasts of the home world a tenth of P(long view): .290
+        where the score alone has .323 and both together .321 (validation days; ndcg@10 .309, .296, .325).
+
         Args:
-            score: float64[n], of a ranker that did not learn from these rows
+            score: float64[n], log odds by a ranker that did not learn from these rows
             habits: float64[n, len(COLUMNS)]
             is_success: bool[n]
         """
@@ -179,12 +184,15 @@ class HabitRanker:
 
         if not (is_success.any() and (~is_success).any()):
             return None
-        rows = xgb.DMatrix(np.column_stack([score, habits]), is_success.astype(np.float32), nthread=1)
+        rows = xgb.DMatrix(
+            np.column_stack([score, habits]), is_success.astype(np.float32), base_margin=score, nthread=1
+        )
         params = {
             "objective": "binary:logistic", "eta": 0.1, "max_depth": 3, "min_child_weight": 10.0, "lambda": 10.0,
-            "monotone_constraints": (1, *[0] * len(COLUMNS)), "seed": seed, "nthread": 1,
+            "monotone_constraints": (1, *[0] * len(COLUMNS)), "base_score": 0.5, "seed": seed, "nthread": 1,
         }  # fmt: skip
-        return HabitRanker(bytes(xgb.train(params, rows, 60).save_raw("json")), reads_score=True)
+        trees = bytes(xgb.train(params, rows, 60).save_raw("json"))
+        return HabitRanker(trees, reads_score=True, adds_to_score=True)
 
     def scores(self, habits: np.ndarray, score: np.ndarray | None = None) -> np.ndarray:
         """float64[n]; a row's depends on that row alone. `score` where it `reads_score`."""
@@ -193,12 +201,14 @@ class HabitRanker:
         if not len(habits):
             return np.zeros(0)
         table = habits if score is None else np.column_stack([score, habits])
-        return self._booster.predict(xgb.DMatrix(table, nthread=1), output_margin=True).astype(np.float64)
+        margin = self._booster.predict(xgb.DMatrix(table, nthread=1), output_margin=True).astype(np.float64)
+        return margin if score is None or not self.adds_to_score else margin + score
 
     def save(self, folder: Path) -> None:
         """Write the trees."""
         folder.mkdir(parents=True, exist_ok=True)
-        saved = {"columns": COLUMNS, "reads_score": self.reads_score, "trees": json.loads(self._raw)}
+        reads = {"reads_score": self.reads_score, "adds_to_score": self.adds_to_score}
+        saved = {"columns": COLUMNS, **reads, "trees": json.loads(self._raw)}
         with replacing(folder / FILE) as path:
             path.write_text(json.dumps(saved))
 
@@ -213,7 +223,9 @@ class HabitRanker:
             saved = json.loads((folder / FILE).read_text())
             names: Sequence[str] = saved["columns"]
             if tuple(names) == COLUMNS:
-                return HabitRanker(json.dumps(saved["trees"]).encode(), reads_score=saved["reads_score"])
+                adds = saved.get("adds_to_score", False)  # trees of before stood in the score's place
+                trees = json.dumps(saved["trees"]).encode()
+                return HabitRanker(trees, reads_score=saved["reads_score"], adds_to_score=adds)
         except (OSError, ValueError, KeyError) as error:
             raise RankerError(f"{folder / FILE} is not readable ({error}): materialize shelf_orders again") from None
         raise RankerError(f"{folder / FILE} was learned from other columns: materialize shelf_orders again")

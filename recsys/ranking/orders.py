@@ -21,7 +21,7 @@ from recsys.training_sets.inputs import Inputs
 FILE: Final = "order.json"
 RANKER: Final = "ranker"
 HABITS_ALONE: Final = "habits"  # trees over a person's habits, learned at the starts of sessions
-HEAD: Final = "head"  # trees over the ranker's score and habits, learned on the impressions of what a shelf shows
+HEAD: Final = "head"  # the ranker's score and what trees over it and habits add, learned on what a shelf shows
 LEARNED: Final = (RANKER, HABITS_ALONE, HEAD)  # what a row may name as its order
 # Of LISTS, those that a ruled ranker orders by, which may so serve.
 AS_RANKER: Final[Mapping[str, str]] = {"popular": "popular", "trending": "trending_24h", "item_rate": "item_rate"}

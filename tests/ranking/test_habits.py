@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,26 @@ def test_a_ranker_learns_the_hour_that_people_keep_and_is_the_same_bits_again(tm
     (tmp_path / "own" / habits.FILE).write_text("{}")
     with pytest.raises(RankerError, match="materialize shelf_orders again"):
         load_order(tmp_path / "own", SHARED)
+
+
+def test_a_head_keeps_the_order_of_scores_that_it_never_saw_and_one_of_before_still_gives_its_own(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(2)
+    score, table = rng.normal(size=600), np.zeros((600, len(COLUMNS)))
+    table[:, COLUMNS.index("plays")] = rng.integers(0, 2, 600)
+    success = rng.random(600) < 1.0 / (1.0 + np.exp(2.0 - score - table.sum(axis=1)))
+    head = HabitRanker.of_impressions(score, table, success, seed=1)
+    assert head is not None
+    higher = np.linspace(score.max(), score.max() + 1.0, 50)
+    assert (np.diff(head.scores(np.zeros((50, len(COLUMNS))), higher)) > 0).all()
+    head.save(tmp_path)
+    loaded = HabitRanker.load(tmp_path)
+    assert loaded.scores(table, score).tobytes() == head.scores(table, score).tobytes()
+    before = json.loads((tmp_path / habits.FILE).read_text())
+    del before["adds_to_score"]
+    (tmp_path / habits.FILE).write_text(json.dumps(before))
+    assert np.allclose(HabitRanker.load(tmp_path).scores(table, score) + score, head.scores(table, score))
 
 
 def test_a_session_wants_the_first_known_thing_that_is_played_in_it() -> None:
