@@ -80,9 +80,13 @@ class History(NamedTuple):
         held = slice(int(self.start[r]), int(self.stop[r]))
         return self.item_key[held], self.kind[held], self.occurred_at[held]
 
-    def filled(self, n: int) -> History:
-        """n rows: these, and below them users of whom nothing is known."""
-        return self._replace(start=with_zeros(self.start, n), stop=with_zeros(self.stop, n))
+    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        """A row of each different history int64[h], and which of them each row has, int64[n]."""
+        start, stop = self.start, self.stop
+        if len(start) and (start == start[0]).all() and (stop == stop[0]).all():  # of a request: np.unique takes 60 us
+            return np.zeros(1, np.int64), np.zeros(len(start), np.int64)
+        _, first, whose = np.unique(start * (len(self.item_key) + 1) + stop, return_index=True, return_inverse=True)
+        return first, whose
 
     def engaged(self) -> History:
         """The engaged events alone, the last ENGAGED_LENGTH of each row."""
@@ -107,13 +111,6 @@ class History(NamedTuple):
             gather(values, self.start, self.stop, out)
             columns.append(pa.ListArray.from_arrays(offsets, pa.array(out)))
         return columns[0], columns[1]
-
-
-def with_zeros(rows: np.ndarray, n: int) -> np.ndarray:
-    """n rows: these, and zeros below them. np.pad takes 33 us for ten rows of features, this 1 us."""
-    out = np.zeros((n, *rows.shape[1:]), rows.dtype)
-    out[: len(rows)] = rows
-    return out
 
 
 @njit(cache=True, nogil=True)

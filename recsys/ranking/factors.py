@@ -89,8 +89,7 @@ class Factors:
 
     def outcomes(self, history: History) -> tuple[Outcomes, np.ndarray, np.ndarray]:
         """What the h different histories tell, the bounds int64[h + 1] of each among it, and whose each row is [n]."""
-        span = history.start * (len(history.item_key) + 1) + history.stop
-        _, first, whose = np.unique(span, return_index=True, return_inverse=True)
+        first, whose = history.distinct()
         start, stop = history.start[first].astype(np.int64), history.stop[first].astype(np.int64)
         most = int((stop - start).sum())
         item, bounds = np.empty(most, np.int64), np.zeros(len(start) + 1, np.int64)
@@ -99,7 +98,7 @@ class Factors:
             self.item.keys, history.item_key, history.kind, start, stop, TOLD, item, opened, viewed, bounds
         )  # fmt: skip
         usual = [np.full(most, offset) for offset in self.usual]
-        return Outcomes(item, opened, viewed, *usual), bounds, whose.astype(np.int64)
+        return Outcomes(item, opened, viewed, *usual), bounds, whose
 
     def users(self, history: History) -> tuple[np.ndarray, np.ndarray]:
         """Vectors float64[h, d + 1 + t] of the different histories, and which each of the n rows has, int64[n]."""

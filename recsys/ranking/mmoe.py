@@ -1,15 +1,14 @@
 """The neural ranker: experts shared by all objectives, and for each objective a gate that mixes them.
 
 Multi-gate mixture-of-experts (Ma et al., KDD 2018) over the same rows as the boosted trees, and over what each user was
-shown before (taste.py): numbers are standardised, hashed names get an embedding each. It predicts in blocks of one
-shape, because a matrix product rounds by its shape and a row must not depend on the rows it is predicted with.
+shown before (taste.py): numbers are standardised, hashed names get an embedding each. Torch learns it; what it
+predicts is computed row by row (mmoe_predict.py), because a row must not depend on the rows it is predicted with.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,14 +22,14 @@ from recsys.lake import replacing
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
 from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
-from recsys.ranking.taste import Bags, Taste, bags
+from recsys.ranking.mmoe_predict import Weights, predict, weights_of
+from recsys.ranking.taste import Bags, Taste, bags, events_of
 from recsys.training_sets.dropout import Dropout
 from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import aim
-from recsys.training_sets.threads import on_threads
 
 WEIGHTS: Final = "mmoe.pt"
-BLOCK: Final = 32  # rows of one forward pass: a slate fits, and is not paid for as if it were five
+AT_ONCE: Final = 8_192  # rows, which bounds the events of their histories
 TASKS: Final = ("click", "long_view", "watch", "order")
 Outputs = dict[str, torch.Tensor]  # [n] by task
 STEPS: Final = 16  # of the path that an explanation is integrated along
@@ -51,17 +50,6 @@ class MMoEConfig:
     dropout: float = 0.3
     min_rows: int = 1_000  # a hashed name on fewer training rows has no embedding of its own: its item may have
     min_shown: int = 20  # an item that was shown less often has no vector of its own
-
-
-class Narrow(nn.Linear):
-    """A layer of few outputs, whose product with one row rounds by the row's place in the block unless it is summed
-    row by row (in a third of the rows the last bit differed; layers of 32 outputs and more did not do that).
-    """
-
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        if len(rows) > BLOCK:  # of a training: it would cost a copy of the inputs for each output
-            return super().forward(rows)
-        return (rows[:, None, :] * self.weight).sum(dim=-1) + self.bias
 
 
 class MMoE(nn.Module):
@@ -112,10 +100,10 @@ class MMoE(nn.Module):
             )
             for _ in range(config.experts)
         )
-        self.gates = nn.ModuleDict({task: Narrow(inputs, config.experts) for task in TASKS})
+        self.gates = nn.ModuleDict({task: nn.Linear(inputs, config.experts) for task in TASKS})
         self.towers = nn.ModuleDict(
             {
-                task: nn.Sequential(nn.Linear(config.width, config.tower), nn.ReLU(), Narrow(config.tower, 1))
+                task: nn.Sequential(nn.Linear(config.width, config.tower), nn.ReLU(), nn.Linear(config.tower, 1))
                 for task in TASKS
             }
         )
@@ -214,18 +202,6 @@ def _beside(layers: Sequence[nn.Module], inputs: torch.Tensor) -> torch.Tensor:
     return torch.baddbmm(bias[:, None, :], inputs, weight.transpose(1, 2))
 
 
-class _Block(nn.Module):
-    """The network as a function of tensors alone, which is what can be recorded: outputs float32[TASKS, BLOCK]."""
-
-    def __init__(self, network: MMoE) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, rows: torch.Tensor, *met: torch.Tensor) -> torch.Tensor:
-        by_task = self.network(rows, Bags(*met))
-        return torch.stack([by_task[task] for task in TASKS])
-
-
 @dataclass(frozen=True)
 class MMoERanker:
     """The trained network with its calibrations; implements `ranker.Ranker`."""
@@ -257,37 +233,18 @@ class MMoERanker:
 
     def outputs(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Output of every task before link and calibration, float64[n] each."""
-        self._checked(inputs.features)
-        n, keys = len(inputs), self.network.taste.item_keys.numpy()
-        padded = inputs.filled(-(-n // BLOCK) * BLOCK)
-        features = torch.from_numpy(self._checked(padded.features))
-        history, values = padded.history, np.empty((len(TASKS), len(padded)))
-        is_one = n > 0 and (history.start[:n] == history.start[0]).all() and (history.stop[:n] == history.stop[0]).all()
-        # candidates of one request meet one history: it is read once, and strangers fill the last block no better
-        met = bags(keys, padded.item_key, history.take(np.zeros(len(padded), np.int64))) if is_one else None
-        # a block is too small to share: on two busy cores 532 rows took .5 CPU s with two threads, .03 with one
-        with torch.inference_mode(), on_threads(1):
-            for start in range(0, len(padded), BLOCK):
-                rows = slice(start, start + BLOCK)
-                if met is None:
-                    block = bags(keys, padded.item_key[rows], history.take(rows))
-                else:
-                    block = met._replace(item=met.item[rows], whose=met.whose[rows])
-                values[:, rows] = self._one_block(features[rows], *block).numpy()
-        return dict(zip(TASKS, values[:, :n], strict=True))
+        features, keys = self._checked(inputs.features), self.network.taste.item_keys.numpy()
+        values = np.empty((len(TASKS), len(inputs)))
+        for start in range(0, len(inputs), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            met = events_of(keys, inputs.item_key[rows], inputs.history.take(rows))
+            predict(self._weights, features[rows], *met, values[:, rows])
+        by_task = dict(zip(TASKS, values, strict=True))
+        return {**by_task, "watch": np.minimum(by_task["watch"], MAX_LOG_WATCH)}
 
     @cached_property
-    def _one_block(self) -> Callable[..., torch.Tensor]:
-        """The network over one block, recorded: the same operations and bits in 0.4 of the time, without Python."""
-        strangers = Inputs.of_strangers(np.zeros((BLOCK, len(self.feature_names)), np.float32))
-        example = (torch.from_numpy(strangers.features), *self.network.bags(strangers))
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it compares the lengths of vocabularies, which are fixed
-            recorded = torch.jit.freeze(torch.jit.trace(_Block(self.network).eval(), example))
-        with torch.inference_mode():
-            for _ in range(3):  # it is compiled in its first two calls, 10 ms each: before anybody waits
-                recorded(*example)
-        return recorded
+    def _weights(self) -> Weights:
+        return weights_of(self.network, CLIP)
 
     def contributions(self, inputs: Inputs) -> np.ndarray:
         """Integrated gradients (Sundararajan et al. 2017) of the aim's logit from the median row, float32 [n, F].

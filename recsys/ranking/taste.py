@@ -76,17 +76,18 @@ class Taste(nn.Module):
 
 def bags(item_keys: np.ndarray, item_key: np.ndarray, history: History) -> Bags:
     """Items and histories by the rows of the table of `item_keys` (sorted); a history of several rows comes once."""
-    span = history.start * (len(history.item_key) + 1) + history.stop
-    _, first, whose = np.unique(span, return_index=True, return_inverse=True)
+    return Bags(*map(torch.from_numpy, events_of(item_keys, item_key, history)))
+
+
+def events_of(item_keys: np.ndarray, item_key: np.ndarray, history: History) -> tuple[np.ndarray, ...]:
+    """The columns of `bags` as arrays."""
+    first, whose = history.distinct()
     start, stop = history.start[first], history.stop[first]
     rows = np.empty(int((stop - start).sum()), np.int64)
     starts, weights = np.empty(len(first) * BAGS, np.int64), np.empty(len(rows), np.float32)
     mass = np.empty((len(first), BAGS), np.float32)
     _fill(item_keys, history.item_key, history.kind, start, stop, rows, starts, weights, mass)
-    return Bags(
-        torch.from_numpy(rows_in(item_keys, item_key)),
-        *(torch.from_numpy(column) for column in (whose, rows, starts, weights, mass)),
-    )
+    return rows_in(item_keys, item_key), whose, rows, starts, weights, mass
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from recsys.features.history import HISTORY_COLUMNS, History, with_zeros
+from recsys.features.history import HISTORY_COLUMNS, History
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,6 @@ class Inputs:
     def with_features(self, features: np.ndarray) -> Inputs:
         """The same impressions, read with other features."""
         return replace(self, features=features)
-
-    def filled(self, n: int) -> Inputs:
-        """n impressions: these, and below them strangers with features of 0."""
-        return Inputs(with_zeros(self.features, n), with_zeros(self.item_key, n), self.history.filled(n))
 
     @staticmethod
     def of_strangers(features: np.ndarray) -> Inputs:
