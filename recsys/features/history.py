@@ -12,7 +12,7 @@ from recsys.events import KINDS
 from recsys.features.catalog import ENGAGED, ENGAGED_LENGTH
 
 HISTORY_COLUMNS: Final = ("history_item_key", "history_kind")  # of tables: a list a row, oldest first
-_IS_ENGAGED: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in ENGAGED])  # by kind
+IS_ENGAGED: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in ENGAGED])  # by kind
 
 
 class History(NamedTuple):
@@ -90,7 +90,7 @@ class History(NamedTuple):
 
     def engaged(self) -> History:
         """The engaged events alone, the last ENGAGED_LENGTH of each row."""
-        chosen = _IS_ENGAGED[self.kind]
+        chosen = IS_ENGAGED[self.kind]
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen)])  # engaged events ahead of each place
         start, stop = before[self.start], before[self.stop]
         return History(

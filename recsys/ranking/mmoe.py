@@ -21,8 +21,8 @@ from torch import nn
 from recsys.lake import replacing
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
-from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
 from recsys.ranking.mmoe_predict import Weights, predict, weights_of
+from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
 from recsys.ranking.taste import Bags, Taste, bags, events_of
 from recsys.training_sets.dropout import Dropout
 from recsys.training_sets.inputs import Inputs
@@ -238,7 +238,7 @@ class MMoERanker:
         for start in range(0, len(inputs), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
             met = events_of(keys, inputs.item_key[rows], inputs.history.take(rows))
-            predict(self._weights, features[rows], *met, values[:, rows])
+            predict(self._weights, features[rows], met, values[:, rows])
         by_task = dict(zip(TASKS, values, strict=True))
         return {**by_task, "watch": np.minimum(by_task["watch"], MAX_LOG_WATCH)}
 

@@ -127,8 +127,9 @@ def encode(w, row, item, user, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def predict(w, features, item, whose, rows, starts, weights, mass, out):  # type: ignore[no-untyped-def]
-    """Output of every task for n rows of features [n, F], into out float64[tasks, n]; the others as `taste.Bags`."""
+def predict(w, features, met, out):  # type: ignore[no-untyped-def]
+    """Output of every task for n rows of features [n, F] and `taste.events_of` them, into out float64[tasks, n]."""
+    item, whose, rows, starts, weights, mass = met
     tasks, width, tower = w.tower.shape
     experts, mixed = len(w.second), np.empty(width, np.float32)
     of_user = np.empty((len(mass), w.items.shape[1]), np.float32)

@@ -25,7 +25,7 @@ from recsys.policy.repeats import Repeats
 from recsys.policy.shelves import GENERAL, Unit
 from recsys.retrieval.fusion import START, Fusion
 from recsys.retrieval.item_index import ItemIndex, top_k
-from recsys.retrieval.two_tower import ABOUT_WORDS, QueryTower
+from recsys.retrieval.two_tower import NOTHING_KNOWN, QueryTower
 
 DEPTH: Final = 200  # how far a source is asked by default
 LIST_LENGTH: Final = 1_000  # kept of each list, so that enough is left when a user has seen the first
@@ -36,7 +36,6 @@ SHRINKAGE: Final = 10.0  # users; keeps two items that one user shared from bein
 HALF_LIFE_MS: Final = DAY_MS  # of a click in trending; 0.25 to 3 days made no difference on KuaiRand's validation days
 EPISODE: Final = "podcast"  # the item type of which the creator is the show
 EPISODES: Final = 3  # of one show that `followed` proposes
-NOTHING_KNOWN: Final = np.zeros(ABOUT_WORDS, np.int64)
 EVERYWHERE: Final = "feed"  # name of the list for a shelf without one of its own
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +26,8 @@ from recsys.features.log import ItemColumns, Items, rows_in
 from recsys.features.people import MOST_WORDS
 from recsys.lake import replacing
 from recsys.retrieval.text import MAX_WORDS
+from recsys.retrieval.two_tower_query import embed, weights_of
 from recsys.training_sets.dropout import Dropout
-from recsys.training_sets.threads import on_threads
 
 AGE_BUCKETS: Final = 24  # log2 of minutes: the last one begins at 16 years
 KIND_CODES: Final = 16
@@ -41,6 +39,7 @@ ITEM_BATCH: Final = 256  # items are embedded in blocks of this shape, so a vect
 CONTEXT_FEATURES: Final = ("shelf_bucket", "device_bucket", "hour_of_day")
 HISTORY_DROPOUT: Final = 0.15  # share of training queries that have no history, where words about users stand for it
 ABOUT_WORDS: Final = MOST_WORDS + SEARCHES * QUERY_WORDS  # of a user: of what is said of them, of what they searched
+NOTHING_KNOWN: Final = np.zeros(ABOUT_WORDS, np.int64)
 CONTEXT_COLUMNS: Final = np.array([catalog.FEATURES.index(name) for name in CONTEXT_FEATURES])
 
 
@@ -301,18 +300,6 @@ def item_numbers(columns: ItemColumns, as_of: np.ndarray) -> np.ndarray:
     return np.stack([np.log1p(columns.duration_ms / 1000.0), np.log1p(days)], axis=1).astype(np.float32)
 
 
-class _Query(nn.Module):
-    """The query tower as a function of tensors alone, which is what can be recorded."""
-
-    def __init__(self, network: TwoTower) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *columns: torch.Tensor) -> torch.Tensor:
-        *batch, identities = columns
-        return self.network.embed_queries(QueryBatch(*batch), identities)
-
-
 class QueryTower:
     """The trained towers, frozen: numpy in, numpy out, the same bytes for the same row."""
 
@@ -326,7 +313,7 @@ class QueryTower:
         self.trained_until = trained_until
         self.dim = network.config.dim
         with torch.inference_mode():
-            self._identities = self.network.known(torch.arange(len(self.network.catalogue_codes)))
+            self._weights = weights_of(network, network.known(torch.arange(len(network.catalogue_codes))))
         digest = hashlib.sha256(f"{catalog.FINGERPRINT}{asdict(network.config)}{trained_until}".encode())
         for name, tensor in sorted(network.state_dict().items()):
             digest.update(name.encode())
@@ -344,7 +331,7 @@ class QueryTower:
     ) -> np.ndarray:
         """Unit vector float32[dim] of one request.
 
-        Always a batch of one, in evaluation too: a matrix product rounds by its shape.
+        By these loops in evaluation too (two_tower_query.py): a matrix product rounds by its shape.
 
         Args:
             item_keys, kinds, occurred_at: a history in log order (oldest first), int64, int8, int64 [m]
@@ -352,24 +339,11 @@ class QueryTower:
             features: float32[len(catalog.FEATURES)], any candidate's row: only what all candidates share is read
             about: words about the user, int64[ABOUT_WORDS], 0 none (`engagements.about_rows`)
         """
-        history, said = History.of_one(item_keys, kinds, occurred_at), None if about is None else about[None, :]
-        # one row is too little to share: on two busy cores it took 7.4 CPU ms with two threads, .33 with one
-        with torch.inference_mode(), on_threads(1):
-            batch = self.network.queries(history, np.array([as_of], np.int64), features.reshape(1, -1), said)
-            vector: np.ndarray = self._one_query(*batch, self._identities)[0].numpy()
+        shelf, device, hour = features[CONTEXT_COLUMNS].astype(np.int64).tolist()
+        vector = np.empty(self.dim, np.float32)
+        words = NOTHING_KNOWN if about is None else about
+        embed(self._weights, item_keys, kinds, occurred_at, as_of, shelf, device, hour, words, vector)
         return vector
-
-    @cached_property
-    def _one_query(self) -> Callable[..., torch.Tensor]:
-        """`embed_queries` of one row, recorded: the same operations and bits in 0.4 of the time, without Python."""
-        rows = torch.zeros(1, catalog.ENGAGED_LENGTH, dtype=torch.int32)
-        codes = rows.to(torch.int8)
-        words = torch.zeros(1, 0 if self.network.about is None else ABOUT_WORDS, dtype=torch.int32)
-        example = QueryBatch(rows, codes, codes, torch.zeros(1, 3, dtype=torch.int64), words)
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # embedding_bag compares two shapes that are fixed
-            recorded = torch.jit.trace(_Query(self.network).eval(), (*example, self._identities.clone()))
-            return torch.jit.freeze(recorded)
 
     @property
     def given_length(self) -> int:

@@ -1,4 +1,4 @@
-"""A layer of a network for one row, in plain loops: a matrix product of a library rounds by its shape and its machine."""
+"""A layer of a network for one row, in plain loops: a library's matrix product rounds by its shape and machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def affine(row, weight, bias, out):  # type: ignore[no-untyped-def]
-    """bias [m] + row [n] @ weight [n, m] into out [m], input after input: no sum is split, so nothing rounds otherwise."""
+    """bias [m] + row [n] @ weight [n, m] into out [m], input after input: no sum is split."""
     out[:] = bias
     for i in range(len(row)):
         x, of = row[i], weight[i]

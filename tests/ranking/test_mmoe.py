@@ -129,10 +129,10 @@ def test_what_is_predicted_row_by_row_is_what_the_network_says(ranker: MMoERanke
     odd = fresh.features.copy()
     odd[::3, 1], odd[::5, 3], odd[::7, 0] = np.nan, np.nan, 1e30
     for asked in (ranker, replace(ranker, network=other)):
-        for rows in (fresh, fresh.with_features(odd), Inputs.of_strangers(odd), fresh.take(slice(0, 0))):
+        for impressions in (fresh, fresh.with_features(odd), Inputs.of_strangers(odd), fresh.take(slice(0, 0))):
             with torch.inference_mode():
-                theirs = asked.network(torch.from_numpy(rows.features), asked.network.bags(rows))
-            for task, ours in asked.outputs(rows).items():
+                theirs = asked.network(torch.from_numpy(impressions.features), asked.network.bags(impressions))
+            for task, ours in asked.outputs(impressions).items():
                 np.testing.assert_allclose(ours, theirs[task].numpy(), rtol=1e-5, atol=1e-5, err_msg=task)
 
 

@@ -19,7 +19,7 @@ from recsys.features.log import ItemColumns, Items, items_from_table, merged, se
 from recsys.features.people import MOST_WORDS
 from recsys.retrieval import engagements, two_tower_training
 from recsys.retrieval.text import MAX_WORDS, more_words_of, tags_of, with_content, words_of
-from recsys.retrieval.two_tower import ABOUT_WORDS, QueryTower, TowerConfig, TowerError
+from recsys.retrieval.two_tower import ABOUT_WORDS, QueryTower, TowerConfig, TowerError, TwoTower
 from recsys.retrieval.two_tower_training import TrainingConfig, TrainingError, TrainingReport, fit, refit
 from tests.retrieval import taste
 
@@ -208,18 +208,26 @@ def test_a_user_without_history_and_one_with_unknown_items_get_a_vector(tower: Q
         assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_the_recorded_query_tower_gives_the_bytes_of_the_network(tower: QueryTower) -> None:
+def test_the_vector_of_a_request_is_what_the_network_says(tower: QueryTower, world: taste.World) -> None:
     rng = np.random.default_rng(1)
-    keys, codes = tower.network.catalogue_keys.numpy(), np.arange(1, 6, dtype=np.int8)
+    words = np.sort(rng.integers(1, 1 << 62, 9))
+    words[0] = 1  # a word of a search
+    known = tower.network.vocabulary._replace(about=words)
+    other = QueryTower(TwoTower(tower.network.config, known, world.items), tower.trained_until)
+    keys, codes = tower.network.catalogue_keys.numpy(), np.arange(1, 12, dtype=np.int8)
     for length in (*range(0, catalog.ENGAGED_LENGTH, 7), catalog.ENGAGED_LENGTH, catalog.HISTORY_LENGTH):
-        history = rng.choice(keys, length), rng.choice(codes, length), taste.BEGIN - np.arange(length)[::-1] * HOUR_MS
+        item_keys = np.append(rng.choice(keys, length), 5)  # one that nobody knows
+        at = taste.BEGIN - np.arange(length + 1)[::-1] * HOUR_MS
+        history = item_keys, rng.choice(codes, length + 1), at
         features = rng.random(len(catalog.FEATURES), dtype=np.float32)
-        ours = tower.embed_user(*history, taste.BEGIN, features)
-        span = History.of_one(*history)
-        with torch.inference_mode():
-            batch = tower.network.queries(span, np.array([taste.BEGIN]), features.reshape(1, -1))
-            identities = tower.network.identity(tower.network.catalogue_codes)
-            assert ours.tobytes() == tower.network.embed_queries(batch, identities)[0].numpy().tobytes()
+        about = rng.choice([0, 3, *words], ABOUT_WORDS)
+        for asked in (tower, other):
+            ours = asked.embed_user(*history, taste.BEGIN, features, about)
+            with torch.inference_mode():
+                span, network = History.of_one(*history), asked.network
+                batch = network.queries(span, np.array([taste.BEGIN]), features.reshape(1, -1), about[None])
+                theirs = network.embed_queries(batch)[0].numpy()
+            np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
 def test_of_the_feature_row_the_query_reads_the_context_alone(tower: QueryTower) -> None:
