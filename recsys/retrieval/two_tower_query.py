@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,6 @@ from recsys.features.catalog import ENGAGED_LENGTH
 from recsys.features.history import IS_ENGAGED
 from recsys.features.people import MOST_WORDS
 from recsys.training_sets.layers import affine, rectify
-
-if TYPE_CHECKING:
-    from recsys.retrieval.two_tower import TwoTower
 
 
 class Weights(NamedTuple):
@@ -40,8 +37,8 @@ class Weights(NamedTuple):
     second_bias: np.ndarray
 
 
-def weights_of(network: TwoTower, identities: torch.Tensor) -> Weights:
-    """Those of a network, and what it says of the items of its catalogue."""
+def weights_of(network: Any, identities: torch.Tensor) -> Weights:
+    """Those of a TwoTower, and what it says of the items of its catalogue."""
 
     def array(tensor: torch.Tensor) -> np.ndarray:
         return np.ascontiguousarray(tensor.detach().numpy())
