@@ -5,8 +5,9 @@ own policy and the first bundle that learned from it, and the same people ask at
 every day, and on the eighth a category comes that nobody was ever shown. Every night learns anew (towers, trees alone,
 gates, bundle). Secret and request ids are the world's own, so a loop repeats.
 
-Told of each pair: true clicks of the last week and of the first, as differences with 95 % intervals (users drawn whole,
-their requests paired); items with five clicks or more; impressions of the new category on its first day.
+Told of each pair, and of all together: true clicks of the last week and of the first, as differences with 95 %
+intervals (users drawn whole, their requests paired). Of each pair: items with five clicks or more, and impressions of
+the new category on its first day.
 
 Stopped, it goes on after the last whole day in FOLDER. No seed but these was looked at.
 """
@@ -31,19 +32,20 @@ from recsys.lake import replacing
 from recsys.monitoring.feedback import DISCOVERED
 from recsys.sources.simulator import Simulator
 from recsys.sources.world import BEGIN_MS
-from recsys_assets.defs.automation.schedules import FOLLOWING
+from recsys_assets.defs.automation.schedules import CATALOGUE, DBT, FOLLOWING, OBSERVED
 from tests.e2e.loop_world import FIRST, LAST, Platform
 
 SEEDS: Final = (31, 32, 33, 34, 35, 36)
 LATE: Final = 6  # the category that comes late, ...
 LATE_DAY: Final = 8  # ... on this day of the loop
-WEEK: Final = 7
+WEEKS: Final = {"last_week": slice(DAYS - 7, DAYS), "first_week": slice(0, 7)}
 ARMS: Final = {"without": "false", "with": "true"}
 DRAWS: Final = 2_000
+Rows = list[dict[str, Any]]  # the days of a loop
 
 
 class Trees(Platform):
-    """A platform whose ranker is the trees alone, without a contest."""
+    """A platform whose ranker is the trees alone, without a contest, and whose nights report and check nothing."""
 
     def offer(self) -> None:
         super().offer()
@@ -54,9 +56,14 @@ class Trees(Platform):
             "whole": dg.AssetSelection.all() - chosen.downstream() - others,
             "to_trees": learned - chosen.downstream() - others,
             "to_bundle": after,
+            "night": dg.AssetSelection.assets(*CATALOGUE, *DBT, *OBSERVED[:6]).without_checks(),  # up to feedback
         }
         made = [dg.define_asset_job(name, selection=selection) for name, selection in jobs.items()]
         self.definitions = dg.Definitions.merge(self.definitions, dg.Definitions(jobs=made))
+
+    def night(self, day: int) -> bool:
+        self.offer()
+        return self.run(day, "night", {FIRST: self.name(day - 1), LAST: self.name(day)})
 
     def learn(self, day: int, job: str = "to_trees", **tags: str) -> None:
         """From the training set to a bundle; `job` is what runs before the trees are the ranker."""
@@ -71,13 +78,15 @@ def main(arguments: list[str]) -> int:
     if len(arguments) not in (1, 2):
         print("say the folder that holds the loops: python -m benchmarks.exploring_worlds FOLDER [worlds]")
         return 2
-    folder, told = Path(arguments[0]).resolve(), []
+    folder, told, pairs = Path(arguments[0]).resolve(), [], []
     for seed in SEEDS[: int(arguments[1]) if len(arguments) > 1 else len(SEEDS)]:
-        loops = {arm: lived(folder, seed, arm) for arm in ARMS}
-        told.append({"seed": seed, **compared(loops["with"], loops["without"])})
+        without, loop = (lived(folder, seed, arm) for arm in ARMS)
+        pairs.append((loop, without))
+        told.append({"seed": seed, **compared(loop, without)})
+        together = {"pairs": len(pairs), **{name: relative(pairs, days) for name, days in WEEKS.items()}}
         with replacing(folder / "worlds.json") as path:
-            path.write_text(json.dumps(told, indent=1))
-        print(json.dumps(told[-1]), flush=True)
+            path.write_text(json.dumps([*told, together], indent=1))
+        print(f"{json.dumps(told[-1])}\n{json.dumps(together)}", flush=True)
     return 0
 
 
@@ -91,7 +100,7 @@ def world_of(seed: int) -> Simulator:
     return simulator
 
 
-def lived(folder: Path, seed: int, arm: str) -> list[dict[str, Any]]:
+def lived(folder: Path, seed: int, arm: str) -> Rows:
     """The days of a loop: users who asked, true P(click) of their slates, items, and those of the late category."""
     kept, history = folder / f"{seed}-{arm}", folder / f"{seed}-history"
     rows = _told(kept)
@@ -149,32 +158,39 @@ def discovered(platform: Platform) -> int:
     return clicks.group_by("item_id").agg(pl.col("click").sum()).filter(pl.col("click") >= DISCOVERED).height
 
 
-def compared(loop: list[dict[str, Any]], without: list[dict[str, Any]]) -> dict[str, Any]:
+def compared(loop: Rows, without: Rows) -> dict[str, Any]:
     """What exploration changed: relative differences of true clicks with their intervals, and counts of both loops."""
-    first, last = slice(0, WEEK), slice(DAYS - WEEK, DAYS)
     return {
-        "last_week": relative(loop[last], without[last]),
-        "first_week": relative(loop[first], without[first]),
+        **{name: relative([(loop, without)], days) for name, days in WEEKS.items()},
         "discovered": [rows[-1]["discovered"] for rows in (loop, without)],
         "late_on_its_first_day": [rows[LATE_DAY - 1]["late"] for rows in (loop, without)],
     }
 
 
-def relative(loop: list[dict[str, Any]], without: list[dict[str, Any]]) -> list[float]:
-    """Difference of true clicks of the same requests, as a part of those without; its 95 % interval, users whole."""
-    users = np.concatenate([day["users"] for day in without])
-    clicks = np.stack([np.concatenate([day["click"] for day in rows]) for rows in (loop, without)])
-    names, at = np.unique(users, return_inverse=True)
-    sums = np.stack([np.bincount(at, row, len(names)) for row in clicks])
-    drawn = np.random.default_rng(1).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
+def relative(pairs: list[tuple[Rows, Rows]], days: slice) -> list[float]:
+    """Difference of true clicks of the same requests, as a part of those without; its 95 % interval, users whole.
+
+    Args:
+        pairs: days of a loop with exploration and of the one without, of each world; its users are its own.
+    """
+    sums = np.concatenate([_by_user(loop[days], without[days]) for loop, without in pairs], axis=1)
+    users = sums.shape[1]
+    drawn = np.random.default_rng(1).multinomial(users, np.full(users, 1 / users), DRAWS)
     ours, theirs = drawn @ sums[0], drawn @ sums[1]
     low, high = np.quantile(ours / theirs - 1, [0.025, 0.975])
     return [round(float(value), 5) for value in (sums[0].sum() / sums[1].sum() - 1, low, high)]
 
 
-def _told(kept: Path) -> list[dict[str, Any]]:
+def _by_user(loop: Rows, without: Rows) -> np.ndarray:
+    """True clicks of each user in both, float64[2, users]."""
+    names, at = np.unique(np.concatenate([day["users"] for day in without]), return_inverse=True)
+    clicks = [np.concatenate([day["click"] for day in rows]) for rows in (loop, without)]
+    return np.stack([np.bincount(at, row, len(names)) for row in clicks])
+
+
+def _told(kept: Path) -> Rows:
     path = kept / "home" / "days.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    rows: Rows = json.loads(path.read_text()) if path.exists() else []
     return rows
 
 

@@ -30,19 +30,21 @@ class Exploration:
     """How much of a shelf's slates explores, from which pool, and how."""
 
     share: float = 0.05  # of the places, over all slates
-    how: How = "uniform"
-    pool: int = MOST
+    how: How = "softmax"
+    pool: int = 10
     least: float = 0.8  # of the displaced item's chance of a long view
     temperature: float = 0.2  # softmax: scores that differ by so much differ by e in their odds
     deviation: float = 0.5  # Thompson and UCB: standard deviation of the score of an item that nobody was shown
     epsilon: float = 0.5  # epsilon: chance that the pool's best stands there all the same
-    optimism: float = 0.0  # UCB: deviations above its score by which an item gets into the pool
-    fresh_days: float = 7.0  # age up to which an item may be drawn whatever its score, ...
-    fresh_budget: int = 100  # ... until it was shown so often, to anybody
+    optimism: float = 1.0  # UCB: deviations above its score that an item is hoped to be worth
+    fresh: float = 0.5  # at most such a part of a pool is items that get in by that hope, ...
+    fresh_days: float = 7.0  # ... up to that age, ...
+    fresh_budget: int = 30  # ... until they were shown so often, to anybody: their rate is smoothed with 20
 
     def __post_init__(self) -> None:
-        if not (0 <= self.share <= 1 and 1 <= self.pool <= MOST and 0 <= self.epsilon <= 1):
-            raise ValueError(f"exploration: share and epsilon are from 0 to 1, a pool from 1 to {MOST}")
+        shares = (self.share, self.epsilon, self.fresh)
+        if not (all(0 <= share <= 1 for share in shares) and 1 <= self.pool <= MOST):
+            raise ValueError(f"exploration: share, epsilon and fresh are from 0 to 1, a pool from 1 to {MOST}")
         if not (self.temperature > 0 and self.deviation > 0):
             raise ValueError("exploration: temperature and deviation are over 0")
 
@@ -144,7 +146,7 @@ class Explorer:
         return int(pool[at]), propensity
 
 
-def deviations(how: Exploration, scored: Scored, rows: np.ndarray) -> np.ndarray:
+def deviations(how: Exploration, scored: Scored, rows: np.ndarray | slice) -> np.ndarray:
     """Standard deviation of each item's score: the more often it was shown, the surer, float64[rows]."""
     return np.asarray(how.deviation / np.sqrt(1 + scored.impressions[rows]))
 
@@ -152,8 +154,8 @@ def deviations(how: Exploration, scored: Scored, rows: np.ndarray) -> np.ndarray
 def pool_at(how: Exploration, slate: np.ndarray, place: int, values: np.ndarray, scored: Scored) -> np.ndarray:
     """Candidates that may stand at a place, the other places as they are.
 
-    These are the one that stands there, fresh ones with some of their budget left (least shown first), and those worth
-    nearly as much (best, or most hopeful, first).
+    These are the one that stands there, fresh ones with some of their budget left that are hoped to be worth nearly as
+    much, and others that are. Each kind is the most hopeful first: of equal scores, the one that was shown least.
     """
     standing = slate[place]
     if scored.sure is not None and scored.sure[standing]:
@@ -161,7 +163,8 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, values: np.ndarray,
     others = np.delete(slate, place)
     fresh = (scored.age_days >= 0) & (scored.age_days <= how.fresh_days)  # never where the age is nan
     fresh &= scored.impressions < how.fresh_budget
-    allowed = (values >= how.least * values[standing]) | fresh
+    hopes = scored.scores + how.optimism * deviations(how, scored, slice(None))
+    allowed = np.where(fresh, special.expit(hopes), values) >= how.least * values[standing]
     allowed[slate] = False
     if scored.units is not scored.item_keys:
         allowed &= ~np.isin(scored.units, scored.units[others])
@@ -171,18 +174,9 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, values: np.ndarray,
         for key in {key for key in taken if key and taken.count(key) >= most}:
             allowed &= keys != key
     rows = np.flatnonzero(allowed)
-    is_new = fresh[rows]
-    new, known = rows[is_new], rows[~is_new]
-    new = new[np.lexsort((scored.item_keys[new], scored.impressions[new]))]
-    hopes = scored.scores[known]
-    if how.optimism:
-        hopes = hopes + how.optimism * deviations(how, scored, known)
-    places = how.pool - 1 - len(new)
-    if 0 < places < len(known):  # the others need no order
-        likely = hopes >= np.partition(hopes, -places)[-places]
-        known, hopes = known[likely], hopes[likely]
-    known = known[np.lexsort((scored.item_keys[known], -hopes))]
-    return np.concatenate([[standing], new, known]).astype(np.int64)[: how.pool]
+    rows = rows[np.lexsort((scored.item_keys[rows], -hopes[rows]))]
+    new, known = rows[fresh[rows]][: int(how.fresh * how.pool)], rows[~fresh[rows]]
+    return np.concatenate([[standing], new, known])[: how.pool]
 
 
 # A draw takes the policy, scores and deviations of the pool, a uniform number of each item and a coin of the place; it

@@ -94,7 +94,7 @@ def test_the_share_of_places_holds_over_all_slates_and_the_others_are_certain() 
 
 def test_drawn_items_are_worth_nearly_as_much_or_fresh_and_keep_the_caps() -> None:
     scored = candidates()
-    scored = replace(scored, age_days=np.where(np.arange(N) < 6, 1.0, 30.0), impressions=np.arange(N) * 40.0)
+    scored = replace(scored, age_days=np.where(np.arange(N) < 6, 1.0, 30.0), impressions=np.arange(N) * 12.0)
     how, slate, values = Exploration(share=1.0), ranked(scored), special.expit(scored.scores)
     limit = int(0.3 * K)
     fresh_drawn = 0
@@ -104,19 +104,38 @@ def test_drawn_items_are_worth_nearly_as_much_or_fresh_and_keep_the_caps() -> No
         assert counts.max() <= max(limit, np.unique(scored.groups["creator"][slate], return_counts=True)[1].max())
         for place in np.flatnonzero(drawn.explored):
             item = drawn.chosen[place]
-            is_fresh = scored.age_days[item] <= 7 and scored.impressions[item] < 100
+            is_fresh = scored.age_days[item] <= 7 and scored.impressions[item] < how.fresh_budget
             fresh_drawn += is_fresh
             assert is_fresh or values[item] >= 0.8 * values[slate[place]]
     assert fresh_drawn > 0
-    spent = replace(scored, impressions=np.full(N, 100.0))  # the budget of every fresh item is spent
-    lowest = replace(spent, scores=np.where(np.arange(N) < 6, -9.0, spent.scores))
-    drawn = [EXPLORER.explore(how, ranked(lowest), lowest, f"r{n}") for n in range(50)]
-    assert not any((d.chosen < 6).any() for d in drawn)
+
+
+def test_fresh_items_get_in_by_hope_while_their_budget_lasts_and_take_their_part_at_most() -> None:
+    """20 of 60 are fresh; what never was shown may be .5 less (a deviation) below what the others may be."""
+    plain, is_fresh = replace(candidates(), groups={}, caps={}), np.arange(N) < 20
+    how = Exploration(pool=10, fresh=0.3, optimism=1.0, deviation=0.5, fresh_budget=30)
+    floor = special.logit(0.8 * special.expit(plain.scores[~is_fresh].max()))  # of the best place
+
+    def fresh_in(below: float, shown: float, how: Exploration = how) -> list[int]:
+        scores = np.where(is_fresh, floor - below, plain.scores)
+        shown_of = np.where(is_fresh, shown + np.arange(N) / N, 1e4)
+        floored = replace(plain, scores=scores, impressions=shown_of, age_days=np.where(is_fresh, 1.0, 30.0))
+        top = ranked(replace(plain, scores=np.where(is_fresh, -9, plain.scores)))
+        pool = pool_at(how, top, 0, special.expit(floored.scores), floored)
+        assert len(pool) == 10
+        return [item for item in pool.tolist() if is_fresh[item]]
+
+    assert fresh_in(0.3, 0.0) == [0, 1, 2], "of equals those shown least, three of ten"
+    assert fresh_in(0.3, 0.0, replace(how, fresh=0.0)) == []
+    assert fresh_in(0.6, 0.0) == [], "no hope"
+    assert fresh_in(0.3, 5.0) == [], "surer by now"
+    assert fresh_in(0.05, 29.0) == [0, 1, 2] and fresh_in(0.05, 30.0) == [], "the budget is spent"
 
 
 def test_optimism_chooses_the_pool_and_a_pool_has_its_bound() -> None:
     scored = replace(candidates(n=400), impressions=np.r_[np.zeros(20), np.full(380, 1e6)], groups={}, caps={})
-    plain, hopeful = (at_place(scored, Exploration(least=0.0, optimism=bonus, deviation=9.0)) for bonus in (0.0, 2.0))
+    wide = Exploration(pool=MOST, least=0.0, deviation=9.0)
+    plain, hopeful = (at_place(scored, replace(wide, optimism=bonus)) for bonus in (0.0, 2.0))
     assert len(plain) == len(hopeful) == MOST
     assert set(range(20)) <= set(hopeful.tolist()) and not set(range(20)) <= set(plain.tolist())
 
@@ -128,7 +147,7 @@ def test_alone_in_its_pool_an_item_is_certain_and_an_empty_slate_stays_empty() -
     assert len(EXPLORER.explore(Exploration(share=1.0), np.empty(0, np.int64), scored, "r").chosen) == 0
 
 
-@pytest.mark.parametrize("wrong", [{"share": 1.5}, {"pool": 51}, {"temperature": 0.0}, {"epsilon": -0.1}])
+@pytest.mark.parametrize("wrong", [{"share": 1.5}, {"pool": 51}, {"temperature": 0.0}, {"fresh": 1.1}])
 def test_a_policy_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="exploration"):
         Exploration(**wrong)  # type: ignore[arg-type]
