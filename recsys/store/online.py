@@ -70,7 +70,7 @@ class OnlineStore:
         self._loaded = self._named = ""  # the snapshot that this process reads from, and the journal's own
         self._hot: Hot | None = None
         self._retired: Hot | None = None  # what it read from before
-        self._checked_log = ""
+        self._unchecked = ""  # the snapshot that it was opened from, until its log is asked for
         self._cut = b""  # how far records had left the journal when it was last asked
         self._late: tuple[int, pa.Table] = 0, ITEM_SCHEMA.empty_table()
         if create and not journal.mark(self.fingerprint).snapshot:
@@ -355,12 +355,11 @@ class OnlineStore:
                 fresh.catch_up(self.journal, head)
             if fresh.applied <= after:
                 return False  # this process had not changed over
-            following = fresh.packed()
+            return self._save(fresh.packed(), snapshot, same=True)
         except StoreCorrupt:
             if self.journal.mark(self.fingerprint).snapshot == snapshot:
                 raise
             return False
-        return self._save(following, snapshot, same=True)
 
     def tail(self, after_position: int) -> pa.Table:
         """Events accepted live after a position (RAW_EVENT_SCHEMA): what a later day's raw_events reads."""
@@ -443,6 +442,7 @@ class OnlineStore:
                     if self._hot is None:  # what a running process follows was written just now, on this machine
                         checked = [name for name in arrays if name not in LOG]
                         self.journal.check(self.fingerprint, mark.snapshot, checked)
+                        self._unchecked = mark.snapshot
                 except StoreCorrupt:
                     if self.journal.mark(self.fingerprint).snapshot == mark.snapshot:
                         raise
@@ -464,13 +464,13 @@ class OnlineStore:
             return hot
 
     def _with_log(self) -> tuple[Hot, EventLog]:
-        """What `_catch_up` gives, and its log, which was checked: opening leaves that out. Under the lock."""
+        """What `_catch_up` gives, and its log: opening left that unchecked. Under the lock."""
         while True:
             hot = self._catch_up()
             try:
-                if self._checked_log != self._loaded:
+                if self._unchecked == self._loaded:
                     self.journal.check(self.fingerprint, self._loaded, LOG)
-                    self._checked_log = self._loaded
+                    self._unchecked = ""
                 return hot, hot.log()
             except StoreCorrupt:
                 if self._is_current():

@@ -59,3 +59,21 @@ def test_the_first_read_behind_a_bootstrap_loads_nothing_and_has_the_same_bytes(
 
     store.forget("u1", lambda raw: raw)  # nobody is given time to go on with them
     assert not looking.read(*READS[1]).history_kinds.size and not other.read(*READS[1]).history_kinds.size
+
+
+def test_a_replay_ends_beside_checkpoints_without_a_pause(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    other, _ = filled(opener)
+    held = opener()
+    real, checks = held.journal.check, 0
+
+    def check(*given: Any) -> None:
+        nonlocal checks
+        checks += 1
+        assert checks < 3, "each snapshot is gone before its log is checked"
+        other.append([event(20 + checks)], NOW)
+        assert other.checkpoint(0)
+        real(*given)
+
+    monkeypatch.setattr(held.journal, "check", check)
+    held.past()
+    assert checks == 1
