@@ -62,11 +62,10 @@ class People:
         keys, instants = (np.ascontiguousarray(np.asarray(a, np.int64)) for a in (user_keys, as_of))
         fill_as_of(self._table, self.since, np.arange(1, len(self.since) + 1)[None, :], keys, instants, version)
         rows = version[0] - 1  # -1, the last place below, where nothing was known
-        start, stop = np.append(self.start, 0)[rows], np.append(self.stop, 0)[rows]
-        at = start[:, None] + np.arange(MOST_WORDS)
-        there = at < stop[:, None]
-        at = np.where(there, at, len(self.words))
-        return Said(*(np.append(keys, 0)[at] for keys in (self.words, self.names, self.values)))
+        starts, stops, *words = self._with_none
+        at = starts[rows][:, None] + np.arange(MOST_WORDS)
+        at = np.where(at < stops[rows][:, None], at, len(self.words))
+        return Said(*(keys[at] for keys in words))
 
     def words_of(self, user_keys: np.ndarray, as_of: np.ndarray) -> np.ndarray:
         """`said(...).words` of many rows, a part of them at a time: int64[n, MOST_WORDS]."""
@@ -93,6 +92,11 @@ class People:
         return out
 
     @cached_property
+    def _with_none(self) -> list[np.ndarray]:
+        """Versions and words, and below them nothing."""
+        return [np.append(column, 0) for column in (self.start, self.stop, self.words, self.names, self.values)]
+
+    @cached_property
     def _table(self) -> np.ndarray:
         keys, first, count = np.unique(self.user_key, return_index=True, return_counts=True)
         return table_of(np.stack([keys, first, first + count], axis=1))
@@ -108,6 +112,8 @@ class Said(NamedTuple):
     @staticmethod
     def of_one(words: Sequence[str]) -> Said:
         """One row of these words."""
+        if not words:
+            return NOTHING_SAID
         keys = keys_of(words[:MOST_WORDS])
         return Said(*np.pad(keys, ((0, 0), (0, MOST_WORDS - keys.shape[1])))[:, None])
 
@@ -134,6 +140,8 @@ class Said(NamedTuple):
         """These words, and those of the others whose name none of these has: what a request says of itself counts more
         than what is kept of its user.
         """
+        if not self.words.any():
+            return others
         kept = ~np.any(others.names[:, :, None] == np.where(self.names == 0, -1, self.names)[:, None, :], axis=2)
         both = Said(*(np.concatenate([a, np.where(kept, b, 0)], axis=1) for a, b in zip(self, others, strict=True)))
         first = np.argsort(both.words == 0, axis=1, kind="stable")[:, :MOST_WORDS]
@@ -150,7 +158,10 @@ class Said(NamedTuple):
         at = np.minimum(np.searchsorted(_OFFSET_WORDS, clock), len(_OFFSET_WORDS) - 1)
         ahead = np.where(_OFFSET_WORDS[at] == clock, _OFFSET_MS[at], 0)
         named = np.any((self.values == category_key[:, None]) & (self.values != 0), axis=1)
-        return np.stack(np.broadcast_arrays(*words, ahead, named.astype(np.int64)))
+        out = np.empty((len(ABOUT), len(category_key)), np.int64)
+        for column, said in zip(out, (*words, ahead, named), strict=True):
+            column[:] = said
+        return out
 
     def _first_words(self, names: np.ndarray) -> np.ndarray:
         """Key of the first word of each name, int64[names, rows], 0 where there is none."""
@@ -180,5 +191,5 @@ _IN_ORDER: Final = np.argsort(key64(f"{UTC_OFFSET}={minutes}" for minutes in OFF
 _OFFSET_WORDS: Final = key64(f"{UTC_OFFSET}={minutes}" for minutes in OFFSETS)[_IN_ORDER]
 _OFFSET_MS: Final = np.array(OFFSETS, np.int64)[_IN_ORDER] * MINUTE_MS
 
-NOTHING_SAID: Final = Said.of_one(())
+NOTHING_SAID: Final = Said(*np.zeros((3, 1, MOST_WORDS), np.int64))
 NO_ONE: Final = People.none()  # where nothing is said of anybody

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numba import njit
 
 ROWS_PER_BIN: Final = 100  # fewer rows than this say too little of a probability (standard error 0.05 at p = 0.5)
 MAX_BINS: Final = 200
@@ -36,12 +37,10 @@ class Calibration:
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities float64[n]; the same bits for a score whatever else is in the batch."""
-        x = np.asarray(scores, dtype=np.float64)
-        left = np.clip(np.searchsorted(self.scores, x, side="right") - 1, 0, len(self.scores) - 2)
-        x0, x1 = self.scores[left], self.scores[left + 1]
-        p0, p1 = self.probabilities[left], self.probabilities[left + 1]
-        share = np.clip((x - x0) / (x1 - x0), 0.0, 1.0)
-        return np.asarray(p0 + share * (p1 - p0))
+        x = np.ascontiguousarray(scores, dtype=np.float64)
+        out = np.empty(len(x))
+        _interpolate(self.scores, self.probabilities, x, out)
+        return out
 
     def to_json(self) -> dict[str, list[float]]:
         return {"scores": self.scores.tolist(), "probabilities": self.probabilities.tolist()}
@@ -49,6 +48,15 @@ class Calibration:
     @staticmethod
     def from_json(saved: dict[str, Any]) -> Calibration:
         return Calibration(np.asarray(saved["scores"], np.float64), np.asarray(saved["probabilities"], np.float64))
+
+
+@njit(cache=True, nogil=True)
+def _interpolate(knots, values, x, out):  # type: ignore[no-untyped-def]
+    for i in range(len(x)):
+        left = min(max(np.searchsorted(knots, x[i], side="right") - 1, 0), len(knots) - 2)
+        share = (x[i] - knots[left]) / (knots[left + 1] - knots[left])
+        share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
+        out[i] = values[left] + share * (values[left + 1] - values[left])
 
 
 def fit(scores: np.ndarray, labels: np.ndarray) -> Calibration:

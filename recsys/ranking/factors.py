@@ -29,7 +29,7 @@ from recsys.features.log import rows_in
 from recsys.lake import replacing
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
-from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, agreement, outcomes_of, solve, weighted
+from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, agreement, fill_context, outcomes_of, solve, weighted
 from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
 from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import PROBABILITIES, aim
@@ -147,11 +147,11 @@ def context_of(features: np.ndarray, column: Mapping[str, int], shelves: np.ndar
     slot, age, hour, shelf = np.nan_to_num(features[:, read].astype(np.float64).T, nan=-1.0)
     days = np.expm1(age)
     turn = hour * (2.0 * np.pi / 24.0)
-    parts = [np.minimum(slot, PLACES - 1)[:, None] == np.arange(PLACES)]
-    parts += [np.where(age >= 0, np.exp2(-days / half), 0.0)[:, None] for half in HALF_LIVES]
-    parts += [np.where(hour >= 0, wave(turn), 0.0)[:, None] for wave in (np.cos, np.sin)]
-    parts += [shelf[:, None] == shelves.astype(np.float64)[None, :]]
-    return np.concatenate(parts, axis=1, dtype=np.float64)
+    told = [np.where(age >= 0, np.exp2(-days / half), 0.0) for half in HALF_LIVES]
+    told += [np.where(hour >= 0, wave(turn), 0.0) for wave in (np.cos, np.sin)]
+    out = np.zeros((len(features), PLACES + len(told) + len(shelves)))
+    fill_context(np.minimum(slot, PLACES - 1), PLACES, np.stack(told), shelf, shelves.astype(np.float64), out)
+    return out
 
 
 @dataclass(frozen=True)
@@ -287,6 +287,11 @@ class FactorRanker:
         return columns_of(self.feature_names)
 
     @cached_property
+    def _solved(self) -> dict[str, tuple[Any, Any, Any]]:
+        """The vector of the history that was solved last, for as long as that lives."""
+        return {}
+
+    @cached_property
     def _held(self) -> dict[str, tuple[Any, Any]]:
         """What came last, for as long as its inputs live: an answer asks for the reasons of what it just predicted."""
         return {}
@@ -306,6 +311,17 @@ class FactorRanker:
         """Place of each row's type among those of which users have a level, int64[n]; -1 none."""
         return rows_in(self.factors.types, inputs.features[:, self._columns["item_type"]]) - 1
 
+    def _users(self, history: History) -> tuple[np.ndarray, np.ndarray]:
+        """`Factors.users`; the shown rows of a request have the history that was solved for its candidates."""
+        first, whose = history.distinct()
+        span = history.start[first].tolist(), history.stop[first].tolist()
+        held, then, vectors = self._solved.get("last", (None, None, None))
+        if held is None or held() is not history.item_key or then != span:
+            vectors = self.factors.users(history.take(first))[0]
+            if len(first) == 1:
+                self._solved["last"] = weakref.ref(history.item_key), span, vectors
+        return vectors, whose
+
     def _parts(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """What adds up to the log odds, float64[n] each: `click` and `view` without the user, `match` with the user's
         own level, `taste` without it; `level` of the item and `age`, for reasons.
@@ -319,7 +335,7 @@ class FactorRanker:
                 f"the ranker takes {len(self.feature_names)} features a row, got an array of shape {features.shape}"
             )
         whole = self._whole(inputs)
-        users, whose = factors.users(inputs.history)
+        users, whose = self._users(inputs.history)
         taste = np.empty(len(whole))
         agreement(whole, whose, users, taste)
         context = context_of(features, self._columns, factors.shelves)

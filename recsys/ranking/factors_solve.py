@@ -191,3 +191,17 @@ def weighted(columns, weights, out):  # type: ignore[no-untyped-def]
             if columns[r, c] != 0.0:
                 out[r, 0] += columns[r, c] * weights[c, 0]
                 out[r, 1] += columns[r, c] * weights[c, 1]
+
+
+@njit(cache=True, nogil=True)
+def fill_context(place, places, told, shelf, shelves, out):  # type: ignore[no-untyped-def]
+    """The columns of `factors.context_of` into zeros: 1 at the place, what is told [t, n], 1 at the shelf."""
+    for r in range(len(out)):
+        for c in range(places):
+            if place[r] == c:
+                out[r, c] = 1.0
+        for t in range(len(told)):
+            out[r, places + t] = told[t, r]
+        for s in range(len(shelves)):
+            if shelf[r] == shelves[s]:
+                out[r, places + len(told) + s] = 1.0

@@ -53,6 +53,8 @@ class Fusion:
         Validation may leave a weight to the user's own history alone: then a stranger would be shown nothing.
         """
         weighed = [rows for source, rows in proposals.items() if self.weights.get(source, 0.0) > 0]
+        if any(len(rows) >= FEWEST for rows in weighed):  # a source proposes nothing twice
+            return self
         if len({row for rows in weighed for row in rows.tolist()}) >= FEWEST:
             return self
         return Fusion({source: self.weights.get(source, 0.0) or BEHIND for source in proposals}, self.constant)

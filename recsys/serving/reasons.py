@@ -105,10 +105,13 @@ class OwnReasons:
 
     def _because(self, row: int) -> Reason | None:
         """The engaged item of which this one is the nearest neighbour; newer ones first among equals."""
-        likeness = np.where(self._neighbours == row, self._similarity, 0.0).max(axis=1, initial=0.0)
-        if not len(likeness) or likeness.max() <= 0.0:
+        at = np.flatnonzero(self._neighbours.ravel() == row)
+        if not len(at):
             return None
-        source = int(self._recent[int(likeness.argmax())])
+        likeness = self._similarity.ravel()[at]  # by the age of the engaged item: of equal ones the first is the newest
+        if likeness.max() <= 0.0:
+            return None
+        source = int(self._recent[at[likeness.argmax()] // self._neighbours.shape[1]])
         title = self._bundle.items["title"][source].as_py()
         if not title or source == row:
             return None

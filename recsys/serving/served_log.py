@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -476,7 +477,7 @@ def _encode(served: Served) -> bytes:
             raise ValueError(f"{len(served.item_id)} rows were served, but their features have shape {features.shape}")
         header["width"] = features.shape[1]
         matrix = features.tobytes()
-    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    text = orjson.dumps(header)
     return HEADER.pack(len(text)) + text + matrix
 
 

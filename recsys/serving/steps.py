@@ -295,7 +295,8 @@ class Steps:
         """
         rows, how = ranked.pool.rows, scene.shelf.spread
         item_keys = bundle.catalogue.candidates.item_key[rows]
-        groups, units, sure = _groups(bundle, rows), scene.units(bundle, rows), ranked.pool.sure
+        groups, sure = _groups(bundle, rows), ranked.pool.sure
+        units = None if scene.shelf.unit == "item" else scene.units(bundle, rows)  # a candidate is there once
         why = {} if why is None else why
         met = None
         if how is not None and ranked.is_scored and ranked.inputs is not None:

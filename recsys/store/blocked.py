@@ -31,7 +31,9 @@ class Blocked(NamedTuple):
     @classmethod
     def read(cls, kept: bytes | None) -> Blocked:
         """What `kept` wrote; nothing where there is nothing."""
-        listed = json.loads(kept) if kept else {"items": (), "creators": ()}
+        if not kept:
+            return NONE
+        listed = json.loads(kept)
         return cls(_keys(listed["items"]), _keys(listed["creators"]))
 
     def kept(self) -> bytes:
@@ -45,6 +47,9 @@ class Blocked(NamedTuple):
     def without(self, other: Blocked) -> Blocked:
         """These, less the others."""
         return Blocked(*(np.setdiff1d(a, b) for a, b in zip(self, other, strict=True)))
+
+
+NONE: Final = Blocked(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def changed(before: bytes | None, more: Blocked, less: Blocked) -> bytes:
