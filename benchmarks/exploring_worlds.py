@@ -41,28 +41,25 @@ LATE_DAY: Final = 8  # ... on this day of the loop
 WEEKS: Final = {"last_week": slice(DAYS - 7, DAYS), "first_week": slice(0, 7)}
 ARMS: Final = {"without": "false", "with": "true"}
 DRAWS: Final = 2_000
-AUDITS: Final = dg.AssetSelection.checks(  # two thirds of a night's CPU, and a loop goes its way without
-    *(
-        dg.AssetCheckKey(dg.AssetKey(asset), name)
-        for asset, name in (("online_state", "request_replay"), ("raw_events", "raw_events_meet_expectations"))
-    )
-)
 Rows = list[dict[str, Any]]  # the days of a loop
 
 
 class Trees(Platform):
-    """A platform whose ranker is the trees alone, without a contest, and whose nights report nothing."""
+    """A platform whose ranker is the trees alone, without a contest, and whose nights neither report nor audit."""
 
     def offer(self) -> None:
         super().offer()
         chosen = dg.AssetSelection.assets("ranker")
         others = dg.AssetSelection.assets("mmoe_ranker", "factor_ranker", *FOLLOWING)
+        checks = dg.AssetSelection.checks(
+            *(key for made in self.definitions.asset_checks or () for key in made.check_keys)
+        )
         learned, after = dg.AssetSelection.assets("training_set").downstream(), chosen.downstream() - chosen - others
         jobs = {
             "whole": dg.AssetSelection.all() - chosen.downstream() - others,
             "to_trees": learned - chosen.downstream() - others,
             "to_bundle": after,
-            "night": dg.AssetSelection.assets(*CATALOGUE, *DBT, *OBSERVED[:6]) - AUDITS,  # up to feedback
+            "night": dg.AssetSelection.assets(*CATALOGUE, *DBT, *OBSERVED[:6]) - checks,  # up to feedback
         }
         made = [dg.define_asset_job(name, selection=selection) for name, selection in jobs.items()]
         self.definitions = dg.Definitions.merge(self.definitions, dg.Definitions(jobs=made))
