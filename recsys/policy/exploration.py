@@ -222,14 +222,21 @@ DRAWS: Final[Mapping[How, Draw]] = {
 }
 
 
-def chance_of_greatest(mean: np.ndarray, deviation: np.ndarray, at: int) -> float:
-    """The chance that one of independent normal draws is the greatest, within 1e-6."""
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Standard normal points and their weights, float64[_PANELS * _NODES] each: Gauss and Legendre's, in panels."""
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     edges = np.linspace(-_WIDE, _WIDE, _PANELS + 1)
     half = (edges[1] - edges[0]) / 2
     z = ((edges[:-1] + half)[:, None] + half * nodes).ravel()
-    x = mean[at] + deviation[at] * z
+    return z, np.tile(weights * half, _PANELS) * (np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
+
+
+_POINTS, _WEIGHTS = _quadrature()
+
+
+def chance_of_greatest(mean: np.ndarray, deviation: np.ndarray, at: int) -> float:
+    """The chance that one of independent normal draws is the greatest, within 1e-6."""
+    x = mean[at] + deviation[at] * _POINTS
     others = np.delete(np.arange(len(mean)), at)
     below = special.ndtr((x[:, None] - mean[others]) / deviation[others]).prod(axis=1)
-    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    return float(np.clip((np.tile(weights * half, _PANELS) * density * below).sum(), 0.0, 1.0))
+    return float(np.clip((_WEIGHTS * below).sum(), 0.0, 1.0))
