@@ -6,8 +6,10 @@ or integers (an integer is its decimal string); answers write them as the source
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
@@ -128,6 +130,16 @@ def _in_milliseconds(value: Any) -> Any:
     if isinstance(value, int) and DATES_OF_14_DIGITS[0] <= value <= DATES_OF_14_DIGITS[1]:
         raise ValueError("is a date of 14 digits: give UTC milliseconds or ISO 8601")
     return _instant(value)
+
+
+def _whole(value: Any) -> Any:
+    """3.0 is how some write 3, as in files."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _rounded(value: Any) -> Any:
+    """A duration to whole milliseconds, as in files."""
+    return round(value) if isinstance(value, float) and math.isfinite(value) else value
 
 
 def _short(value: str) -> str:
@@ -253,8 +265,8 @@ class Event(_Request):
     impression_id: Annotated[Name | None, _OrNone] = None
     shelf: Annotated[str | None, _OrNone] = None
     device: Annotated[str | None, _OrNone] = None
-    slot: int | None = None
-    watch_ms: int | None = None
+    slot: Annotated[int | None, BeforeValidator(_whole)] = None
+    watch_ms: Annotated[int | None, BeforeValidator(_rounded, json_schema_input_type=float | None)] = None
     query: str | None = None
     consent: bool | None = None
     event_id: Name = Field(default_factory=_event_id)  # last: made of what is validated above it
@@ -410,7 +422,7 @@ def parse(model: type[R], body: bytes) -> R:
     if len(body) > model.most_marks < sum(map(body.count, MARKS)) and _marks(body, model.most_marks) > model.most_marks:
         raise BadRequest(f"more than {model.most_marks:,} names and values: send less at once")
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body.removeprefix(BOM_UTF8))
     except ValidationError as error:
         malformed = error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid"
         raise BadRequest(one_line(error), "invalid_json" if malformed else "invalid_request") from None

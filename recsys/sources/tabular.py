@@ -144,6 +144,8 @@ def _content(file: TableFile) -> pa.Buffer:
 
 def _read_csv(file: TableFile, pick: Pick) -> Raw:
     content = _content(file)
+    if not content.size:  # a part without rows, as Spark writes them: without a header
+        return Raw(file.origin, pl.DataFrame(), np.zeros(0, np.int64), typed=False)
     form = [ending.lower() for ending in file.path.suffixes if ending.lower() not in COMPRESSIONS]
     delimiter = "\t" if form[-1:] == [".tsv"] else None
     frame, rows, torn, ignored = parse_csv(file.origin, content, pick, delimiter)

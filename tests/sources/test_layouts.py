@@ -80,6 +80,16 @@ def test_nothing_beside_another_is_left_unread(folder):
     ]
 
 
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "csv.gz"])
+def test_a_part_of_no_byte_holds_no_row(folder, ending):
+    """Spark writes one for each partition without rows, and of CSV no header either."""
+    put(folder / "events" / "part-0.csv", written("csv", ROWS))
+    put(folder / "events" / f"part-1.{ending}", gzip.compress(b"") if ending.endswith("gz") else b"")
+    put(folder / "items" / f"part-1.{ending}", b"")
+    put(folder / "users" / f"part-1.{ending}", b"")
+    assert users_of(folder) == ["0", "1", "2", "3"]
+
+
 def test_what_is_not_read_is_named_and_hidden_files_are_not(folder):
     put(folder / "events.csv", written("csv", [r | {"mood": "good"} for r in ROWS]))
     for name in ("events.old.csv", "events/notes.txt", "more/a.csv", "events.csv.bak", "events/_SUCCESS", ".x.csv"):
@@ -145,6 +155,8 @@ def test_a_title_may_have_lines_quotes_and_delimiters(folder):
         ("events/_delta_log/0.json", b"{}", "is a Delta table"),
         ("events/.hoodie/hoodie.properties", b"", "is a Hudi table"),
         ("events/metadata/v1.metadata.json", b"{}", "is an Iceberg table"),
+        ("events.csv", b"", "holds no readable event"),
+        ("events/a.parquet", b"", "a.parquet"),
         ("events/a.xlsx", b"PK", "holds no events (it has events/a.xlsx)"),
     ],
 )
