@@ -56,8 +56,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(home: Path, workers: int = 1, **settings: str) -> Iterator[Running]:
-    """The service over a home that has a champion; `settings` are RECSYS_* variables."""
+def running(home: Path, workers: int = 1, root: Path = ROOT, **settings: str) -> Iterator[Running]:
+    """The service of a checkout over a home that has a champion; `settings` are RECSYS_* variables."""
     http_port, grpc_port = free_port(), free_port()
     environment = {
         **os.environ,
@@ -75,7 +75,7 @@ def running(home: Path, workers: int = 1, **settings: str) -> Iterator[Running]:
                 env=environment,
                 stdout=output,
                 stderr=output,
-                cwd=ROOT,
+                cwd=root,
             )
         started = Running(process, f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", log)
         try:

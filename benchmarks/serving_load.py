@@ -38,6 +38,11 @@ def copy_of(home: Path, target: Path) -> Path:
     """
     if Registry(home / "registry").champion() is None:
         sys.exit(f"there is no champion in {home} (RECSYS_HOME) to measure: run `make run` first")
+    return copied(home, target)
+
+
+def copied(home: Path, target: Path) -> Path:
+    """As `copy_of`, of a home of another commit too."""
     for name in ("registry", "store", "lake/cleaned"):
         shutil.copytree(home / name, target / name, symlinks=True)
     return target
