@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
+from numba import njit
 
 from recsys.events import MINUTE_MS, OFFSETS, UTC_OFFSET, key64
 from recsys.features.catalog import ABOUT, ATTRIBUTES
@@ -154,21 +155,9 @@ class Said(NamedTuple):
         Args:
             category_key: int64[n], of the items; where only one row of words is here, it is of all n
         """
-        *words, clock = self._first_words(_READ_NAMES)
-        at = np.minimum(np.searchsorted(_OFFSET_WORDS, clock), len(_OFFSET_WORDS) - 1)
-        ahead = np.where(_OFFSET_WORDS[at] == clock, _OFFSET_MS[at], 0)
-        named = np.any((self.values == category_key[:, None]) & (self.values != 0), axis=1)
-        out = np.empty((len(ABOUT), len(category_key)), np.int64)
-        for column, said in zip(out, (*words, ahead, named), strict=True):
-            column[:] = said
+        out = np.zeros((len(ABOUT), len(category_key)), np.int64)
+        _fill_columns(*self, _READ_NAMES, _OFFSET_WORDS, _OFFSET_MS, category_key, out)
         return out
-
-    def _first_words(self, names: np.ndarray) -> np.ndarray:
-        """Key of the first word of each name, int64[names, rows], 0 where there is none."""
-        is_of = self.names == names[:, None, None]  # all names at once: a request has one row, and a call costs more
-        first = np.argmax(is_of, axis=2)[:, :, None]
-        words: np.ndarray = np.take_along_axis(np.where(is_of, self.words, 0), first, axis=2)[:, :, 0]
-        return words
 
     def segments(self) -> np.ndarray:
         """Key of each row's segment, int64[n]: equal where all of SEGMENT is equal; 0 where one of it is not said."""
@@ -184,6 +173,26 @@ def keys_of(words: Sequence[str]) -> np.ndarray:
     parts = [re.split("([=~])", word, maxsplit=1) for word in words]
     names, values = key64(part[0] for part in parts), key64("".join(part[2:]) for part in parts)
     return np.stack([key64(words), names, np.where([part[1:2] == ["="] for part in parts], values, 0)])
+
+
+@njit(cache=True, nogil=True)
+def _fill_columns(words, names, values, read, offset_words, offset_ms, category, out):  # type: ignore[no-untyped-def]
+    clock, named = len(out) - 2, len(out) - 1
+    for r in range(len(category)):
+        said = r if len(words) == len(category) else 0
+        if r and not said:
+            out[:named, r] = out[:named, 0]
+        else:
+            for c in range(len(read)):
+                for place in range(words.shape[1] - 1, -1, -1):  # the first is kept
+                    if names[said, place] == read[c]:
+                        out[c, r] = words[said, place]
+            at = np.searchsorted(offset_words, out[clock, r])
+            is_known = at < len(offset_words) and offset_words[at] == out[clock, r]
+            out[clock, r] = offset_ms[at] if is_known else 0
+        for place in range(words.shape[1]):
+            if values[said, place] == category[r] and category[r] != 0:
+                out[named, r] = 1
 
 
 _READ_NAMES: Final = key64([*ATTRIBUTES, UTC_OFFSET])

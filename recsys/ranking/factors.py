@@ -143,14 +143,13 @@ def columns_of(feature_names: tuple[str, ...]) -> dict[str, int]:
 
 def context_of(features: np.ndarray, column: Mapping[str, int], shelves: np.ndarray) -> np.ndarray:
     """Where and when, float64[n, PLACES + HALF_LIVES + 2 + shelves]: place, age, hour, shelf. Missing is 0."""
-    read = [column[name] for name in ("slot", "item_age_days", "hour_of_day", "shelf_bucket")]
-    slot, age, hour, shelf = np.nan_to_num(features[:, read].astype(np.float64).T, nan=-1.0)
-    days = np.expm1(age)
-    turn = hour * (2.0 * np.pi / 24.0)
-    told = [np.where(age >= 0, np.exp2(-days / half), 0.0) for half in HALF_LIVES]
-    told += [np.where(hour >= 0, wave(turn), 0.0) for wave in (np.cos, np.sin)]
-    out = np.zeros((len(features), PLACES + len(told) + len(shelves)))
-    fill_context(np.minimum(slot, PLACES - 1), PLACES, np.stack(told), shelf, shelves.astype(np.float64), out)
+    slot, age, hour, shelf = (
+        features[:, column[name]] for name in ("slot", "item_age_days", "hour_of_day", "shelf_bucket")
+    )
+    days, turn = np.expm1(age.astype(np.float64)), hour.astype(np.float64) * (2.0 * np.pi / 24.0)
+    decays = np.exp2(-days / np.array(HALF_LIVES)[:, None])
+    out = np.zeros((len(features), PLACES + len(HALF_LIVES) + 2 + len(shelves)))
+    fill_context(slot, PLACES, age, decays, hour, np.cos(turn), np.sin(turn), shelf, shelves, out)
     return out
 
 

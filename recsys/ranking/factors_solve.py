@@ -194,14 +194,18 @@ def weighted(columns, weights, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def fill_context(place, places, told, shelf, shelves, out):  # type: ignore[no-untyped-def]
-    """The columns of `factors.context_of` into zeros: 1 at the place, what is told [t, n], 1 at the shelf."""
+def fill_context(slot, places, age, decays, hour, cosine, sine, shelf, shelves, out):  # type: ignore[no-untyped-def]
+    """The columns of `factors.context_of` into zeros [n, c]; decays [h, n], the others [n]; what is missing is 0."""
     for r in range(len(out)):
         for c in range(places):
-            if place[r] == c:
+            if slot[r] == c or (c == places - 1 and slot[r] > c):
                 out[r, c] = 1.0
-        for t in range(len(told)):
-            out[r, places + t] = told[t, r]
+        at = places
+        for h in range(len(decays)):
+            out[r, at + h] = decays[h, r] if age[r] >= 0 else 0.0
+        at += len(decays)
+        if hour[r] >= 0:
+            out[r, at], out[r, at + 1] = cosine[r], sine[r]
         for s in range(len(shelves)):
             if shelf[r] == shelves[s]:
-                out[r, places + len(told) + s] = 1.0
+                out[r, at + 2 + s] = 1.0

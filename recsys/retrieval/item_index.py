@@ -135,13 +135,23 @@ class ExactMirror:
         Raises:
             ItemIndexError: it mirrors another collection, or the vector is not a finite float32[d].
         """
+        best, scores = self.nearest(collection, vector, k, item_type)
+        return Hits([self.items.item_ids[i] for i in best.tolist()], scores)
+
+    def nearest(
+        self, collection: str, vector: np.ndarray, k: int, item_type: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `search`, by rows of `items`."""
         if collection != self.collection:
             raise ItemIndexError(f"the mirror holds {self.collection}, not {collection}")
         query = _query(vector, self.items.vectors.shape[1])
         scores = np.einsum("nd,d->n", self.items.vectors, query)
-        rows = np.arange(len(scores)) if item_type is None else np.flatnonzero(self._types == item_type)
-        best = rows[top_k(scores[rows], k)]
-        return Hits([self.items.item_ids[i] for i in best], scores[best])
+        if item_type is None:
+            best = top_k(scores, k)
+        else:
+            rows = np.flatnonzero(self._types == item_type)
+            best = rows[top_k(scores[rows], k)]
+        return best, scores[best]
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,7 +25,7 @@ from recsys.lake import replacing
 from recsys.policy.repeats import Repeats
 from recsys.policy.shelves import GENERAL, Unit
 from recsys.retrieval.fusion import START, Fusion
-from recsys.retrieval.item_index import ItemIndex, top_k
+from recsys.retrieval.item_index import ExactMirror, ItemIndex, top_k
 from recsys.retrieval.two_tower import NOTHING_KNOWN, QueryTower
 
 DEPTH: Final = 200  # how far a source is asked by default
@@ -179,6 +180,12 @@ class Retriever:
             for source, shelves in data.lists.items()
         }
 
+    @cached_property
+    def _mirrored(self) -> np.ndarray:
+        """Catalogue row of each item of a mirror, -1 for one that is not there."""
+        assert isinstance(self.index, ExactMirror)
+        return np.array([self._row.get(item_id, -1) for item_id in self.index.items.item_ids], np.int64)
+
     @property
     def remote(self) -> frozenset[str]:
         """Sources that ask somebody outside this process, and so may hang."""
@@ -261,12 +268,18 @@ class Retriever:
         wanted = min(depth, int(allowed.sum()))
         fetch = wanted + len(ask.seen)
         while True:
-            hits = self.index.search(self.collection, vector, min(fetch, len(self.item_ids)), only[0])
-            rows = self._rows_of(hits.item_ids)
+            rows = self._nearest(vector, min(fetch, len(self.item_ids)), only[0])
             kept = rows[allowed[rows]]
             if len(kept) >= wanted or fetch >= len(self.item_ids):
                 return kept[:depth]
             fetch *= 2  # many are not published yet, not available or of another type
+
+    def _nearest(self, vector: np.ndarray, k: int, item_type: str | None) -> np.ndarray:
+        """Catalogue rows of the k nearest items."""
+        if not isinstance(self.index, ExactMirror):
+            return self._rows_of(self.index.search(self.collection, vector, k, item_type).item_ids)
+        rows = self._mirrored[self.index.nearest(self.collection, vector, k, item_type)[0]]
+        return rows[rows >= 0]
 
     def alike(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """What others engaged with who engaged with the user's last items."""

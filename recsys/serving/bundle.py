@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -93,6 +94,16 @@ class ServingBundle:
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """Unit vectors of catalogue rows by the item tower, float32[n, d]."""
         return np.stack(self.items["embedding"].take(rows).to_numpy(zero_copy_only=False)).astype(np.float32)
+
+    @cached_property
+    def titles(self) -> pa.Array:
+        """By catalogue row."""
+        return self.items["title"].combine_chunks()
+
+    @cached_property
+    def creators(self) -> pa.Array:
+        """Id of each creator, by catalogue row."""
+        return self.items["creator_id"].combine_chunks()
 
     @property
     def come_back(self) -> bool:

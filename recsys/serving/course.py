@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -34,6 +33,22 @@ class Stage(NamedTuple):
     name: str
     began: float
     seconds: float
+
+
+class _Timing:
+    """A stage under way; a generator in its place takes three times as long, fifteen times a request."""
+
+    __slots__ = ("_course", "_outer", "_stage")
+
+    def __init__(self, course: Course, name: str) -> None:
+        self._course, self._outer, self._stage = course, course.within, (name, time.perf_counter())
+
+    def __enter__(self) -> None:
+        self._course.within = self._stage
+
+    def __exit__(self, *_: object) -> None:
+        self._course.within = self._outer
+        self._course.stages.append(Stage(*self._stage, time.perf_counter() - self._stage[1]))
 
 
 @dataclass
@@ -81,16 +96,9 @@ class Course:
             return None
         return max(0.0, min(self.limit, SOURCES_BY * self.seconds - (time.perf_counter() - self.began)))
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> _Timing:
         """Time a stage."""
-        began = time.perf_counter()
-        outer, self.within = self.within, (name, began)
-        try:
-            yield
-        finally:
-            self.within = outer
-            self.stages.append(Stage(name, began, time.perf_counter() - began))
+        return _Timing(self, name)
 
     def tell(self, other: Course) -> None:
         """Take over what the course met that answered in this one's place."""

@@ -112,7 +112,7 @@ class OwnReasons:
         if likeness.max() <= 0.0:
             return None
         source = int(self._recent[at[likeness.argmax()] // self._neighbours.shape[1]])
-        title = self._bundle.items["title"][source].as_py()
+        title = self._bundle.titles[source].as_py()
         if not title or source == row:
             return None
         key = int(self._bundle.catalogue.candidates.item_key[source])
@@ -120,7 +120,7 @@ class OwnReasons:
 
     def _of_creator(self, row: int) -> Reason | None:
         candidates = self._bundle.catalogue.candidates
-        name = self._bundle.items["creator_id"][row].as_py()
+        name = self._bundle.creators[row].as_py()
         if name is None or name.isdigit() or int(candidates.creator_key[row]) not in self._creators:
             return None
         is_new = self._at - NEW_MS < int(candidates.published_at[row]) <= self._at
