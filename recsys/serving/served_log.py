@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import itertools
-import json
 import mmap
 import os
 import struct
@@ -329,7 +328,7 @@ def find(root: Path, request_id: str) -> pa.Table | None:
 
     A segment that does not hold the id is passed over without taking it apart: a GB of text takes half a second.
     """
-    needle = json.dumps(request_id).encode()
+    needle = orjson.dumps(request_id)
     for path in reversed(segments(root)):
         rows = SCHEMA.empty_table()
         with suppress(FileNotFoundError, ValueError):  # gone meanwhile, or still empty
@@ -497,5 +496,5 @@ def _decode(payload: bytes, columns: dict[str, list[Any]]) -> None:
 
 def header_of(payload: bytes) -> dict[str, Any]:
     """All of SCHEMA but the features, of the answer in a frame; columns of its rows (OF_ROW) are lists."""
-    header: dict[str, Any] = json.loads(payload[HEADER.size : HEADER.size + HEADER.unpack_from(payload)[0]])
+    header: dict[str, Any] = orjson.loads(payload[HEADER.size : HEADER.size + HEADER.unpack_from(payload)[0]])
     return header
