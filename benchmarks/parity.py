@@ -4,7 +4,7 @@
    events and ties; against Spark where Java is there; and a sample against the plain Python oracle.
 2. Each online store served by several processes that read and write at once and are killed with SIGKILL at random:
    every feature row they had logged is replayed from the log afterwards and compared byte by byte. Two nights begin the
-   state anew meanwhile, and cut the journal.
+   state anew meanwhile, and cut the journal; halfway the state of another fingerprint is built beside, and serves.
 3. Items that change daily, by file and live: lake, fold, service and replay against a stranger's oracle (metadata.py).
 
 Ends with `mismatches / values`, and exits with 1 unless there are none.
@@ -35,13 +35,14 @@ from benchmarks.features_world import LOG_SHELVES, ZipfWorld, zipf_world
 from benchmarks.metadata import changing
 from recsys.events import DAY_MS, HOUR_MS, key64
 from recsys.features import sweep
-from recsys.features.catalog import AGGREGATES, FEATURES
+from recsys.features.catalog import AGGREGATES, FEATURES, FINGERPRINT
 from recsys.features.derive import Context, derive
 from recsys.features.impressions import replayed
 from recsys.features.log import Rows
 from recsys.features.parity import Parity, compare_arrays, replay
 from recsys.lake import Lake
 from recsys.store.online import OnlineStore
+from recsys.store.upgrade import build_beside
 from tests.features.crowd import opened
 from tests.features.nights import night
 
@@ -49,6 +50,7 @@ OFFLINE, CHANGING, CLUSTER = "offline", "changing items", "Redis Cluster, served
 PARTS = (OFFLINE, "LMDB, served", "Redis, served", CLUSTER, CHANGING)
 USERS, ITEMS, SLATE = 3_000, 800, 40
 NIGHTS = 2
+OTHER = "other-features"
 HEADER = np.dtype([("user", "i4"), ("position", "i8"), ("as_of", "i8"), ("shelf", "i4")])
 FRAME = HEADER.itemsize + SLATE * 4 + SLATE * len(FEATURES) * 4
 
@@ -110,10 +112,10 @@ def by_spark(world: ZipfWorld, rows: tuple[np.ndarray, ...], truth: np.ndarray) 
         session.stop()
 
 
-def serve(place: str, output: str, worker: int, seed: int, begin: int, item_table: pa.Table) -> None:
+def serve(place: str, fingerprint: str, output: str, worker: int, seed: int, begin: int, item_table: pa.Table) -> None:
     """One service process: appends, changes items, and reads; every row it reads goes to its own file at once."""
     rng = np.random.default_rng(seed)
-    store = OnlineStore(opened(place))
+    store = OnlineStore(opened(place), fingerprint=fingerprint)
     number, shelf_keys = 0, key64(LOG_SHELVES)
     with open(output, "ab", buffering=0) as log:
         while True:
@@ -174,14 +176,19 @@ def online(
     rng = np.random.default_rng(9)
     workers: dict[int, Any] = {}
     seed = 0
+    fingerprint = FINGERPRINT
 
     def start(worker: int) -> None:
         nonlocal seed
         seed += 1
         output = str(folder / f"served-{seed}")
-        arguments = (place, output, worker, seed, begin, world.item_table)
+        arguments = (place, fingerprint, output, worker, seed, begin, world.item_table)
         workers[worker] = context.Process(target=serve, args=arguments, daemon=True)
         workers[worker].start()
+
+    def kill(worker: int) -> None:
+        os.kill(workers[worker].pid, signal.SIGKILL)
+        workers[worker].join()
 
     for worker in range(3):
         start(worker)
@@ -198,20 +205,27 @@ def online(
         if not workers[worker].is_alive():
             raise RuntimeError(f"worker {worker} died by itself")
         if killed < kills or rng.random() < 0.1:
-            os.kill(workers[worker].pid, signal.SIGKILL)
-            workers[worker].join()
+            kill(worker)
             killed += 1
             start(worker)
             store.checkpoint(0)
             if killed == 3 * (befell + 1) and befell < len(amid):
                 amid[befell]()
                 befell += 1
+        if fingerprint == FINGERPRINT and killed >= kills / 2:
+            fingerprint = OTHER
+            build_beside(store.journal, FINGERPRINT, fingerprint)
+            for worker in workers:
+                kill(worker)
+                start(worker)
+            store.journal.drop(FINGERPRINT)
+            store.close()
+            store = OnlineStore(opened(place), fingerprint=fingerprint)
         if nights < due and killed >= kills * (nights + 1) // (due + 1):  # while they serve
             left += night(store, lake, world.item_table, days=-1).left
             nights += 1
-    for process in workers.values():
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+    for worker in workers:
+        kill(worker)
     log, _ = store.export()
     parities = []
     for file in files:
@@ -244,7 +258,7 @@ def online(
         {name: n for p in parities for name, n in p.worst.items()},
     )
     story = f"{killed} kills, {len(log.position) - len(world.log.position):,} live events"
-    story += f", {nights} nights that cut {left:,} records"
+    story += f", {nights} nights that cut {left:,} records, the fingerprint changed"
     story += f", {befell} of failover and reshard" if amid else ""
     store.close()
     return total.values // len(FEATURES), total, story
