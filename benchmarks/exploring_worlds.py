@@ -6,8 +6,9 @@ every day, and on the eighth a category comes that nobody was ever shown. Every 
 gates, bundle). Secret and request ids are the world's own, so a loop repeats.
 
 Told of each pair, and of all together: true clicks of the last week and of the first, as differences with 95 %
-intervals (users drawn whole, their requests paired). Of each pair: items with five clicks or more, and impressions of
-the new category on its first day.
+intervals (users drawn whole, their requests paired). Of each pair: items with five clicks or more, impressions of the
+new category on its first day, and what a place that explores gets. The difference of a pair holds the luck of its
+nights too (which bundle is promoted); places are drawn by a hash, so what they get beside the others does not.
 
 Stopped, it goes on after the last whole day in FOLDER. No seed but these was looked at.
 """
@@ -28,8 +29,9 @@ import polars as pl
 
 from benchmarks.closed_loop import DAYS, HISTORY, USERS, done, keep, opened
 from recsys.events import DAY_MS
-from recsys.lake import replacing
+from recsys.lake import Lake, replacing
 from recsys.monitoring.feedback import DISCOVERED
+from recsys.serving import served_log
 from recsys.sources.simulator import Simulator
 from recsys.sources.world import BEGIN_MS
 from recsys_assets.defs.automation.schedules import CATALOGUE, DBT, FOLLOWING, OBSERVED
@@ -85,7 +87,9 @@ def main(arguments: list[str]) -> int:
     for seed in SEEDS[: int(arguments[1]) if len(arguments) > 1 else len(SEEDS)]:
         without, loop = (lived(folder, seed, arm) for arm in ARMS)
         pairs.append((loop, without))
-        told.append({"seed": seed, **compared(loop, without)})
+        told.append(
+            {"seed": seed, **compared(loop, without), "place": at_places(folder / f"{seed}-with", world_of(seed))}
+        )
         together = {"pairs": len(pairs), **{name: relative(pairs, days) for name, days in WEEKS.items()}}
         with replacing(folder / "worlds.json") as path:
             path.write_text(json.dumps([*told, together], indent=1))
@@ -170,13 +174,32 @@ def compared(loop: Rows, without: Rows) -> dict[str, Any]:
     }
 
 
+def at_places(kept: Path, simulator: Simulator) -> list[float]:
+    """True clicks of places that explored, of the others at the same place on the same day: the relative difference and
+    its 95 % interval, users drawn whole."""
+    folder = Lake(kept / "home").served_log
+    paths = [path for day in served_log.days(folder) for path in served_log.segments(folder, day)]
+    rows = pl.DataFrame(served_log.read(paths).drop_columns(["features"]))
+    rows = rows.filter(pl.col("request_id").str.starts_with("day"))  # what nobody asked for warms the service
+    shown = (rows[name].to_list() for name in ("user_id", "item_id"))
+    click = simulator.truth.outcome(*shown, rows["as_of"].to_numpy(), rows["slot"].to_numpy()).click
+    rows = rows.with_columns(day=pl.col("request_id").str.split("-").list.first(), click=pl.Series(click))
+    usual = rows.filter(~pl.col("explored")).group_by("day", "slot").agg(pl.col("click").mean().alias("usual"))
+    drawn = rows.filter("explored").join(usual, on=["day", "slot"]).group_by("user_id", maintain_order=True)
+    return _ratio(drawn.agg(pl.col("click", "usual").sum()).select("click", "usual").to_numpy().T)
+
+
 def relative(pairs: list[tuple[Rows, Rows]], days: slice) -> list[float]:
     """Difference of true clicks of the same requests, as a part of those without; its 95 % interval, users whole.
 
     Args:
         pairs: days of a loop with exploration and of the one without, of each world; its users are its own.
     """
-    sums = np.concatenate([_by_user(loop[days], without[days]) for loop, without in pairs], axis=1)
+    return _ratio(np.concatenate([_by_user(loop[days], without[days]) for loop, without in pairs], axis=1))
+
+
+def _ratio(sums: np.ndarray) -> list[float]:
+    """The first row's sum as a part more than the second's, and its 95 % interval; float64[2, users]."""
     users = sums.shape[1]
     drawn = np.random.default_rng(1).multinomial(users, np.full(users, 1 / users), DRAWS)
     ours, theirs = drawn @ sums[0], drawn @ sums[1]
