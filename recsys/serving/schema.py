@@ -266,7 +266,7 @@ class Event(_Request):
     shelf: Annotated[str | None, _OrNone] = None
     device: Annotated[str | None, _OrNone] = None
     slot: Annotated[int | None, BeforeValidator(_whole)] = None
-    watch_ms: Annotated[int | None, BeforeValidator(_rounded, json_schema_input_type=float | None)] = None
+    watch_ms: Annotated[int | None, BeforeValidator(_rounded)] = None
     query: str | None = None
     consent: bool | None = None
     event_id: Name = Field(default_factory=_event_id)  # last: made of what is validated above it

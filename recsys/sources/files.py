@@ -236,7 +236,8 @@ class Files:
         frames, refused = _gathered((raw, *event_rows(raw, self.words)) for raw in self._raw("events"))
         events = pl.concat(frames)
         if not events.height:
-            raise SourceError(f"{self.folder} holds no readable event{_mostly(refused)}: see docs/files.md")
+            why = _mostly(refused) or f" (no row in {', '.join(self.files()['events'])[:200]})"
+            raise SourceError(f"{self.folder} holds no readable event{why}: see docs/files.md")
         return events.select(EVENT_SCHEMA.names), rejected_rows(refused)
 
     @cached_property
