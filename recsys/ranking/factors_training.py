@@ -23,7 +23,7 @@ from recsys.features.log import rows_in
 from recsys.ranking import calibration
 from recsys.ranking.factors import SIDES, FactorRanker, Factors, Level, columns_of, context_of
 from recsys.ranking.factors_pull import Rows, pull
-from recsys.ranking.factors_solve import Outcomes, Tables, draw, solve
+from recsys.ranking.factors_solve import Outcomes, Tables, draw, solve, weighted
 from recsys.training_sets.examples import Examples, medians, worth_learning
 from recsys.training_sets.labels import PROBABILITIES, labels_of, probabilities
 from recsys.training_sets.threads import on_threads
@@ -281,11 +281,13 @@ def _draw_users(
 ) -> None:
     """A draw of each user's posterior, given the items' means: into `users`; `likeliest` goes on to its mean."""
     rows = taken.rows
-    base, added = _numbers(items.base), rows.context @ items.context.detach().numpy()
+    # by one thread: those of a BLAS product waited for the next one in a spin, for as much CPU as all the rest
+    base, added = _numbers(items.base), np.zeros((len(rows.item), 2))
+    weighted(rows.context, _numbers(items.context), added)
     whole = _numbers(items.whole(dict(items.mean), taken.side))
     vectors = np.ascontiguousarray(np.concatenate([whole[:, :-2], np.ones((len(whole), 1))], axis=1))
     click, view = (np.ascontiguousarray(whole[:, place] + base[place]) for place in (-2, -1))
-    offsets = (added[:, place].astype(np.float64) for place in (0, 1))
+    offsets = (np.ascontiguousarray(added[:, place]) for place in (0, 1))
     outcomes = Outcomes(rows.item, rows.opened, rows.viewed, *offsets)
     tables = Tables(vectors, taken.types, click, view, float(items.slope.detach()), precision)
     solve(outcomes, tables, taken.bounds, STEPS, likeliest)
