@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from recsys.training_sets.layers import affine, rectify
+from recsys.training_sets.layers import affine, array, rectify
 
 
 class Weights(NamedTuple):
@@ -42,9 +42,6 @@ class Weights(NamedTuple):
 
 def weights_of(network: Any, clip: float) -> Weights:
     """Those of an MMoE."""
-
-    def array(tensor: torch.Tensor) -> np.ndarray:
-        return np.ascontiguousarray(tensor.detach().numpy())
 
     def stacked(layers: list[torch.nn.Linear]) -> tuple[np.ndarray, np.ndarray]:
         return np.stack([array(layer.weight.T) for layer in layers]), np.stack([array(layer.bias) for layer in layers])

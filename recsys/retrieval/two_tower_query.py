@@ -13,7 +13,7 @@ from recsys.events import MINUTE_MS
 from recsys.features.catalog import ENGAGED_LENGTH
 from recsys.features.history import IS_ENGAGED
 from recsys.features.people import MOST_WORDS
-from recsys.training_sets.layers import affine, rectify
+from recsys.training_sets.layers import affine, array, rectify
 
 
 class Weights(NamedTuple):
@@ -39,9 +39,6 @@ class Weights(NamedTuple):
 
 def weights_of(network: Any, identities: torch.Tensor) -> Weights:
     """Those of a TwoTower, and what it says of the items of its catalogue."""
-
-    def array(tensor: torch.Tensor) -> np.ndarray:
-        return np.ascontiguousarray(tensor.detach().numpy())
 
     known, layers = network.vocabulary, [layer for layer in network.query_mix if isinstance(layer, torch.nn.Linear)]
     first, second = layers
