@@ -453,9 +453,10 @@ def _class_of(value: Any) -> str | None:
         return "integer" if -(2**63) <= value < 2**63 else "text"
     if isinstance(value, float):
         return "float"
-    if isinstance(value, dict):
-        return "object"
-    return "text" if isinstance(value, str) else "list"
+    if isinstance(value, str):
+        return "text"
+    is_nested = isinstance(value, dict) or any(isinstance(entry, (dict, list)) for entry in value)
+    return "object" if is_nested else "list"
 
 
 def _as(kind: str, value: Any) -> Any:

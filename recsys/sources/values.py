@@ -299,7 +299,9 @@ def _instant(column: pl.Series) -> Reading:
         which = "does not say whether day or month comes first: write ISO 8601, as 2026-10-25T10:00:00Z"
         return Reading(value, first(why((slashes, which), (rounded, LOST_DIGITS)), problem))
     if _is_number(column):
-        return _judged(_as_integer(given, _as_float(given).floor()), given, is_number=given.is_not_null())
+        value, problem = _judged(_as_integer(given, _as_float(given).floor()), given, is_number=given.is_not_null())
+        lost = given.abs() >= _EXACT.get(dtype, LATEST_MS + 1)  # in 32 bits an instant of today is known to two minutes
+        return Reading(where(~lost, value), first(problem, why((lost, LOST_DIGITS))))
     return _refused(column, pl.Int64, NO_INSTANT)
 
 

@@ -288,6 +288,31 @@ def test_a_small_float_that_is_two_integers_is_no_id(tmp_path):
     assert [row["reason"] for row in source.refused("items").to_pylist()] == [lost]
 
 
+def test_an_instant_in_a_small_float_is_off_by_minutes_and_no_instant(tmp_path):
+    folder_of(tmp_path)
+    at = pa.array(np.array([AT, 1793527200, np.nan], np.float32), from_pandas=True)
+    one = {"kind": ["click"] * 3, "user_id": [1] * 3, "item_id": [7] * 3}
+    (tmp_path / "events").mkdir()
+    (tmp_path / "events.parquet").rename(tmp_path / "events" / "before.parquet")
+    pq.write_table(pa.table({**one, "occurred_at": at}), tmp_path / "events" / "small.parquet")
+    lost = "occurred_at is a floating number whose last digits are lost: write an integer or text"
+    seconds, missing = "occurred_at is in seconds: write UTC milliseconds", "occurred_at is missing"
+    source = Files(tmp_path)
+    assert reasons_of(source) == [lost, seconds, missing] and len(events_of(source)) == 1
+
+
+def test_tags_of_several_parts_each_are_left_out_whatever_the_format(tmp_path):
+    """An object a tag, as APIs answer them: its braces are no word."""
+    nested = [[{"id": 1, "name": "crime"}], [["crime"]], ["crime", 7], {"name": "crime"}]
+    rows = [{"item_id": n, "tags": tags} for n, tags in enumerate(nested)]
+    source = folder_of(tmp_path, {"item_id": [10], "tags": [nested[0]]})
+    (tmp_path / "items" / "nested.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = Files(tmp_path)
+    tags = {row["item_id"]: row["tags"] for row in source.items().to_pylist()}
+    assert tags == {"10": None, "0": None, "1": None, "2": ["crime", "7"], "3": None}
+    assert {row["reason"] for row in source.refused("items").to_pylist()} == {"tags is no list of texts: left out"}
+
+
 @pytest.mark.parametrize(("unit", "ticks"), {"ms": 2000, "us": 1_999_600, "ns": 1_999_600_000}.items())
 def test_a_duration_is_rounded_to_milliseconds_whatever_its_unit(tmp_path, unit, ticks):
     duration = pa.array([ticks, None, -ticks], pa.duration(unit))
