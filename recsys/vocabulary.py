@@ -82,7 +82,7 @@ _TESTS: Final = {
     "ahead": _Test("{field} > received_at + {bound}", "{field} > received_at + {bound}"),
     "elsewhere": _Test(  # a row's day is that of the file it was written to: what is told live has no other
         "False",
-        "({field} + {{{{ var('utc_offset_ms') }}}}) // {bound} != received_day - date '1970-01-01'",
+        "({field} + {offset}) // {bound} != received_day - date '1970-01-01'",
     ),
     "begins": _Test("{field} and {field}.startswith('{bound}')", "starts_with({field}, '{bound}')"),
     "refused": _Test("{field} is False", "{field} = false"),
@@ -177,26 +177,29 @@ def _compiled() -> Callable[..., int | None]:
 _first_broken: Final = _compiled()
 
 
-def macro() -> str:
-    """dbt's macro of the rules."""
+def sql(utc_offset_ms: int | str) -> str:
+    """The reason of a row as an expression of DuckDB, null where it breaks no rule.
+
+    It reads the columns of EVENT_SCHEMA and the date `received_day`; local days begin `utc_offset_ms` before UTC's.
+    """
     only = {None: "", True: f" and kind = '{SEARCH}'", False: f" and kind is distinct from '{SEARCH}'"}
 
     def breaks(rule: Rule) -> str:
         chars = " || ".join(f"chr({ord(c)})" for c in rule.bound) if rule.test == "blank" else ""
-        return _TESTS[rule.test].sql.format(field=rule.field, bound=rule.bound, chars=chars)
+        return _TESTS[rule.test].sql.format(field=rule.field, bound=rule.bound, chars=chars, offset=utc_offset_ms)
 
     lines = [f"        when {breaks(rule)}{only[rule.search]} then '{rule.reason}'" for rule in RULES]
-    return "\n".join(
-        [
-            "{# Why a row cannot be used, null when it can. Generated from recsys/vocabulary.py: change it there. #}",
-            "{% macro quarantine_reason() %}",
-            "    case",
-            *lines,
-            "    end",
-            "{% endmacro %}",
-            "",
-        ]
-    )
+    return "\n".join(["case", *lines, "    end"])
+
+
+def macro() -> str:
+    """dbt's macro of the rules."""
+    return f"""\
+{{# Why a row cannot be used, null when it can. Generated from recsys/vocabulary.py: change it there. #}}
+{{% macro quarantine_reason() %}}
+    {sql("{{ var('utc_offset_ms') }}")}
+{{% endmacro %}}
+"""
 
 
 if __name__ == "__main__":

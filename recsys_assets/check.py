@@ -79,6 +79,7 @@ def report(settings: Settings, console: Console) -> bool:
         lines = [f"{n:,}: {reason} (first: {first})" for reason, n, first in reasons[:SHOWN]]
         lines += [f"and {len(reasons) - SHOWN} more reasons"] * (len(reasons) > SHOWN)
         row("set aside" if name == "events" else f"unread {name}", lines, "yellow")
+    row("quarantine", [f"{n:,}: {reason}" for reason, n in surveyed.quarantined.items()], "yellow")
     row("learned", [", ".join(surveyed.learned) or "nothing", *surveyed.derived])
     row("lacks", surveyed.lacks)
     mend = list(surveyed.mend)

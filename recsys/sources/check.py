@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import duckdb
 import polars as pl
+import pyarrow as pa
 
-from recsys.events import DAY_MS
+from recsys import vocabulary
+from recsys.events import DAY_MS, IDENTITY
 from recsys.sources.days import stray_days
 from recsys.sources.derived import CLICKED, Rules
 from recsys.sources.files import Files
 from recsys.sources.negatives import NEGATIVES
 from recsys.sources.source import Source, day_number
 
-_ASKED: Final = ("kind", "user_id", "item_id", "occurred_at", "watch_ms", "slot", "device", "shelf", "request_id")
+_OTHERS: Final = ("watch_ms", "slot", "device", "shelf", "request_id")
+_ASKED: Final = (*IDENTITY, *_OTHERS, "reason")
 NOBODY_SHARE: Final = 0.1  # of the events, for one user who has also NOBODY_TIMES as many as the next
 NOBODY_TIMES: Final = 3
 EARLY: Final = 0.05  # of the events, before their item was published
+TWICE: Final = 0.01  # of the events, told again under another id
+IN_SECONDS: Final = 0.9  # of the numbers that should be milliseconds, below 1,000
 # What a log or a catalogue may lack, and what that costs; a column counts as lacking where no row says anything.
 _EVENTS_LACK: Final = {
     "device": "no devices: features of them are unknown",
@@ -45,7 +51,8 @@ class Survey:
     ignored: list[str]  # a line for each thing that is not read
     days: dict[str, int]  # rows by day, without stray days
     stray_days: dict[str, int]
-    kinds: dict[str, int]  # the most frequent first
+    quarantined: dict[str, int]  # reason (vocabulary.RULES) -> rows that are read and cannot be used
+    kinds: dict[str, int]  # of the rows that can be used; the most frequent first
     users: int
     items: int  # of the catalogue
     said: list[str]  # of how many items it says what the item tower reads beside titles
@@ -74,7 +81,8 @@ def survey(source: Source, today: str | None) -> Survey:
     """
     rows = dict(source.days())
     strays = stray_days(rows, today)
-    events, refused = _events(source, list(rows))
+    every, refused = _events(source, list(rows))
+    events = every.filter(pl.col("reason").is_null())
     items = pl.DataFrame(source.items())
     own = events["kind"].value_counts(sort=True)
     kinds = dict(zip(own["kind"], own["count"], strict=True))
@@ -83,6 +91,7 @@ def survey(source: Source, today: str | None) -> Survey:
     known = float(matched.mean()) if len(of_items) else None  # type: ignore[arg-type]
     rules = source.derives if isinstance(source, Files) else Rules()
     learned = _learned(kinds, rules, events)
+    quarantined = dict(every["reason"].drop_nulls().value_counts(sort=True).iter_rows())
     reasons_of = {
         "events": _by_reason(refused),
         "items": _by_reason(pl.DataFrame(source.refused("items"))),
@@ -94,6 +103,7 @@ def survey(source: Source, today: str | None) -> Survey:
         ignored=source.ignored() if isinstance(source, Files) else [],
         days={day: n for day, n in rows.items() if day not in strays},
         stray_days={day: rows[day] for day in strays},
+        quarantined=quarantined,
         kinds=kinds,
         users=events["user_id"].n_unique(),
         items=items.height,
@@ -106,7 +116,7 @@ def survey(source: Source, today: str | None) -> Survey:
         learned=learned,
         lacks=[*_lacks(kinds, rules, learned, events, items), *_odd(events, items)],
         mend=[
-            *_mend(known, kinds, learned),
+            *_mend(known, kinds, learned, quarantined),
             *_unavailable(kinds, items, until=(day_number(max(rows.keys() - strays.keys())) + 1) * DAY_MS),
             *_unvaried(kinds, rules, learned, events),
         ],
@@ -118,11 +128,19 @@ def lacks(surveyed: Survey) -> list[str]:
     lines = list(surveyed.lacks)
     if surveyed.known is not None and surveyed.known < 1:
         lines.append(_unknown_items(surveyed))
+    if surveyed.quarantined:
+        lines.append(
+            f"events: {sum(surveyed.quarantined.values()):,} rows to quarantine: {_numbered(surveyed.quarantined)}"
+        )
     for table, reasons in surveyed.refused.items():
         count, (reason, _, first) = sum(n for _, n, _ in reasons), reasons[0]
         what = "rows set aside" if table == "events" else "values that cannot be read"
         lines.append(f"{table}: {count:,} {what} (first: {first}: {reason})")
     return lines + surveyed.ignored
+
+
+def _numbered(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in counts.items())
 
 
 def _said(items: pl.DataFrame) -> list[str]:
@@ -150,10 +168,18 @@ def _unknown_items(surveyed: Survey) -> str:
 def _events(source: Source, days: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """_ASKED of every event as the log has it, and the rows that were set aside."""
     if isinstance(source, Files):
-        return source.events().select(_ASKED), pl.DataFrame(source.read_day(source.first_day()).rejected)
+        return _judged(source.events().to_arrow()), pl.DataFrame(source.read_day(source.first_day()).rejected)
     read = [source.read_day(day) for day in days]
-    events = pl.concat([pl.DataFrame(day.events.select(list(_ASKED))) for day in read])
-    return events, pl.concat([pl.DataFrame(day.rejected) for day in read])
+    return pl.concat([_judged(day.events) for day in read]), pl.concat([pl.DataFrame(day.rejected) for day in read])
+
+
+def _judged(events: pa.Table) -> pl.DataFrame:
+    """_ASKED of events (EVENT_SCHEMA), with the reason for which cleaning puts a row into quarantine."""
+    day = f"date '1970-01-01' + cast(received_at // {DAY_MS} as integer) as received_day"
+    with duckdb.connect() as database:
+        database.register("events", events)
+        query = f"select {', '.join(_ASKED[:-1])}, {vocabulary.sql(0)} as reason from (select *, {day} from events)"
+        return pl.DataFrame(database.sql(query).to_arrow_table())
 
 
 def _by_reason(refused: pl.DataFrame) -> list[tuple[str, int, str]]:
@@ -195,6 +221,7 @@ def _lacks(
 def _odd(events: pl.DataFrame, items: pl.DataFrame) -> list[str]:
     """What could be so and is rather a fault of the log."""
     lines = []
+    watched = events["watch_ms"].drop_nulls()
     of_users = events["user_id"].drop_nulls().value_counts(sort=True, name="rows")
     if of_users.height > 2:
         most, next_most = of_users["rows"][:2]
@@ -203,6 +230,19 @@ def _odd(events: pl.DataFrame, items: pl.DataFrame) -> list[str]:
                 f"the user {of_users['user_id'][0]!r} has {most / events.height:.1%} of the events, "
                 f"{most / next_most:.0f} times as many as the next one: if that is nobody, leave user_id empty there"
             )
+    said = events.unique(IDENTITY)
+    twice = (
+        said.filter(pl.col("occurred_at") % DAY_MS != 0).select(pl.struct(IDENTITY[1:]).is_duplicated().mean()).item()
+    )
+    if (twice or 0) > TWICE:
+        lines.append(
+            f"{twice:.1%} of the events have kind, user, item and instant of another one, under another event_id: was "
+            "a file delivered twice?"
+        )
+    for table, name, column in (("plays", "watch_ms", watched), ("items", "duration_ms", items["duration_ms"])):
+        known = column.filter(column > 0)
+        if (known < 1_000).sum() > IN_SECONDS * len(known):
+            lines.append(f"{name} of {table} is mostly below 1,000: is it in seconds?")
     alone = items.filter((pl.col("item_type") == "podcast") & pl.col("creator_id").is_null())["item_id"].n_unique()
     if alone and items["creator_id"].drop_nulls().len():
         lines.append(f"{alone:,} podcasts have no creator_id, which is their show: each is a show by itself")
@@ -219,7 +259,9 @@ def _any(frame: pl.DataFrame, column: str) -> bool:
     return bool((values != 0).any()) if values.dtype.is_numeric() and column != "slot" else len(values) > 0
 
 
-def _mend(known: float | None, kinds: dict[str, int], learned: list[str]) -> list[str]:
+def _mend(known: float | None, kinds: dict[str, int], learned: list[str], quarantined: dict[str, int]) -> list[str]:
+    if not kinds:
+        return [f"no event can be used: all go to quarantine ({_numbered(quarantined)})"]
     lines = []
     if known == 0:
         lines.append("no event names an item of the catalogue: write item_id alike in events and items")

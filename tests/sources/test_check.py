@@ -89,6 +89,37 @@ def test_a_user_who_is_nobody_and_items_published_after_their_events_are_told(sa
     assert "times as many" not in says(tmp_path)[1], "a word for nobody is nobody"
 
 
+def test_what_cleaning_would_put_into_quarantine_is_counted_and_no_run_begins_with_nothing_else(says, tmp_path):
+    header = "kind,user_id,item_id,occurred_at,received_at,watch_ms,consent"
+    good = [f"play,u{n},movie-{7 + n % 2},{AT + n * DAY},,60000," for n in range(8)]
+    bad = [f"click,,movie-7,{AT},,,", f"click,u,movie-7,{AT},,-1,", f"click,u,movie-7,{AT},{AT - DAY},,"]
+    write(tmp_path, [*good, *bad, f"click,u,movie-7,{AT},,,no", bad[0]], header=header)
+    status, words = says(tmp_path)
+    assert status == 0 and "13: 8 play users 8 items" in words
+    assert all(f"1: {why}" in words for why in ("negative_watch", "too_far_ahead", "no_consent"))
+    assert "quarantine 2: missing_user_id" in words
+    told = lacks(check.survey_of(open_source(from_environment())))
+    assert any(line.startswith("events: 5 rows to quarantine: 2 missing_user_id, 1 ") for line in told)
+    write(tmp_path, [row.replace(",60000,", ",-60000,") for row in good], header=header)
+    status, words = says(tmp_path)
+    assert status == 2 and "no event can be used: all go to quarantine (8 negative_watch)" in words
+
+
+def test_a_file_delivered_twice_under_other_ids_and_seconds_for_milliseconds_are_told(says, tmp_path):
+    def play(n, watched, device=""):
+        return f"play,u{n},movie-{7 + n % 2},{AT + n * DAY},{watched},{device}"
+
+    header = "kind,user_id,item_id,occurred_at,watch_ms,device"
+    once = [play(n, 60_000) for n in range(8)]
+    write(tmp_path, once + once, header=header)
+    assert not any(words in says(tmp_path)[1] for words in ("delivered twice", "in seconds"))
+    items = "item_id,duration_ms\nmovie-7,90\nmovie-8,120\n"
+    write(tmp_path, [play(n, 60) for n in range(8)] + [play(n, 60, "tv") for n in range(8)], items, header)
+    status, words = says(tmp_path)
+    assert status == 0 and "100.0% of the events have kind, user, item and instant of another one" in words
+    assert "watch_ms of plays is mostly below 1,000" in words and "duration_ms of items is mostly below" in words
+
+
 def test_episodes_without_a_show_are_told(says, tmp_path):
     items = "item_id,item_type,creator_id\nmovie-7,podcast,whales\nmovie-8,podcast,\n"
     write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}" for n in range(8)], items)
