@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import numpy as np
@@ -32,6 +33,15 @@ def survey_of(source: Source) -> Survey:
     now_ms = int(datetime.now(UTC).timestamp() * 1000)
     (today,) = rows_by_day(np.array([now_ms]), source.utc_offset_ms)
     return survey(source, None if source.name == "simulator" else today)
+
+
+def too_few(dates: Mapping[str, int], settings: Settings) -> list[str]:
+    """A line where these dates, with their rows, cannot be split."""
+    try:
+        split_by_date(dates, settings.validation_days, settings.test_days)
+    except SplitError as error:
+        return [str(error)]
+    return []
 
 
 def report(settings: Settings, console: Console) -> bool:
@@ -82,17 +92,16 @@ def report(settings: Settings, console: Console) -> bool:
     row("quarantine", [f"{n:,}: {reason}" for reason, n in surveyed.quarantined.items()], "yellow")
     row("learned", [", ".join(surveyed.learned) or "nothing", *surveyed.derived])
     row("lacks", surveyed.lacks)
-    mend = list(surveyed.mend)
-    try:
-        split = split_by_date(surveyed.days, settings.validation_days, settings.test_days)
+    few = too_few(surveyed.dates, settings)
+    if not few:
+        split = split_by_date(surveyed.dates, settings.validation_days, settings.test_days)
         row("split", [f"{part}: {split.days(part)[0]} to {split.days(part)[-1]}" for part in PARTS])
-    except SplitError as error:
-        mend.append(str(error))
     try:
         kafka = Kafka.of(settings)
         row("kafka", [kafka.look()] if kafka is not None else [])
     except StreamError as error:
         row("kafka", [str(error)], "red")
+    mend = surveyed.mend + few
     row("to mend", mend, "red")
     console.print(table)
     console.print("[red]a run cannot end well[/]" if mend else "\nnext: [bold]make run[/]", highlight=False)

@@ -79,7 +79,7 @@ def _run(settings: Settings, console: Console) -> int:
         from recsys.sources.source import SourceError
         from recsys.store.errors import StoreError
         from recsys_assets import since
-        from recsys_assets.check import survey_of
+        from recsys_assets.check import survey_of, too_few
         from recsys_assets.stock import take_stock
 
         try:
@@ -96,8 +96,12 @@ def _run(settings: Settings, console: Console) -> int:
         except (SourceError, StoreError) as error:
             console.print(f"[red]{escape(str(error))}[/]", highlight=False)
             return 2
-        if surveyed and surveyed.mend:
-            for line in surveyed.mend:
+        mend = list(surveyed.mend) if surveyed else []
+        kept = set(Lake(settings.home).days("raw", "events"))
+        if kept <= set(stock.days) and not stock.live_days:  # nothing but what the source has can be split
+            mend += too_few(surveyed.dates if surveyed else stock.days, settings)
+        if mend:
+            for line in mend:
                 console.print(f"[red]{escape(line)}[/]", highlight=False)
             return 2
         from recsys_assets.definitions import defs

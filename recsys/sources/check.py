@@ -20,7 +20,7 @@ from recsys.sources.negatives import NEGATIVES
 from recsys.sources.source import Source, day_number
 
 _OTHERS: Final = ("watch_ms", "slot", "device", "shelf", "request_id")
-_ASKED: Final = (*IDENTITY, *_OTHERS, "reason")
+_ASKED: Final = (*IDENTITY, *_OTHERS, "date", "received_day", "reason")
 NOBODY_SHARE: Final = 0.1  # of the events, for one user who has also NOBODY_TIMES as many as the next
 NOBODY_TIMES: Final = 3
 EARLY: Final = 0.05  # of the events, before their item was published
@@ -50,6 +50,7 @@ class Survey:
     files: dict[str, list[str]]  # read, by table
     ignored: list[str]  # a line for each thing that is not read
     days: dict[str, int]  # rows by day, without stray days
+    dates: dict[str, int]  # of what was shown, or is taken to have been: rows by the date that splits them
     stray_days: dict[str, int]
     quarantined: dict[str, int]  # reason (vocabulary.RULES) -> rows that are read and cannot be used
     kinds: dict[str, int]  # of the rows that can be used; the most frequent first
@@ -102,6 +103,7 @@ def survey(source: Source, today: str | None) -> Survey:
         files=source.files() if isinstance(source, Files) else {},
         ignored=source.ignored() if isinstance(source, Files) else [],
         days={day: n for day, n in rows.items() if day not in strays},
+        dates=_dates(events.filter(~pl.col("received_day").is_in(list(strays)))),
         stray_days={day: rows[day] for day in strays},
         quarantined=quarantined,
         kinds=kinds,
@@ -167,19 +169,30 @@ def _unknown_items(surveyed: Survey) -> str:
 
 def _events(source: Source, days: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """_ASKED of every event as the log has it, and the rows that were set aside."""
+    offset = source.utc_offset_ms
     if isinstance(source, Files):
-        return _judged(source.events().to_arrow()), pl.DataFrame(source.read_day(source.first_day()).rejected)
+        return _judged(source.events().to_arrow(), offset), pl.DataFrame(source.read_day(source.first_day()).rejected)
     read = [source.read_day(day) for day in days]
-    return pl.concat([_judged(day.events) for day in read]), pl.concat([pl.DataFrame(day.rejected) for day in read])
+    events = pl.concat([_judged(day.events, offset) for day in read])
+    return events, pl.concat([pl.DataFrame(day.rejected) for day in read])
 
 
-def _judged(events: pa.Table) -> pl.DataFrame:
+def _judged(events: pa.Table, utc_offset_ms: int) -> pl.DataFrame:
     """_ASKED of events (EVENT_SCHEMA), with the reason for which cleaning puts a row into quarantine."""
-    day = f"date '1970-01-01' + cast(received_at // {DAY_MS} as integer) as received_day"
+    day = f"date '1970-01-01' + cast((received_at + {utc_offset_ms}) // {DAY_MS} as integer) as received_day"
+    said = ", ".join((*IDENTITY, *_OTHERS))
+    days = "coalesce(date, strftime(received_day, '%Y-%m-%d')) as date, strftime(received_day, '%Y-%m-%d')"
     with duckdb.connect() as database:
         database.register("events", events)
-        query = f"select {', '.join(_ASKED[:-1])}, {vocabulary.sql(0)} as reason from (select *, {day} from events)"
-        return pl.DataFrame(database.sql(query).to_arrow_table())
+        judged = f"{vocabulary.sql(utc_offset_ms)} as reason from (select *, {day} from events)"
+        return pl.DataFrame(database.sql(f"select {said}, {days} as received_day, {judged}").to_arrow_table())
+
+
+def _dates(events: pl.DataFrame) -> dict[str, int]:
+    """Rows by `date` of what makes impressions: those of the log, and engagements of days that have none."""
+    is_silent = (~pl.col("kind").is_in(["impression", "exposure"])).all().over("received_day")
+    shown = (pl.col("kind") == "impression") | (is_silent & pl.col("kind").is_in(["click", *CLICKED]))
+    return dict(events.filter(shown).group_by("date").len().sort("date").iter_rows())
 
 
 def _by_reason(refused: pl.DataFrame) -> list[tuple[str, int, str]]:

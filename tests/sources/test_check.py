@@ -168,10 +168,29 @@ def test_what_keeps_a_folder_from_being_read_is_named(says, tmp_path):
     assert status == 2 and "users.csv cannot be read: No such file" in words
 
 
-def test_too_few_days_are_to_mend(says, tmp_path):
-    write(tmp_path, [f"click,u,movie-7,{AT}"])
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([f"click,u,movie-7,{AT},"], "1 days (2026-11-01 to 2026-11-01)"),
+        ([f"click,u{n},movie-7,{AT + n * DAY},1999-01-01" for n in range(8)], "1 days (1999-01-01 to 1999-01-01)"),
+        ([f"{['exposure', 'click'][n > 5]},u{n},movie-7,{AT + n * DAY}," for n in range(8)], "2 days (2026-11-07 to"),
+    ],
+)
+def test_too_few_days_are_to_mend_and_no_run_begins(says, tmp_path, rows, words):
+    """What `date` says decides, and only what was shown is split: a run went on for minutes before it said so."""
+    write(tmp_path, rows, header="kind,user_id,item_id,occurred_at,date")
+    status, said = says(tmp_path)
+    assert status == 2 and f"the data has {words}" in said
+    command = [sys.executable, "-m", "recsys_assets.run"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and f"the data has {words}" in ended.stdout
+
+
+def test_the_split_goes_by_the_dates_of_the_log(says, tmp_path):
+    rows = [f"click,u{n},movie-7,{AT + n * DAY},2026-12-{n + 1:02}" for n in range(8)]
+    write(tmp_path, rows, header="kind,user_id,item_id,occurred_at,date")
     status, words = says(tmp_path)
-    assert status == 2 and "the data has 1 days" in words
+    assert status == 0 and "test: 2026-12-06 to 2026-12-08" in words
 
 
 def test_what_is_set_aside_and_lacking_is_said_with_its_cost(says, tmp_path):
