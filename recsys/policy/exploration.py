@@ -31,13 +31,13 @@ class Exploration:
 
     share: float = 0.05  # of the places, over all slates
     how: How = "softmax"
-    pool: int = 10
+    pool: int = 4
     least: float = 0.8  # of the displaced item's chance of a long view
-    temperature: float = 0.2  # softmax: scores that differ by so much differ by e in their odds
+    temperature: float = 0.5  # softmax: scores that differ by so much differ by e in their odds
     deviation: float = 0.5  # Thompson and UCB: standard deviation of the score of an item that nobody was shown
     epsilon: float = 0.5  # epsilon: chance that the pool's best stands there all the same
     optimism: float = 1.0  # UCB: deviations above its score that an item is hoped to be worth
-    fresh: float = 0.5  # at most such a part of a pool is items that get in by that hope, ...
+    fresh: float = 1.0  # at most such a part of a pool is items that get in by that hope, ...
     fresh_days: float = 7.0  # ... up to that age, ...
     fresh_budget: int = 30  # ... until they were shown so often, to anybody: their rate is smoothed with 20
 
