@@ -173,10 +173,12 @@ class Kept:
         """As it was before it was kept."""
         return value if self.is_plain(value) else decrypted(value, self._about(key))
 
-    def again(self, key: bytes, value: bytes) -> bytes:
-        """As it is kept, with the newest key."""
-        keys = keyring()
-        return value if keys is None or keys.is_newest(value) else self.encrypted(key, self.decrypted(key, value))
+    def renewer(self) -> Callable[[bytes, bytes], bytes]:
+        """What gives a value as it is kept with the newest key of this moment (`encryptor`)."""
+        keys, encrypted = keyring(), self.encryptor()
+        if keys is None:
+            return encrypted
+        return lambda key, value: value if keys.is_newest(value) else encrypted(key, self.decrypted(key, value))
 
     def _about(self, key: bytes) -> bytes:
         return self.name + b" " + bytes(key)

@@ -23,6 +23,7 @@ import lmdb
 import numpy as np
 
 from recsys.encryption import Kept
+from recsys.events import KINDS, SEARCH
 from recsys.store.errors import OffsetMoved, StoreCorrupt, StoreError, StoreMissing
 from recsys.store.journal import (
     AHEAD_SECONDS,
@@ -41,11 +42,11 @@ from recsys.store.journal import (
     is_of,
     records_of,
 )
-from recsys.store.lmdb_map import DATABASES, MAP_BYTES, Map, clear_errors
+from recsys.store.lmdb_map import DATABASES, MAP_BYTES, Map, beyond, clear_errors
 from recsys.store.snapshot_files import checksum, mapped, write
 
 CUT_AT_ONCE: Final = 2_000  # records: other writers wait for 20 ms
-_KIND: Final = struct.Struct("<q")
+_WHOSE: Final = struct.Struct("<qq")  # kind and user
 _HEAD: Final = b"head"
 _IDENTITY: Final = b"identity"
 _COMING: Final = b"coming:"  # begins the name of what is announced
@@ -72,6 +73,7 @@ class LmdbJournal:
         self._folder, self._map_bytes = folder, map_bytes
         self._marked: tuple[tuple[str, int, str], Mark] = ("", -1, ""), Mark(0, "")
         current = folder / _CURRENT
+        self._linked = str(current)  # of text: joined at each look it takes four times as long
         if not current.exists():
             if not create:
                 raise StoreMissing(
@@ -98,7 +100,7 @@ class LmdbJournal:
             opened.release()
 
     def _link(self) -> str:
-        return os.readlink(self._folder / _CURRENT)
+        return os.readlink(self._linked)
 
     @contextmanager
     def _current(self) -> Iterator[tuple[str, Map]]:
@@ -126,7 +128,7 @@ class LmdbJournal:
             with (
                 self._current() as (name, opened),
                 clear_errors(),
-                opened.environment.begin(opened.events, write=write, buffers=buffers) as transaction,
+                opened.begin(write=write, buffers=buffers) as transaction,
             ):
                 # a writer that waited for `forget` has the old map's lock now
                 if not write or self._link() == name:
@@ -156,11 +158,10 @@ class LmdbJournal:
 
     def append(self, entries: Sequence[Entry], floor: int, offsets: Sequence[Offset] = ()) -> Taken:
         with self._transaction(write=True) as (opened, transaction):
-            for partition, was, now in offsets:
+            for partition, was, _ in offsets:
                 if (transaction.get(_offset(partition), db=opened.meta) or b"") != was:
                     raise OffsetMoved(f"{partition} was read by another consumer meanwhile")
-                if now != was:
-                    transaction.put(_offset(partition), now, db=opened.meta)
+            meta = [(_offset(partition), now) for partition, was, now in offsets if now != was]
             before = _number(transaction.get(_HEAD, db=opened.meta))
             ids = transaction.cursor(opened.ids)
             known = {bytes(digest) for digest, _ in ids.getmulti([entry.digest for entry in entries])}
@@ -179,7 +180,13 @@ class LmdbJournal:
             if rows:
                 transaction.cursor(opened.events).putmulti(rows, append=True)
                 ids.putmulti(sorted(new))  # in order: pages that lie side by side are written once
-                transaction.put(_HEAD, (following - 1).to_bytes(8, "big"), db=opened.meta)
+                meta.append((_HEAD, (following - 1).to_bytes(8, "big")))
+            transaction.cursor(opened.meta).putmulti(meta)
+            number = transaction.id()
+            opened.redo.begin(number, {b"events": rows, b"ids": new, b"meta": meta})
+        written, mark = self._marked
+        if rows and written[1] == number - 1:  # nothing came between: the read that follows knows what it would find
+            self._marked = (written[0], number, written[2]), Mark(following - 1, mark.snapshot)
         return Taken(positions, before)
 
     def offsets(self, partitions: Sequence[str]) -> list[bytes]:
@@ -200,7 +207,7 @@ class LmdbJournal:
     def records(self, after: int, until: int) -> Records:
         keys, fields, last = [], [], until.to_bytes(8, "big")
         with self._transaction() as (_, transaction):  # copies: buffers of so little take twice as long
-            for key, value in _from(transaction.cursor(), after):
+            for key, value in beyond(transaction.cursor(), after):
                 if key > last:
                     break
                 keys.append(key)
@@ -210,12 +217,12 @@ class LmdbJournal:
     def raw(self, after: int, until: int = NO_END, *, only: int | None = None) -> list[tuple[int, int, bytes]]:
         records = []
         with self._transaction(buffers=True) as (_, transaction):
-            for key, value in _from(transaction.cursor(), after):
+            for key, value in beyond(transaction.cursor(), after):
                 position = _number(key)
                 if position > until:
                     break
                 value = _RECORDS.decrypted(key, value)
-                kind = _KIND.unpack_from(value)[0]
+                kind, _ = _WHOSE.unpack_from(value)
                 if only in (None, kind):
                     records.append((position, kind, bytes(value[RECORD.size :])))
         return records
@@ -310,8 +317,8 @@ class LmdbJournal:
             mine = []
             for key, value in transaction.cursor(opened.events):
                 value = _RECORDS.decrypted(key, value)
-                kind, user, *_ = RECORD.unpack_from(value)
-                if is_of(kind, user, bytes(value[RECORD.size :]), user_key, word):
+                kind, user = _WHOSE.unpack_from(value)
+                if is_of(kind, user, bytes(value[RECORD.size :]) if kind == KINDS[SEARCH] else b"", user_key, word):
                     mine.append((bytes(key), bytes(value)))
             for key, value in mine:
                 kind, _, *rest = RECORD.unpack_from(value)
@@ -358,20 +365,21 @@ class LmdbJournal:
             named = transaction.get(pointer, db=opened.meta)
             with (
                 clear_errors(),
-                lmdb.open(str(self._folder / following), map_size=self._map_bytes, max_dbs=4) as copy,
+                lmdb.open(str(self._folder / following), map_size=self._map_bytes, max_dbs=4, sync=False) as copy,
             ):
                 databases = (opened.meta, opened.events, opened.ids, opened.blocked)
                 for name, database in zip(DATABASES, databases, strict=True):
                     target = copy.open_db(name)
-                    kept = _KEPT.get(name)
+                    renewed = _KEPT[name].renewer() if name in _KEPT else lambda _, value: value
                     rows = (
-                        (k, v if kept is None else kept.again(k, v))
+                        (k, renewed(k, v))
                         for k, v in transaction.cursor(database)
                         if name != b"meta" or _stays(k, pointer)
                     )
                     while chunk := list(itertools.islice(rows, 100_000)):
                         with copy.begin(target, write=True) as writing:
                             writing.cursor().putmulti(chunk, append=True)
+                copy.sync(True)
             # a process that was saving one of these finds it gone: it looks once it has the lock of either map
             self._remove("snapshot-*", f"snapshot-{json.loads(named)['name']}" if named else "")
             link = self._folder / f"{_CURRENT}.new"
@@ -490,8 +498,3 @@ def _key(user_key: int) -> bytes:
 
 def _number(value: bytes | memoryview | None) -> int:
     return int.from_bytes(value, "big") if value else 0
-
-
-def _from(cursor: Any, after: int) -> Iterator[tuple[Any, Any]]:
-    if cursor.set_range((after + 1).to_bytes(8, "big")):
-        yield from cursor

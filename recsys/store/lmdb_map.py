@@ -13,6 +13,7 @@ import lmdb
 
 from recsys.encryption import EncryptionError
 from recsys.store.errors import StoreCorrupt, StoreError, StoreFull
+from recsys.store.redo import Redo
 
 MAP_BYTES: Final = 64 << 30  # address space, not disk: the file grows as it is used
 READERS: Final = 512  # transactions that read at one moment, of all processes
@@ -30,10 +31,16 @@ class Map:
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, folder: Path, map_bytes: int) -> None:
-        self.environment: Any = lmdb.open(str(folder), map_size=map_bytes, max_dbs=4, max_readers=READERS, create=False)
+        self.environment: Any = lmdb.open(
+            str(folder), map_size=map_bytes, max_dbs=4, max_readers=READERS, create=False, metasync=False
+        )
         self.environment.reader_check()  # those of processes that were killed keep old pages, and their places
+        self.redo, self._holders = Redo(folder), 0
         self.meta, self.events, self.ids, self.blocked = map(self.environment.open_db, DATABASES)
-        self._holders = 0
+        if any(self.redo.of(self.environment.info()["last_txnid"] + 1)):  # or somebody commits it just now
+            with self.begin(write=True) as transaction:
+                for name, key, value in self.redo.of(transaction.id()):
+                    transaction.put(key, value, db=self.environment.open_db(name, transaction))
 
     @classmethod
     def held(cls, folder: Path, map_bytes: int) -> Map:
@@ -45,6 +52,26 @@ class Map:
                 opened = cls._open[name] = cls(folder, map_bytes)
             opened._holders += 1
             return opened
+
+    @contextmanager
+    def begin(self, *, write: bool = False, buffers: bool = False) -> Iterator[Any]:
+        """A transaction, whose default database is the events. One that writes is durable behind this block."""
+        if not write:
+            with self.environment.begin(self.events, buffers=buffers) as transaction:
+                yield transaction
+            return
+        number = 0
+        try:
+            with self.environment.begin(self.events, write=True, buffers=buffers) as transaction:
+                number = transaction.id()
+                yield transaction
+        except BaseException:  # of a full disk, say: nothing was taken, and nothing is to come back
+            with self.environment.begin(write=True) as transaction:
+                if transaction.id() == number:  # else somebody else has the number, and the slot
+                    self.redo.undo(number)
+            raise
+        if not self.redo.holds(number):
+            self.environment.sync(True)
 
     def again(self) -> bool:
         """Hold it once more; False when everybody has let go of it already."""
@@ -59,6 +86,13 @@ class Map:
             if not self._holders:
                 Map._open = {name: opened for name, opened in Map._open.items() if opened is not self}
                 self.environment.close()
+                self.redo.close()
+
+
+def beyond(cursor: Any, position: int) -> Iterator[tuple[Any, Any]]:
+    """Keys and values of the records behind a position."""
+    if cursor.set_range((position + 1).to_bytes(8, "big")):
+        yield from cursor
 
 
 @contextmanager

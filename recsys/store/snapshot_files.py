@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +28,6 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         stored = np.lib.format.open_memmap(folder / f"{key}.npy", "w+", array.dtype, shape)
         if array.size:
             stored[: len(array)] = array
-        stored.flush()
         about[key] = {
             "digest": checksum(array),
             "used": len(array),
@@ -34,7 +35,14 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
             "shape": (rows, *array.shape[1:]) if key == "cells" else array.shape,
             "offset": stored.offset,
         }
+    with ThreadPoolExecutor() as pool:  # a disk flushes several files in the time of one
+        list(pool.map(_flush, folder.glob("*.npy")))
     return about
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fdatasync(file)
 
 
 def mapped(folder: Path, key: str, about: Mapping[str, Any]) -> np.ndarray:

@@ -20,8 +20,10 @@ from recsys.store import online as store_module
 from recsys.store.checkpoints import Checkpoints
 from recsys.store.errors import StoreCorrupt, StoreFull, StoreMissing, StoreUnavailable
 from recsys.store.lmdb_journal import LmdbJournal
+from recsys.store.lmdb_map import MAP_BYTES, Map
 from recsys.store.online import OnlineStore
 from recsys.store.redis_journal import RedisJournal
+from recsys.store.redo import SLOT
 from tests.features.crowd import opened
 from tests.features.redis_server import RedisServer
 from tests.features.streams import NOW, random_log
@@ -133,6 +135,56 @@ def test_a_store_of_other_features_is_refused_and_a_cut_over_loses_no_event(
     assert as_bytes(new.read("u1", ["i1"], NOW + 90_000)) == as_bytes(old.read("u1", ["i1"], NOW + 90_000))
     new.close()
     old.close()
+
+
+@pytest.mark.parametrize("appended", [1, 2])
+def test_a_power_cut_takes_no_event_that_was_acknowledged(tmp_path: Path, appended: int) -> None:
+    store, map_file = filled(tmp_path), tmp_path / "current" / "data.mdb"
+    for number in range(appended):
+        flushed = map_file.read_bytes()  # the root of the last commit alone may not have reached the disk
+        store.append([event(number), event(number + 10)], NOW + number)
+    head = store.head()
+    store.close()
+    map_file.write_bytes(flushed)
+    again = OnlineStore(LmdbJournal(tmp_path))
+    assert again.head() == head
+    assert again.tail(0).num_rows == 2 * appended
+    assert again.append([event(appended - 1), event(20)], NOW + 5).duplicates == 1
+    assert_true_to_its_log(again)
+    again.close()
+
+
+def test_a_commit_that_failed_does_not_come_back_with_the_next_opening(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    head = store.head()
+    opened = Map.held(tmp_path / "current", MAP_BYTES)
+    with pytest.raises(OSError, match="no space"), opened.begin(write=True) as transaction:  # noqa: PT012
+        later = (head + 1).to_bytes(8, "big")
+        opened.redo.begin(transaction.id(), {b"events": [(later, b"an event")], b"meta": [(b"head", later)]})
+        raise OSError("no space")
+    opened.release()
+    store.close()
+    again = OnlineStore(LmdbJournal(tmp_path))
+    assert again.head() == head
+    again.close()
+
+
+@pytest.mark.parametrize("torn", [0, 20, 60, 300])
+def test_a_batch_torn_by_a_power_cut_is_not_taken(tmp_path: Path, torn: int) -> None:
+    store, map_file = filled(tmp_path), tmp_path / "current" / "data.mdb"
+    store.append([event(1)], NOW)
+    flushed, head = map_file.read_bytes(), store.head()
+    store.append([event(2)], NOW + 1)
+    store.close()
+    map_file.write_bytes(flushed)
+    redo = bytearray((tmp_path / "current" / "redo").read_bytes().ljust(2 * SLOT))
+    for slot in (0, SLOT):
+        redo[slot + torn] ^= 1
+    (tmp_path / "current" / "redo").write_bytes(redo)
+    again = OnlineStore(LmdbJournal(tmp_path))
+    assert again.head() == head
+    assert again.append([event(2)], NOW + 1).accepted == 1
+    again.close()
 
 
 def test_a_full_map_takes_nothing_of_the_batch_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
