@@ -3,7 +3,8 @@
 - histories: 10,000 calls of 8 threads in 2 processes, killed with SIGKILL meanwhile, checked for one order; beside
   checkpoints, nights that cut the journal, and in the cluster primaries that die and a slot that moves
 - forget: two users forgotten a second for two minutes beside 2 processes of 4 threads that read and append
-- reload: the first read behind a bootstrap, opening, and a process's own memory, by the number of live events
+- reload: the first read behind a bootstrap, opening with the longest tail, and a worker's memory, by the number of
+  live events: those of LIVE, or the numbers that are given (`reload 100000 10000000`)
 - cut: a journal that is cut each night beside one that is not, by the number of live events
 - append: events a second in batches, and single appends beside a bare write and fdatasync of as many bytes
 """
@@ -25,12 +26,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import psutil
 
 from benchmarks.features_world import zipf_world
 from recsys.events import DAY_MS
 from recsys.lake import Lake
 from recsys.privacy.border import Border, Forgotten
+from recsys.store.checkpoints import RECORDS
 from recsys.store.lmdb_journal import LmdbJournal
 from recsys.store.online import OnlineStore
 from tests.features.crowd import Crowd, disorder, longest_wait, opened
@@ -136,8 +137,16 @@ def _hold(place: str, pipe: Any) -> None:
         for user in range(READERS):
             store.read(f"u{user}", ids[: 500 if user > READERS - 100 else 50], now)
         gc.collect()
-        pipe.send((took, psutil.Process().memory_full_info().uss / 2**20))
+        pipe.send((took, _memory()))
         pipe.recv()
+
+
+def _memory() -> dict[str, int]:
+    """MiB of this process: RssAnon is its own, with the pages of a snapshot that it changed; RssFile is the kernel's
+    cache of what it maps, which the workers share and which goes when room is short.
+    """
+    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    return {name[:-1]: int(rest[0]) >> 10 for name, *rest in lines if name in ("RssAnon:", "RssFile:")}
 
 
 def reload(engine: Engine, folder: Path) -> str:
@@ -146,9 +155,9 @@ def reload(engine: Engine, folder: Path) -> str:
     now = int(world.log.received_at.max()) + 1000
     store = OnlineStore(opened(place), create=True)
     store.bootstrap(world.log, world.item_table, world.log.head)
-    for live in LIVE:
+    for live in [int(told) for told in sys.argv if told.isdigit()] or LIVE:
         while sent < live:
-            users, items = rng.integers(USERS, size=BATCH), rng.integers(ITEMS, size=BATCH)
+            users, items = rng.integers(USERS, size=BATCH), rng.zipf(1.2, BATCH) % ITEMS
             pairs = zip(users.tolist(), items.tolist(), strict=True)
             store.append(
                 [
@@ -158,11 +167,11 @@ def reload(engine: Engine, folder: Path) -> str:
                 now,
             )
             sent += BATCH
-            store.checkpoint(100_000)
-        ours, theirs = multiprocessing.get_context("spawn").Pipe()
-        worker = multiprocessing.get_context("spawn").Process(target=_hold, args=(place, theirs), daemon=True)
-        worker.start()
-        opening = ours.recv()
+            if sent == live - RECORDS:
+                store.checkpoint(0)  # and from here on the longest tail
+            elif sent < live:
+                store.checkpoint(1_000_000)
+        opening, ours, worker = _worker(place)
         ours.send(now)
         (_, *usual), held = ours.recv()
         store.bootstrap(world.log, world.item_table, world.log.head)
@@ -172,21 +181,26 @@ def reload(engine: Engine, folder: Path) -> str:
         words.append(
             f"{live:,} live events: opened in {opening}, first read behind a bootstrap {first[0] * 1e3:.1f} ms, "
             f"{first[1] * 1e3:.2f} of CPU (usual {min(usual)[0] * 1e3:.1f} and {min(usual)[1] * 1e3:.2f}), "
-            f"own memory {held:.0f} MiB, {after:.0f} behind it"
+            f"MiB {held}, behind it {after}"
         )
     return "; ".join(words)
 
 
-def _opened_anew(place: str, now: int) -> tuple[str, float]:
-    """In which time a process opens a store, in words, and MiB of its own once it has read."""
+def _worker(place: str) -> tuple[str, Any, Any]:
+    """A process that has opened a store: in which time, in words; its pipe, and it."""
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     worker = multiprocessing.get_context("spawn").Process(target=_hold, args=(place, theirs), daemon=True)
     worker.start()
-    opening = ours.recv()
+    return ours.recv(), ours, worker
+
+
+def _opened_anew(place: str, now: int) -> tuple[str, int]:
+    """In which time a process opens a store, in words, and MiB of its own once it has read."""
+    opening, ours, worker = _worker(place)
     ours.send(now)
     _, held = ours.recv()
     worker.kill()
-    return opening, held
+    return opening, held["RssAnon"]
 
 
 def cut(engine: Engine, folder: Path) -> str:
@@ -212,7 +226,7 @@ def cut(engine: Engine, folder: Path) -> str:
             size, (opening, held) = store.journal.size(), _opened_anew(place, received)
             words.append(
                 f"{live:,} live events, {'cut' if days == 1 else 'kept'}: {size.records:,} records, "
-                f"{size.bytes / 2**20:,.0f} MiB, opened in {opening}, own memory {held:.0f} MiB, "
+                f"{size.bytes / 2**20:,.0f} MiB, opened in {opening}, own memory {held} MiB, "
                 f"night {spent:.1f} CPU s"
             )
         store.close()
@@ -263,7 +277,7 @@ def append(engine: Engine, folder: Path) -> str:
 def main() -> None:
     parts = {"histories": histories, "forget": forget, "reload": reload, "append": append, "cut": cut}
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    for part in sys.argv[1:] or parts:
+    for part in [told for told in sys.argv[1:] if not told.isdigit()] or parts:
         with tempfile.TemporaryDirectory() as folder:
             for engine in engines(Path(folder)):
                 if part == "cut" and engine.name != "LMDB":

@@ -6,11 +6,13 @@ or integers (an integer is its decimal string); answers write them as the source
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import uuid
 from codecs import BOM_UTF8
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
@@ -425,7 +427,23 @@ def parse(model: type[R], body: bytes) -> R:
         return model.model_validate_json(body.removeprefix(BOM_UTF8))
     except ValidationError as error:
         malformed = error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid"
+        if malformed and model is EventsRequest and _HALF.search(body):
+            with suppress(ValueError, RecursionError):  # json keeps such halves: what has one is refused alone
+                request = model.model_validate(json.loads(body))
+                return request.model_copy(update={"events": [HALF if _is_half(raw) else raw for raw in request.events]})
         raise BadRequest(one_line(error), "invalid_json" if malformed else "invalid_request") from None
+
+
+HALF: Final = object()  # an event with half a surrogate pair in it, which is no text
+_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _is_half(raw: Any) -> bool:
+    try:
+        json.dumps(raw, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _marks(body: bytes, most: int) -> int:
@@ -463,5 +481,6 @@ def events_of(raws: Sequence[Any]) -> tuple[list[tuple[int, Event]], list[Reject
         try:
             good.append((index, Event.model_validate(raw)))
         except ValidationError as error:
-            bad.append(Rejected(index=index, reason=one_line(error)))
+            reason = "holds half a surrogate pair, which is no text" if raw is HALF else one_line(error)
+            bad.append(Rejected(index=index, reason=reason))
     return good, bad

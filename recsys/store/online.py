@@ -72,7 +72,7 @@ class OnlineStore:
         self._retired: Hot | None = None  # what it read from before
         self._unchecked = ""  # the snapshot that it was opened from, until its log is asked for
         self._cut = b""  # how far records had left the journal when it was last asked
-        self._late: tuple[int, pa.Table] = 0, ITEM_SCHEMA.empty_table()
+        self._late: tuple[int, pa.Table] = -1, None  # an empty table would load pandas, .25 s of opening
         if create and not journal.mark(self.fingerprint).snapshot:
             self._begin()
         try:

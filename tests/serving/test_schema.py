@@ -134,6 +134,21 @@ def test_one_bad_event_does_not_cost_the_others() -> None:
     assert (good[0][1].user_id, good[0][1].item_id) == ("1", "2")
 
 
+@pytest.mark.parametrize("half", [r"\ud800", r"a\uDC00b", r"\ud800\ud800"])
+@pytest.mark.parametrize("field", ["user_id", "event_id", "device", "query", "half"])
+def test_half_a_surrogate_pair_costs_its_own_event_alone(half: str, field: str) -> None:
+    good = {"kind": "click", "user_id": "u1", "item_id": "i\U0001f600"}
+    bad = json.dumps({**good, field: "HALF", "x\ud800" if field == "half" else field: "HALF"}).replace("HALF", half)
+    body = f'{{"events": [{json.dumps(good)}, {bad}, {json.dumps(good)}]}}'.encode()
+    told, refused = events_of(parse(EventsRequest, body).events)
+    assert [(place, event.item_id) for place, event in told] == [(0, "i\U0001f600"), (2, "i\U0001f600")]
+    assert [one.index for one in refused] == [1]
+    assert "half a surrogate pair" in refused[0].model_dump_json()
+    for broken in (body[:-1], body + b"]", body.replace(b'"events"', b'"event"')):
+        with pytest.raises(BadRequest):
+            parse(EventsRequest, broken)
+
+
 def test_an_id_or_an_instant_told_is_what_the_same_one_in_a_file_is(tmp_path: Path) -> None:
     """Or both refuse it: negative numbers, joiners of characters, blanks, words for nothing, fractions of a ms."""
     ids = [
