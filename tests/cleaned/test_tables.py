@@ -235,3 +235,21 @@ def test_a_search_has_its_place_in_the_log_and_is_no_event_of_the_cleaned_ones(t
     assert searched.item_key.tolist() == [query_key("whales at night")] * 2 and searched.user_key.all()
     assert Judgements.of_log(log).of(int(key64(["u"])[0])).searched.tolist() == searched.item_key.tolist()
     assert len(read_keys(lake)) == 4
+
+
+def test_of_old_days_the_live_events_that_may_have_said_no_instant_are_known_by_id(tmp_path):
+    lake, live = Lake(tmp_path), first_position(20458) + 2**31
+    write_items(lake, "i")
+    write_day(
+        lake,
+        DAYS[0],
+        [
+            event("c1", "click", 1000),
+            event("c2", "click", 2000, position=live),  # received when it happened: nobody may have said when
+            event("c3", "click", 3000, received=9000, position=live + 1),
+        ],
+    )
+    write_day(lake, DAYS[1], [event("c4", "click", DAY_MS + 1000)])
+    build(lake, *DAYS[:2])
+    keys = {row["position"]: row["event_key"] for row in rows(lake, DAYS[0], "events")}
+    assert read_keys(lake, "2099-01-01") == [keys[live]]
