@@ -49,8 +49,8 @@ def read_keys(lake: Lake, first: str = "") -> list[str]:
 
 
 def _has_live(path: Path) -> bool:
-    """Whether a day's file has a live event. Such have its greatest positions, so the file's statistics tell it: in 1 ms,
-    however many events the day has.
+    """Whether a day's file has a live event. Those have its greatest positions, so the file's statistics tell it: in
+    1 ms, however many events the day has.
     """
     about = pq.read_metadata(path)
     place = about.schema.names.index("position")
