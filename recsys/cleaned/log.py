@@ -55,7 +55,7 @@ def _has_live(path: Path) -> bool:
     about = pq.read_metadata(path)
     place = about.schema.names.index("position")
     told = [about.row_group(number).column(place).statistics for number in range(about.num_row_groups)]
-    return any(one is None or not one.has_min_max or bool(is_live(np.int64(one.max))) for one in told)
+    return any(one is None or not one.has_min_max or is_live(np.array([one.max])).all() for one in told)
 
 
 def _searched(lake: Lake, days: list[str]) -> list[str]:

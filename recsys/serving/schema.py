@@ -429,8 +429,8 @@ def parse(model: type[R], body: bytes) -> R:
         malformed = error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid"
         if malformed and model is EventsRequest and _HALF.search(body):
             with suppress(ValueError, RecursionError):  # json keeps such halves: what has one is refused alone
-                request = model.model_validate(json.loads(body))
-                return request.model_copy(update={"events": [HALF if _is_half(raw) else raw for raw in request.events]})
+                raws = EventsRequest.model_validate(json.loads(body)).events
+                return model.model_validate({"events": [HALF if _is_half(raw) else raw for raw in raws]})
         raise BadRequest(one_line(error), "invalid_json" if malformed else "invalid_request") from None
 
 
