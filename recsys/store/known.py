@@ -45,9 +45,10 @@ NOTHING: Final = Known.of(())
 
 def too_late(said_at: int | None, since: int) -> str | None:
     """Why an event is refused that says it happened before the ids that are kept; None for one that may be taken."""
-    if said_at is None or said_at - CLOCK_SKEW_MS >= since:  # it was received no earlier than that, if it ever was
+    earliest = since + CLOCK_SKEW_MS  # what happened from then on was received from `since` on, if it ever was
+    if said_at is None or said_at >= earliest:
         return None
-    return f"occurred_at is before {np.datetime64(since, 's')} UTC, from when on repeats are known ({TOO_LATE})"
+    return f"occurred_at is before {np.datetime64(earliest, 'ms')} UTC, from when on repeats are known ({TOO_LATE})"
 
 
 def horizon(archive: EventLog, journal: Journal, days: int, now: int) -> int:

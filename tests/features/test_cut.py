@@ -174,7 +174,11 @@ def test_ids_are_known_for_a_horizon_and_what_happened_before_it_is_refused(
         assert not held.knows(ids[0]).any()
         done = held.append([*events(0), *events(3)], NOW + 6 * DAY_MS)
         assert done[:2] == (0, A_DAY) and [place for place, _ in done.rejected] == list(range(A_DAY))
-        assert Refusal.of(done.rejected[0][1]).code == TOO_LATE and "\n" not in done.rejected[0][1]
+        why = done.rejected[0][1]
+        assert Refusal.of(why).code == TOO_LATE and "\n" not in why
+        said = int(np.datetime64(why.split()[3], "ms").astype(np.int64))  # the first instant that is taken
+        late, taken = (event(9_000_000, occurred_at=at) for at in (said - 1, said))
+        assert held.append([late], NOW + 6 * DAY_MS).rejected and not held.append([taken], NOW + 6 * DAY_MS).rejected
     unsaid = {"event_id": "unsaid", "kind": "like", "user_id": "u1", "item_id": "i1"}
     assert store.append([unsaid], NOW + 6 * DAY_MS)[:2] == (1, 0)
     # what the journal has could be told again by the archive: its ids stay as long
