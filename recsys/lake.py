@@ -83,21 +83,37 @@ class Lake:
             pq.write_table(table, temporary, compression="zstd", compression_level=1)
         return table.num_rows
 
+    def there(self, path: Path) -> Path:
+        """The path of a file or folder of the home.
+
+        Raises:
+            LakeError: when it was never materialized.
+        """
+        if not path.exists():
+            raise LakeError(f"{self._name(path)} is not there yet: materialize it first (make run, or the Dagster UI)")
+        return path
+
     def read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         """One file.
 
         Raises:
             LakeError: when it was never materialized, or cannot be read.
         """
-        if not path.exists():
-            raise LakeError(f"{self._name(path)} is not there yet: materialize it first (make run, or the Dagster UI)")
         try:
-            return pq.read_table(path, columns=list(columns) if columns else None)
+            return pq.read_table(self.there(path), columns=list(columns) if columns else None)
         except pa.ArrowInvalid as error:
             raise LakeError(f"{self._name(path)} is not readable Parquet ({error}): materialize it again") from None
 
     def read_days(self, days: Sequence[str], *name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Those days of a partitioned table, one below the other, in the order given."""
+        """Those days of a partitioned table, one below the other, in the order given.
+
+        Raises:
+            LakeError: there is no such day, or one cannot be read.
+        """
+        if not days:
+            raise LakeError(
+                f"lake/{'/'.join(name)} has no such day yet: materialize it first (make run, or the Dagster UI)"
+            )
         return pa.concat_tables([self.read(self.day(day, *name), columns) for day in days])
 
     def _name(self, path: Path) -> str:

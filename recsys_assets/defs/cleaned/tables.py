@@ -53,6 +53,8 @@ class Names(DagsterDbtTranslator):
 def cleaned_tables(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[Any]:
     """Events, impressions with their outcomes, sessions, quarantine and duplicates of the asked days."""
     lake, asked = workspace.lake, sorted(context.partition_keys)
+    for day in asked:
+        lake.there(lake.day(day, "raw", "events"))
     _require_present_columns(lake)
 
     def release() -> dict[str, int]:
@@ -93,10 +95,12 @@ def _require_present_columns(lake: Lake) -> None:
 def catalogue(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[Any]:
     """The items, one row each, with their keys."""
     lake = workspace.lake
+    lake.there(lake.table("raw", "items"))
 
     def release() -> dict[str, int]:
         items = publish_items(lake)
-        context.add_asset_metadata({"dagster/row_count": items}, asset_key="items")
+        if dg.AssetKey("items") in context.selected_asset_keys:
+            context.add_asset_metadata({"dagster/row_count": items}, asset_key="items")
         return {"items": items}
 
     files = {"items": [lake.table("cleaned", "items")]}

@@ -97,7 +97,7 @@ def verdict(workspace: Workspace) -> dg.MaterializeResult:
     from recsys.evaluation import gates, page
 
     reports = workspace.lake.reports
-    report = json.loads((reports / "evaluation.json").read_text())
+    report = json.loads(workspace.lake.there(reports / "evaluation.json").read_text())
     decided = gates.decide(report)
     decided.save(reports / "verdict.json")
     lines = [f"- **{gate.outcome}**: {gate.claim} ({gate.reason})" for gate in decided.gates]

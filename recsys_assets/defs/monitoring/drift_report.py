@@ -36,7 +36,7 @@ def drift_reference(workspace: Workspace) -> dg.MaterializeResult:
     lake = workspace.lake
     columns = [*LABELS, *FEATURES]
     asked = [*KEYS, *ASKED, *columns]
-    parts = pl.concat([pl.scan_parquet(lake.table("training_sets", part)).select(asked) for part in PARTS])
+    parts = pl.concat([pl.scan_parquet(lake.there(lake.table("training_sets", part))).select(asked) for part in PARTS])
     newest = parts.select("date").unique().collect()["date"].sort()[-DAYS:].to_list()
     rows = parts.filter(pl.col("date").is_in(newest)).collect()
     made = Reference(predicted(reference(rows, columns).rows, load_ranker(judged_ranker(lake))))

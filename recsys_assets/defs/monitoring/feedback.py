@@ -39,7 +39,7 @@ def feedback(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mate
         before = (date.fromisoformat(day) - timedelta(days=1)).isoformat()  # served before midnight, seen after it
         paths = [path for d in (before, day) for path in served_log.segments(lake.served_log, d)]
         served = pl.DataFrame(served_log.read(paths))
-        made = joined(served, pl.read_parquet(lake.day(day, "cleaned", "impressions")))
+        made = joined(served, pl.read_parquet(lake.there(lake.day(day, "cleaned", "impressions"))))
         rows = lake.write(made.to_arrow(), lake.day(day, "feedback", "slates"))
         context.add_asset_metadata({"dagster/row_count": rows}, partition_key=day)
         served_rows += served.height

@@ -116,7 +116,7 @@ def opened(workspace: Workspace) -> "Iterator[Rows]":
     from recsys.training_sets import on_disk
 
     settings, lake = workspace.settings, workspace.lake
-    paths = lake.table("training_sets", "train"), lake.table("training_sets", "validation")
+    paths = [lake.there(lake.table("training_sets", part)) for part in ("train", "validation")]
     bound = None if settings.rows_mb is None else settings.rows_mb * 1_000_000
     with on_disk.opened(*paths, FEATURES, lake.home / "scratch", bound) as parts:
         yield Rows(*parts)
@@ -267,7 +267,7 @@ def labelled(lake: Lake, part: str) -> "Examples":
     """Rows of one part of the training set; of a log with drawn negatives the newest."""
     from recsys.training_sets import on_disk
 
-    return on_disk.part(lake.table("training_sets", part), FEATURES)
+    return on_disk.part(lake.there(lake.table("training_sets", part)), FEATURES)
 
 
 def days_of(lake: Lake, part: str) -> set[str]:

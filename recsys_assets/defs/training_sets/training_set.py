@@ -106,7 +106,8 @@ def _left_out(lake: Lake) -> Path:
 
 
 def _scan(lake: Lake, stage: str) -> pl.LazyFrame:
-    return pl.scan_parquet([lake.day(day, stage, "impressions") for day in lake.days(stage, "impressions")])
+    folder = lake.there(lake.home / "lake" / stage / "impressions")
+    return pl.scan_parquet([folder / f"{day}.parquet" for day in lake.days(stage, "impressions")])
 
 
 def _rows(path: object) -> int:
