@@ -1,4 +1,4 @@
-"""A store that lives: `python -m benchmarks.store_life [histories forget reload append cut]`, all without a name.
+"""A store that lives: `python -m benchmarks.store_life [PARTS] [ENGINES]`, all of them where none is named.
 
 - histories: 10,000 calls of 8 threads in 2 processes, killed with SIGKILL meanwhile, checked for one order; beside
   checkpoints, nights that cut the journal, and in the cluster primaries that die and a slot that moves
@@ -47,6 +47,7 @@ LIVE: Final = (100_000, 600_000)
 READERS, CACHE_MB = 4_000, 64  # users whose slates a process reads, and what it keeps where state lies by entity
 BATCH, BATCHES, SINGLES = 5_000, 8, 400
 USERS, ITEMS = 24_000, 6_000
+ENGINES: Final = {"LMDB", "Redis", "Redis Cluster"}
 CUT_AT, A_DAY = (100_000, 1_000_000), 50_000
 
 
@@ -277,10 +278,11 @@ def append(engine: Engine, folder: Path) -> str:
 def main() -> None:
     parts = {"histories": histories, "forget": forget, "reload": reload, "append": append, "cut": cut}
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    for part in [told for told in sys.argv[1:] if not told.isdigit()] or parts:
+    asked = set(sys.argv[1:])
+    for part in [part for part in parts if part in asked] or parts:
         with tempfile.TemporaryDirectory() as folder:
             for engine in engines(Path(folder)):
-                if part == "cut" and engine.name != "LMDB":
+                if (part == "cut" and engine.name != "LMDB") or engine.name not in (asked & ENGINES or ENGINES):
                     continue
                 here = Path(folder) / f"{engine.name}-{part}"
                 here.mkdir()
