@@ -18,6 +18,7 @@ from recsys.store.blocked import Blocked
 from recsys.store.lmdb_journal import LmdbJournal
 from recsys.store.online import OnlineStore
 from recsys.store.redis_journal import RedisJournal
+from tests.features.crowd import opened
 from tests.features.redis_server import RedisServer
 from tests.features.streams import random_log
 from tests.features.test_store import NOW, as_bytes, event
@@ -54,6 +55,22 @@ def lived(journal: Any) -> OnlineStore:
         store.block(user, Blocked.of(["i1", "i2"], ["c1"]), nothing)
         assert [len(keys) for keys in store.block(user, nothing, Blocked.of(["i2"], []))] == [1, 1]
     return store
+
+
+def test_of_a_long_journal_a_user_leaves_alone(place: str, tmp_path: Path) -> None:
+    journal = opened(place, create=True)
+    store = OnlineStore(journal, create=True)
+    log, _, table = random_log(1, 300)
+    store.bootstrap(log, table, log.head)
+    rows = [event(n, occurred_at=NOW, user_id=SECRET if n % 500 == 7 else f"u{n % 3}") for n in range(2_600)]
+    assert store.append(rows, NOW).accepted == len(rows)
+    before = journal.raw(0)
+    assert store.forget(SECRET, Border(Forgotten(tmp_path / "home")).nobodys_json) == 6
+    for number, (was, now) in enumerate(zip(before, journal.raw(0), strict=True)):
+        assert (was[:2], was != now) == (now[:2], number % 500 == 7) and SECRET.encode() not in now[2]
+    users = journal.records(0, store.head()).fields[:, 1]
+    assert np.flatnonzero(users == 0).tolist() == list(range(7, 2_600, 500)) and KEY not in users
+    store.close()
 
 
 @pytest.mark.parametrize("kind", ["lmdb", pytest.param("redis", marks=pytest.mark.redis)])
