@@ -84,6 +84,7 @@ def survey(source: Source, today: str | None) -> Survey:
     strays = stray_days(rows, today)
     every, refused = _events(source, list(rows))
     events = every.filter(pl.col("reason").is_null())
+    shown = _shown(events.filter(~pl.col("received_day").is_in(list(strays))))
     items = pl.DataFrame(source.items())
     own = events["kind"].value_counts(sort=True)
     kinds = dict(zip(own["kind"], own["count"], strict=True))
@@ -103,7 +104,7 @@ def survey(source: Source, today: str | None) -> Survey:
         files=source.files() if isinstance(source, Files) else {},
         ignored=source.ignored() if isinstance(source, Files) else [],
         days={day: n for day, n in rows.items() if day not in strays},
-        dates=_dates(events.filter(~pl.col("received_day").is_in(list(strays)))),
+        dates=dict(shown.group_by("date").len().sort("date").iter_rows()),
         stray_days={day: rows[day] for day in strays},
         quarantined=quarantined,
         kinds=kinds,
@@ -116,7 +117,7 @@ def survey(source: Source, today: str | None) -> Survey:
         refused={table: reasons for table, reasons in reasons_of.items() if reasons},
         derived=rules.describe(),
         learned=learned,
-        lacks=[*_lacks(kinds, rules, learned, events, items), *_odd(events, items)],
+        lacks=[*_lacks(kinds, rules, learned, shown, items), *_odd(events, items)],
         mend=[
             *_mend(known, kinds, learned, quarantined),
             *_unavailable(kinds, items, until=(day_number(max(rows.keys() - strays.keys())) + 1) * DAY_MS),
@@ -188,11 +189,10 @@ def _judged(events: pa.Table, utc_offset_ms: int) -> pl.DataFrame:
         return pl.DataFrame(database.sql(f"select {said}, {days} as received_day, {judged}").to_arrow_table())
 
 
-def _dates(events: pl.DataFrame) -> dict[str, int]:
-    """Rows by `date` of what makes impressions: those of the log, and engagements of days that have none."""
+def _shown(events: pl.DataFrame) -> pl.DataFrame:
+    """What makes impressions: those of the log, and engagements of days that have none."""
     is_silent = (~pl.col("kind").is_in(["impression", "exposure"])).all().over("received_day")
-    shown = (pl.col("kind") == "impression") | (is_silent & pl.col("kind").is_in(["click", *CLICKED]))
-    return dict(events.filter(shown).group_by("date").len().sort("date").iter_rows())
+    return events.filter((pl.col("kind") == "impression") | (is_silent & pl.col("kind").is_in(["click", *CLICKED])))
 
 
 def _by_reason(refused: pl.DataFrame) -> list[tuple[str, int, str]]:
@@ -201,18 +201,20 @@ def _by_reason(refused: pl.DataFrame) -> list[tuple[str, int, str]]:
 
 
 def _learned(kinds: dict[str, int], rules: Rules, events: pl.DataFrame) -> list[str]:
-    long_view = {"long_view", "exposure_long_view"} & set(kinds) or (rules.long_view and _any(events, "watch_ms"))
+    watched = _any(events.filter(pl.col("kind") == "play"), "watch_ms")
+    long_view = {"long_view", "exposure_long_view"} & set(kinds) or (rules.long_view and watched)
     taught = {
         "clicks": "click" in kinds or rules.click is not None,
         "long views": bool(long_view),
-        "watch times": _any(events, "watch_ms"),
+        "watch times": watched,
     }
     return [name for name, there in taught.items() if there]
 
 
 def _lacks(
-    kinds: dict[str, int], rules: Rules, learned: list[str], events: pl.DataFrame, items: pl.DataFrame
+    kinds: dict[str, int], rules: Rules, learned: list[str], shown: pl.DataFrame, items: pl.DataFrame
 ) -> list[str]:
+    """Args: `shown` is what makes impressions: of them alone devices, shelves, slots and requests are read."""
     lines = []
     if not {"impression", "exposure"} & set(kinds):
         lines.append(
@@ -226,15 +228,18 @@ def _lacks(
     elif rules.long_view:
         lines.append("no long views: a play to the end of its item, or of 18 s, makes one")
     if "watch times" not in learned:
-        lines.append("no watch_ms: no watch time is predicted")
-    lines += [words for column, words in _EVENTS_LACK.items() if not _any(events, column)]
+        lines.append("no plays with watch_ms: no watch time is predicted")
+    lines += [words for column, words in _EVENTS_LACK.items() if not _any(shown, column)]
     return lines + [words for column, words in _ITEMS_LACK.items() if not _any(items, column)]
 
 
 def _odd(events: pl.DataFrame, items: pl.DataFrame) -> list[str]:
     """What could be so and is rather a fault of the log."""
     lines = []
-    watched = events["watch_ms"].drop_nulls()
+    watched = events.filter(pl.col("kind") == "play")["watch_ms"].drop_nulls()
+    elsewhere = events.filter((pl.col("kind") != "play") & (pl.col("watch_ms") > 0))["kind"].unique().sort().to_list()
+    if elsewhere and not len(watched):
+        lines.append(f"watch_ms stands on rows of kind {', '.join(elsewhere)}: it is read of plays alone")
     of_users = events["user_id"].drop_nulls().value_counts(sort=True, name="rows")
     if of_users.height > 2:
         most, next_most = of_users["rows"][:2]

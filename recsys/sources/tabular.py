@@ -93,8 +93,9 @@ def read_table(file: TableFile, known: Container[str], needed: Sequence[str], fi
     Raises:
         SourceError: the file is unreadable, or lacks a needed column.
     """
-    given = [name for name in file.partitions if name in known]
     spelled = {_spelling(name): name for name in fields}
+    partitions = {spelled.get(_spelling(name), name): value for name, value in file.partitions.items()}
+    given = [name for name in partitions if name in known]
 
     def pick(columns: Sequence[str]) -> list[str]:
         """The file's columns that are known, by place; "" for the others."""
@@ -115,10 +116,10 @@ def read_table(file: TableFile, known: Container[str], needed: Sequence[str], fi
         raise SourceError(f"{file.origin} is too large for this machine's memory: part it into several") from None
     for name in given:
         if not raw.has(name):
-            said = pl.repeat(file.partitions[name], len(raw.rows), dtype=pl.String, eager=True).alias(name)
+            said = pl.repeat(partitions[name], len(raw.rows), dtype=pl.String, eager=True).alias(name)
             raw.frame = pl.DataFrame([*raw.frame, said])  # its rows may say nothing else
             raw.untyped.add(name)
-    raw.ignored += [name for name in file.partitions if name not in known]
+    raw.ignored += [name for name in partitions if name not in known]
     return raw
 
 

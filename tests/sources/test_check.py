@@ -120,6 +120,20 @@ def test_a_file_delivered_twice_under_other_ids_and_seconds_for_milliseconds_are
     assert "watch_ms of plays is mostly below 1,000" in words and "duration_ms of items is mostly below" in words
 
 
+def test_what_is_said_on_rows_where_nobody_reads_it_is_told(says, tmp_path):
+    """Watch times of clicks, and places of clicks: check said that both would be learned."""
+    header = "kind,user_id,item_id,occurred_at,watch_ms,slot,device"
+    shown = [f"impression,u{n},movie-{7 + n % 2},{AT + n * DAY},,," for n in range(16)]
+    clicked = [f"click,u{n},movie-{7 + n % 2},{AT + n * DAY + 9},60000,3,tv" for n in range(8)]
+    write(tmp_path, shown + clicked, header=header)
+    status, words = says(tmp_path)
+    assert status == 0 and "watch_ms stands on rows of kind click: it is read of plays alone" in words
+    assert "learned clicks lacks" in words and all(f"no {what}" in words for what in ("slots", "devices", "plays with"))
+    write(tmp_path, [row.replace(",,,", ",,3,tv") for row in shown] + clicked, header=header)
+    words = says(tmp_path)[1]
+    assert "no slots" not in words and "no devices" not in words
+
+
 def test_episodes_without_a_show_are_told(says, tmp_path):
     items = "item_id,item_type,creator_id\nmovie-7,podcast,whales\nmovie-8,podcast,\n"
     write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}" for n in range(8)], items)
@@ -204,7 +218,7 @@ def test_what_is_set_aside_and_lacking_is_said_with_its_cost(says, tmp_path):
     assert (
         "no impressions" in words
         and "each like stands for one" in words
-        and "no watch_ms" in words
+        and "no plays with watch_ms" in words
         and "no titles" in words
     )
     assert "no devices" in words and "no slots" in words

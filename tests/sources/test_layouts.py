@@ -101,17 +101,16 @@ def test_what_is_not_read_is_named_and_hidden_files_are_not(folder):
 
 
 def test_the_names_of_folders_are_columns(folder):
-    rows = [{k: v for k, v in r.items() if k not in ("device", "kind")} for r in ROWS]
+    rows = [{k: v for k, v in r.items() if k not in ("device", "kind", "item_id")} for r in ROWS]
     for n, row in enumerate(rows[:3]):
         device = ["web", "smart%20tv", "__HIVE_DEFAULT_PARTITION__"][n]
-        put(
-            folder / f"events/date=2026-11-0{n + 1}/kind=click/device={device}/x=1/a.parquet", written("parquet", [row])
-        )
+        place = folder / f"events/date=2026-11-0{n + 1}/kind=click/itemId=7/device={device}/x=1"
+        put(place / "a.parquet", written("parquet", [row]))
     source = Files(folder)
-    assert source.events().select("user_id", "kind", "date", "device").rows() == [
-        ("0", "click", "2026-11-01", "web"),
-        ("1", "click", "2026-11-02", "smart tv"),
-        ("2", "click", "2026-11-03", None),
+    assert source.events().select("user_id", "kind", "item_id", "date", "device").rows() == [
+        ("0", "click", "7", "2026-11-01", "web"),
+        ("1", "click", "7", "2026-11-02", "smart tv"),
+        ("2", "click", "7", "2026-11-03", None),
     ]
     assert source.ignored() == ["events: the columns x, which nobody knows"]
 
