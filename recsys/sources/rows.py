@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from recsys.events import ITEM_TYPES, KINDS, MAX_DESCRIPTION_BYTES, ROW, ROW_SEPARATOR, USER_SCHEMA, row_id
+from recsys.events import DAY_MS, ITEM_TYPES, KINDS, MAX_DESCRIPTION_BYTES, ROW, ROW_SEPARATOR, USER_SCHEMA, row_id
 from recsys.sources import values
 from recsys.sources.attributes import attribute_words
 from recsys.sources.source import EARLIEST_MS
@@ -53,6 +53,7 @@ def event_rows(raw: Raw, words: Words) -> tuple[pl.DataFrame, Torn]:
             "consent": consent.value,
         }
     )
+    early = frame["date"].str.to_date("%Y-%m-%d").to_physical() < frame["occurred_at"] // DAY_MS - 1  # clocks differ
     too_early = "is before 26 April 1970"
     reason = values.first(
         _named("occurred_at", occurred.problem),
@@ -68,6 +69,7 @@ def event_rows(raw: Raw, words: Words) -> tuple[pl.DataFrame, Torn]:
         _named("query", query.problem),
         _named("consent", consent.problem),
         _named("date", day.problem),
+        values.why((early, "date is over a day before occurred_at: what is split by it would be learned too soon")),
     )
     refused = raw.set_aside(reason)
     return _completed(frame.filter(reason.is_null())), refused

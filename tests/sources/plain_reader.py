@@ -207,7 +207,10 @@ def event_of(row):
     event["query"] = text(row, "query")
     consent = truth(row, "consent")
     event["consent"] = True if consent is None else consent
-    event["date"] = day(row) or (EPOCH + timedelta(milliseconds=event["occurred_at"])).strftime("%Y-%m-%d")
+    happened = EPOCH + timedelta(milliseconds=event["occurred_at"])
+    event["date"] = day(row) or happened.strftime("%Y-%m-%d")
+    if event["date"] < (happened - timedelta(days=1)).strftime("%Y-%m-%d"):
+        raise Unreadable
     return event
 
 

@@ -186,7 +186,7 @@ def test_what_keeps_a_folder_from_being_read_is_named(says, tmp_path):
     ("rows", "words"),
     [
         ([f"click,u,movie-7,{AT},"], "1 days (2026-11-01 to 2026-11-01)"),
-        ([f"click,u{n},movie-7,{AT + n * DAY},1999-01-01" for n in range(8)], "1 days (1999-01-01 to 1999-01-01)"),
+        ([f"click,u{n},movie-7,{AT + n * DAY},2027-01-01" for n in range(8)], "1 days (2027-01-01 to 2027-01-01)"),
         ([f"{['exposure', 'click'][n > 5]},u{n},movie-7,{AT + n * DAY}," for n in range(8)], "2 days (2026-11-07 to"),
     ],
 )

@@ -301,6 +301,18 @@ def test_an_instant_in_a_small_float_is_off_by_minutes_and_no_instant(tmp_path):
     assert reasons_of(source) == [lost, seconds, missing] and len(events_of(source)) == 1
 
 
+def test_a_date_before_the_event_would_put_it_among_what_is_learned_earlier(tmp_path):
+    """A tenth of a log bore the default 1970-01-01: those rows of the test days were learned from."""
+    folder_of(tmp_path)
+    days = ["2026-10-31", "2026-10-30", "2026-11-09", "1970-01-01", None]
+    columns = {"kind": ["click"] * 5, "user_id": range(5), "item_id": [7] * 5, "occurred_at": [AT] * 5, "date": days}
+    pl.DataFrame(columns).write_parquet(tmp_path / "events.parquet")
+    source = Files(tmp_path)
+    assert [row["date"] for row in events_of(source)] == ["2026-10-31", "2026-11-09", "2026-11-01"]
+    early = "date is over a day before occurred_at: what is split by it would be learned too soon"
+    assert reasons_of(source) == [early, early]
+
+
 def test_tags_of_several_parts_each_are_left_out_whatever_the_format(tmp_path):
     """An object a tag, as APIs answer them: its braces are no word."""
     nested = [[{"id": 1, "name": "crime"}], [["crime"]], ["crime", 7], {"name": "crime"}]
