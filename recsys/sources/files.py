@@ -48,7 +48,7 @@ FILE_COLUMNS: Final[dict[str, dict[str, tuple[bool, str]]]] = {
         "slot": (False, "place in the slate, 0 first"),
         "watch_ms": (False, "plays: milliseconds watched"),
         "query": (False, "searches: the words; a search needs no item_id"),
-        "date": (False, "calendar day YYYY-MM-DD by which to split, at most a day before occurred_at; else its UTC day"),
+        "date": (False, "day YYYY-MM-DD by which to split, at most one before occurred_at; else its UTC day"),
         "consent": (False, "false: never used; else true"),
         "rating": (False, "of a row of kind `rating`, or of every row where there is no kind: a number"),
     },
