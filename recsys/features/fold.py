@@ -54,6 +54,15 @@ def grown(program: Program, state: State) -> State:
     return State(table, cells, used)
 
 
+def roomy(state: State) -> State:
+    """The same state, its table a third full at most: a sixth is filled before whoever maps it has to copy it."""
+    if 3 * state.used[U_ENTITIES] <= len(state.table):
+        return state
+    larger = np.zeros((2 * len(state.table), 2), np.int64)
+    rehash(state.table, larger)
+    return state._replace(table=larger)
+
+
 def applied(program: Program, state: State, log: EventLog) -> State:
     """The state after these events (its arrays change in place, and are replaced when they grow)."""
     done = apply_events(program, state, log, 0, len(log.position))

@@ -278,7 +278,7 @@ def packed(
     """
     if log.head > position:
         raise ValueError(f"the log goes on to {log.head}: a snapshot at {position} would have its end applied twice")
-    state = fold.applied(sweep.PROGRAM, fold.new_state(), log) if state is None else state
+    state = fold.roomy(fold.applied(sweep.PROGRAM, fold.new_state(), log) if state is None else state)
     about = packed_items(items, words, (position, utc_offset_ms, known.since))
     _warm(state, about["item_matrix"], log)
     *verdicts, verdict_kinds = Judgements.events(log)

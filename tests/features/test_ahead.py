@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recsys.store import lmdb_journal, redis_states
+from recsys.store.lmdb_journal import LmdbJournal
+from recsys.store.online import OnlineStore
 from tests.features.streams import random_log
 from tests.features.test_store import NOW, Opener, as_bytes, event, filled, journal, opener  # noqa: F401
 
@@ -77,3 +80,17 @@ def test_a_replay_ends_beside_checkpoints_without_a_pause(opener: Opener, monkey
     monkeypatch.setattr(held.journal, "check", check)
     held.past()
     assert checks == 1
+
+
+def test_what_a_worker_maps_has_room_for_the_tail(tmp_path: Path) -> None:
+    store = OnlineStore(LmdbJournal(tmp_path / "store", create=True), create=True)
+    log, _, table = random_log(1, 300)
+    store.bootstrap(log, table, log.head)
+    for batch in range(8):
+        store.append([event(n, occurred_at=NOW, user_id=f"u{n}") for n in range(100 * batch, 100 * batch + 100)], NOW)
+        store.checkpoint(0)
+        state = store._catch_up().state
+        assert 3 * state.used[0] <= len(state.table)
+        before = store.read(f"u{100 * batch}", ["i1"], NOW)
+        assert as_bytes(OnlineStore(store.journal).read(f"u{100 * batch}", ["i1"], NOW)) == as_bytes(before)
+    store.close()
