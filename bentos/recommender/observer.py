@@ -67,7 +67,8 @@ class Observer:
             self._line(front, route, code, course, seconds)
 
     def tick(self, down: Mapping[str, str]) -> None:
-        """Set the gauges; told every second, also when nobody calls."""
+        """Tell what was noted, and set the gauges; told every second, also when nobody calls."""
+        self.metrics.flush()
         self.metrics.state(self._calls.recommender.state(), self._calls.in_flight, down)
         self.metrics.journal(self._calls.recommender.journal)
 
@@ -102,5 +103,6 @@ class Observer:
 
     def close(self) -> None:
         """Send what waits to be sent."""
+        self.metrics.flush()
         if self._traces is not None:
             self._traces.close()

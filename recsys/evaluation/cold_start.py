@@ -19,7 +19,7 @@ from recsys.events import DAY_MS, KINDS
 from recsys.features.log import EventLog, Items
 from recsys.features.people import People
 from recsys.retrieval.engagements import met_by
-from recsys.retrieval.item_index import top_k
+from recsys.retrieval.top import top_k
 
 CHAMPION, SEGMENT, POPULAR, TOWER = "champion", "segment_popular", "popular", "two_tower"
 EVENTS: Final = (0, 1, 3, 5, 20)  # engaged events of a user before the request, from which on

@@ -13,8 +13,8 @@ import numpy as np
 from recsys.events import DAY_MS, HOUR_MS, KINDS
 from recsys.features.log import EventLog, Items
 from recsys.policy.filters import left_out
-from recsys.retrieval.item_index import top_k
 from recsys.retrieval.sources import co_visitation
+from recsys.retrieval.top import top_k
 
 
 class Queries(NamedTuple):

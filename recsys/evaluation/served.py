@@ -20,7 +20,7 @@ from recsys.features.catalog import ENGAGED, SHOWN
 from recsys.features.log import EventLog
 from recsys.features.people import NO_ONE, People
 from recsys.policy.shelves import LISTS
-from recsys.retrieval.item_index import top_k
+from recsys.retrieval.top import top_k
 
 MOST: Final = 1_000  # requests, one a user: the standard error of a slate's true P(long view) is then .003
 # Users under which the worth of whole slates is not told: on the simulator the interval of 200 is .02 wide.

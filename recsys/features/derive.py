@@ -7,6 +7,7 @@ the bit, and the logarithm is ours (numpy's and libm's differ between processors
 
 from __future__ import annotations
 
+import functools
 from decimal import Context as DecimalContext
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -43,14 +44,15 @@ CONTEXT_COLUMNS: Final = (
 
 
 class Context(NamedTuple):
-    """What a row knows besides its aggregates, [n] int64 each. shelf and device are key64 codes (0 none), slot -1
-    unknown; `about` is what is said of its user, int64[len(ABOUT), n] (`People.columns`), None for nothing.
+    """What a row knows besides its aggregates, int64[n] each, or one number for all rows. shelf and device are key64
+    codes (0 none), slot -1 unknown; `about` is what is said of its user, int64[len(ABOUT), n] (`People.columns`), None
+    for nothing.
     """
 
-    as_of: np.ndarray
-    shelf: np.ndarray
-    device: np.ndarray
-    slot: np.ndarray
+    as_of: np.ndarray | int
+    shelf: np.ndarray | int
+    device: np.ndarray | int
+    slot: np.ndarray | int
     item: ItemColumns
     about: np.ndarray | None = None
 
@@ -162,21 +164,28 @@ def derive_rows(ops, inputs, constants, aggregates, context, out):  # type: igno
 _TABLES = compile_features(FEATURE_DEFINITIONS, AGGREGATES)
 
 
-def derive(aggregates: np.ndarray, context: Context) -> np.ndarray:
+@functools.lru_cache(maxsize=32)
+def _tables_of(places: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ops, inputs, constants = (table[list(places)] for table in _TABLES)
+    return ops, inputs, constants
+
+
+def derive(aggregates: np.ndarray, context: Context, places: tuple[int, ...] | None = None) -> np.ndarray:
     """Features of each row.
 
     Args:
         aggregates: int64[n, len(catalog.AGGREGATES)]
         context: [n] each
+        places: of those of catalog.FEATURES that are wanted; None: all of them
 
     Returns:
-        float32[n, len(catalog.FEATURES)]
+        float32[n, len(places)]
     """
-    n = len(aggregates)
+    n, tables = len(aggregates), _TABLES if places is None else _tables_of(places)
     columns = np.zeros((len(CONTEXT_COLUMNS), n), np.int64)
     about = () if context.about is None else context.about
     for i, column in enumerate((*context[:4], *context.item, *about)):
         columns[i] = column
-    out = np.empty((n, len(FEATURE_DEFINITIONS)), np.float32)
-    derive_rows(*_TABLES, np.ascontiguousarray(aggregates, np.int64), columns, out)
+    out = np.empty((n, len(tables[0])), np.float32)
+    derive_rows(*tables, np.ascontiguousarray(aggregates, np.int64), columns, out)
     return out

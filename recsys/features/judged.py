@@ -44,7 +44,7 @@ for _kind, _verdict in JUDGING.items():
 class Judged(NamedTuple):
     """One user's items, [m] each, m at most MOST. An instant is that of the last such event, UTC ms, 0 without any."""
 
-    item_key: np.ndarray  # int64[m]
+    item_key: np.ndarray  # int64[m], ascending
     at: np.ndarray  # int64[m, len(VERDICTS)]
     plays: np.ndarray  # int64[p, 3]: item_key, kind and occurred_at of the last PLAYED events, in log order
     searched: np.ndarray  # int64[s], s at most SEARCHES: `query_key` of the last searches, in log order
@@ -57,8 +57,9 @@ class Judged(NamedTuple):
 
     def last_searched(self) -> np.ndarray:
         """The last searches, the last first: int64[SEARCHES], 0 for none."""
-        last = self.searched[::-1]
-        return np.pad(last, (0, SEARCHES - len(last)))
+        last = np.zeros(SEARCHES, np.int64)
+        last[: len(self.searched)] = self.searched[::-1]
+        return last
 
     def in_progress(self) -> np.ndarray:
         """Keys of what was opened, and neither seen through, nor disliked, nor skipped since; the last opened first."""

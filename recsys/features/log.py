@@ -263,6 +263,13 @@ def fill_as_of(table, since, columns, keys, instants, out):  # type: ignore[no-u
                 out[c, i] = columns[c, low - 1]
 
 
+@njit(cache=True, nogil=True)
+def row_in(known, key):  # type: ignore[no-untyped-def]
+    """`rows_in` of one key."""
+    at = np.searchsorted(known, key)
+    return at + 1 if at < len(known) and known[at] == key else 0
+
+
 def rows_in(known: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """int64[n]: 1 + the place of each key in `known` (sorted), 0 for one that is not there; rows of embeddings."""
     if not len(known):

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
+from numba import njit
 from scipy import special
 
 How = Literal["uniform", "softmax", "thompson", "epsilon"]
@@ -126,9 +128,8 @@ class Explorer:
             places: what `places` gave for it, where that was asked before.
         """
         drawn = Drawn.certain(chosen.copy(), how.policy)
-        values = special.expit(scored.scores)
         for place in self.places(how, len(chosen), request_id) if places is None else places:
-            pool = pool_at(how, drawn.chosen, place, values, scored)
+            pool = pool_at(how, drawn.chosen, place, scored)
             if len(pool) < 2:
                 continue
             drawn.chosen[place], drawn.propensity[place] = self.draw(how, scored, pool, place, request_id)
@@ -151,7 +152,7 @@ def deviations(how: Exploration, scored: Scored, rows: np.ndarray | slice) -> np
     return np.asarray(how.deviation / np.sqrt(1 + scored.impressions[rows]))
 
 
-def pool_at(how: Exploration, slate: np.ndarray, place: int, values: np.ndarray, scored: Scored) -> np.ndarray:
+def pool_at(how: Exploration, slate: np.ndarray, place: int, scored: Scored) -> np.ndarray:
     """Candidates that may stand at a place, the other places as they are.
 
     These are the one that stands there, fresh ones with some of their budget left that are hoped to be worth nearly as
@@ -161,10 +162,10 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, values: np.ndarray,
     if scored.sure is not None and scored.sure[standing]:
         return np.array([standing])
     others = np.delete(slate, place)
-    fresh = (scored.age_days >= 0) & (scored.age_days <= how.fresh_days)  # never where the age is nan
-    fresh &= scored.impressions < how.fresh_budget
-    hopes = scored.scores + how.optimism * deviations(how, scored, slice(None))
-    allowed = np.where(fresh, special.expit(hopes), values) >= how.least * values[standing]
+    measures = (scored.scores, scored.impressions, scored.age_days)
+    allowed, fresh, hopes = (np.empty(len(measures[0]), kind) for kind in (bool, bool, np.float64))
+    bounds = (how.deviation, how.optimism, how.fresh_days, how.fresh_budget, how.least)
+    _hope(*measures, *bounds, standing, allowed, fresh, hopes)
     allowed[slate] = False
     if scored.units is not scored.item_keys:
         allowed &= ~np.isin(scored.units, scored.units[others])
@@ -177,6 +178,20 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, values: np.ndarray,
     rows = rows[np.lexsort((scored.item_keys[rows], -hopes[rows]))]
     new, known = rows[fresh[rows]][: int(how.fresh * how.pool)], rows[~fresh[rows]]
     return np.concatenate([[standing], new, known])[: how.pool]
+
+
+@njit(cache=True, nogil=True)
+def _hope(  # type: ignore[no-untyped-def]
+    scores, impressions, age_days, deviation, optimism, fresh_days, budget, least, standing, allowed, fresh, hopes
+):
+    """Which candidates are worth, or are fresh and hoped to be worth, enough of the one that stands; never fresh is
+    one whose age is nan.
+    """
+    floor = least * (1.0 / (1.0 + math.exp(-scores[standing])))
+    for i in range(len(scores)):
+        hopes[i] = scores[i] + optimism * deviation / math.sqrt(1.0 + impressions[i])
+        fresh[i] = 0.0 <= age_days[i] <= fresh_days and impressions[i] < budget
+        allowed[i] = 1.0 / (1.0 + math.exp(-(hopes[i] if fresh[i] else scores[i]))) >= floor
 
 
 # A draw takes the policy, scores and deviations of the pool, a uniform number of each item and a coin of the place; it
@@ -196,7 +211,8 @@ def _softmax(
     """The greatest of the scores with Gumbel noise is drawn as softmax draws."""
     heat = scores / how.temperature
     at = int((heat - np.log(-np.log(chances))).argmax())
-    return at, float(special.softmax(heat)[at])
+    odds = np.exp(heat - heat.max())
+    return at, float(odds[at] / odds.sum())
 
 
 def _thompson(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final
 
 import numpy as np
+from numba import njit
 
-from recsys.events import ITEM_TYPES
 from recsys.features import sweep
 from recsys.features.judged import VERDICTS, Judged, Judgements
-from recsys.features.log import EventLog
+from recsys.features.log import EventLog, row_in
 from recsys.policy.shelves import Shelf, shelf_of
 
 _NO_KEYS: Final = np.empty(0, dtype=np.int64)
@@ -43,63 +43,51 @@ class Audience:
     blocked_creators: np.ndarray = field(default_factory=lambda: _NO_KEYS)  # int64 creator keys
 
 
-Filter = Callable[[Candidates, Audience], np.ndarray]
-
-
-def _unavailable(candidates: Candidates, audience: Audience) -> np.ndarray:
-    return ~candidates.is_available
-
-
-def _unpublished(candidates: Candidates, audience: Audience) -> np.ndarray:
-    return candidates.published_at > audience.at
-
-
-def _off_shelf(candidates: Candidates, audience: Audience) -> np.ndarray:
-    codes = audience.shelf.type_codes
-    if len(codes) == len(ITEM_TYPES):
-        return np.zeros(candidates.item_type.size, dtype=bool)
-    return np.logical_and.reduce([candidates.item_type != code for code in codes])
-
-
-def _blocked(candidates: Candidates, audience: Audience) -> np.ndarray:
-    return _among(candidates.item_key, audience.blocked_items) | _among(
-        candidates.creator_key, audience.blocked_creators
-    )
-
-
-def _seen(candidates: Candidates, audience: Audience) -> np.ndarray:
-    return _among(candidates.item_key, audience.seen)
-
-
-def _among(keys: np.ndarray, few: np.ndarray) -> np.ndarray:
-    """bool[n]: whether each key is one of a few; a sorted look-up takes a third of np.isin's time."""
-    if not few.size:
-        return np.zeros(keys.size, dtype=bool)
-    ordered = np.sort(few)
-    return np.asarray(ordered[np.minimum(np.searchsorted(ordered, keys), ordered.size - 1)] == keys)
-
-
 STAYS: Final = -1
-FILTERS: Final[Mapping[str, Filter]] = {
-    "unavailable": _unavailable,
-    "unpublished": _unpublished,
-    "off_shelf": _off_shelf,
-    "blocked": _blocked,
-    "seen": _seen,
-}
+FILTERS: Final = ("unavailable", "unpublished", "off_shelf", "blocked", "seen")  # the first that drops an item counts
 
 
-def dropping(candidates: Candidates, audience: Audience) -> np.ndarray:
-    """int8[n]: the place in FILTERS of the first that drops each candidate, STAYS for one that none drops."""
-    first = np.full(candidates.item_key.size, STAYS, dtype=np.int8)
-    for place, drops in enumerate(FILTERS.values()):
-        first[drops(candidates, audience) & (first == STAYS)] = place
+def dropping(candidates: Candidates, audience: Audience, rows: np.ndarray | None = None) -> np.ndarray:
+    """int8[n]: the place in FILTERS of the first that drops each candidate, STAYS for one that none drops.
+
+    Args:
+        rows: int64[n], of the candidates; None: all of them
+    """
+    rows = np.arange(candidates.item_key.size) if rows is None else rows
+    first = np.empty(len(rows), dtype=np.int8)
+    columns = tuple(getattr(candidates, field.name) for field in fields(candidates))
+    few = tuple(np.sort(keys) for keys in (audience.blocked_items, audience.blocked_creators, audience.seen))
+    _first_dropping(rows, columns, audience.at, audience.shelf.shown_types, few, first)
     return first
 
 
-def dropped_by(candidates: Candidates, audience: Audience) -> tuple[np.ndarray, Mapping[str, int]]:
+@njit(cache=True, nogil=True)
+def _first_dropping(rows, columns, at, on_shelf, few, first):  # type: ignore[no-untyped-def]
+    """`dropping`. Args: columns of `Candidates`; bool by type, empty for all; sorted keys of what is blocked, items and
+    creators, and of what is seen.
+    """
+    item_key, creator_key, item_type, is_available, published_at = columns
+    items, creators, seen = few
+    for i in range(len(rows)):
+        row = rows[i]
+        kind = item_type[row]
+        if not is_available[row]:
+            first[i] = 0
+        elif published_at[row] > at:
+            first[i] = 1
+        elif len(on_shelf) and not (0 <= kind < len(on_shelf) and on_shelf[kind]):
+            first[i] = 2
+        elif row_in(items, item_key[row]) or row_in(creators, creator_key[row]):
+            first[i] = 3
+        else:
+            first[i] = 4 if row_in(seen, item_key[row]) else STAYS
+
+
+def dropped_by(
+    candidates: Candidates, audience: Audience, rows: np.ndarray | None = None
+) -> tuple[np.ndarray, Mapping[str, int]]:
     """bool[n], which candidates are dropped, and how many by each filter: each counts for the first that drops it."""
-    first = dropping(candidates, audience)
+    first = dropping(candidates, audience, rows)
     dropped = first != STAYS
     counts = np.bincount(first[dropped], minlength=len(FILTERS)).tolist() if dropped.any() else []
     return dropped, {name: n for name, n in zip(FILTERS, counts, strict=bool(counts)) if n}
@@ -114,7 +102,7 @@ def seen_items(judged: Judged, shelf: Shelf, at: int) -> np.ndarray:
     for verdict, ms in shelf.left_out.items():
         instants = judged.at[:, VERDICTS[verdict]]
         out |= (instants > 0) & (instants > at - ms)
-    return np.unique(judged.item_key[out])
+    return judged.item_key[out]
 
 
 def left_out(

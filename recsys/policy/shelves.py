@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, Literal
+
+import numpy as np
 
 from recsys.events import DAY_MS, ITEM_TYPES
 from recsys.features.judged import VERDICTS
@@ -69,6 +72,13 @@ class Shelf:
     @property
     def type_codes(self) -> frozenset[int]:
         return frozenset(ITEM_TYPES[name] for name in self.item_types)
+
+    @cached_property
+    def shown_types(self) -> np.ndarray:
+        """bool, by code of an item's type; empty where all are shown, also one that is not known."""
+        shown = np.zeros(max(ITEM_TYPES.values()) + 1, bool)
+        shown[list(self.type_codes)] = True
+        return shown[:0] if len(self.type_codes) == len(ITEM_TYPES) else shown
 
 
 SHELVES: Final[Mapping[str, Shelf]] = {

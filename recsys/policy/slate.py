@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
+from numba import njit
 
 from recsys.policy.spread import Met, Spread, spread
 
@@ -47,7 +48,7 @@ def select(
         sure: bool[n].
     """
     sure = np.zeros(len(scores), bool) if sure is None else sure
-    order = np.lexsort((item_keys, -scores, ~sure))
+    order = np.lexsort((item_keys, -scores, ~sure)) if sure.any() else _falling(scores, item_keys)
     if units is not None:
         _, first = np.unique(units[order], return_index=True)
         if passed_over is not None:
@@ -102,14 +103,30 @@ def displaced(
         int32[k], negative for an item that stands below; and what `select` told of the best candidate that neither
         stands there nor above, "" where nothing was moved.
     """
-    ahead = scores[None, :] > scores[slate][:, None]
-    ahead |= (scores[None, :] == scores[slate][:, None]) & (item_keys[None, :] < item_keys[slate][:, None])
-    moved = ahead.sum(axis=1).astype(np.int32) - np.arange(len(slate), dtype=np.int32)
+    moved = _ahead(scores, item_keys, slate) - np.arange(len(slate), dtype=np.int32)
     causes = [""] * len(slate)
     if moved.any():
-        order = np.lexsort((item_keys, -scores)).tolist()
+        order = _falling(scores, item_keys).tolist()
         for place in np.flatnonzero(moved).tolist():
             above = set(slate[:place].tolist())
             who = next(i for i in order if i not in above) if moved[place] > 0 else int(slate[place])
             causes[place] = passed_over.get(who, SURE)
     return moved, causes
+
+
+def _falling(scores: np.ndarray, item_keys: np.ndarray) -> np.ndarray:
+    """Places by falling score, equal ones by item key."""
+    order = np.argsort(-scores)  # a fifth of lexsort's time
+    falling = scores[order]
+    return np.lexsort((item_keys, -scores)) if (falling[1:] == falling[:-1]).any() else order
+
+
+@njit(cache=True, nogil=True)
+def _ahead(scores, item_keys, slate):  # type: ignore[no-untyped-def]
+    """How many stand ahead of each of a slate by their score, int32[k]."""
+    ahead = np.zeros(len(slate), np.int32)
+    for place in range(len(slate)):
+        score, key = scores[slate[place]], item_keys[slate[place]]
+        for i in range(len(scores)):
+            ahead[place] += scores[i] > score or (scores[i] == score and item_keys[i] < key)
+    return ahead

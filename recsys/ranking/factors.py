@@ -25,23 +25,20 @@ import numpy as np
 
 from recsys.events import KINDS
 from recsys.features.history import History
-from recsys.features.log import rows_in
 from recsys.lake import replacing
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
-from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, agreement, fill_context, outcomes_of, solve, weighted
+from recsys.ranking.factors_score import CATEGORY, CREATOR, PARTS, READ, TYPE, Learned, parts_of, whole_of
+from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, outcomes_of, solve
 from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
 from recsys.training_sets.inputs import Inputs
-from recsys.training_sets.labels import PROBABILITIES, aim
+from recsys.training_sets.labels import aim
 
 ARRAYS: Final = "factors.npz"
 PLAIN: Final = ("base", "context", "usual", "shelves", "types", "type_of", "whole", "precision")  # arrays of Factors
-# by level that others share, its feature
-SIDES: Final = {"category": "category_bucket", "creator": "creator_bucket", "item_type": "item_type"}
+# by level that others share, its place in READ
+SIDES: Final = {"category": CATEGORY, "creator": CREATOR, "item_type": TYPE}
 LEVELS: Final = (*SIDES, "item")
-READ: Final = ("slot", "item_age_days", "hour_of_day", "shelf_bucket", *SIDES.values())  # the features beside a history
-PLACES: Final = 20  # of a slate that have a level of their own; later ones share the last
-HALF_LIVES: Final = (1.0, 4.0, 16.0)  # days, of what being new is worth
 TOLD: Final = np.zeros(max(KINDS.values()) + 1, np.uint8)  # by kind: what an event of a history tells of its item
 TOLD[[KINDS[kind] for kind in ("impression", "exposure")]] = 1
 TOLD[[KINDS[kind] for kind in ("click", "like")]] = 2
@@ -54,10 +51,6 @@ class Level:
 
     keys: np.ndarray  # [m], sorted
     values: np.ndarray  # [m + 1, d + 2]; row 0 is for every other key
-
-    def of(self, keys: np.ndarray) -> np.ndarray:
-        """[n, d + 2] of n keys."""
-        return np.asarray(self.values[rows_in(self.keys, keys)])
 
 
 @dataclass(frozen=True)
@@ -107,17 +100,25 @@ class Factors:
         solve(outcomes, self.tables, bounds, STEPS, vectors)
         return vectors, whose
 
-    def own_level(self, users: np.ndarray, whose: np.ndarray, type_of: np.ndarray) -> np.ndarray:
-        """What a user opens of anything, and of items of this type, float64[n]: log odds.
-
-        Args:
-            users: of `users`
-            whose: int64[n], which of them
-            type_of: int64[n], place among `types`, -1 none
-        """
-        first = self.whole.shape[1] - 2
-        level: np.ndarray = users[whose, first]
-        return level + np.where(type_of >= 0, users[whose, first + 1 + type_of], 0.0) if len(self.types) else level
+    @cached_property
+    def learned(self) -> Learned:
+        """The parameters, as `parts_of` takes them."""
+        category, creator, item_type = self.category, self.creator, self.item_type
+        return Learned(
+            self.item.keys,
+            self.whole,
+            category.keys,
+            category.values,
+            creator.keys,
+            creator.values,
+            item_type.keys,
+            item_type.values,
+            self.types,
+            self.shelves,
+            self.context,
+            self.base,
+            self.slope,
+        )
 
 
 class Taste(NamedTuple):
@@ -129,8 +130,8 @@ class Taste(NamedTuple):
     parts: np.ndarray  # float64[n, m]; they add up to how user and item agree
 
 
-def columns_of(feature_names: tuple[str, ...]) -> dict[str, int]:
-    """Place of each feature that the ranker reads.
+def columns_of(feature_names: tuple[str, ...]) -> tuple[int, ...]:
+    """Place of each feature of READ.
 
     Raises:
         RankerError: one is missing.
@@ -138,19 +139,7 @@ def columns_of(feature_names: tuple[str, ...]) -> dict[str, int]:
     missing = [name for name in READ if name not in feature_names]
     if missing:
         raise RankerError(f"the rows have no column {missing[0]}: materialize training_set with the present catalogue")
-    return {name: feature_names.index(name) for name in READ}
-
-
-def context_of(features: np.ndarray, column: Mapping[str, int], shelves: np.ndarray) -> np.ndarray:
-    """Where and when, float64[n, PLACES + HALF_LIVES + 2 + shelves]: place, age, hour, shelf. Missing is 0."""
-    slot, age, hour, shelf = (
-        features[:, column[name]] for name in ("slot", "item_age_days", "hour_of_day", "shelf_bucket")
-    )
-    days, turn = np.expm1(age.astype(np.float64)), hour.astype(np.float64) * (2.0 * np.pi / 24.0)
-    decays = np.exp2(-days / np.array(HALF_LIVES)[:, None])
-    out = np.zeros((len(features), PLACES + len(HALF_LIVES) + 2 + len(shelves)))
-    fill_context(slot, PLACES, age, decays, hour, np.cos(turn), np.sin(turn), shelf, shelves, out)
-    return out
+    return tuple(feature_names.index(name) for name in READ)
 
 
 @dataclass(frozen=True)
@@ -186,12 +175,7 @@ class FactorRanker:
     def log_odds(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """float64[n] of each label before calibration."""
         parts = self._parts(inputs)
-        click = parts["click"] + parts["match"]
-        if self.factors.slope == 0.0:  # one outcome alone was learned
-            return dict.fromkeys(PROBABILITIES, click)
-        view = parts["view"] + self.factors.slope * parts["taste"]
-        # log of the product of two probabilities: as an order it is their product's log odds, but for no overflow at 1
-        return {"click": click, "long_view": -np.logaddexp(0.0, -click) - np.logaddexp(0.0, -view)}
+        return {"click": parts["click_odds"], "long_view": parts["view_odds"]}
 
     def explain(self, inputs: Inputs) -> list[str]:
         """The strongest of taste, level and age that raised a row, in words that its features bear out."""
@@ -214,14 +198,17 @@ class FactorRanker:
         mine = slice(bounds[whose[0]], bounds[whose[0] + 1])
         item, opened = outcomes.item[mine], outcomes.opened[mine].astype(np.float64)
         user, vector = factors.users(inputs.history)[0][whose[0]], tables.vector[item]
-        own = factors.own_level(user[None], np.zeros(len(item), np.int64), factors.type_of[item])
+        own, by_type = user[vector.shape[1] - 1], user[vector.shape[1] :]
+        if len(by_type):
+            own = own + np.where(factors.type_of[item] >= 0, by_type[factors.type_of[item]], 0.0)
         agreed = vector[:, :-1] @ user[: vector.shape[1] - 1]
         clicked = 1.0 / (1.0 + np.exp(-(tables.click[item] + outcomes.click_offset[mine] + agreed + own)))
         pull = (opened - clicked)[:, None] * vector[:, :-1]
         aims = tables.long_view[item] + outcomes.view_offset[mine] + factors.slope * agreed
         missed = opened * (outcomes.viewed[mine] - 1.0 / (1.0 + np.exp(-aims)))
         pull += factors.slope * missed[:, None] * vector[:, :-1]
-        parts = self._whole(inputs)[:, :-2] @ (pull / factors.precision[: pull.shape[1]]).T
+        whole = whole_of(factors.learned, inputs.item_key, self._read(inputs))
+        parts = whole[:, :-2] @ (pull / factors.precision[: pull.shape[1]]).T
         return Taste(factors.item.keys[item], opened > 0, outcomes.viewed[mine] > 0, parts)
 
     def save(self, folder: Path) -> None:
@@ -282,7 +269,7 @@ class FactorRanker:
         return Reasons(self.feature_names, self.medians)
 
     @cached_property
-    def _columns(self) -> dict[str, int]:
+    def _columns(self) -> tuple[int, ...]:
         return columns_of(self.feature_names)
 
     @cached_property
@@ -295,21 +282,6 @@ class FactorRanker:
         """What came last, for as long as its inputs live: an answer asks for the reasons of what it just predicted."""
         return {}
 
-    def _whole(self, inputs: Inputs) -> np.ndarray:
-        """Vector and levels of each row's item, float64[n, d + 2]."""
-        factors = self.factors
-        rows = rows_in(factors.item.keys, inputs.item_key)
-        whole = factors.whole[rows]
-        new = np.flatnonzero(rows == 0)
-        if len(new):  # its category, creator and type speak for an item that the training days did not show
-            said = (getattr(factors, name).of(inputs.features[new, self._columns[of]]) for name, of in SIDES.items())
-            whole[new] = sum(said)
-        return np.asarray(whole)
-
-    def _type_of(self, inputs: Inputs) -> np.ndarray:
-        """Place of each row's type among those of which users have a level, int64[n]; -1 none."""
-        return rows_in(self.factors.types, inputs.features[:, self._columns["item_type"]]) - 1
-
     def _users(self, history: History) -> tuple[np.ndarray, np.ndarray]:
         """`Factors.users`; the shown rows of a request have the history that was solved for its candidates."""
         first, whose = history.distinct()
@@ -321,34 +293,19 @@ class FactorRanker:
                 self._solved["last"] = weakref.ref(history.item_key), span, vectors
         return vectors, whose
 
+    def _read(self, inputs: Inputs) -> np.ndarray:
+        """READ of each row, float32[n, len(READ)]."""
+        if inputs.width != len(self.feature_names):
+            raise RankerError(f"the ranker takes {len(self.feature_names)} features a row, got {inputs.width}")
+        return inputs.columns(self._columns)
+
     def _parts(self, inputs: Inputs) -> dict[str, np.ndarray]:
-        """What adds up to the log odds, float64[n] each: `click` and `view` without the user, `match` with the user's
-        own level, `taste` without it; `level` of the item and `age`, for reasons.
-        """
+        """What adds up to the log odds, float64[n] each, by PARTS."""
         held, parts = self._held.get("last", (None, None))
         if held is not None and held() is inputs:
             return parts
-        features, factors = inputs.features, self.factors
-        if features.ndim != 2 or features.shape[1] != len(self.feature_names):
-            raise RankerError(
-                f"the ranker takes {len(self.feature_names)} features a row, got an array of shape {features.shape}"
-            )
-        whole = self._whole(inputs)
-        users, whose = self._users(inputs.history)
-        taste = np.empty(len(whole))
-        agreement(whole, whose, users, taste)
-        context = context_of(features, self._columns, factors.shelves)
-        added = np.zeros((len(whole), 2))
-        weighted(context, factors.context, added)  # a matrix product rounds by its shape
-        of_age = slice(PLACES, PLACES + len(HALF_LIVES))
-        parts = {
-            "click": factors.base[0] + whole[:, -2] + added[:, 0],
-            "view": factors.base[1] + whole[:, -1] + added[:, 1],
-            "match": taste + factors.own_level(users, whose, self._type_of(inputs)),
-            "taste": taste,
-            "level": whole[:, -2],
-            "age": (context[:, of_age] * factors.context[of_age, 0]).sum(axis=1),
-        }
+        read, (users, whose) = self._read(inputs), self._users(inputs.history)
+        parts = dict(zip(PARTS, parts_of(self.factors.learned, inputs.item_key, read, users, whose), strict=True))
         self._held["last"] = weakref.ref(inputs), parts
         return parts
 

@@ -174,16 +174,6 @@ def backward(lower, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def agreement(whole, whose, users, out):  # type: ignore[no-untyped-def]
-    """Inner product of each item vector, the first columns of `whole` [n, d + 2], with its user's: into out [n]."""
-    for r in range(len(whose)):
-        total = 0.0
-        for k in range(whole.shape[1] - 2):
-            total += whole[r, k] * users[whose[r], k]
-        out[r] = total
-
-
-@njit(cache=True, nogil=True)
 def weighted(columns, weights, out):  # type: ignore[no-untyped-def]
     """Sum of each row's columns [n, c] by two weights each [c, 2], column after column: added to out [n, 2]."""
     for r in range(len(columns)):
@@ -191,21 +181,3 @@ def weighted(columns, weights, out):  # type: ignore[no-untyped-def]
             if columns[r, c] != 0.0:
                 out[r, 0] += columns[r, c] * weights[c, 0]
                 out[r, 1] += columns[r, c] * weights[c, 1]
-
-
-@njit(cache=True, nogil=True)
-def fill_context(slot, places, age, decays, hour, cosine, sine, shelf, shelves, out):  # type: ignore[no-untyped-def]
-    """The columns of `factors.context_of` into zeros [n, c]; decays [h, n], the others [n]; what is missing is 0."""
-    for r in range(len(out)):
-        for c in range(places):
-            if slot[r] == c or (c == places - 1 and slot[r] > c):
-                out[r, c] = 1.0
-        at = places
-        for h in range(len(decays)):
-            out[r, at + h] = decays[h, r] if age[r] >= 0 else 0.0
-        at += len(decays)
-        if hour[r] >= 0:
-            out[r, at], out[r, at + 1] = cosine[r], sine[r]
-        for s in range(len(shelves)):
-            if shelf[r] == shelves[s]:
-                out[r, at + 2 + s] = 1.0

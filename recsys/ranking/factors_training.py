@@ -21,8 +21,9 @@ from torch.nn import functional
 
 from recsys.features.log import rows_in
 from recsys.ranking import calibration
-from recsys.ranking.factors import SIDES, FactorRanker, Factors, Level, columns_of, context_of
+from recsys.ranking.factors import SIDES, FactorRanker, Factors, Level, columns_of
 from recsys.ranking.factors_pull import Rows, pull
+from recsys.ranking.factors_score import SHELF, context_of
 from recsys.ranking.factors_solve import Outcomes, Tables, draw, solve, weighted
 from recsys.training_sets.examples import Examples, medians, worth_learning
 from recsys.training_sets.labels import PROBABILITIES, labels_of, probabilities
@@ -176,11 +177,11 @@ def _fitted(
     threads: int,
 ) -> FactorRanker:
     began = time.monotonic()
-    column = columns_of(feature_names)
-    shelves = np.unique(rows.features[:, column["shelf_bucket"]])
+    read = rows.inputs.columns(columns_of(feature_names))
+    shelves = np.unique(read[:, SHELF])
     shelves = shelves[shelves >= 0].astype(np.float32)
-    context = context_of(rows.features, column, shelves)
-    keys, sides, side_of = _sides(rows, column)
+    context = context_of(read, shelves)
+    keys, sides, side_of = _sides(rows, read)
     sides["tag"], side_of["tag"], side_of["first_tag"] = _tags(keys, tags)
     types = sides["item_type"][sides["item_type"] >= 0]
     types = types if len(types) > 1 else types[:0]
@@ -294,7 +295,7 @@ def _draw_users(
     draw(outcomes, tables, taken.bounds, likeliest, rng.normal(size=users.shape), users)
 
 
-def _sides(rows: Examples, column: dict[str, int]) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _sides(rows: Examples, read: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Keys of the items that were shown; the categories, creators and items there are; and of each item its place in
     these.
     """
@@ -302,8 +303,8 @@ def _sides(rows: Examples, column: dict[str, int]) -> tuple[np.ndarray, dict[str
     last = len(rows) - 1 - last  # where each was shown last: what it is now
     sides: dict[str, np.ndarray] = {"item": keys}
     places: dict[str, np.ndarray] = {"item": np.arange(len(keys))}
-    for group, feature in SIDES.items():
-        said = np.nan_to_num(rows.features[last, column[feature]], nan=-1.0)
+    for group, column in SIDES.items():
+        said = np.nan_to_num(read[last, column], nan=-1.0)
         sides[group], places[group] = np.unique(said, return_inverse=True)
     return keys, sides, places
 

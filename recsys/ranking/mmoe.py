@@ -233,14 +233,18 @@ class MMoERanker:
 
     def outputs(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Output of every task before link and calibration, float64[n] each."""
-        features, keys = self._checked(inputs.features), self.network.taste.item_keys.numpy()
+        features = self._checked(inputs.features)
         values = np.empty((len(TASKS), len(inputs)))
         for start in range(0, len(inputs), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
-            met = events_of(keys, inputs.item_key[rows], inputs.history.take(rows))
+            met = events_of(self._item_keys, inputs.item_key[rows], inputs.history.take(rows))
             predict(self._weights, features[rows], met, values[:, rows])
         by_task = dict(zip(TASKS, values, strict=True))
         return {**by_task, "watch": np.minimum(by_task["watch"], MAX_LOG_WATCH)}
+
+    @cached_property
+    def _item_keys(self) -> np.ndarray:
+        return self.network.taste.item_keys.numpy()
 
     @cached_property
     def _weights(self) -> Weights:

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from recsys.policy.shelves import GENERAL
-from recsys.retrieval.item_index import top_k
+from recsys.retrieval.top import fused
 
 DEPTHS: Final = (50, 100, 200)
 FEWEST: Final = 100  # candidates, as many as an answer may have: with fewer, sources of no weight fill up
@@ -30,22 +30,17 @@ class Fusion:
     weights: Mapping[str, float]
     constant: float = 20.0
 
-    def scores(self, proposals: Mapping[str, np.ndarray], n: int) -> np.ndarray:
-        """float64[n] of rows best first by source."""
-        total = np.zeros(n)
-        for source, rows in proposals.items():
-            total[rows] += self.shares(source, len(rows))
-        return total
-
-    def shares(self, source: str, length: int) -> np.ndarray:
-        """float64[length]: what a source adds to the items of its list."""
-        return np.asarray(self.weights.get(source, 0.0) / (self.constant + np.arange(length)))
+    def fused(
+        self, proposals: Mapping[str, np.ndarray], n: int, k: int, places: Mapping[str, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """See `top.fused`: the k best of rows below n, best first by source."""
+        weights = [self.weights.get(source, 0.0) for source in proposals]
+        kept = [(places or {}).get(source, 0) for source in proposals]
+        return fused(list(proposals.values()), weights, self.constant, kept, n, k)
 
     def top(self, proposals: Mapping[str, np.ndarray], n: int, k: int) -> np.ndarray:
         """Rows of the k best; equal scores by item id."""
-        scores = self.scores(proposals, n)
-        best = top_k(scores, k)
-        return best[scores[best] > 0]
+        return self.fused(proposals, n, k)[0]
 
     def filling(self, proposals: Mapping[str, np.ndarray]) -> Fusion:
         """This fusion, or where it finds fewer than FEWEST, the one in which sources of no weight come behind.

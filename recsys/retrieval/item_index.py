@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from recsys.events import MAX_ID_BYTES
+from recsys.retrieval.top import top_among, top_k
 
 ALIAS: Final = "items"
 PREFIX: Final = "items__"
@@ -139,35 +140,23 @@ class ExactMirror:
         return Hits([self.items.item_ids[i] for i in best.tolist()], scores)
 
     def nearest(
-        self, collection: str, vector: np.ndarray, k: int, item_type: str | None = None
+        self,
+        collection: str,
+        vector: np.ndarray,
+        k: int,
+        item_type: str | None = None,
+        among: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `search`, by rows of `items`."""
+        """As `search`, by rows of `items`; `among`: only these rows, rising int64[m]."""
         if collection != self.collection:
             raise ItemIndexError(f"the mirror holds {self.collection}, not {collection}")
         query = _query(vector, self.items.vectors.shape[1])
         scores = np.einsum("nd,d->n", self.items.vectors, query)
-        if item_type is None:
-            best = top_k(scores, k)
-        else:
-            rows = np.flatnonzero(self._types == item_type)
-            best = rows[top_k(scores[rows], k)]
+        if item_type is not None:
+            is_such = self._types == item_type
+            among = np.flatnonzero(is_such) if among is None else among[is_such[among]]
+        best = top_k(scores, k) if among is None else top_among(scores, among, k)
         return best, scores[best]
-
-
-def top_k(scores: np.ndarray, k: int) -> np.ndarray:
-    """Indices of the k highest scores, falling; equal scores by rising index, also at the cut. NaN is the lowest."""
-    k = min(k, len(scores))
-    if k <= 0:
-        return np.empty(0, dtype=np.int64)
-    if np.isnan(np.max(scores)):  # it would be the highest to np.partition, and equal to nothing
-        numbers = np.flatnonzero(~np.isnan(scores))
-        best = numbers[top_k(scores[numbers], k)]
-        return np.concatenate([best, np.flatnonzero(np.isnan(scores))[: k - len(best)]])
-    cut = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above = np.flatnonzero(scores > cut)
-    level = np.flatnonzero(scores == cut)[: k - len(above)]
-    chosen = np.sort(np.concatenate([above, level]))
-    return chosen[np.argsort(-scores[chosen], kind="stable")]
 
 
 def same_hits(left: Hits, right: Hits, tolerance: float = SCORE_TOLERANCE) -> bool:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numba import njit
 
 from recsys.events import DAY_MS, KINDS
 from recsys.features.catalog import ENGAGED
@@ -25,7 +26,8 @@ from recsys.lake import replacing
 from recsys.policy.repeats import Repeats
 from recsys.policy.shelves import GENERAL, Unit
 from recsys.retrieval.fusion import START, Fusion
-from recsys.retrieval.item_index import ExactMirror, ItemIndex, top_k
+from recsys.retrieval.item_index import ExactMirror, ItemIndex
+from recsys.retrieval.top import alike, top_k
 from recsys.retrieval.two_tower import NOTHING_KNOWN, QueryTower
 
 DEPTH: Final = 200  # how far a source is asked by default
@@ -33,6 +35,7 @@ LIST_LENGTH: Final = 1_000  # kept of each list, so that enough is left when a u
 NEIGHBOURS: Final = 50  # kept of each item
 RECENT_ITEMS: Final = 20  # of the history that ask for their neighbours
 RECENCY: Final = 0.9  # weight of the item before, against the one after it
+_RECENCY: Final = RECENCY ** np.arange(RECENT_ITEMS)
 SHRINKAGE: Final = 10.0  # users; keeps two items that one user shared from being twins
 HALF_LIFE_MS: Final = DAY_MS  # of a click in trending; 0.25 to 3 days made no difference on KuaiRand's validation days
 EPISODE: Final = "podcast"  # the item type of which the creator is the show
@@ -210,20 +213,8 @@ class Retriever:
         Args:
             places: of a source, how many of its best are kept whatever else is proposed
         """
-        fusion = self.data.fusion.filling(proposals)
-        total, largest = np.zeros(len(self.item_ids)), np.zeros(len(self.item_ids))
-        first = np.zeros(len(self.item_ids), np.int8)
-        for place, (source, rows) in enumerate(proposals.items()):
-            share = fusion.shares(source, len(rows))
-            total[rows] += share
-            ahead = share > largest[rows]
-            largest[rows[ahead]], first[rows[ahead]] = share[ahead], place
-        sure = np.zeros(len(self.item_ids), bool)
-        for source, rows in proposals.items():
-            sure[rows[: places.get(source, 0)]] = True
-        best = top_k(total + sure, k)  # a fused score is far below 1
-        best = best[total[best] > 0]
-        return Fused(best, first[best], tuple(proposals), total[best], sure[best])
+        rows, source, scores, sure = self.data.fusion.filling(proposals).fused(proposals, len(self.item_ids), k, places)
+        return Fused(rows, source, tuple(proposals), scores, sure)
 
     def propose(
         self, ask: Ask, depth: int = DEPTH, attempt: Attempt = always, *, anything: bool = False
@@ -263,37 +254,29 @@ class Retriever:
         if held is None or held[0] is not ask:
             person = (ask.item_keys, ask.kinds, ask.occurred_at, ask.at, ask.features, ask.about)
             held = self._embedded = ask, self.tower.embed_user(*person)
-        vector = held[1]
-        only = ask.item_types if len(ask.item_types) == 1 else (None,)
+        only = ask.item_types[0] if len(ask.item_types) == 1 else None
+        if isinstance(self.index, ExactMirror):
+            held_rows = self._mirrored
+            among = np.flatnonzero(allowed[held_rows] & (held_rows >= 0))
+            return held_rows[self.index.nearest(self.collection, held[1], depth, only, among)[0]]
         wanted = min(depth, int(allowed.sum()))
         fetch = wanted + len(ask.seen)
         while True:
-            rows = self._nearest(vector, min(fetch, len(self.item_ids)), only[0])
+            hits = self.index.search(self.collection, held[1], min(fetch, len(self.item_ids)), only)
+            rows = self._rows_of(hits.item_ids)
             kept = rows[allowed[rows]]
             if len(kept) >= wanted or fetch >= len(self.item_ids):
                 return kept[:depth]
             fetch *= 2  # many are not published yet, not available or of another type
 
-    def _nearest(self, vector: np.ndarray, k: int, item_type: str | None) -> np.ndarray:
-        """Catalogue rows of the k nearest items."""
-        if not isinstance(self.index, ExactMirror):
-            return self._rows_of(self.index.search(self.collection, vector, k, item_type).item_ids)
-        rows = self._mirrored[self.index.nearest(self.collection, vector, k, item_type)[0]]
-        return rows[rows >= 0]
+    def recent(self, item_keys: np.ndarray) -> np.ndarray:
+        """Catalogue rows of the last RECENT_ITEMS different items of a history in log order, the newest first."""
+        return self.rows(newest(item_keys, RECENT_ITEMS))
 
     def alike(self, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """What others engaged with who engaged with the user's last items."""
-        recent = self.rows(distinct_newest(ask.item_keys)[:RECENT_ITEMS])
-        if not len(recent):
-            return np.empty(0, np.int64)
-        weights = RECENCY ** np.arange(len(recent))
-        near = self.data.neighbours[recent]
-        there = near >= 0
-        shares = (weights[:, None] * self.data.similarity[recent])[there]
-        score = np.bincount(near[there], shares, len(self.item_ids))
-        score[~allowed] = 0.0
-        best = top_k(score, depth)
-        return best[score[best] > 0]
+        recent = self.recent(ask.item_keys)
+        return np.asarray(alike(recent, _RECENCY, self.data.neighbours, self.data.similarity, allowed, depth))
 
     def listed(self, source: str, ask: Ask, allowed: np.ndarray, depth: int) -> np.ndarray:
         """The shelf's list of that name."""
@@ -438,6 +421,22 @@ def distinct_newest(item_keys: np.ndarray) -> np.ndarray:
     newest_first = item_keys[::-1]
     _, first = np.unique(newest_first, return_index=True)
     return newest_first[np.sort(first)]
+
+
+@njit(cache=True, nogil=True)
+def newest(item_keys, most):  # type: ignore[no-untyped-def]
+    """The first `most` of `distinct_newest`, for few: each is looked for among those before it."""
+    out, count = np.empty(most, np.int64), 0
+    for e in range(len(item_keys) - 1, -1, -1):
+        at = 0
+        while at < count and out[at] != item_keys[e]:
+            at += 1
+        if at == count:
+            out[at] = item_keys[e]
+            count += 1
+            if count == most:
+                break
+    return out[:count]
 
 
 def _shows(items: pa.Table, item_keys: np.ndarray) -> np.ndarray:

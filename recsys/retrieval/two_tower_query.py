@@ -12,6 +12,7 @@ from numba import njit
 from recsys.events import MINUTE_MS
 from recsys.features.catalog import ENGAGED_LENGTH
 from recsys.features.history import IS_ENGAGED
+from recsys.features.log import row_in
 from recsys.features.people import MOST_WORDS
 from recsys.training_sets.layers import affine, array, rectify
 
@@ -64,19 +65,12 @@ def weights_of(network: Any, identities: torch.Tensor) -> Weights:
 
 
 @njit(cache=True, nogil=True)
-def row_of(known, key):  # type: ignore[no-untyped-def]
-    """1 + the place of a key in `known`, 0 where it is not there."""
-    at = np.searchsorted(known, key)
-    return at + 1 if at < len(known) and known[at] == key else 0
-
-
-@njit(cache=True, nogil=True)
 def mean_word(w, words, out):  # type: ignore[no-untyped-def]
     """Three times the mean of the words' vectors, 0 where none is known."""
     out[:] = 0
     count = 0
     for word in words:
-        row = row_of(w.words, word)
+        row = row_in(w.words, word)
         if row:
             count += 1
             for k in range(len(out)):
@@ -101,7 +95,7 @@ def embed(w, item_keys, kinds, occurred_at, as_of, shelf, device, hour, about, o
         if not IS_ENGAGED[kinds[e]]:
             continue
         met += 1
-        row = row_of(w.items, item_keys[e])
+        row = row_in(w.items, item_keys[e])
         if row:
             minutes, bucket = max(as_of - occurred_at[e], 0) // MINUTE_MS, 0
             while minutes and bucket < len(w.age) - 1:
@@ -123,7 +117,7 @@ def embed(w, item_keys, kinds, occurred_at, as_of, shelf, device, hour, about, o
     for k in range(d):
         inputs[k] = np.float32(3.0) * history[k]
     at = d
-    context = w.shelf[row_of(w.shelves, shelf)], w.device[row_of(w.devices, device)], w.hour[hour]
+    context = w.shelf[row_in(w.shelves, shelf)], w.device[row_in(w.devices, device)], w.hour[hour]
     for vector in context:
         inputs[at : at + len(vector)] = vector
         at += len(vector)

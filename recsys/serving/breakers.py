@@ -40,6 +40,7 @@ class Breakers:
         self._breakers = {part: factory.get_breaker(part) for part in parts}
         self._lock = threading.Lock()
         self._probed: set[str] = set()  # half-open parts that somebody is trying
+        self._failed: set[str] = set()  # parts that failed and did not answer since: the others ask for no lock
 
     def call(self, part: str, work: Callable[[], T], limit: float | None = None) -> T:
         """`work()`; an answer that took more than `limit` seconds is given back, but counts as a failure.
@@ -47,7 +48,7 @@ class Breakers:
         Raises:
             PartDown: it failed, or its circuit is open and it was not tried.
         """
-        probing = self._enter(part)
+        probing = part in self._failed and self._enter(part)
         began = time.perf_counter()
         try:
             result = work()
@@ -55,7 +56,8 @@ class Breakers:
             self._leave(part, probing, None if isinstance(error, StoreBusy) else error)  # busy is not broken
             raise PartDown(part, f"failed with {type(error).__name__}") from error
         slow = limit is not None and time.perf_counter() - began > limit
-        self._leave(part, probing, TimeoutError() if slow else None)
+        if slow or part in self._failed:
+            self._leave(part, probing, TimeoutError() if slow else None)
         return result
 
     def gave_up(self, part: str) -> None:
@@ -90,6 +92,10 @@ class Breakers:
             before = breaker.context.state
             breaker.__exit__(type(error) if error else None, error, None)
             after = breaker.context.state
+            if error is not None:
+                self._failed.add(part)
+            elif after == "closed":
+                self._failed.discard(part)
         if error is not None:
             why = "was too slow" if isinstance(error, TimeoutError) else f"failed with {type(error).__name__}"
             log.warning("%s %s%s", part, why, "" if before == after else f": now {after}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -271,10 +270,10 @@ def dropped(looked: Looked, names: Names) -> list[Dropped]:
     proposals = bundle.retriever.propose(ask, anything=True)
     rows = np.unique(np.concatenate(list(proposals.values())))
     fate = _fate(looked, rows)
-    gone, filters = rows[fate != STAYS], list(FILTERS)
+    gone = rows[fate != STAYS]
     proposed, codes = _ranks(proposals, gone), fate[fate != STAYS].tolist()
     listed: list[Dropped] = [
-        {"item_id": names.written(row), "title": title, "filter": filters[code], "sources": proposed[row]}
+        {"item_id": names.written(row), "title": title, "filter": FILTERS[code], "sources": proposed[row]}
         for row, title, code in zip(gone.tolist(), names.titles(gone), codes, strict=True)
     ]
     return sorted(listed, key=lambda one: min(proposal["rank"] for proposal in one["sources"]))
@@ -282,15 +281,14 @@ def dropped(looked: Looked, names: Names) -> list[Dropped]:
 
 def _fate(looked: Looked, rows: np.ndarray) -> np.ndarray:
     seen = looked.steps.ask.seen if looked.steps.ask is not None else np.empty(0, np.int64)
-    audience = replace(looked.scene.audience(Judged.none()), seen=seen)
-    return dropping(looked.bundle.catalogue.candidates.take(rows), audience)
+    return dropping(looked.bundle.catalogue.candidates, looked.scene.audience(seen), rows)
 
 
 def why_not(looked: Looked, row: int) -> str:
     """Why an item that was asked for is no candidate."""
     code = int(_fate(looked, np.array([row]))[0])
     if code != STAYS:
-        return list(FILTERS)[code]
+        return FILTERS[code]
     if any(row in rows for rows in looked.steps.proposals.values()):
         return "proposed, and behind the best that are scored"
     return "no source proposed it"

@@ -7,16 +7,17 @@ that they engaged with. What the ranker's largest contribution says comes after 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+from numba import njit
 
 from recsys.events import DAY_MS, KINDS
 from recsys.features.history import History
-from recsys.retrieval.sources import RECENT_ITEMS, distinct_newest
 from recsys.serving.bundle import ServingBundle
 from recsys.vocabulary import language_of
 
@@ -80,9 +81,9 @@ class OwnReasons:
             at: instant of the request, UTC ms
         """
         self._bundle, self._at = bundle, at
-        keys, kinds, _ = history.engaged().row(0)
+        keys, kinds, _ = history.engaged_of(0)
         retriever = bundle.retriever
-        self._recent = retriever.rows(distinct_newest(keys)[:RECENT_ITEMS])  # newest first
+        self._recent = retriever.recent(keys)
         self._neighbours = retriever.data.neighbours[self._recent]
         self._similarity = retriever.data.similarity[self._recent]
         rows = retriever.rows(keys)
@@ -105,13 +106,10 @@ class OwnReasons:
 
     def _because(self, row: int) -> Reason | None:
         """The engaged item of which this one is the nearest neighbour; newer ones first among equals."""
-        at = np.flatnonzero(self._neighbours.ravel() == row)
-        if not len(at):
+        at = _likest(self._neighbours, self._similarity, row)
+        if at < 0:
             return None
-        likeness = self._similarity.ravel()[at]  # by the age of the engaged item: of equal ones the first is the newest
-        if likeness.max() <= 0.0:
-            return None
-        source = int(self._recent[at[likeness.argmax()] // self._neighbours.shape[1]])
+        source = int(self._recent[at])
         title = self._bundle.titles[source].as_py()
         if not title or source == row:
             return None
@@ -152,6 +150,16 @@ def is_own(words: str) -> bool:
 _OWN: Final = frozenset(key for key, words in TEMPLATES[ENGLISH].items() if is_own(words))
 
 
+@njit(cache=True, nogil=True)
+def _likest(neighbours, similarity, row):  # type: ignore[no-untyped-def]
+    """Which of m engaged items [m, NEIGHBOURS] has the row as its nearest neighbour, the first of equals; else -1."""
+    best, found = 0.0, -1
+    for e in range(len(neighbours)):
+        for place in range(neighbours.shape[1]):
+            if neighbours[e, place] == row and similarity[e, place] > best:
+                best, found = similarity[e, place], e
+    return found
+
+
 def _often(keys: np.ndarray) -> set[int]:
-    known, counts = np.unique(keys[keys != 0], return_counts=True)
-    return set(known[counts >= OFTEN].tolist())
+    return {key for key, count in Counter(keys.tolist()).items() if key and count >= OFTEN}

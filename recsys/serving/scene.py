@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from recsys.events import CLOCK_SKEW_MS, ITEM_TYPES, key64, words_of_query
+from recsys.features.catalog import FEATURES
 from recsys.features.derive import Context, derive
+from recsys.features.history import History
 from recsys.features.judged import Judged
 from recsys.features.people import NOTHING_SAID, Said
 from recsys.policy.filters import Audience, seen_items
@@ -109,23 +112,21 @@ class Scene:
             blocked_creators=blocked_creators,
         )
 
-    def features(self, read: Read) -> np.ndarray:
-        """float32[k, F] of a read; every place of a slate is ranked as if it were the first."""
-        n = len(read.aggregates)
+    def features(self, read: Read, places: tuple[int, ...] | None = None) -> np.ndarray:
+        """float32[k, F] of a read, or those of some places; every item is ranked as if it were the first of a slate."""
         context = Context(
-            as_of=np.full(n, self.at, dtype=np.int64),
-            shelf=np.full(n, self.shelf_code, dtype=np.int64),
-            device=np.full(n, self.device_code, dtype=np.int64),
-            slot=np.zeros(n, dtype=np.int64),
+            as_of=self.at,
+            shelf=self.shelf_code,
+            device=self.device_code,
+            slot=0,
             item=read.item,
             about=self.said.columns(read.item.category_key),
         )
-        return derive(read.aggregates, context)
+        return derive(read.aggregates, context, places)
 
     def inputs(self, read: Read) -> Inputs:
         """What the ranker is asked about the k items of a read."""
-        one_user = np.zeros(len(read.item_keys), dtype=np.int64)
-        return Inputs(self.features(read), read.item_keys, read.history.take(one_user))
+        return ReadInputs(self, read)
 
     def blocking(self, kept: Blocked) -> Scene:
         """The same, less what its user blocked."""
@@ -137,7 +138,7 @@ class Scene:
     def ask(self, read: Read) -> Ask:
         """What the candidate sources are asked, from the read that brought the history."""
         every = len(self.shelf.item_types) == len(ITEM_TYPES)
-        item_keys, kinds, occurred_at = read.history.engaged().row(0)
+        item_keys, kinds, occurred_at = read.history.engaged_of(0)
         return Ask(
             at=self.at,
             shelf=self.shelf_name,
@@ -145,7 +146,7 @@ class Scene:
             kinds=kinds,
             occurred_at=occurred_at,
             features=self.features(read)[0],
-            seen=seen_items(read.judged, self.shelf, self.at),
+            seen=self.seen(read.judged),
             item_types=() if every else self.shelf.item_types,
             sources=self.shelf.sources,
             unit=self.shelf.unit,
@@ -163,15 +164,44 @@ class Scene:
             inputs, pool.fused, lambda: habits_of(bundle.retriever, self.shelf.unit, judged, pool.rows, self.at)
         )
 
-    def audience(self, judged: Judged) -> Audience:
-        """For whom candidates are filtered."""
+    def seen(self, judged: Judged) -> np.ndarray:
+        """Keys of what a person judged so that it must not come back, int64."""
+        return seen_items(judged, self.shelf, self.at)
+
+    def audience(self, seen: np.ndarray) -> Audience:
+        """For whom candidates are filtered; `seen`: of the method of that name."""
         return Audience(
             self.shelf,
             self.at,
-            seen=seen_items(judged, self.shelf, self.at),
+            seen=seen,
             blocked_items=self.blocked_items,
             blocked_creators=self.blocked_creators,
         )
+
+
+class ReadInputs(Inputs):
+    """Inputs of a read. Features are derived when they are asked for: of 500 candidates an order may look at seven."""
+
+    _scene: Scene
+    _read: Read
+
+    def __init__(self, scene: Scene, read: Read) -> None:
+        history = History.of_one(*read.history.row(0), rows=len(read.item_keys))
+        self.__dict__.update(item_key=read.item_keys, history=history, _scene=scene, _read=read)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        return self._scene.features(self._read)
+
+    @property
+    def width(self) -> int:
+        return len(FEATURES)
+
+    def columns(self, places: tuple[int, ...]) -> np.ndarray:
+        return self._scene.features(self._read, places)
+
+    def take(self, rows: np.ndarray | slice) -> Inputs:
+        return ReadInputs(self._scene, self._read.of_items(rows))
 
 
 def habits_of(retriever: Retriever, unit: Unit, judged: Judged, rows: np.ndarray, at: int) -> np.ndarray:

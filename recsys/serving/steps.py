@@ -14,7 +14,6 @@ import numpy as np
 from recsys.events import DAY_MS
 from recsys.experiments.interleaving import INTERLEAVED, policy_of, team_draft
 from recsys.features.catalog import FEATURES
-from recsys.features.judged import Judged
 from recsys.policy.exploration import Drawn, Explorer, Scored
 from recsys.policy.filters import dropped_by
 from recsys.policy.slate import displaced, select
@@ -204,10 +203,11 @@ class Steps:
         for _ in range(READS):
             before = read
             with course.stage("retrieval"):
-                fused = self.sought(bundle, scene.ask(before), attempt)
-            if not fused.names:
-                raise PartDown("retrieval", "has no source left that answers")
-            pool, dropped = self._filtered(bundle, scene, fused, before.judged)
+                ask = scene.ask(before)
+                fused = self.sought(bundle, ask, attempt)
+                if not fused.names:
+                    raise PartDown("retrieval", "has no source left that answers")
+                pool, dropped = self._filtered(bundle, scene, fused, ask.seen)
             read = self.read(scene, keys[pool.rows], course)
             if read.position == before.position or _same_history(read, before):
                 break
@@ -232,14 +232,14 @@ class Steps:
     def remembered(self, bundle: ServingBundle, scene: Scene) -> tuple[Rung, Pool, Mapping[str, int]]:
         """What was retrieved for this user before, or else what is trending; from memory."""
         cached = self.pools.get(bundle, scene.user_id, scene.shelf_name)
-        judged = self._store.judged(scene.user_id)
-        pool, dropped = self._filtered(bundle, scene, cached or trending(bundle, scene.shelf_name), judged)
+        seen = scene.seen(self._store.judged(scene.user_id))
+        pool, dropped = self._filtered(bundle, scene, cached or trending(bundle, scene.shelf_name), seen)
         return ("cached" if cached is not None else "trending"), pool, dropped
 
     def _filtered(
-        self, bundle: ServingBundle, scene: Scene, pool: Pool, judged: Judged
+        self, bundle: ServingBundle, scene: Scene, pool: Pool, seen: np.ndarray
     ) -> tuple[Pool, Mapping[str, int]]:
-        out, counts = dropped_by(bundle.catalogue.candidates.take(pool.rows), scene.audience(judged))
+        out, counts = dropped_by(bundle.catalogue.candidates, scene.audience(seen), pool.rows)
         return (pool.take(np.flatnonzero(~out)[:MAX_ITEMS]) if counts else pool), counts
 
     def slate(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int, course: Course) -> Slate:
@@ -300,7 +300,7 @@ class Steps:
         why = {} if why is None else why
         met = None
         if how is not None and ranked.is_scored and ranked.inputs is not None:
-            shown = np.nan_to_num(ranked.inputs.features[:, SHOWN].astype(np.float64))
+            shown = np.nan_to_num(ranked.inputs.columns((SHOWN,))[:, 0].astype(np.float64))
             met = Met(
                 shown,
                 vectors=bundle.vectors(rows) if how.likeness else None,
@@ -360,7 +360,7 @@ class Steps:
         scored = Scored(
             scores=ranked.scores,
             item_keys=item_keys,
-            impressions=np.expm1(ranked.inputs.features[:, IMPRESSIONS].astype(np.float64)),
+            impressions=np.expm1(ranked.inputs.columns((IMPRESSIONS,))[:, 0].astype(np.float64)),
             age_days=np.where(published > 0, (scene.at - published) / DAY_MS, np.nan),
             units=item_keys if scene.shelf.unit == "item" else scene.units(bundle, rows),
             groups=_groups(bundle, rows),
@@ -406,6 +406,6 @@ def in_order(rung: Rung, position: int, pool: Pool, dropped: Mapping[str, int]) 
 
 def _same_history(left: Read, right: Read) -> bool:
     """Whether both ask for the same candidates: what was shown meanwhile, by another request say, takes no part."""
-    ours, theirs = left.history.engaged().row(0), right.history.engaged().row(0)
+    ours, theirs = left.history.engaged_of(0), right.history.engaged_of(0)
     pairs = ((ours[0], theirs[0]), (ours[1], theirs[1]), *zip(left.judged, right.judged, strict=True))
     return all(np.array_equal(mine, other) for mine, other in pairs)

@@ -35,6 +35,15 @@ class Read(NamedTuple):
         """The user's, as one row."""
         return History.of_one(self.history_item_keys, self.history_kinds, self.history_occurred_at)
 
+    def of_items(self, rows: np.ndarray | slice) -> Read:
+        """The same user and some of the items: an index, a mask or a slice."""
+        return self._replace(
+            item_keys=self.item_keys[rows],
+            aggregates=self.aggregates[rows],
+            item=ItemColumns(*(column[rows] for column in self.item)),
+            known=self.known[rows],
+        )
+
 
 @dataclass(frozen=True)
 class Past:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,16 @@ class Inputs:
     history: History  # of n rows
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.item_key)
+
+    @property
+    def width(self) -> int:
+        """Features of a row."""
+        return int(self.features.shape[1])
+
+    def columns(self, places: tuple[int, ...]) -> np.ndarray:
+        """The features of those places alone, float32 [n, len(places)]."""
+        return np.ascontiguousarray(self.features[:, places])
 
     def take(self, rows: np.ndarray | slice) -> Inputs:
         """Those rows: an index, a mask or a slice."""
@@ -28,7 +37,7 @@ class Inputs:
 
     def with_features(self, features: np.ndarray) -> Inputs:
         """The same impressions, read with other features."""
-        return replace(self, features=features)
+        return Inputs(features, self.item_key, self.history)
 
     @staticmethod
     def of_strangers(features: np.ndarray) -> Inputs:

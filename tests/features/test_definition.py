@@ -122,3 +122,5 @@ def test_the_same_rows_give_the_same_floats_in_any_batch() -> None:
         part = slice(start, stop)
         of_part = Context(*(c[part] for c in context[:4]), type(context.item)(*(c[part] for c in context.item)))
         assert derive(aggregates[part], of_part).tobytes() == together[part].tobytes()
+    some = (len(FEATURES) - 1, 0, 7)
+    assert derive(aggregates, context._replace(shelf=5, slot=0), some).tobytes() == together[:, some].tobytes()

@@ -40,7 +40,7 @@ def ranked(scored: Scored) -> np.ndarray:
 
 
 def at_place(scored: Scored, how: Exploration, place: int = 0) -> np.ndarray:
-    return pool_at(how, ranked(scored), place, special.expit(scored.scores), scored)
+    return pool_at(how, ranked(scored), place, scored)
 
 
 @pytest.mark.parametrize("how", POLICIES, ids=lambda how: how.how)
@@ -121,7 +121,7 @@ def test_fresh_items_get_in_by_hope_while_their_budget_lasts_and_take_their_part
         shown_of = np.where(is_fresh, shown + np.arange(N) / N, 1e4)
         floored = replace(plain, scores=scores, impressions=shown_of, age_days=np.where(is_fresh, 1.0, 30.0))
         top = ranked(replace(plain, scores=np.where(is_fresh, -9, plain.scores)))
-        pool = pool_at(how, top, 0, special.expit(floored.scores), floored)
+        pool = pool_at(how, top, 0, floored)
         assert len(pool) == 10
         return [item for item in pool.tolist() if is_fresh[item]]
 

@@ -15,8 +15,8 @@ from recsys.retrieval.item_index import (
     MilvusIndex,
     late_of,
     same_hits,
-    top_k,
 )
+from recsys.retrieval.top import top_k
 
 ROWS, DIM = 700, 16
 

@@ -209,8 +209,9 @@ def test_fused_candidates_come_once_in_order_with_the_source_that_ranked_them_hi
 def test_reciprocal_ranks_add_up_and_ties_go_by_row() -> None:
     fusion = Fusion({"a": 1.0, "b": 0.5, "off": 0.0}, constant=1.0)
     proposals = {"a": np.array([4, 2]), "b": np.array([2, 4]), "off": np.array([0])}
-    assert fusion.scores(proposals, 5).tolist() == [0.0, 0.0, 1 / 2 + 0.5, 0.0, 1.0 + 0.25]
-    assert fusion.top(proposals, 5, 5).tolist() == [4, 2]
+    rows, source, scores, sure = fusion.fused(proposals, 5, 5)
+    assert (rows.tolist(), scores.tolist()) == ([4, 2], [1.0 + 0.25, 1 / 2 + 0.5]) and not sure.any()
+    assert source.tolist() == [0, 0]  # of item 2, too: of equal shares the first list counts
     even = Fusion({"a": 1.0, "b": 1.0}, constant=1.0)
     assert even.top(proposals, 5, 5).tolist() == [2, 4]
 
