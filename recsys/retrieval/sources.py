@@ -32,7 +32,7 @@ from recsys.retrieval.two_tower import NOTHING_KNOWN, QueryTower
 
 DEPTH: Final = 200  # how far a source is asked by default
 LIST_LENGTH: Final = 1_000  # kept of each list, so that enough is left when a user has seen the first
-NEIGHBOURS: Final = 50  # kept of each item
+NEIGHBOURS: Final = 200  # kept of each item; with 50 recall@50 of KuaiRand's validation days is .3223 for .3247
 RECENT_ITEMS: Final = 20  # of the history that ask for their neighbours
 RECENCY: Final = 0.9  # weight of the item before, against the one after it
 _RECENCY: Final = RECENCY ** np.arange(RECENT_ITEMS)

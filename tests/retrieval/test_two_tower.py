@@ -25,6 +25,7 @@ from tests.retrieval import taste
 
 CONFIG = TrainingConfig(
     max_epochs=6,
+    least_examples=0,
     patience=6,
     batch_size=256,
     learning_rate=0.01,
@@ -266,6 +267,10 @@ def test_an_epoch_ends_with_the_examples_of_the_log(world: taste.World) -> None:
     assert len(logged) == len(imported)
     assert not logged[: imported.sum()].any()
     assert logged[imported.sum() :].all()
+    last = two_tower_training.Batches(made.examples, 256, 7, epochs=1)
+    shown = torch.cat([batch.logged for batch in last])
+    assert shown.sum() == 3 * logged.sum(), "the last epoch goes over the log's own three times"
+    assert (~shown).sum() == (~logged).sum()
 
     task = two_tower_training.TwoTowerTask(
         made.network, CONFIG, batches, made.catalogue, (made.examples.query, []), print
@@ -330,6 +335,16 @@ def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(world: taste
     assert [epoch["epoch"] for epoch in report.epochs] == [2, 3]
     assert [epoch["loss"] for epoch in report.epochs] == [epoch["loss"] for epoch in uninterrupted.epochs[1:]]
     assert resumed.fingerprint == whole.fingerprint
+
+
+def test_a_small_log_is_gone_over_in_up_to_twice_as_many_epochs(world: taste.World, tmp_path: Path) -> None:
+    config = replace(CONFIG, max_epochs=2, patience=1, learning_rate=0.0)  # no epoch is better than the first
+    examples = len(engagements.from_impressions(world.impressions_of(0), world.log).item_key)
+    ran = {
+        least: len(train(world, tmp_path, replace(config, least_examples=least))[1].epochs)
+        for least in (0, 2 * examples, 3 * examples, 9 * examples)
+    }
+    assert ran == {0: 2, 2 * examples: 2, 3 * examples: 3, 9 * examples: 4}
 
 
 def test_items_of_later_days_are_no_negatives(world: taste.World) -> None:
