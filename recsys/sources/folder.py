@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ class TableFile:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds: the files of each table in the order of their paths, and the files of none."""
+    """What a folder holds: the files of each table in the order of `_place`, and the files of none."""
 
     tables: dict[str, list[TableFile]]
     unread: list[str]
@@ -72,7 +73,13 @@ def look_into(folder: Path, tables: Sequence[str]) -> Folder:
             else:
                 _check_name(file)
                 files_of[table].append(read)
-    return Folder({name: sorted(files, key=lambda f: f.origin) for name, files in files_of.items()}, sorted(unread))
+    return Folder({name: sorted(files, key=_place) for name, files in files_of.items()}, sorted(unread))
+
+
+def _place(file: TableFile) -> tuple[list[str | int], str]:
+    """By path, numbers by their value: of an item in part-9 and in part-10 the later word is part-10's."""
+    parts = re.split("([0-9]+)", file.origin)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], file.origin
 
 
 def _listed(folder: Path) -> list[Path]:

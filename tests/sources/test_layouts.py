@@ -115,6 +115,16 @@ def test_the_names_of_folders_are_columns(folder):
     assert source.ignored() == ["events: the columns x, which nobody knows"]
 
 
+def test_the_later_of_two_deliveries_is_that_of_the_greater_number(folder):
+    put(folder / "events.jsonl", written("jsonl", ROWS))
+    for n in (2, 9, 10):
+        put(folder / f"items/v{n}/part.csv", f"item_id,title\n7,title of {n}\n")
+    (folder / "items.csv").unlink()
+    source = Files(folder)
+    assert source.files()["items"] == [f"items/v{n}/part.csv" for n in (2, 9, 10)]
+    assert source.items()["title"].to_pylist() == ["title of 10"]
+
+
 def test_a_folder_that_is_a_link_is_followed_once(folder):
     put(folder / "elsewhere" / "a.csv", written("csv", ROWS))
     (folder / "events").mkdir()
