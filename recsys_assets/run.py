@@ -73,6 +73,8 @@ def _noise_to(path: Path) -> Iterator[None]:
 def _run(settings: Settings, console: Console) -> int:
     began = time.monotonic()
     with console.status("loading the asset graph"):
+        from sqlalchemy.exc import OperationalError
+
         from recsys.retrieval.milvus_server import running_milvus, stop_milvus
         from recsys.sources.check import lacks
         from recsys.sources.opening import open_source
@@ -142,6 +144,11 @@ def _run(settings: Settings, console: Console) -> int:
                 progress.keep()
                 read.done(settings)
         return _ending(settings, console, progress, result.success, time.monotonic() - began)
+    except OperationalError as error:  # of Dagster's records: a full disk, a folder that is read alone
+        story.exception("Dagster's records")
+        why = f"Dagster's records below {settings.home} cannot be written ({error.orig}): free space, then run again"
+        console.print(f"\n[red bold]stopped[/]: {escape(why)}", highlight=False)
+        return 1
     finally:
         if not was_running:
             stop_milvus(settings)

@@ -12,19 +12,20 @@ import polars as pl
 import pyarrow as pa
 
 from recsys import vocabulary
-from recsys.events import DAY_MS, IDENTITY
+from recsys.events import DAY_MS, IDENTITY, LABEL_WINDOW_MS
 from recsys.sources.days import stray_days
 from recsys.sources.derived import CLICKED, Rules
 from recsys.sources.files import Files
 from recsys.sources.negatives import NEGATIVES
 from recsys.sources.source import Source, day_number
 
-_OTHERS: Final = ("watch_ms", "slot", "device", "shelf", "request_id")
+_OTHERS: Final = ("impression_id", "watch_ms", "slot", "device", "shelf", "request_id")
 _ASKED: Final = (*IDENTITY, *_OTHERS, "date", "received_day", "reason")
 NOBODY_SHARE: Final = 0.1  # of the events, for one user who has also NOBODY_TIMES as many as the next
 NOBODY_TIMES: Final = 3
 EARLY: Final = 0.05  # of the events, before their item was published
 TWICE: Final = 0.01  # of the events, told again under another id
+ANSWERED: Final = 0.5  # of the clicks at least, where impressions are told
 IN_SECONDS: Final = 0.9  # of the numbers that should be milliseconds, below 1,000
 # What a log or a catalogue may lack, and what that costs; a column counts as lacking where no row says anything.
 _EVENTS_LACK: Final = {
@@ -86,6 +87,7 @@ def survey(source: Source, today: str | None) -> Survey:
     events = every.filter(pl.col("reason").is_null())
     shown = _shown(events.filter(~pl.col("received_day").is_in(list(strays))))
     items = pl.DataFrame(source.items())
+    users = pl.DataFrame(source.attributes())["user_id"].unique().to_list()
     own = events["kind"].value_counts(sort=True)
     kinds = dict(zip(own["kind"], own["count"], strict=True))
     of_items = events["item_id"].drop_nulls()
@@ -117,7 +119,7 @@ def survey(source: Source, today: str | None) -> Survey:
         refused={table: reasons for table, reasons in reasons_of.items() if reasons},
         derived=rules.describe(),
         learned=learned,
-        lacks=[*_lacks(kinds, rules, learned, shown, items), *_odd(events, items)],
+        lacks=[*_lacks(kinds, rules, learned, shown, items), *_odd(events, items, users), *_unanswered(events)],
         mend=[
             *_mend(known, kinds, learned, quarantined),
             *_unavailable(kinds, items, until=(day_number(max(rows.keys() - strays.keys())) + 1) * DAY_MS),
@@ -233,8 +235,26 @@ def _lacks(
     return lines + [words for column, words in _ITEMS_LACK.items() if not _any(items, column)]
 
 
-def _odd(events: pl.DataFrame, items: pl.DataFrame) -> list[str]:
-    """What could be so and is rather a fault of the log."""
+def _unanswered(events: pl.DataFrame) -> list[str]:
+    """Clicks of days with impressions that answer none: where one clock is hours off, every label is lost."""
+    shown = events.filter(pl.col("kind") == "impression").sort("occurred_at")
+    clicks = events.filter((pl.col("kind") == "click") & pl.col("received_day").is_in(shown["received_day"].implode()))
+    named = pl.col("impression_id").is_in(shown["event_id"].implode()).fill_null(False)
+    before = shown.select("user_id", "item_id", "occurred_at", is_shown=True)
+    asked = clicks.sort("occurred_at").with_columns(is_named=named)
+    of = {"on": "occurred_at", "by": ["user_id", "item_id"], "tolerance": LABEL_WINDOW_MS, "check_sortedness": False}
+    joined = asked.join_asof(before, **of)  # type: ignore[arg-type]
+    share = joined.select((pl.col("is_named") | pl.col("is_shown").fill_null(False)).mean()).item()
+    if share is None or share >= ANSWERED:
+        return []
+    return [
+        f"{1 - share:.1%} of the clicks follow no impression of their user and item within 24 hours, and teach "
+        "nothing: are both told by one clock, in UTC?"
+    ]
+
+
+def _odd(events: pl.DataFrame, items: pl.DataFrame, users: list[str]) -> list[str]:
+    """What could be so and is rather a fault of the log; `users`: those of whom something is said."""
     lines = []
     watched = events.filter(pl.col("kind") == "play")["watch_ms"].drop_nulls()
     elsewhere = events.filter((pl.col("kind") != "play") & (pl.col("watch_ms") > 0))["kind"].unique().sort().to_list()
@@ -264,6 +284,10 @@ def _odd(events: pl.DataFrame, items: pl.DataFrame) -> list[str]:
     alone = items.filter((pl.col("item_type") == "podcast") & pl.col("creator_id").is_null())["item_id"].n_unique()
     if alone and items["creator_id"].drop_nulls().len():
         lines.append(f"{alone:,} podcasts have no creator_id, which is their show: each is a show by itself")
+    seen = events["user_id"].drop_nulls().unique()
+    if users and not seen.is_in(users).any():
+        hint = _hint(seen.to_list(), users, "users")
+        lines.append(f"nobody of whom users say something is in the events ({hint}): write user_id alike")
     published = items.group_by("item_id").agg(pl.col("published_at").min())
     early = events.join(published, on="item_id").select((pl.col("occurred_at") < pl.col("published_at")).mean()).item()
     if (early or 0) > EARLY:
@@ -327,15 +351,16 @@ def _unvaried(kinds: dict[str, int], rules: Rules, learned: list[str], events: p
     ] * bool(learned)
 
 
-def _hint(unknown: list[str], catalogue: list[str]) -> str | None:
+def _hint(unknown: list[str], catalogue: list[str], table: str = "items") -> str | None:
     """Two ids that may be one, written in two ways."""
     ways: tuple[Literal["case", "digits"], ...] = ("case", "digits")
     for way in ways:
         known = {_core(item, way): item for item in catalogue}
         for item in sorted(unknown)[:1000]:
             if (core := _core(item, way)) and core in known:
-                return f"the events say {item!r}, the catalogue {known[core]!r}"
-    return f"{min(unknown)!r} is in no row of items" if unknown else None
+                where = "the catalogue" if table == "items" else table
+                return f"the events say {item!r}, {where} {known[core]!r}"
+    return f"{min(unknown)!r} is in no row of {table}" if unknown else None
 
 
 def _core(item: str, way: Literal["case", "digits"]) -> str:

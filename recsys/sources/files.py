@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
@@ -189,11 +189,11 @@ class Files:
         """A line for every thing below the folder that is not read."""
         lines = []
         if self._found.unread:
-            shown = ", ".join(self._found.unread[:5]) + (", ..." if len(self._found.unread) > 5 else "")
-            lines.append(f"{shown}: {len(self._found.unread)} below the folder that are no {', '.join(FILE_COLUMNS)}")
+            unread, tables = self._found.unread, ", ".join(FILE_COLUMNS)
+            lines.append(f"{_some(unread, 5)}: {len(unread)} below the folder that are no {tables}")
         _ = self._events, self.users()
         return lines + [
-            f"{table}: the columns {', '.join(name or '(without a name)' for name in names)}, which nobody knows"
+            f"{table}: the columns {_some([name or '(without a name)' for name in names])}, which nobody knows"
             for table, names in self._kept_out.items()
         ]
 
@@ -255,6 +255,10 @@ class Files:
     @property
     def _rejected(self) -> pa.Table:
         return self._read_events[1]
+
+
+def _some(names: Sequence[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _gathered(files: Iterable[tuple[Raw, pl.DataFrame, Torn]]) -> tuple[list[pl.DataFrame], Torn]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -65,6 +66,18 @@ def test_a_signal_ends_a_run_in_these_words(tmp_path: Path, number: int) -> None
         said, _ = run.communicate(timeout=120)
     assert run.returncode in (1, 130) and STOPPED in first + said and "Error" not in said, said
     assert not [line for line in said.splitlines() if line.endswith(":")], said
+
+
+@pytest.mark.slow
+def test_records_that_cannot_be_written_end_a_run_in_one_line(tmp_path: Path) -> None:
+    """A full disk: it was a traceback of eighty lines. A bound on the size of files is one to SQLite."""
+    bound = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (64_000, 64_000))
+    command = [sys.executable, "-m", "recsys_assets.run"]
+    ended = subprocess.run(
+        command, cwd=ROOT, env=home(tmp_path), capture_output=True, text=True, check=False, preexec_fn=bound
+    )
+    assert ended.returncode == 1 and "records below" in ended.stdout and "free space" in ended.stdout, ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
 
 
 @pytest.mark.slow

@@ -134,6 +134,27 @@ def test_what_is_said_on_rows_where_nobody_reads_it_is_told(says, tmp_path):
     assert "no slots" not in words and "no devices" not in words
 
 
+def test_clicks_of_another_clock_and_users_of_other_ids_are_told(says, tmp_path):
+    """Every label was lost, or every attribute, and check said that all is well."""
+    shown = [f"impression,u{n},movie-{7 + n % 2},{AT + n * DAY}" for n in range(16)]
+    (tmp_path / "users.csv").write_text("user_id,country\n" + "".join(f"U{n},ch\n" for n in range(16)))
+    write(tmp_path, shown + [f"click,u{n},movie-{7 + n % 2},{AT + n * DAY - 7_200_000}" for n in range(1, 9)])
+    words = says(tmp_path)[1]
+    assert "100.0% of the clicks follow no impression of their user and item" in words
+    assert "nobody of whom users say something is in the events (the events say 'u0', users 'U0')" in words
+    (tmp_path / "users.csv").write_text("user_id,country\nu1,ch\nU2,ch\n")
+    write(tmp_path, shown + [f"click,u{n},movie-{7 + n % 2},{AT + n * DAY + 1000}" for n in range(8)])
+    words = says(tmp_path)[1]
+    assert "follow no impression" not in words and "nobody of whom" not in words
+
+
+def test_many_columns_that_nobody_knows_are_a_line(says, tmp_path):
+    header = "kind,user_id,item_id,occurred_at," + ",".join(f"c{n}" for n in range(50))
+    write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}{',' * 50}" for n in range(8)], header=header)
+    words = says(tmp_path)[1]
+    assert "c19, ..., which nobody knows" in words and "c20" not in words
+
+
 def test_episodes_without_a_show_are_told(says, tmp_path):
     items = "item_id,item_type,creator_id\nmovie-7,podcast,whales\nmovie-8,podcast,\n"
     write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}" for n in range(8)], items)
