@@ -149,7 +149,7 @@ class Explorer:
 
 def deviations(how: Exploration, scored: Scored, rows: np.ndarray | slice) -> np.ndarray:
     """Standard deviation of each item's score: the more often it was shown, the surer, float64[rows]."""
-    return np.asarray(how.deviation / np.sqrt(1 + scored.impressions[rows]))
+    return np.asarray(_deviation(how.deviation, scored.impressions[rows]))
 
 
 def pool_at(how: Exploration, slate: np.ndarray, place: int, scored: Scored) -> np.ndarray:
@@ -181,6 +181,11 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, scored: Scored) -> 
 
 
 @njit(cache=True, nogil=True)
+def _deviation(of_new, impressions):  # type: ignore[no-untyped-def]
+    return of_new / np.sqrt(1.0 + impressions)
+
+
+@njit(cache=True, nogil=True)
 def _hope(  # type: ignore[no-untyped-def]
     scores, impressions, age_days, deviation, optimism, fresh_days, budget, least, standing, allowed, fresh, hopes
 ):
@@ -189,7 +194,7 @@ def _hope(  # type: ignore[no-untyped-def]
     """
     floor = least * (1.0 / (1.0 + math.exp(-scores[standing])))
     for i in range(len(scores)):
-        hopes[i] = scores[i] + optimism * deviation / math.sqrt(1.0 + impressions[i])
+        hopes[i] = scores[i] + optimism * _deviation(deviation, impressions[i])
         fresh[i] = 0.0 <= age_days[i] <= fresh_days and impressions[i] < budget
         allowed[i] = 1.0 / (1.0 + math.exp(-(hopes[i] if fresh[i] else scores[i]))) >= floor
 
