@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(name, "2")
@@ -18,6 +19,9 @@ os.environ.update(
     RECSYS_EXPLORE="false",  # what ranking says is what most tests ask for; those of exploration turn it on
     GRPC_ENABLE_FORK_SUPPORT="0",  # else Spark's Java may die at its fork, once a channel to Milvus was open
 )
+
+settings.register_profile("untimed", deadline=None)  # the first example compiles for most of a second
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
 KUAIRAND = Path(os.environ.get("RECSYS_KUAIRAND", ROOT.parent / "shared" / "data" / "kuairand_pure"))

@@ -80,8 +80,8 @@ def _above_zero(scores):  # type: ignore[no-untyped-def]
 def alike(recent, weights, neighbours, similarity, allowed, k):  # type: ignore[no-untyped-def]
     """Rows of the k items most alike to a few, of those that are allowed and at all alike.
 
-    Args: rows of the few int64[m] and what each counts float64[m]; of each item's neighbours rows int32[n, 50], -1 for
-    none, and similarity float32[n, 50]; bool[n]; k.
+    Args: rows of the few int64[m] and what each counts float64[m]; of each item's neighbours rows
+    int32[n, NEIGHBOURS], -1 for none, and similarity float32[n, NEIGHBOURS]; bool[n]; k.
     """
     score = np.zeros(len(neighbours))
     for r in range(len(recent)):

@@ -38,7 +38,7 @@ def test_the_macro_is_that_of_the_rules() -> None:
     assert vocabulary.MACRO.read_text() == vocabulary.macro(), "run python -m recsys.vocabulary"
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(rows, min_size=30, max_size=30))
 def test_dbt_and_the_service_give_the_same_reason(told: list[dict[str, Any]]) -> None:
     given_rows = pa.Table.from_pylist(told, schema=EVENT_SCHEMA)  # noqa: F841  DuckDB reads it by name

@@ -45,7 +45,7 @@ def test_sql_and_plain_python_agree_on_every_column_that_sql_can_say(seed: int) 
 
 
 @given(world=worlds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_stream_reads_as_the_oracle_says(world: World) -> None:
     truth = by_hand(world.log, world.items, *world.rows)
     assert differing(replayed(world.log, world.items, Rows(*world.rows)), truth) == {}

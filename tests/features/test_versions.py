@@ -184,7 +184,7 @@ VALUES: dict[str, list[Any]] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(changes, min_size=1, max_size=6))
 def test_no_later_word_changes_what_was_seen(days: list[Any]) -> None:
     """Day after day, by file, with instants and live: every earlier instant reads the same; as_of and lookup agree."""
