@@ -174,7 +174,10 @@ def test_a_body_of_nonsense_costs_next_to_nothing(service: Service, kind: str) -
     spent = cpu_of(service) - before
     assert answer.status_code == 422 and len(answer.content) < 1_000, answer.text[:200]
     assert spent < 0.4, spent  # with reading two megabytes; a busy machine takes thrice as long as an idle one
-    again = service.http.post(path, content=text.encode(), headers={"content-type": "application/json"})
+    for _ in range(5):  # on a busy machine one may come when the penalty is over; it begins another
+        again = service.http.post(path, content=text.encode(), headers={"content-type": "application/json"})
+        if again.status_code == 429:
+            break
     assert again.status_code == 429 and again.headers["connection"] == "close"
     assert service.http.post("/recommend", json={"user_id": "u"}).status_code == 200  # what is small passes
 

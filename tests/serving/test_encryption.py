@@ -131,7 +131,7 @@ def test_a_backup_is_encrypted_and_is_restored_with_its_key_only(world: World, h
     keys, vault = tmp_path / "keys", tmp_path / "vault"
     done(home.home, "backup", str(vault))
     assert ", 0 of them new" in done(home.home, "backup", str(vault))
-    assert not says(vault) and not says(vault, "lake") and not says(vault, world.champion.bundle_id)
+    assert not says(vault) and not says(vault, "lake/cleaned") and not says(vault, world.champion.bundle_id)
     keyfile.add(tmp_path / "others", "x")
     told = refused(tmp_path / "new", "restore", str(vault), RECSYS_ENCRYPTION_KEYS=str(tmp_path / "others"))
     assert "RECSYS_ENCRYPTION_KEYS does not hold: add its line" in told
