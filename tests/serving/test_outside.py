@@ -230,7 +230,7 @@ def test_metrics_tell_bundles_rungs_stages_and_features(service: Service, world:
     deadline, text = time.monotonic() + 60, ""
     while "recsys_shadow_overlap_count" not in text or 'role="canary"' not in text:  # a second until it is taken up
         assert time.monotonic() < deadline
-        for user in world.user_ids[:12]:
+        for user in world.user_ids[:48]:  # each bundle's shadow sees another quarter: of 12, none
             service.http.post("/recommend", json={"user_id": user})
         text = service.http.get("/metrics").text
     champion, other = world.champion.bundle_id, world.other.bundle_id
