@@ -38,6 +38,8 @@ class Redo:
 
     def begin(self, number: int, puts: Puts) -> None:
         """Keep all that a transaction puts, which is about to be committed, and begin to flush it."""
+        if sum(map(len, puts.values())) * _PUT.size > SLOT:  # a batch: what it takes need not be added up
+            return
         rows = [(name, key, value) for name, pairs in puts.items() for key, value in pairs]
         size = _HEAD.size + sum(_PUT.size + sum(map(len, row)) for row in rows)
         if rows and size <= SLOT:
