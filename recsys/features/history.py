@@ -101,12 +101,6 @@ class History(NamedTuple):
             stop=stop,
         )
 
-    def engaged_of(self, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `row` of `engaged`."""
-        item_key, kind, occurred_at = self.row(r)
-        last = np.flatnonzero(IS_ENGAGED[kind])[-ENGAGED_LENGTH:]
-        return item_key[last], kind[last], occurred_at[last]
-
     def lists(self) -> tuple[pa.ListArray, pa.ListArray]:
         """HISTORY_COLUMNS, list<int64> and list<int8>."""
         ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.stop - self.start)])

@@ -81,7 +81,7 @@ class OwnReasons:
             at: instant of the request, UTC ms
         """
         self._bundle, self._at = bundle, at
-        keys, kinds, _ = history.engaged_of(0)
+        keys, kinds, _ = history.engaged().row(0)
         retriever = bundle.retriever
         self._recent = retriever.recent(keys)
         self._neighbours = retriever.data.neighbours[self._recent]

@@ -138,7 +138,7 @@ class Scene:
     def ask(self, read: Read) -> Ask:
         """What the candidate sources are asked, from the read that brought the history."""
         every = len(self.shelf.item_types) == len(ITEM_TYPES)
-        item_keys, kinds, occurred_at = read.history.engaged_of(0)
+        item_keys, kinds, occurred_at = read.history.engaged().row(0)
         return Ask(
             at=self.at,
             shelf=self.shelf_name,

@@ -406,6 +406,6 @@ def in_order(rung: Rung, position: int, pool: Pool, dropped: Mapping[str, int]) 
 
 def _same_history(left: Read, right: Read) -> bool:
     """Whether both ask for the same candidates: what was shown meanwhile, by another request say, takes no part."""
-    ours, theirs = left.history.engaged_of(0), right.history.engaged_of(0)
+    ours, theirs = left.history.engaged().row(0), right.history.engaged().row(0)
     pairs = ((ours[0], theirs[0]), (ours[1], theirs[1]), *zip(left.judged, right.judged, strict=True))
     return all(np.array_equal(mine, other) for mine, other in pairs)
