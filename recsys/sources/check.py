@@ -117,9 +117,14 @@ def survey(source: Source, today: str | None) -> Survey:
         known=known,
         hint=_hint(of_items.filter(~matched).unique().to_list(), items["item_id"].to_list()),
         refused={table: reasons for table, reasons in reasons_of.items() if reasons},
-        derived=rules.describe(),
+        derived=[*rules.describe(), *_rated(source)],
         learned=learned,
-        lacks=[*_lacks(kinds, rules, learned, shown, items), *_odd(events, items, users), *_unanswered(events)],
+        lacks=[
+            *_lacks(kinds, rules, learned, shown, items),
+            *_odd(events, items, users),
+            *_misread(source),
+            *_unanswered(events),
+        ],
         mend=[
             *_mend(known, kinds, learned, quarantined),
             *_unavailable(kinds, items, until=(day_number(max(rows.keys() - strays.keys())) + 1) * DAY_MS),
@@ -233,6 +238,35 @@ def _lacks(
         lines.append("no plays with watch_ms: no watch time is predicted")
     lines += [words for column, words in _EVENTS_LACK.items() if not _any(shown, column)]
     return lines + [words for column, words in _ITEMS_LACK.items() if not _any(items, column)]
+
+
+def _rated(source: Source) -> list[str]:
+    """What was made of ratings."""
+    if not isinstance(source, Files) or source.ratings.least is None:
+        return []
+    of = source.words
+    return [
+        f"ratings from {source.ratings.least:g} to {source.ratings.most:g}: likes from {of.like:g} on, dislikes up to "
+        f"{of.dislike:g}, else clicks"
+    ]
+
+
+def _misread(source: Source) -> list[str]:
+    """Ratings of another scale than the one they are read by, and those that nobody reads."""
+    if not isinstance(source, Files):
+        return []
+    least, most, unread = source.ratings
+    lines = [f"rating stands on rows of kind {', '.join(unread)}: it is read of kind rating alone"] * bool(unread)
+    if least is None or most is None:
+        return lines
+    if most >= 2 * source.words.like or most < source.words.like:
+        lines.append(
+            f"ratings end at {most:g}, and a like begins at {source.words.like:g}: set RECSYS_RATING_LIKE and "
+            "RECSYS_RATING_DISLIKE by your scale"
+        )
+    if least <= 0:
+        lines.append(f"ratings begin at {least:g}, a dislike: where that says that nobody rated, leave rating empty")
+    return lines
 
 
 def _unanswered(events: pl.DataFrame) -> list[str]:

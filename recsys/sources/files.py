@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -26,7 +26,7 @@ from recsys.events import (
 from recsys.sources.derived import Heartbeats, Rules, one_play_a_view, with_derived
 from recsys.sources.folder import look_into
 from recsys.sources.rows import RATING, Words, embeddings_of, event_rows, item_rows, user_rows
-from recsys.sources.source import DayOfEvents, SourceError, day_number, rejected_rows, rows_by_day
+from recsys.sources.source import DayOfEvents, SourceError, day_name, day_number, rejected_rows, rows_by_day
 from recsys.sources.tabular import EVERY, Raw, Torn, read_table
 
 # table -> column -> (required, what it holds and what an absent one means)
@@ -91,6 +91,14 @@ def schema_as_markdown() -> str:
     return "\n".join(lines)
 
 
+class Ratings(NamedTuple):
+    """The numbers of a log's ratings."""
+
+    least: float | None  # None where no row is a rating
+    most: float | None
+    unread: list[str]  # kinds of rows that say a rating and are none
+
+
 class Files:
     """A folder with `events.<ext>` or files below `events/`, likewise `items`, optionally `users`.
 
@@ -117,6 +125,12 @@ class Files:
 
     def days(self) -> dict[str, int]:
         return self._rows
+
+    def digests(self) -> dict[str, str]:
+        rows = self._events.hash_rows(seed=1) // 2**24  # of 40 bits: the sum of a day of 16 million fits into 64
+        said = self._events.select(rows, day=pl.col("received_at") // DAY_MS)
+        by_day = said.group_by("day").agg(pl.col(rows.name).sum()).iter_rows()
+        return {day_name(day): f"{pl.__version__}:{digest:x}" for day, digest in by_day}
 
     def first_day(self) -> str:
         return min(self._rows)
@@ -154,6 +168,10 @@ class Files:
     def events(self) -> pl.DataFrame:
         """Every event of the log as it stands there, EVENT_SCHEMA."""
         return self._events
+
+    @property
+    def ratings(self) -> Ratings:
+        return self._read_events[2]
 
     def items(self) -> pa.Table:
         schema = VALID_ITEM_SCHEMA if "valid_from" in self._items.columns else ITEM_SCHEMA
@@ -231,14 +249,18 @@ class Files:
         return pl.concat(frames), refused
 
     @cached_property
-    def _read_events(self) -> tuple[pl.DataFrame, pa.Table]:
+    def _read_events(self) -> tuple[pl.DataFrame, pa.Table, Ratings]:
         _ = self._items  # a broken catalogue is told before the events cost their time
         frames, refused = _gathered((raw, *event_rows(raw, self.words)) for raw in self._raw("events"))
         events = pl.concat(frames)
         if not events.height:
             why = _mostly(refused) or f" (no row in {', '.join(self.files()['events'])[:200]})"
             raise SourceError(f"{self.folder} holds no readable event{why}: see docs/files.md")
-        return events.select(EVENT_SCHEMA.names), rejected_rows(refused)
+        rating = pl.col("rating")
+        least, most = events.filter("is_rating").select(rating.min(), rating.max().alias("most")).row(0)
+        unread = events.filter(rating.is_not_null(), ~pl.col("is_rating"))["kind"].unique().sort()
+        ratings = Ratings(least, most, unread.to_list())
+        return events.select(EVENT_SCHEMA.names), rejected_rows(refused), ratings
 
     @cached_property
     def _rows(self) -> dict[str, int]:

@@ -105,6 +105,9 @@ class KuaiRand:
     def days(self) -> dict[str, int]:
         return self._rows
 
+    def digests(self) -> dict[str, str]:
+        return {}
+
     def first_day(self) -> str:
         return min(self._rows)
 

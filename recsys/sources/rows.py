@@ -33,13 +33,15 @@ class Words:
 
 
 def event_rows(raw: Raw, words: Words) -> tuple[pl.DataFrame, Torn]:
-    """EVENT_SCHEMA's columns of the rows that can be read; the others."""
+    """EVENT_SCHEMA's columns of the rows that can be read, with what they say of a `rating` and whether they are one
+    (`is_rating`); the others.
+    """
     names = {name: values.ids(raw.columns(name)) for name in NAMES}
     slot, watch = values.integers(raw.columns("slot")), values.durations(raw.columns("watch_ms"))
     occurred, received = values.instants(raw.columns("occurred_at")), values.instants(raw.columns("received_at"))
     query = values.texts(raw.columns("query"))
     consent, day = values.truths(raw.columns("consent")), values.days(raw.columns("date"))
-    kind, no_kind = _kinds(raw, words)
+    kind, no_kind, rating = _kinds(raw, words)
     frame = pl.DataFrame(
         {
             **{name: reading.value for name, reading in names.items()},
@@ -51,6 +53,7 @@ def event_rows(raw: Raw, words: Words) -> tuple[pl.DataFrame, Torn]:
             "received_at": values.first(received.value, occurred.value),
             "date": day.value,
             "consent": consent.value,
+            **rating,
         }
     )
     early = frame["date"].str.to_date("%Y-%m-%d").to_physical() < frame["occurred_at"] // DAY_MS - 1  # clocks differ
@@ -91,8 +94,8 @@ def _completed(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _kinds(raw: Raw, words: Words) -> tuple[pl.Series, pl.Series]:
-    """The kind of each row, and why there is none."""
+def _kinds(raw: Raw, words: Words) -> tuple[pl.Series, pl.Series, dict[str, pl.Series]]:
+    """The kind of each row, why there is none, and what it says of a rating."""
     ratings = values.numbers(raw.columns("rating"))
     said = values.ids(raw.columns("kind")).value if raw.has("kind") else pl.repeat(RATING, len(raw.rows), eager=True)
     own = said.unique().drop_nulls().to_list()
@@ -113,7 +116,7 @@ def _kinds(raw: Raw, words: Words) -> tuple[pl.Series, pl.Series]:
         values.where(is_rating, _named("rating", ratings.problem)),
         values.why((is_rating & ratings.value.is_null(), "rating is missing")),
     )
-    return values.where(is_rating, rated, kind), problem
+    return values.where(is_rating, rated, kind), problem, {"rating": ratings.value, "is_rating": is_rating}
 
 
 def embeddings_of(raws: Sequence[Raw]) -> list[Reading]:

@@ -127,6 +127,9 @@ class Simulator:
         }
         return {day: rows for day, rows in rows_of.items() if rows}
 
+    def digests(self) -> dict[str, str]:
+        return {}
+
     def first_day(self) -> str:
         return day_name(FIRST_DAY)
 

@@ -24,6 +24,7 @@ Torn = list[dict[str, str]]  # REJECTED_SCHEMA as dicts
 DELIMITERS: Final = (",", ";", "\t")
 # A value in which a line may break; anywhere else it tells of a quote that is not closed.
 LONG_TEXTS: Final = ("title", "description", "query")
+UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
 QUOTED_TEXT: Final = 1000  # characters that are kept of a row set aside
 
 
@@ -135,12 +136,14 @@ def _content(file: TableFile) -> pa.Buffer:
         if not file.path.stat().st_size:
             return pa.py_buffer(b"")
         with pa.memory_map(str(file.path)) as mapped:
-            if file.compression is None:
-                return mapped.read_buffer()
-            return pa.CompressedInputStream(mapped, file.compression).read_buffer()
+            packed = file.compression
+            content = (mapped if packed is None else pa.CompressedInputStream(mapped, packed)).read_buffer()
     except (OSError, pa.ArrowInvalid) as error:
         words = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise SourceError(f"{file.origin} cannot be read ({words}): repair or replace it") from None
+    if file.format != "parquet" and content.slice(0, min(2, content.size)).to_pybytes() in UTF_16:
+        raise SourceError(f"{file.origin} is UTF-16: save it as UTF-8")
+    return content
 
 
 def _read_csv(file: TableFile, pick: Pick) -> Raw:
@@ -213,8 +216,6 @@ class _Header:
 def _header(origin: str, content: pa.Buffer, delimiter: str | None) -> tuple[_Header, pa.Buffer]:
     """The first line that is not empty, and what follows it."""
     start = 3 if content.slice(0, min(3, content.size)).to_pybytes() == b"\xef\xbb\xbf" else 0
-    if content.slice(0, min(2, content.size)).to_pybytes() in (b"\xff\xfe", b"\xfe\xff"):
-        raise SourceError(f"{origin} is not readable CSV (it is UTF-16): save it as UTF-8")
     view = memoryview(content)
     line, size = b"", 1 << 16
     while not line and start < content.size:
@@ -226,6 +227,8 @@ def _header(origin: str, content: pa.Buffer, delimiter: str | None) -> tuple[_He
         end = len(piece) if end < 0 else end
         line, start = piece[:end].strip(b"\r\n"), start + end + 1
     text = line.decode("utf-8")
+    if "\r" in text:
+        raise SourceError(f"{origin} ends its lines with CR alone: save it with LF or CRLF")
     parts = {d: next(csv.reader([text], delimiter=d), []) for d in ([delimiter] if delimiter else DELIMITERS)}
     chosen = max(parts, key=lambda d: len(parts[d]))
     return _Header(parts[chosen], chosen), content.slice(min(start, content.size))

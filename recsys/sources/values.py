@@ -300,7 +300,8 @@ def _instant(column: pl.Series) -> Reading:
         return Reading(value, first(why((slashes, which), (rounded, LOST_DIGITS)), problem))
     if _is_number(column):
         value, problem = _judged(_as_integer(given, _as_float(given).floor()), given, is_number=given.is_not_null())
-        lost = given.abs() >= _EXACT.get(dtype, LATEST_MS + 1)  # in 32 bits an instant of today is known to two minutes
+        # floats alone lose digits: in 32 bits an instant of today is known to two minutes
+        lost = given.abs() >= _EXACT[dtype] if dtype.is_float() else pl.repeat(False, len(given), eager=True)
         return Reading(where(~lost, value), first(problem, why((lost, LOST_DIGITS))))
     return _refused(column, pl.Int64, NO_INSTANT)
 

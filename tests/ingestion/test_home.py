@@ -125,6 +125,14 @@ def test_rows_that_come_late_to_a_day_that_is_in_are_told_with_what_takes_them_i
     assert "2026-11-03 has 401" in words and "make backfill FROM=2026-11-02 TO=2026-11-06 AGAIN=1" in words
     assert told(taken_in(DAYS[0], "2026-11-06")) == (True, "none of 5 days")
     assert lake.read(lake.day(DAYS[0], "raw", "events")).num_rows == 402
+    file = tmp_path / "data" / "events.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[::-1]) + "\n")
+    assert told(taken_in("2026-11-06", "2026-11-06")) == (True, "none of 5 days")  # the same rows in another order
+    file.write_text("\n".join([*lines[:401], lines[401].replace('"user_id": ', '"user_id": 9'), *lines[402:]]) + "\n")
+    passed, words = told(taken_in("2026-11-06", "2026-11-06"))
+    assert not passed and words.count("other rows in the source than when it was taken in") == 1
+    assert "make backfill FROM=2026-11-0" in words
 
 
 @pytest.mark.parametrize(

@@ -271,3 +271,19 @@ def test_wrong_settings_are_told_in_one_line(says, settings, words):
 def test_bars_are_as_high_as_days_are_large():
     assert sparkline([0, 4, 8]) == "▁▅█" and sparkline([]) == ""
     assert len(sparkline(list(range(1000)))) <= 48
+
+
+def test_ratings_are_told_with_what_is_made_of_them_and_another_scale_is_named(says, tmp_path):
+    """4 of 10 was a like, -1 for `not rated` a dislike, and nobody was told."""
+    rows = [f"u{n},movie-{7 + n % 2},{AT + n * DAY},{n % 10 + 0.5}" for n in range(20)]
+    write(tmp_path, rows, header="user_id,item_id,occurred_at,rating")
+    status, words = says(tmp_path)
+    assert status == 0 and "ratings from 0.5 to 9.5: likes from 4 on, dislikes up to 2, else clicks" in words
+    assert "ratings end at 9.5, and a like begins at 4: set RECSYS_RATING_LIKE" in words
+    assert "leave rating empty" not in words and "ratings end" not in says(tmp_path, RATING_LIKE=8, RATING_DISLIKE=4)[1]
+    write(tmp_path, [*rows, f"u1,movie-7,{AT},-1"], header="user_id,item_id,occurred_at,rating")
+    assert "ratings begin at -1, a dislike" in says(tmp_path, RATING_LIKE=8, RATING_DISLIKE=4)[1]
+    header = "user_id,item_id,occurred_at,rating,kind"
+    write(tmp_path, [f"{row},play" for row in rows], header=header)
+    words = says(tmp_path, RATING_LIKE="", RATING_DISLIKE="")[1]
+    assert "rating stands on rows of kind play: it is read of kind rating alone" in words and "ratings end" not in words

@@ -161,6 +161,8 @@ def test_a_title_may_have_lines_quotes_and_delimiters(folder):
         ("events.json", b'[{"kind": "click"', "events.json is no JSON array"),
         ("events.csv", "kind,user_id,item_id,occurred_at\nclick,1,7,2026\n".encode("utf-16"), "save it as UTF-8"),
         ("events.csv", b"kind,user_id,item_id,occurred_at\nclick,\xe9,7,2026-11-01\n", "save it as UTF-8"),
+        ("events.jsonl", written("jsonl", ROWS).decode().encode("utf-16"), "events.jsonl is UTF-16: save it as UTF-8"),
+        ("events.csv", b"kind,user_id,item_id,occurred_at\rclick,1,7,2026-11-01\r", "CR alone: save it with LF"),
         ("events/_delta_log/0.json", b"{}", "is a Delta table"),
         ("events/.hoodie/hoodie.properties", b"", "is a Hudi table"),
         ("events/metadata/v1.metadata.json", b"{}", "is an Iceberg table"),

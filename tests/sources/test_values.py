@@ -330,3 +330,25 @@ def test_a_duration_is_rounded_to_milliseconds_whatever_its_unit(tmp_path, unit,
     duration = pa.array([ticks, None, -ticks], pa.duration(unit))
     source = folder_of(tmp_path, pa.table({"item_id": [7, 8, 9], "duration_ms": duration}))
     assert source.items()["duration_ms"].to_pylist() == [2000, 0, 0]
+
+
+@pytest.mark.parametrize("width", [pa.int8(), pa.uint16(), pa.int32(), pa.uint32()])
+def test_an_instant_in_a_narrow_integer_is_in_seconds_and_said_to_be(tmp_path, width):
+    """Such a column ended the whole reading in an error of the library."""
+    seconds = AT // 1000 if width.bit_width == 32 else 100
+    item = pa.table({"item_id": [7], "published_at": pa.array([seconds], width), "valid_from": pa.array([0], width)})
+    (tmp_path / "items").mkdir()
+    pq.write_table(item, tmp_path / "items" / "0.parquet")
+    log = {"kind": ["click"] * 2, "user_id": [1, 2], "item_id": [7, 7]}
+    (tmp_path / "events").mkdir()
+    pq.write_table(pa.table({**log, "occurred_at": [AT, AT]}), tmp_path / "events" / "0.parquet")
+    narrow = pa.table({**log, "occurred_at": pa.array([seconds, 0], width)})
+    pq.write_table(narrow, tmp_path / "events" / "1.parquet")
+    source = Files(tmp_path)
+    assert [row["occurred_at"] for row in events_of(source)] == [AT, AT]
+    assert reasons_of(source) == [
+        "occurred_at is in seconds: write UTC milliseconds",
+        "occurred_at is before 26 April 1970",
+    ]
+    (unread,) = source.refused("items")["reason"].to_pylist()
+    assert unread == "published_at is in seconds: write UTC milliseconds: read as unknown"

@@ -30,7 +30,9 @@ from recsys_assets.partitions import CALENDAR, days_asked
 from recsys_assets.resources import Workspace
 from recsys_assets.stock import own_source, take_stock
 
-SOURCE_ROWS = b"source_rows"  # in a raw day's metadata: rows that the source had of it then
+# In a raw day's metadata: how many rows the source had of it then, and their digest.
+SOURCE_ROWS = b"source_rows"
+SOURCE_DIGEST = b"source_digest"
 
 
 @dg.asset(
@@ -58,6 +60,7 @@ def raw_events(
     stock = take_stock(settings, source)
     offered = source.days() if source.name != "simulator" else {}  # its days are lived anew each time, and never change
     border.keep_mark(lake.home)
+    digests = source.digests()
     live = told_events(settings)  # with the positions it gave; read ahead of the lake, which has what leaves meanwhile
     local_day = pc.divide(pc.add(live["received_at"], source.utc_offset_ms), DAY_MS)
     read = kept = refused = told = 0
@@ -74,7 +77,8 @@ def raw_events(
         if source.name != "simulator":  # it lives in its own time: who tells a service of it knows what they do
             _refuse_served(lake, day, given, answered)
         rows = pa.concat_tables([given, answered], promote_options="default")
-        rows = rows.replace_schema_metadata({SOURCE_ROWS: str(offered.get(day, 0))})
+        noted = {SOURCE_ROWS: str(offered.get(day, 0)), SOURCE_DIGEST: digests.get(day, "")}
+        rows = rows.replace_schema_metadata(noted)
         written = _write(lake, rows, lake.day(day, "raw", "events"))
         context.add_asset_metadata({"dagster/row_count": written}, partition_key=day)
         _write(lake, border.rejected(delivered.rejected), lake.day(day, "raw", "rejected"))
@@ -114,9 +118,9 @@ def raw_events(
     if not offered:
         yield nothing("days of the simulator never change", check_name="no_day_changed_since")
         return
-    compared, changed = _changed(lake, offered)
-    words = [f"{day} has {now:,} rows in the source, and had {was:,} when it was taken in" for day, was, now in changed]
-    do = f": make backfill FROM={changed[0][0]} TO={stock.last_day} AGAIN=1 takes them in" if changed else ""
+    compared, changed = _changed(lake, offered, digests)
+    words = [f"{day} has {how} when it was taken in" for day, how in changed.items()]
+    do = f": make backfill FROM={min(changed)} TO={stock.last_day} AGAIN=1 takes them in" if changed else ""
     yield dg.AssetCheckResult(
         check_name="no_day_changed_since",
         passed=not changed,
@@ -226,15 +230,24 @@ def _readable(name: str, refused: pa.Table, path: Path, lake: Lake, rows: int) -
     )
 
 
-def _changed(lake: Lake, offered: Mapping[str, int]) -> tuple[int, list[tuple[str, int, int]]]:
-    """How many days were compared; and those of which the source had other rows when they were taken in: the day, rows
-    then, rows now.
+def _changed(lake: Lake, offered: Mapping[str, int], digests: Mapping[str, str]) -> tuple[int, dict[str, str]]:
+    """How many days were compared; and those of which the source had other rows when they were taken in, with how they
+    differ.
 
-    A row without `received_at` that comes late belongs to a day that is in already: nobody would take it in.
+    A row without `received_at` that comes late belongs to a day that is in already, as does one that was corrected:
+    nobody would take it in.
     """
     noted = {day: pq.read_schema(lake.day(day, "raw", "events")).metadata or {} for day in lake.days("raw", "events")}
-    then = {day: int(about[SOURCE_ROWS]) for day, about in noted.items() if SOURCE_ROWS in about}
-    return len(then), [(day, was, offered.get(day, 0)) for day, was in then.items() if was != offered.get(day, 0)]
+    then = {day: about for day, about in noted.items() if SOURCE_ROWS in about}
+    changed = {}
+    for day, about in then.items():
+        was, now = int(about[SOURCE_ROWS]), offered.get(day, 0)
+        digest, due = about.get(SOURCE_DIGEST, b"").decode(), digests.get(day, "")
+        if was != now:
+            changed[day] = f"{now:,} rows in the source, and had {was:,}"
+        elif digest != due and digest.partition(":")[0] == due.partition(":")[0]:
+            changed[day] = "other rows in the source than"
+    return len(then), changed
 
 
 def _refuse_served(lake: Lake, day: str, given: pa.Table, answered: pa.Table) -> None:
