@@ -72,6 +72,8 @@ def _entries(column: pl.Series) -> values.Reading:
     """The values of each row as texts: a list, or text parted as tags are."""
     if column.dtype == pl.String or column.dtype.is_nested() or column.dtype == pl.Null:
         return values.tags([column])
+    if isinstance(column.dtype, pl.Duration):
+        column = values.durations([column]).value
     whole = column.cast(pl.String).str.replace(r"\.0+$", "")
     lists = pl.DataFrame({"value": whole}).select(pl.concat_list("value").list.drop_nulls()).to_series()
     return values.Reading(lists, pl.repeat(None, len(column), dtype=pl.String, eager=True))

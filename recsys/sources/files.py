@@ -57,7 +57,7 @@ FILE_COLUMNS: Final[dict[str, dict[str, tuple[bool, str]]]] = {
         "item_type": (False, f"one of {', '.join(ITEM_TYPES)}; else video"),
         "creator_id": (False, "who made it"),
         "category": (False, "the main one; else the first tag"),
-        "tags": (False, "a list, or text parted by commas, or by | where it has no comma"),
+        "tags": (False, "a list, or text parted by commas, else by \\|, else by semicolons"),
         "title": (False, "shown in answers; its words are read as those of the next three are"),
         "description": (False, f"text of at most {MAX_DESCRIPTION_BYTES:,} bytes"),
         "creator_name": (False, "of at most 256 bytes"),

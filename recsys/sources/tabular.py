@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from recsys.sources.arrow import frame_of
 from recsys.sources.folder import COMPRESSIONS, TableFile
 from recsys.sources.source import SourceError, check_columns
 
@@ -344,16 +345,13 @@ def _read_parquet(file: TableFile, pick: Pick) -> Raw:
         names = pick(columns)
         wanted = [column for column, name in zip(columns, names, strict=True) if name]
         table = source.read(wanted, use_pandas_metadata=False).select(wanted)
-        plain = pa.table([_plain(column) for column in table.columns], names=table.column_names)
-        frame = pl.DataFrame(pl.from_arrow(plain)).rename(
-            {column: name for column, name in zip(columns, names, strict=True) if name}
-        )
+        frame = frame_of(table).rename({column: name for column, name in zip(columns, names, strict=True) if name})
     except (pa.ArrowException, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         words = str(error).splitlines()[0]
         raise SourceError(f"{file.origin} is not readable Parquet ({words}): replace it") from None
-    for name in [c for c, dtype in frame.schema.items() if dtype == pl.Binary]:
+    for name in [c for c, dtype in frame.schema.items() if dtype in (pl.Binary, pl.List(pl.Binary))]:
         place = frame.get_column_index(name)
-        parts = _columns_of([v if v is None else _decoded(v) for v in frame[name].to_list()])
+        parts = _columns_of([_decoded(value) for value in frame[name].to_list()])
         frame = frame.drop(name)
         for part in reversed(parts):
             frame.insert_column(place, part[1].alias(f"{name}{part[0]}"))
@@ -361,26 +359,14 @@ def _read_parquet(file: TableFile, pick: Pick) -> Raw:
     return Raw(file.origin, frame, np.arange(1, frame.height + 1), ignored=ignored)
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The same values in a type that polars takes."""
-    dtype = column.type
-    if isinstance(dtype, pa.UuidType):
-        return pa.chunked_array([pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())])
-    if isinstance(dtype, pa.BaseExtensionType):
-        return _plain(pa.chunked_array([chunk.storage for chunk in column.chunks], dtype.storage_type))
-    if pa.types.is_decimal256(dtype):
-        return column.cast(pa.string())
-    if pa.types.is_timestamp(dtype) and dtype.tz is not None:  # UTC inside, whatever it is shown in
-        return column.cast(pa.timestamp(dtype.unit, "UTC"))
-    return column
-
-
-def _decoded(value: bytes) -> str | list[str]:
-    """Text, or bytes that are none as a list: no field that is not one takes it."""
+def _decoded(value: Any) -> Any:
+    """Text, of a list each entry's; bytes that are none as nested lists: no field takes them."""
+    if isinstance(value, list):
+        return [_decoded(entry) for entry in value]
     try:
-        return value.decode("utf-8")
+        return None if value is None else value.decode("utf-8")
     except UnicodeDecodeError:
-        return [str(value)]
+        return [[str(value)]]
 
 
 def _read_json(file: TableFile, pick: Pick) -> Raw:

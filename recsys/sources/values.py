@@ -23,6 +23,7 @@ NO_TRUTH: Final = "is neither true nor false"
 LOST_DIGITS: Final = "is a floating number whose last digits are lost: write an integer or text"
 FOURTEEN_DIGITS: Final = "is a date of 14 digits: write ISO 8601, as 2026-10-25T10:00:00Z"
 FRACTION: Final = "is a number with a fraction"
+LIST_MARKS: Final = (",", "|", ";")
 
 # [0-9], since \d knows the digits of all scripts, which costs twenty times as much
 _NUMBER: Final = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -111,7 +112,7 @@ def truths(columns: Sequence[pl.Series]) -> Reading:
 
 
 def tags(columns: Sequence[pl.Series]) -> Reading:
-    """Lists of text; text is parted by commas, or where it has none, by |. Brackets and quotes of a printed list go."""
+    """Lists of text; text is parted by the first of LIST_MARKS in it. Brackets and quotes of a printed list go."""
     return _over(columns, _tags, pl.List(pl.String))
 
 
@@ -249,13 +250,14 @@ def _tags(column: pl.Series) -> Reading:
         if column.dtype.inner.is_nested():
             return _refused(column, pl.List(pl.String), "is no list of texts")
         lists = column.cast(pl.List(pl.String))
-        if column.dtype.inner.is_float():
-            lists = lists.list.eval(pl.element().str.replace(r"\.0$", ""))
+        if column.dtype.inner.is_float() or column.dtype.inner.is_decimal():
+            lists = lists.list.eval(pl.element().str.replace(r"\.0+$", ""))
         return Reading(_without_empty(lists, ""), _none(column))
     text, problem = _free_text(column)
-    bare = text.str.strip_chars("[]")
-    commas = bare.str.contains(",", literal=True)
-    split = where(commas, bare.str.split(","), bare.str.split("|"))
+    bare = text.str.strip_chars("[]{}")
+    split = bare.str.split(LIST_MARKS[-1])
+    for mark in reversed(LIST_MARKS[:-1]):
+        split = where(bare.str.contains(mark, literal=True), bare.str.split(mark), split)
     return Reading(_without_empty(split, "'\""), problem)
 
 

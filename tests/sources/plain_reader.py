@@ -391,8 +391,9 @@ def tags_of(value):
         return [p.strip() for p in parts if p.strip()]
     if not str(value).strip():
         return None
-    bare = str(value).strip().strip("[]")
-    parts = [p.strip(" \t\r\n'\"") for p in bare.split("," if "," in bare else "|")]
+    bare = str(value).strip().strip("[]{}")
+    mark = next((mark for mark in ",|" if mark in bare), ";")
+    parts = [p.strip(" \t\r\n'\"") for p in bare.split(mark)]
     return [p for p in parts if p]
 
 

@@ -352,3 +352,66 @@ def test_an_instant_in_a_narrow_integer_is_in_seconds_and_said_to_be(tmp_path, w
     ]
     (unread,) = source.refused("items")["reason"].to_pylist()
     assert unread == "published_at is in seconds: write UTC milliseconds: read as unknown"
+
+
+@pytest.mark.parametrize(
+    ("written", "tags"),
+    [
+        ("rock;jazz blues", ["rock", "jazz blues"]),
+        ('{rock,"jazz blues"}', ["rock", "jazz blues"]),
+        ("a;b|c", ["a;b", "c"]),
+    ],
+)
+def test_tags_are_parted_as_stores_and_databases_write_them(tmp_path, written, tags):
+    pl.DataFrame({"item_id": [7], "tags": [written]}).write_csv(tmp_path / "items.csv")
+    (tmp_path / "events.csv").write_text("kind,user_id,item_id,occurred_at\nclick,a,7,2026-01-01\n")
+    assert Files(tmp_path).items()["tags"].to_pylist() == [tags]
+
+
+def test_columns_of_types_that_no_field_takes_are_left_out_and_end_nothing(tmp_path):
+    """Lists of bytes, instants of no calendar, dictionaries of bytes and durations of people each ended the reading."""
+    far = pa.array([2**62, -(2**62), AT * 1000], pa.timestamp("us", "UTC"))
+    items = {
+        "item_id": [7, 8, 9],
+        "tags": pa.array([[b"rock"], [b"\xff"], None]),
+        "title": pa.array([b"one", b"\xff", None]).dictionary_encode(),
+        "published_at": far,
+        "embedding": pa.array([[1.0], [2.0], [3.0]], pa.list_(pa.float32(), 1)),
+        "category": pa.array([{"name": "x"}, None, None]),
+        "description": pa.array([[AT], None, None], pa.list_(pa.timestamp("ms", "+05:30"))),
+    }
+    source = folder_of(tmp_path, pa.table(items))
+    read = source.items().select(["tags", "title", "published_at", "category", "description"]).to_pylist()
+    assert [list(row.values()) for row in read] == [
+        [["rock"], "one", 0, "rock", None],
+        [None, None, 1, None, None],
+        [None, None, AT, None, None],
+    ]
+    assert source.items()["embedding"].to_pylist() == [[1], [2], [3]]
+    refused = sorted(row["reason"] for row in source.refused("items").to_pylist())
+    assert refused == [
+        "category is neither text nor an integer: read as unknown",
+        "description is no text: left out",
+        "published_at is after the year 5138: read as unknown",
+        "tags is no list of texts: left out",
+        "title is no text: left out",
+    ]
+
+
+def test_what_is_said_of_people_may_be_of_any_type(tmp_path):
+    users = {
+        "user_id": [1, 2],
+        "tenure": pa.array([90_000, None], pa.duration("s")),
+        "born": pa.array([2**30, 0], pa.int32()).cast(pa.date32()),
+        "tastes": pa.array([[b"rock"], [b"\xff"]]),
+        "profile": pa.array([{"at": AT}, None], pa.struct([("at", pa.timestamp("ms", "+05:30"))])),
+    }
+    pq.write_table(pa.table(users), tmp_path / "users.parquet")
+    source = folder_of(tmp_path)
+    said = {row["user_id"]: set(row["attributes"]) for row in source.attributes().to_pylist()}
+    assert said == {
+        "1": {"tenure=90000000", "tenure~27", "born=9999-12-31", "tastes=rock"},
+        "2": {"born=1970-01-01"},
+    }
+    refused = {row["reason"] for row in source.refused("users").to_pylist()}
+    assert refused == {"tastes is no list of texts: left out", "profile is no list of texts: left out"}
