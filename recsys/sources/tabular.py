@@ -381,9 +381,11 @@ def _read_json(file: TableFile, pick: Pick) -> Raw:
     names: dict[str, str] = {}
     for number, value in objects:
         try:
-            row = json.loads(value) if array is None else value
+            row = _parsed(value) if array is None else value
             if not isinstance(row, dict):
                 raise ValueError("not an object")
+            if isinstance(row, _Twice):
+                raise ValueError("a key stands in it twice")
         except (ValueError, RecursionError) as error:
             text = value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else json.dumps(value)
             reason = f"not a JSON object: {error}"
@@ -402,12 +404,28 @@ def _read_json(file: TableFile, pick: Pick) -> Raw:
     return Raw(file.origin, pl.DataFrame(parts), np.array(numbers, np.int64), torn=torn, ignored=ignored)
 
 
+class _Twice(dict[str, Any]):
+    """An object of which a key stands twice: every reader takes another of the two values."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    return row if len(row) == len(pairs) else _Twice(row)
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _parsed(content: bytes) -> Any:
+    return _JSON.decode(content.decode("utf-8", "surrogatepass"))
+
+
 def _array(file: TableFile, content: bytes) -> list[Any] | None:
     """The elements of a JSON array; None where the file has an object a line."""
     if content.lstrip()[:1] != b"[":
         return None
     try:
-        return list(json.loads(content))
+        return list(_parsed(content))
     except (ValueError, RecursionError) as error:
         if ".json" not in file.path.suffixes:  # the first line may be a broken one
             return None

@@ -241,3 +241,18 @@ def test_half_a_surrogate_pair_is_a_question_mark_wherever_it_stands(folder):
     assert source.items().select(["title", "tags"]).to_pylist() == [{"title": "a?", "tags": ["?", "b"]}]
     assert source.attributes()["attributes"].to_pylist() == [["taste?=?", "taste?=\U0001f600"]]
     assert source.ignored() == ["events: the columns mood?, which nobody knows"]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json"])
+def test_a_row_with_a_key_twice_is_set_aside_for_nobody_knows_which_value_is_meant(folder, form):
+    texts = [json.dumps({**ROWS[0], "user_id": n, "more": 0}) for n in range(3)]
+    texts[1] = texts[1].replace('"more": 0', '"item_id": 8')
+    texts[2] = texts[2].replace('"more": 0', '"more": {"a": 1, "a": 2}')
+    put(folder / f"events.{form}", "\n".join(texts) if form == "jsonl" else f"[{','.join(texts)}]")
+    assert users_of(folder) == ["0", "2"]
+    source = Files(folder)
+    (refused,) = source.read_day(source.first_day()).rejected.to_pylist()
+    assert (refused["origin"], refused["reason"]) == (
+        f"events.{form}:2",
+        "not a JSON object: a key stands in it twice",
+    )
