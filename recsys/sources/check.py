@@ -24,7 +24,7 @@ _ASKED: Final = (*IDENTITY, *_OTHERS, "date", "received_day", "reason")
 NOBODY_SHARE: Final = 0.1  # of the events, for one user who has also NOBODY_TIMES as many as the next
 NOBODY_TIMES: Final = 3
 EARLY: Final = 0.05  # of the events, before their item was published
-TWICE: Final = 0.01  # of the events, told again under another id
+TWICE: Final = 0.01  # of the events, told again under another id; of the users, written in two ways
 ANSWERED: Final = 0.5  # of the clicks at least, where impressions are told
 IN_SECONDS: Final = 0.9  # of the numbers that should be milliseconds, below 1,000
 # What a log or a catalogue may lack, and what that costs; a column counts as lacking where no row says anything.
@@ -302,6 +302,8 @@ def _odd(events: pl.DataFrame, items: pl.DataFrame, users: list[str]) -> list[st
                 f"the user {of_users['user_id'][0]!r} has {most / events.height:.1%} of the events, "
                 f"{most / next_most:.0f} times as many as the next one: if that is nobody, leave user_id empty there"
             )
+    if alike := _alike(events["user_id"].drop_nulls().unique()):
+        lines.append(alike)
     said = events.unique(IDENTITY)
     twice = (
         said.filter(pl.col("occurred_at") % DAY_MS != 0).select(pl.struct(IDENTITY[1:]).is_duplicated().mean()).item()
@@ -327,6 +329,21 @@ def _odd(events: pl.DataFrame, items: pl.DataFrame, users: list[str]) -> list[st
     if (early or 0) > EARLY:
         lines.append(f"{early:.1%} of the events come before their item's published_at: is it of the right year?")
     return lines
+
+
+def _alike(users: pl.Series) -> str | None:
+    """People who are told from each other by case or leading zeros alone: two tools may write one of them."""
+    bare = users.str.to_lowercase().str.strip_chars_start("0")
+    groups = pl.DataFrame({"user": users, "bare": bare}).group_by("bare").agg(pl.col("user").sort())
+    groups = groups.filter(pl.col("user").list.len() > 1)
+    several = groups["user"].list.len().sum()
+    if several <= TWICE * len(users):
+        return None
+    first = groups.sort(pl.col("user").list.first())["user"][0].head(2)
+    return (
+        f"{several:,} of {len(users):,} users differ from another one by case or leading zeros alone (as "
+        f"{' and '.join(map(repr, first))}): if they are one, write user_id alike"
+    )
 
 
 def _any(frame: pl.DataFrame, column: str) -> bool:

@@ -108,7 +108,7 @@ def read_table(file: TableFile, known: Container[str], needed: Sequence[str], fi
             raise SourceError(f"{file.origin} has the column {twice[0]} twice: remove or rename one")
         if missing := [c for c in needed if c not in picked and c not in given]:
             has = ", ".join(c.strip() for c in columns)[:200] or "none"
-            raise SourceError(f"{file.origin} lacks the column {', '.join(missing)}: it has {has}")
+            raise SourceError(f"{file.origin} lacks the column {', '.join(missing)}: see docs/files.md; it has {has}")
         return picked
 
     readers = {"csv": _read_csv, "parquet": _read_parquet, "json": _read_json}

@@ -287,3 +287,14 @@ def test_ratings_are_told_with_what_is_made_of_them_and_another_scale_is_named(s
     write(tmp_path, [f"{row},play" for row in rows], header=header)
     words = says(tmp_path, RATING_LIKE="", RATING_DISLIKE="")[1]
     assert "rating stands on rows of kind play: it is read of kind rating alone" in words and "ratings end" not in words
+
+
+def test_users_whom_two_files_write_in_two_ways_are_told(says, tmp_path):
+    """One person by two tools was two people with half a history each."""
+    tools = (lambda n: f"{n:03}", str, lambda n: f"A{n}B", lambda n: f"a{n}b")
+    rows = [f"click,{tool(n)},movie-{7 + n % 2},{AT + n * DAY}" for tool in tools for n in range(1, 13)]
+    write(tmp_path, rows)
+    status, words = says(tmp_path)
+    assert status == 0 and "48 of 48 users differ from another one by case or leading zeros alone (as " in words
+    write(tmp_path, [row for row in rows if ",0" not in row and ",a" not in row])
+    assert "leading zeros" not in says(tmp_path)[1]
