@@ -59,17 +59,6 @@ def shares(said: pa.Table) -> dict[str, float]:
     return {name: count / everybody for name, count in users.iter_rows()}
 
 
-def missing(before: pa.Table | None, said: pa.Table) -> dict[str, tuple[float, float]]:
-    """Attributes that a source says of less than half the share of its users of whom it once was said: both shares.
-
-    Args:
-        before: the versions so far (PEOPLE_SCHEMA), None when there are none
-        said: what it says now, ATTRIBUTE_SCHEMA
-    """
-    once, now = {} if before is None else shares(before), shares(said)
-    return {name: (share, now.get(name, 0.0)) for name, share in once.items() if now.get(name, 0.0) < share / 2}
-
-
 def people_of(lake: Lake) -> People:
     """The users of a lake as of any instant; nobody's where nothing was said."""
     path = lake.table("raw", "user_attributes")

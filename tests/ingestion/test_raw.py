@@ -214,3 +214,31 @@ def test_attributes_of_users_are_kept_and_told_when_they_are_no_longer_said(lake
     assert "age was said of 50% of the users, and now of 0%" in checks(result)["attributes_are_still_said"].description
     kept = Lake(tmp_path / "files").read(Lake(tmp_path / "files").table("raw", "user_attributes"))
     assert kept["attributes"].to_pylist() == [["age=30", "age~5", "plan=free"], ["plan=paid"], ["plan=paid"]]
+
+
+def test_a_catalogue_that_was_cut_or_says_less_is_told(monkeypatch, tmp_path):
+    """What was withdrawn was served again, or half of the items no more, and nobody was told."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "events.csv").write_text("kind,user_id,item_id,occurred_at\nclick,0,0,1767600000000\n")
+    for name, value in {"SOURCE": "files", "DATA": folder, "HOME": tmp_path / "files"}.items():
+        monkeypatch.setenv(f"RECSYS_{name}", str(value))
+    rows = [f"{n},title {n},{n % 5 > 0}" for n in range(20)]
+    told = []
+    for header, kept in (
+        ("item_id,title,is_available", rows),
+        ("item_id,title,is_available", rows[1:]),
+        ("item_id,name,available", rows[1:]),
+        ("item_id,title,is_available", rows[1:10]),
+    ):
+        (folder / "items.csv").write_text("\n".join([header, *kept]) + "\n")
+        result = materialize("raw_items")
+        assert result.success
+        told.append(checks(result)["items_are_still_said"])
+    words = [check.description for check in told]
+    assert [check.passed for check in told[1:]] == [True, False, False]
+    assert words[0] == "there is no catalogue of before"
+    assert words[1] == "1 of 20 items of before are in the catalogue no more"
+    assert "title was said of 100% of the items, and now of 0%" in words[2]
+    assert "is_available was said of 16% of the items, and now of 0%" in words[2] and "column renamed?" in words[2]
+    assert words[3].startswith("10 of 19 items of before are in the catalogue no more")

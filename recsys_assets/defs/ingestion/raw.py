@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from recsys.cleaned import live as from_service
 from recsys.cleaned import people
+from recsys.cleaned.said import MOST_LOST, fell, lost_items, shares_of_items
 from recsys.cleaned.versions import appended, as_of, starts_at, timeline
 from recsys.events import DAY_MS
 from recsys.lake import Lake, LakeError
@@ -133,7 +134,10 @@ def raw_events(
 @dg.asset(
     kinds={"python", "parquet"},
     owners=["team:recsys"],
-    check_specs=[dg.AssetCheckSpec("item_values_are_readable", asset="raw_items")],
+    check_specs=[
+        dg.AssetCheckSpec("item_values_are_readable", asset="raw_items"),
+        dg.AssetCheckSpec("items_are_still_said", asset="raw_items"),
+    ],
 )
 def raw_items(
     context: dg.AssetExecutionContext, workspace: Workspace
@@ -155,16 +159,16 @@ def raw_items(
         _write(lake, versions, path)
     items = as_of(timeline(versions), time.time_ns() // 1_000_000)
     named = pa.chunked_array([*given["item_id"].chunks, *told["item_id"].chunks], pa.string())
-    rows = _write(
-        lake,
-        items.filter(pc.is_in(items["item_id"], value_set=named.combine_chunks())),
-        lake.table("raw", "items"),
-    )
+    items = items.filter(pc.is_in(items["item_id"], value_set=named.combine_chunks()))
+    current = lake.table("raw", "items")
+    catalogue = lake.read(current) if current.exists() else None
+    rows = _write(lake, items, current)
     counts = {"live_items": pc.count_distinct(told["item_id"]).as_py(), "versions": versions.num_rows}
     yield dg.MaterializeResult(
         metadata={"dagster/row_count": rows, **counts},
-        data_version=content(lake.table("raw", "items"), lake.table("raw", "item_versions")),
+        data_version=content(current, path),
     )
+    yield _still_said(catalogue, items)
     refused = source.refused("items")
     yield _readable("item_values_are_readable", refused, lake.table("raw", "rejected_items"), lake, given.num_rows)
 
@@ -197,8 +201,9 @@ def raw_users(
         metadata={"dagster/row_count": rows, **told},
         data_version=content(*filter(Path.exists, (lake.table("raw", "users"), path))),
     )
-    shares, less = people.shares(said), people.missing(before, said)
-    words = [f"{name} was said of {once:.0%} of the users, and now of {now:.0%}" for name, (once, now) in less.items()]
+    shares = people.shares(said)
+    less = fell({} if before is None else people.shares(before), shares)
+    words = _fallen(less, "users")
     if not (shares or less):
         yield nothing("nothing is said of users", check_name="attributes_are_still_said")
     else:
@@ -211,6 +216,27 @@ def raw_users(
         )
     refused = border.rejected(source.refused("users"))
     yield _readable("user_values_are_readable", refused, lake.table("raw", "rejected_users"), lake, rows)
+
+
+def _fallen(less: list[tuple[str, float, float]], whom: str) -> list[str]:
+    return [f"{name} was said of {once:.0%} of the {whom}, and now of {now:.0%}" for name, once, now in less]
+
+
+def _still_said(before: pa.Table | None, now: pa.Table) -> dg.AssetCheckResult:
+    """Whether the catalogue is as whole as it was: what it holds no more can be recommended no more."""
+    if before is None or not before.num_rows:
+        return nothing("there is no catalogue of before", check_name="items_are_still_said")
+    lost = lost_items(before, now)
+    words = _fallen(fell(shares_of_items(before), shares_of_items(now)), "items")
+    passed = not words and lost <= MOST_LOST * before.num_rows
+    gone = f"{lost:,} of {before.num_rows:,} items of before are in the catalogue no more"
+    return dg.AssetCheckResult(
+        check_name="items_are_still_said",
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join([*words, gone]) + ("" if passed else ": was a file cut, or a column renamed?"),
+        metadata={"items_lost": lost},
+    )
 
 
 def _readable(name: str, refused: pa.Table, path: Path, lake: Lake, rows: int) -> dg.AssetCheckResult:
