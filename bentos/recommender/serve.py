@@ -6,6 +6,7 @@ python -m bentos.recommender.serve [--check]
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import runpy
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,14 +53,19 @@ def main() -> None:
         ports.require_free(settings.host, settings.http_port, "RECSYS_HTTP_PORT")
         ports.require_free(settings.host, settings.grpc_port, "RECSYS_GRPC_PORT")
         was_running = running_milvus(Lake(settings.home).milvus) is not None
-        uri = ensure_milvus(settings).uri
     except (NoBundle, *faults.SPEAKING) as error:
         sys.exit(_say(str(error)))
     try:
-        print(greeting(settings, bundle), flush=True)
-        with scratch() as folder, keeping_milvus(settings):
-            serve(settings, uri, folder)
+        with ThreadPoolExecutor(1) as beside, scratch() as folder:
+            answering = beside.submit(ensure_milvus, settings)
+            prepare(settings, folder)
+            os.environ["RECSYS_MILVUS_URI"] = answering.result().uri
+            print(greeting(settings, bundle), flush=True)
+            with keeping_milvus(settings):
+                serve()
             fault = faults.told(folder)
+    except MilvusServerError as error:
+        fault = str(error)
     finally:
         if not was_running and settings.milvus_uri is None:
             stop_milvus(settings)
@@ -85,27 +92,32 @@ def check(settings: Settings, bundle: Bundle, border: Border) -> str:
     return f"can serve bundle {bundle.bundle_id} from {settings.home} with the store {settings.store}{stream}"
 
 
-def serve(settings: Settings, milvus_uri: str, folder: Path) -> None:
-    """BentoML's supervisor with its workers, in this process, until SIGTERM or Ctrl-C.
+def prepare(settings: Settings, folder: Path) -> None:
+    """Make this process one that can be BentoML's supervisor; its imports take as long as Milvus to start.
 
     Args:
         folder: the launch's scratch, where BentoML keeps its own and workers add up their counters
     """
     paths = {name: value for name, value in settings if isinstance(value, Path)}
-    os.environ.update({variable(name): str(path.resolve()) for name, path in paths.items()})  # the folder changes below
+    os.environ.update({variable(name): str(path.resolve()) for name, path in paths.items()})  # the folder changes
     os.environ.update(
         {SUPERVISOR: str(os.getpid()), faults.FOLDER: str(folder)},
-        RECSYS_MILVUS_URI=milvus_uri,
+        OMP_NUM_THREADS="1",  # one request, one thread: workers are how this scales
         BENTOML_HOME=str(folder),
         BENTOML_DO_NOT_TRACK="true",  # the word: 1 does not count
         DO_NOT_TRACK="1",
         # uvicorn's own default believes whoever calls from this machine, who could then name a new caller each time
         FORWARDED_ALLOW_IPS=settings.trusted_proxies,
     )
-    os.chdir(ROOT)
     sys.argv = ["bentoml", "serve", "bentos.recommender.service:RecommenderService", "--working-dir", str(ROOT)]
     sys.argv += ["--host", ports.address(settings.host), "--port", str(settings.http_port), *tls.arguments(settings)]
     sys.argv += ["--timeout-graceful-shutdown", str(DRAIN_SECONDS), "--timeout-keep-alive", str(settings.keep_alive)]
+    importlib.import_module("bentos.recommender.service")
+
+
+def serve() -> None:
+    """BentoML's supervisor with its workers, in this process, until SIGTERM or Ctrl-C."""
+    os.chdir(ROOT)
     try:
         runpy.run_module("bentoml", run_name="__main__", alter_sys=True)  # as `python -m bentoml serve ...`
     except SystemExit as ended:

@@ -6,13 +6,34 @@ Ten rows take .09 ms of CPU in a loop. Torch took .56 for a block of 32, most of
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
-import torch
 from numba import njit
 
-from recsys.training_sets.layers import affine, array, rectify
+from recsys.training_sets.layers import affine, rectify
+from recsys.training_sets.states import State
+
+TASKS: Final = ("click", "long_view", "watch", "order")
+CLIP: Final = 5.0  # standard deviations: a feature of a rare row must not carry it away
+MAX_LOG_WATCH: Final = 5.0  # expected watch time stays below e^5 = 148 times the mean
+
+
+@dataclass(frozen=True)
+class MMoEConfig:
+    """Shape of the network. Defaults were chosen on validation days of KuaiRand."""
+
+    experts: int = 4
+    width: int = 64
+    tower: int = 32
+    embedding: int = 8
+    taste: int = 48  # width of an item's vector
+    own_vectors: bool = False  # whether an item's vector also speaks for the item alone
+    dropout: float = 0.3
+    min_rows: int = 1_000  # a hashed name on fewer training rows has no embedding of its own: its item may have
+    min_shown: int = 20  # an item that was shown less often has no vector of its own
 
 
 class Weights(NamedTuple):
@@ -40,34 +61,35 @@ class Weights(NamedTuple):
     last_bias: np.ndarray  # [tasks]
 
 
-def weights_of(network: Any, clip: float) -> Weights:
-    """Those of an MMoE."""
+def weights_of(config: MMoEConfig, state: State) -> Weights:
+    """Those of an MMoE's state."""
 
-    def stacked(layers: list[torch.nn.Linear]) -> tuple[np.ndarray, np.ndarray]:
-        return np.stack([array(layer.weight.T) for layer in layers]), np.stack([array(layer.bias) for layer in layers])
+    def stacked(layers: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        weights, biases = ([state[f"{layer}.{what}"] for layer in layers] for what in ("weight", "bias"))
+        return np.stack([np.ascontiguousarray(weight.T) for weight in weights]), np.stack(biases)
 
-    names, width = len(network.embeddings), network.config.embedding
-    vocabularies = [array(network.get_buffer(f"vocabulary_{place}")) for place in range(names)]
-    tables = [array(table.weight) for table in network.embeddings]
-    first, second = ([expert[place] for expert in network.experts] for place in (0, 3))
-    before, after = ([tower[place] for tower in network.towers.values()] for place in (0, 2))
-    read = [*first, *network.gates.values()]
+    names = range(len(state["named"]))
+    vocabularies = [state[f"vocabulary_{place}"] for place in names]
+    tables = [state[f"embeddings.{place}.weight"] for place in names]
+    first, second = ([f"experts.{expert}.{place}" for expert in range(config.experts)] for place in (0, 3))
+    before, after = ([f"towers.{task}.{place}" for task in TASKS] for place in (0, 2))
+    read = [*first, *(f"gates.{task}" for task in TASKS)]
     last, last_bias = stacked(after)
     return Weights(
-        array(network.numeric),
-        array(network.mean),
-        array(network.scale),
-        clip,
-        array(network.named),
+        state["numeric"],
+        state["mean"],
+        state["scale"],
+        CLIP,
+        state["named"],
         np.concatenate([*vocabularies, np.zeros(0, np.float32)]),
         np.cumsum([0, *map(len, vocabularies)]),
-        np.concatenate([*tables, np.zeros((0, width), np.float32)]),
-        array(network.taste.items.weight),
-        array(network.taste.turn),
-        array(network.taste.shift),
-        network.taste.own,
-        np.ascontiguousarray(np.concatenate([array(layer.weight.T) for layer in read], axis=1)),
-        np.concatenate([array(layer.bias) for layer in read]),
+        np.concatenate([*tables, np.zeros((0, config.embedding), np.float32)]),
+        state["taste.items.weight"],
+        state["taste.turn"],
+        state["taste.shift"],
+        config.own_vectors,
+        np.ascontiguousarray(np.concatenate([state[f"{layer}.weight"].T for layer in read], axis=1)),
+        np.concatenate([state[f"{layer}.bias"] for layer in read]),
         *stacked(second),
         *stacked(before),
         last[:, :, 0],

@@ -22,13 +22,16 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from recsys.features.catalog import FEATURE_DEFINITIONS
 from recsys.ranking import calibration
-from recsys.ranking.mmoe import MMoE, MMoEConfig, MMoERanker
-from recsys.ranking.taste import Bags, bags
+from recsys.ranking.mmoe import MMoERanker
+from recsys.ranking.mmoe_network import MMoE
+from recsys.ranking.mmoe_predict import MMoEConfig
+from recsys.ranking.taste_network import Bags, bags
 from recsys.training_sets import fitting
 from recsys.training_sets.examples import Examples, medians, worth_learning
 from recsys.training_sets.imported import Imported
 from recsys.training_sets.labels import WATCH, aim, labels_of, probabilities
 from recsys.training_sets.on_disk import BLOCK
+from recsys.training_sets.states import state_of
 
 MONITOR: Final = "validation_loss"
 NAMES: Final = frozenset(feature.name for feature in FEATURE_DEFINITIONS if feature.op == "bucket")
@@ -258,7 +261,8 @@ def train(
     ranker = MMoERanker(
         feature_names=tuple(feature_names),
         fingerprint=fingerprint,
-        network=network,
+        config=network.config,
+        state=state_of(network),
         calibrations={},
         medians=medians(train_rows.features),
         facts={
@@ -304,18 +308,19 @@ def refit(
     if not worth_learning(len(validation_rows), learned):
         return replace(chosen, facts={**chosen.facts, "refit_rows": learned})
     config = config or TrainingConfig()
-    config = replace(config, max_epochs=1, learning_rate=config.rate_on, network=chosen.network.config)
+    config = replace(config, max_epochs=1, learning_rate=config.rate_on, network=chosen.config)
 
     def tell(line: str) -> None:
         say(line.replace("mmoe", "mmoe to the last validation day,").replace("validation", "learned"))
 
+    before = chosen.network
     lightning.seed_everything(config.seed, verbose=False)
     network = build(rows, imported or Imported.none(), chosen.feature_names, config.network)
-    fitting.go_on(network, chosen.network, network.keys)
+    fitting.go_on(network, before, network.keys)
     batches = Batches(validation_rows, Imported.none(), network, config.batch_rows, config.seed)
     _fitted(network, batches, validation_rows, folder, config, chosen.labels, threads, tell)
     facts = {**chosen.facts, "refit_rows": len(rows)}
-    return replace(chosen, network=network, medians=medians(rows.features), facts=facts)
+    return replace(chosen, state=state_of(network), medians=medians(rows.features), facts=facts)
 
 
 def _fitted(

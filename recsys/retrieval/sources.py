@@ -28,7 +28,8 @@ from recsys.policy.shelves import GENERAL, Unit
 from recsys.retrieval.fusion import START, Fusion
 from recsys.retrieval.item_index import ExactMirror, ItemIndex
 from recsys.retrieval.top import alike, top_k
-from recsys.retrieval.two_tower import NOTHING_KNOWN, QueryTower
+from recsys.retrieval.two_tower import QueryTower
+from recsys.retrieval.two_tower_query import NOTHING_KNOWN
 
 DEPTH: Final = 200  # how far a source is asked by default
 LIST_LENGTH: Final = 1_000  # kept of each list, so that enough is left when a user has seen the first

@@ -3,18 +3,65 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
-import torch
 from numba import njit
 
-from recsys.events import MINUTE_MS
+from recsys.events import MINUTE_MS, QUERY_WORDS, WORD_BITS
+from recsys.features import catalog
 from recsys.features.catalog import ENGAGED_LENGTH
 from recsys.features.history import IS_ENGAGED
+from recsys.features.judged import SEARCHES
 from recsys.features.log import row_in
 from recsys.features.people import MOST_WORDS
-from recsys.training_sets.layers import affine, array, rectify
+from recsys.training_sets.layers import affine, rectify
+from recsys.training_sets.states import State
+
+AGE_BUCKETS: Final = 24  # log2 of minutes: the last one begins at 16 years
+KIND_CODES: Final = 16
+TABLES: Final = 4  # codes of id, creator, category and type
+ITEM_BATCH: Final = 256  # items are embedded in blocks of this shape, so a vector does not depend on its neighbours
+# All that is read of the feature row. What counts the user's days in the log is not: an imported example has none of
+# them, and with those 27 features mean recall@50/100/200 of the validation days is lower: .441 and .437 (two seeds) on
+# KuaiRand where .459 is reached without (one), by .002 and .006 on the simulator.
+CONTEXT_FEATURES: Final = ("shelf_bucket", "device_bucket", "hour_of_day")
+HISTORY_DROPOUT: Final = 0.15  # share of training queries that have no history, where words about users stand for it
+ABOUT_WORDS: Final = MOST_WORDS + SEARCHES * QUERY_WORDS  # of a user: of what is said of them, of what they searched
+NOTHING_KNOWN: Final = np.zeros(ABOUT_WORDS, np.int64)
+CONTEXT_COLUMNS: Final = np.array([catalog.FEATURES.index(name) for name in CONTEXT_FEATURES])
+_NO_WORDS: Final = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """Shape of both towers. Defaults were chosen on validation days only."""
+
+    dim: int = 64
+    hidden: int = 256
+    dropout: float = 0.1
+    id_dropout: float = 0.1  # share of training items seen as unknown, so that new ones get a sensible vector
+    min_events: int = 2  # an item or creator with fewer training examples has no row of its own
+    temperature: float = 0.07  # where the learned one starts
+    text: bool = True  # words of title and tags
+
+
+class Vocabulary(NamedTuple):
+    """What the network knows by name. Sorted int64 keys; a key's row is its place + 1, row 0 is everything else."""
+
+    items: np.ndarray
+    creators: np.ndarray
+    categories: np.ndarray
+    words: np.ndarray  # that at least two items share: a word of one item would be a second id of it
+    shelves: np.ndarray  # values of shelf_bucket
+    devices: np.ndarray
+    about: np.ndarray = _NO_WORDS  # words about users, and codes of words of searches; none is no part of the network
+
+
+def asks(known: Vocabulary) -> bool:
+    """Whether words of searches are read; a key is no code but by a chance of 1e-14."""
+    return bool(np.any(np.abs(known.about) >> WORD_BITS == 0))
 
 
 class Weights(NamedTuple):
@@ -38,29 +85,36 @@ class Weights(NamedTuple):
     second_bias: np.ndarray
 
 
-def weights_of(network: Any, identities: torch.Tensor) -> Weights:
-    """Those of a TwoTower, and what it says of the items of its catalogue."""
+def vocabulary_of(state: State) -> Vocabulary:
+    """The vocabularies in the state of a TwoTower."""
+    held = {name: state.get(f"vocabulary_{name}") for name in Vocabulary._fields}
+    return Vocabulary(**{name: keys for name, keys in held.items() if keys is not None})
 
-    known, layers = network.vocabulary, [layer for layer in network.query_mix if isinstance(layer, torch.nn.Linear)]
-    first, second = layers
-    about = np.zeros((0, network.config.dim), np.float32) if network.about is None else array(network.about.weight)
+
+def weights_of(state: State, identities: np.ndarray) -> Weights:
+    """Those of a TwoTower's state, and what it says of the items of its catalogue."""
+    known, dim = vocabulary_of(state), identities.shape[1]
+    (first, first_bias), (second, second_bias) = (
+        (np.ascontiguousarray(state[f"query_mix.{place}.weight"].T), state[f"query_mix.{place}.bias"])
+        for place in (0, 3)
+    )
     return Weights(
-        array(network.catalogue_keys),
-        array(identities),
-        array(network.kind_weight.weight[:, 0]),
-        array(network.age_weight.weight[:, 0]),
+        state["catalogue_keys"],
+        identities,
+        np.ascontiguousarray(state["kind_weight.weight"][:, 0]),
+        np.ascontiguousarray(state["age_weight.weight"][:, 0]),
         known.shelves,
-        array(network.shelf.weight),
+        state["shelf.weight"],
         known.devices,
-        array(network.device.weight),
-        array(network.hour.weight),
+        state["device.weight"],
+        state["hour.weight"],
         known.about,
-        about,
-        network.asks,
-        array(first.weight.T),
-        array(first.bias),
-        array(second.weight.T),
-        array(second.bias),
+        state.get("about.weight", np.zeros((0, dim), np.float32)),
+        asks(known),
+        first,
+        first_bias,
+        second,
+        second_bias,
     )
 
 

@@ -26,15 +26,9 @@ from recsys.features import catalog, sweep
 from recsys.features.log import EventLog, Items
 from recsys.features.people import NO_ONE, People
 from recsys.retrieval.engagements import Engagements, about_rows, read_rows
-from recsys.retrieval.two_tower import (
-    CONTEXT_COLUMNS,
-    QueryBatch,
-    QueryTower,
-    TowerConfig,
-    TwoTower,
-    Vocabulary,
-    item_numbers,
-)
+from recsys.retrieval.two_tower import QueryTower
+from recsys.retrieval.two_tower_network import QueryBatch, TwoTower, item_numbers
+from recsys.retrieval.two_tower_query import CONTEXT_COLUMNS, TowerConfig, Vocabulary
 from recsys.training_sets import fitting
 from recsys.training_sets.examples import worth_learning
 
@@ -288,7 +282,7 @@ def fit(
         seconds=time.monotonic() - began,
         device=task.device.type,
     )
-    return QueryTower(network, made.until), report
+    return QueryTower.of(network, made.until), report
 
 
 class Prepared(NamedTuple):

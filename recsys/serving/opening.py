@@ -60,9 +60,6 @@ def open_both(
         BundleRefused: there is no champion, or it does not fit the store.
         StoreError: the online store cannot be opened.
     """
-    import torch
-
-    torch.set_num_threads(1)  # one request, one thread: workers are how this scales
     lake = Lake(settings.home)
     with ExitStack() as opened:
         store = open_store(settings)

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numba import njit
-
-
-def array(tensor: torch.Tensor) -> np.ndarray:
-    """A parameter as such loops read it, C-contiguous."""
-    return np.ascontiguousarray(tensor.detach().numpy())
 
 
 @njit(cache=True, nogil=True)

@@ -11,7 +11,8 @@ import pytest
 from recsys.evaluation import metrics
 from recsys.ranking import mmoe_training, xgboost_ranker
 from recsys.ranking.blend import BlendRanker
-from recsys.ranking.mmoe import MMoEConfig, MMoERanker
+from recsys.ranking.mmoe import MMoERanker
+from recsys.ranking.mmoe_predict import MMoEConfig
 from recsys.ranking.ranker import Ranker, RankerError
 from recsys.ranking.saved import REFRESHED, load_ranker, load_serving
 from recsys.training_sets.examples import concat
@@ -58,7 +59,7 @@ def test_validation_rows_too_few_to_teach_anything_cost_no_training_more(members
     again = xgboost_ranker.refit(poor, concat(TRAIN, few), threads=1, seed=7)  # type: ignore[arg-type]
     assert again.boosters is trees.boosters and again.facts["refit_rows"] == len(TRAIN)  # type: ignore[attr-defined]
     same = mmoe_training.refit(network, concat(TRAIN, few), few, tmp_path, config=CONFIG)  # type: ignore[arg-type]
-    assert same.network is network.network and not list(tmp_path.iterdir())  # type: ignore[attr-defined]
+    assert same.state is network.state and not list(tmp_path.iterdir())  # type: ignore[attr-defined]
 
 
 def test_the_member_that_orders_better_is_the_one_whose_order_and_reasons_are_told(

@@ -14,7 +14,9 @@ from recsys.events import KINDS
 from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH
 from recsys.features.history import History
 from recsys.ranking import mmoe_training
-from recsys.ranking.mmoe import TASKS, WEIGHTS, MMoE, MMoEConfig, MMoERanker
+from recsys.ranking.mmoe import WEIGHTS, MMoERanker
+from recsys.ranking.mmoe_network import MMoE
+from recsys.ranking.mmoe_predict import TASKS, MMoEConfig
 from recsys.ranking.mmoe_training import Batches, TrainingConfig, listwise, train
 from recsys.ranking.ranker import RankerError
 from recsys.ranking.saved import load_ranker
@@ -23,6 +25,7 @@ from recsys.training_sets.examples import Examples, concat
 from recsys.training_sets.imported import Imported
 from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import LabelError
+from recsys.training_sets.states import state_of
 from tests.ranking.rows import NAMES, rows
 
 SMALL = TrainingConfig(
@@ -109,7 +112,8 @@ def test_a_network_of_full_size_rounds_alike_in_every_place() -> None:
     names = tuple(f"f{i}" for i in range(145))
     torch.manual_seed(0)
     network = MMoE(MMoEConfig(own_vectors=True), [], [], len(names), np.arange(1, 40)).eval()
-    full = MMoERanker(names, "f", network, {}, np.zeros(len(names), np.float32), {}, ("click", "long_view"))
+    learned, medians = (network.config, state_of(network)), np.zeros(len(names), np.float32)
+    full = MMoERanker(names, "f", *learned, {}, medians, {}, ("click", "long_view"))
     inputs = Inputs(rng.normal(size=(n, 145)).astype(np.float32), rng.integers(0, 40, n), some_history(n, rng))
     order = rng.permutation(n)
     together, shuffled = full.outputs(inputs), full.outputs(inputs.take(order))
@@ -128,7 +132,7 @@ def test_what_is_predicted_row_by_row_is_what_the_network_says(ranker: MMoERanke
     other = MMoE(MMoEConfig(own_vectors=own), [3, 1], vocabulary, len(NAMES), np.arange(1, 20)).eval()
     odd = fresh.features.copy()
     odd[::3, 1], odd[::5, 3], odd[::7, 0] = np.nan, np.nan, 1e30
-    for asked in (ranker, replace(ranker, network=other)):
+    for asked in (ranker, replace(ranker, config=other.config, state=state_of(other))):
         for impressions in (fresh, fresh.with_features(odd), Inputs.of_strangers(odd), fresh.take(slice(0, 0))):
             with torch.inference_mode():
                 theirs = asked.network(torch.from_numpy(impressions.features), asked.network.bags(impressions))
@@ -192,8 +196,11 @@ def test_a_saved_ranker_predicts_the_same_bytes_and_gives_the_same_reasons(
     for name, values in ranker.predict(fresh).columns().items():
         assert again.predict(fresh).columns()[name].tobytes() == values.tobytes(), name
     assert again.explain(fresh.take(slice(20))) == ranker.explain(fresh.take(slice(20)))
+    torch.save(ranker.network.state_dict(), (tmp_path / WEIGHTS).with_suffix(".pt"))  # as it was saved before
+    (tmp_path / WEIGHTS).unlink()
+    assert load_ranker(tmp_path).predict(fresh).p_click.tobytes() == ranker.predict(fresh).p_click.tobytes()
     (tmp_path / WEIGHTS).write_bytes(b"half")
-    with pytest.raises(RankerError, match=r"mmoe\.pt is not readable"):
+    with pytest.raises(RankerError, match=r"mmoe\.npz is not readable"):
         load_ranker(tmp_path)
 
 

@@ -8,7 +8,8 @@ import torch
 from recsys.events import KINDS
 from recsys.features.catalog import HISTORY_KINDS
 from recsys.features.history import History
-from recsys.ranking.taste import BAGS, HALF_LIFE, Taste, bags
+from recsys.ranking.taste import BAGS, HALF_LIFE
+from recsys.ranking.taste_network import Taste, bags
 
 KNOWN = np.array([3, 5, 9], np.int64)
 

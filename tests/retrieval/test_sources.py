@@ -19,7 +19,8 @@ from recsys.retrieval.embeddings import embed, indexed
 from recsys.retrieval.fusion import FEWEST, LEAST, Fusion, _Judged, fit_fusion, mean_recall
 from recsys.retrieval.item_index import ExactMirror
 from recsys.retrieval.sources import SOURCES, Ask, Retriever, SourceData, SourceDataError
-from recsys.retrieval.two_tower import QueryTower, TowerConfig
+from recsys.retrieval.two_tower import QueryTower
+from recsys.retrieval.two_tower_query import TowerConfig
 from recsys.retrieval.two_tower_training import build
 from tests.features.test_judged import USER, log_of
 from tests.retrieval import taste
@@ -34,7 +35,7 @@ def world() -> taste.World:
 def tower(world: taste.World) -> QueryTower:
     rows = engagements.from_impressions(world.impressions_of(0), world.log)
     network = build(rows, engagements.read_rows(world.log, rows), world.items, TowerConfig(dim=16, hidden=32))
-    return QueryTower(network, taste.BEGIN)
+    return QueryTower.of(network, taste.BEGIN)
 
 
 @pytest.fixture(scope="module")

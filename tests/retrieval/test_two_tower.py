@@ -19,7 +19,9 @@ from recsys.features.log import ItemColumns, Items, items_from_table, merged, se
 from recsys.features.people import MOST_WORDS
 from recsys.retrieval import engagements, two_tower_training
 from recsys.retrieval.text import MAX_WORDS, more_words_of, tags_of, with_content, words_of
-from recsys.retrieval.two_tower import ABOUT_WORDS, QueryTower, TowerConfig, TowerError, TwoTower
+from recsys.retrieval.two_tower import QueryTower, TowerError
+from recsys.retrieval.two_tower_network import TwoTower
+from recsys.retrieval.two_tower_query import ABOUT_WORDS, TowerConfig
 from recsys.retrieval.two_tower_training import TrainingConfig, TrainingError, TrainingReport, fit, refit
 from tests.retrieval import taste
 
@@ -214,7 +216,7 @@ def test_the_vector_of_a_request_is_what_the_network_says(tower: QueryTower, wor
     words = np.sort(rng.integers(1, 1 << 62, 9))
     words[0] = 1  # a word of a search
     known = tower.network.vocabulary._replace(about=words)
-    other = QueryTower(TwoTower(tower.network.config, known, world.items), tower.trained_until)
+    other = QueryTower.of(TwoTower(tower.network.config, known, world.items), tower.trained_until)
     keys, codes = tower.network.catalogue_keys.numpy(), np.arange(1, 12, dtype=np.int8)
     for length in (*range(0, catalog.ENGAGED_LENGTH, 7), catalog.ENGAGED_LENGTH, catalog.HISTORY_LENGTH):
         item_keys = np.append(rng.choice(keys, length), 5)  # one that nobody knows
@@ -313,6 +315,12 @@ def test_saved_towers_load_as_the_same_and_damage_is_named(
     with pytest.raises(TowerError, match="read features other"):
         QueryTower.load(tmp_path)
     tower.save(tmp_path)
+    written = (tmp_path / QueryTower.WEIGHTS).rename(tmp_path / "written")
+    torch.save(tower.network.state_dict(), (tmp_path / QueryTower.WEIGHTS).with_suffix(".pt"))  # as it was saved before
+    before = QueryTower.load(tmp_path)
+    assert before.fingerprint == tower.fingerprint
+    assert user_vectors(before, world, 20).tobytes() == user_vectors(tower, world, 20).tobytes()
+    written.rename(tmp_path / QueryTower.WEIGHTS)
     weights = (tmp_path / QueryTower.WEIGHTS).read_bytes()
     (tmp_path / QueryTower.WEIGHTS).write_bytes(weights[: len(weights) // 2])
     with pytest.raises(TowerError, match="cannot be read"):

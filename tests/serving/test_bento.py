@@ -68,6 +68,18 @@ def test_everything_the_service_imports_is_in_its_packages() -> None:
         assert packages & {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners[name]}, name
 
 
+def test_who_only_predicts_imports_no_torch() -> None:
+    """It takes a second of CPU and 120 MiB of each worker."""
+    code = (
+        "import sys\n"
+        "import bentos.recommender.service, bentos.recommender.grpc_server, recsys.serving.opening\n"
+        "import recsys.ranking.xgboost_ranker, recsys.ranking.mmoe, recsys.ranking.blend, recsys.ranking.factors\n"
+        "print([name for name in ('torch', 'pandas', 'dagster') if name in sys.modules])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
 def test_committed_stubs_are_those_of_the_proto(tmp_path: Path) -> None:
     stubs.generate(tmp_path)
     for name in ("recommender_pb2.py", "recommender_pb2.pyi", "recommender_pb2_grpc.py"):

@@ -130,11 +130,13 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
     """Everything `serve` needs, below `home`."""
     from recsys.ranking import factors_training, mmoe_training, xgboost_ranker
     from recsys.ranking.blend import BlendRanker
-    from recsys.ranking.mmoe import MMoEConfig
+    from recsys.ranking.mmoe_predict import MMoEConfig
     from recsys.retrieval import sources
     from recsys.retrieval.item_index import IndexedItems, MilvusIndex
     from recsys.retrieval.milvus_server import ensure_milvus
-    from recsys.retrieval.two_tower import QueryTower, TowerConfig, TwoTower, Vocabulary
+    from recsys.retrieval.two_tower import QueryTower
+    from recsys.retrieval.two_tower_network import TwoTower
+    from recsys.retrieval.two_tower_query import TowerConfig, Vocabulary
     from recsys.serving.assemble import assemble
     from recsys.sources.world import SHOWN_ON
 
@@ -162,7 +164,7 @@ def make(home: Path, http_port: int = 3000, grpc_port: int = 3001) -> World:
         Vocabulary(*names, words, *buckets, about),
         replace(items, given=np.zeros((len(items.item_key), 3), np.float32)),
     )
-    tower = QueryTower(network, int(log.occurred_at.max()))
+    tower = QueryTower.of(network, int(log.occurred_at.max()))
     tower.save(lake.models / "two_tower")
     table = pl.from_arrow(catalogue).with_columns(
         item_key=pl.Series(key64(catalogue["item_id"].to_pylist())),

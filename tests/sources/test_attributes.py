@@ -120,7 +120,8 @@ def test_segments_are_of_country_and_age_together() -> None:
 def test_words_of_users_are_learned_from_only_where_there_are_some() -> None:
     """A tower without them has no table of them, and its file nothing of them."""
     from recsys.features.log import no_items
-    from recsys.retrieval.two_tower import TowerConfig, TwoTower, Vocabulary
+    from recsys.retrieval.two_tower_network import TwoTower
+    from recsys.retrieval.two_tower_query import TowerConfig, Vocabulary
 
     none = np.zeros(0, np.int64)
     with_words, without = (
