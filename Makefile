@@ -103,8 +103,9 @@ backfill: $(READY) ## take days in again, raw to features: FROM=2026-01-05 TO=20
 dev: $(READY) ## the Dagster UI on the real graph
 	@$(BIN)/python -m recsys_assets.dev
 
-test: $(READY) ## all tests, in two processes; those that need Redis or Java say so when it is missing
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(READY) ## all tests, in three processes; those that need Redis or Java say so when it is missing
+	@# three for two cores: a test that waits for a service to end or for a clock leaves its core to another
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## style, types and who may import whom
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -1,13 +1,17 @@
-"""What every test shares: where the real slice may lie, and a machine kept quiet."""
+"""What every test shares: where the real slice may lie, where temporary files lie, and a machine kept quiet."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import settings
+
+from bentos.recommender.scratch import SHARED_MEMORY
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(name, "2")
@@ -20,6 +24,13 @@ os.environ.update(
     GRPC_ENABLE_FORK_SUPPORT="0",  # else Spark's Java may die at its fork, once a channel to Milvus was open
 )
 
+# Homes of the tests lie in memory where it is ample: no test cuts the power, so a flush to disk proves nothing, and a
+# commit of Dagster's SQLite waits 20 ms for it (0.04 ms in memory). A TMPDIR that is set holds.
+AMPLE = 8 << 30  # bytes
+ROOM = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
+if "TMPDIR" not in os.environ and min(ROOM, psutil.virtual_memory().available) > AMPLE:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(SHARED_MEMORY)
+
 settings.register_profile("untimed", deadline=None)  # the first example compiles for most of a second
 settings.load_profile("untimed")
 
@@ -27,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 KUAIRAND = Path(os.environ.get("RECSYS_KUAIRAND", ROOT.parent / "shared" / "data" / "kuairand_pure"))
 
 
-# Files that take minutes go first: one that begins when the others have ended keeps one of two processes idle.
+# Files that take minutes go first: one that begins when the others have ended keeps the others idle.
 LONGEST_FIRST = (
     "e2e/test_loop", "e2e/test_other_logs", "e2e/test_spine", "e2e/test_since", "e2e/test_explored",
     "serving/test_launch", "serving/test_under_load", "docs/test_recipes", "ranking/test_spark",
