@@ -24,6 +24,8 @@ os.environ.update(
     GRPC_ENABLE_FORK_SUPPORT="0",  # else Spark's Java may die at its fork, once a channel to Milvus was open
 )
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process that a test starts compiles our modules anew
+
 # Homes of the tests lie in memory where it is ample: no test cuts the power, so a flush to disk proves nothing, and a
 # commit of Dagster's SQLite waits 20 ms for it (0.04 ms in memory). A TMPDIR that is set holds.
 AMPLE = 8 << 30  # bytes
@@ -38,12 +40,13 @@ ROOT = Path(__file__).parents[1]
 KUAIRAND = Path(os.environ.get("RECSYS_KUAIRAND", ROOT.parent / "shared" / "data" / "kuairand_pure"))
 
 
-# Files that take minutes go first: one that begins when the others have ended keeps the others idle.
+# Files that take minutes go first: one that begins when the others have ended keeps the others idle. What numba
+# compiles (40 s) is kept beside the sources: the first one needs all of it, the two that begin beside it none.
 LONGEST_FIRST = (
-    "e2e/test_loop", "e2e/test_other_logs", "e2e/test_spine", "e2e/test_since", "e2e/test_explored",
-    "serving/test_launch", "serving/test_under_load", "docs/test_recipes", "ranking/test_spark",
-    "automation/test_backfill", "page/test_rooms", "serving/test_service", "automation/test_forked_steps",
-    "features/test_crowd", "serving/test_backup", "features/test_metadata_days",
+    "e2e/test_loop", "ranking/test_spark", "automation/test_forked_steps",
+    "e2e/test_since", "e2e/test_spine", "serving/test_launch", "e2e/test_other_logs", "automation/test_backfill",
+    "e2e/test_explored", "serving/test_under_load", "docs/test_recipes", "page/test_rooms", "serving/test_service",
+    "features/test_crowd", "serving/test_backup", "features/test_metadata_days", "cleaned/test_bad_days",
 )  # fmt: skip
 
 

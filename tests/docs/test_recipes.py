@@ -41,8 +41,9 @@ JUDGED = "test_every_shelf_is_judged_by_its_own_label_beside_its_own_heuristics_
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
+    """With what numba has compiled of them, as it lies there for whoever follows a recipe."""
     for name in ("recsys", "recsys_assets", "tests", "benchmarks", "bentos"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc"))
     return tmp_path
 
 
