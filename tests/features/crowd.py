@@ -30,6 +30,10 @@ CLICKS = AGGREGATES.index("user_clicks_count_all")
 USERS = [f"u{n}" for n in range(6)]
 TOLD = "i3"  # of which words are said
 
+# Processes of a test begin as copies of one that has imported what they need: to import it costs each 2 to 4 s of CPU.
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["tests.features.test_crowd", "tests.features.test_store_failures"])
+
 
 def opened(place: str, create: bool = False) -> Journal:
     """The journal of a folder, or of an address of Redis or a cluster."""
@@ -125,7 +129,7 @@ class Crowd:
         self._started += 1
         name = f"p{self._started}"
         arguments = (self.place, str(self.folder / f"{name}.calls"), name, self.threads)
-        process = multiprocessing.get_context("spawn").Process(target=_work, args=arguments, daemon=True)
+        process = FORKED.Process(target=_work, args=arguments, daemon=True)
         process.start()
         return process
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from recsys.serving.pipeline import Recommender
 from recsys.serving.schema import ItemsRequest
 from recsys.store import lmdb_journal, redis_journal
 from recsys.store.online import OnlineStore
-from tests.features.crowd import Crowd, disorder, longest_wait, opened
+from tests.features.crowd import FORKED, Crowd, disorder, longest_wait, opened
 from tests.features.nights import night
 from tests.features.streams import item_table, random_log
 from tests.features.test_store import NOW, event
@@ -81,12 +80,11 @@ def nights(place: str, home: Path) -> None:
 def test_histories_of_processes_that_are_killed_are_linearizable(lived: str, tmp_path: Path) -> None:
     """Beside checkpoints and cuts of the journal, which are killed too."""
     store, rng, lake = OnlineStore(opened(lived)), np.random.default_rng(5), Lake(tmp_path / "home")
-    spawn = multiprocessing.get_context("spawn")
     cuts = [0]
     with Crowd(lived, tmp_path, processes=2, threads=4) as crowd:
         for kills in range(4):
             if kills % 2 == 0:
-                cutting = spawn.Process(target=nights, args=(lived, lake.home), daemon=True)
+                cutting = FORKED.Process(target=nights, args=(lived, lake.home), daemon=True)
                 cutting.start()
             crowd.wait(200 * (kills + 1), 60)
             time.sleep(float(rng.uniform(0, 0.3)))
@@ -160,10 +158,9 @@ def tell_at_once(place: str, names: Sequence[str], begin: Any) -> None:
 
 def test_words_of_many_workers_about_one_item_all_stand(lived: str) -> None:
     """Each says another field of it, in the same milliseconds: none takes back what another one said."""
-    spawn = multiprocessing.get_context("spawn")
-    begin = spawn.Barrier(2)
+    begin = FORKED.Barrier(2)
     processes = [
-        spawn.Process(target=tell_at_once, args=(lived, names, begin))
+        FORKED.Process(target=tell_at_once, args=(lived, names, begin))
         for names in (("title", "tags"), ("category", "duration_ms"))
     ]
     for process in processes:

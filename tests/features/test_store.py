@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,7 @@ from recsys.store.journal import Journal, key_of
 from recsys.store.lmdb_journal import LmdbJournal
 from recsys.store.online import OnlineStore
 from recsys.store.past import Read
-from tests.features.crowd import opened
+from tests.features.crowd import FORKED, opened
 from tests.features.streams import NOW, START, item_table, random_log
 
 Opener = Callable[..., OnlineStore]
@@ -456,8 +455,7 @@ def test_processes_that_write_at_once_lose_and_double_nothing(place: str) -> Non
     store = OnlineStore(opened(place, create=True), create=True)
     log, _, table = random_log(1, 50)
     store.bootstrap(log, table, log.head)
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_writer, args=(place, 100 * k)) for k in range(1, 4)]
+    processes = [FORKED.Process(target=_writer, args=(place, 100 * k)) for k in range(1, 4)]
     for process in processes:
         process.start()
     for process in processes:

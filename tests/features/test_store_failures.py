@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -24,7 +23,7 @@ from recsys.store.lmdb_map import MAP_BYTES, Map
 from recsys.store.online import OnlineStore
 from recsys.store.redis_journal import RedisJournal
 from recsys.store.redo import SLOT
-from tests.features.crowd import opened
+from tests.features.crowd import FORKED, opened
 from tests.features.redis_server import RedisServer
 from tests.features.streams import NOW, random_log
 from tests.features.test_store import as_bytes, event
@@ -216,12 +215,11 @@ def test_kill_9_loses_and_doubles_nothing_that_was_acknowledged(place: str) -> N
     store = OnlineStore(opened(place, create=True), create=True)
     log, _, table = random_log(1, 300)
     store.bootstrap(log, table, log.head)
-    context = multiprocessing.get_context("spawn")
     rng = np.random.default_rng(3)
     sent = 0
     for _ in range(3):
-        acknowledged = context.Value("q", 0)
-        writer = context.Process(target=_append_until_killed, args=(place, acknowledged))
+        acknowledged = FORKED.Value("q", 0)
+        writer = FORKED.Process(target=_append_until_killed, args=(place, acknowledged))
         writer.start()
         for _ in range(2000):
             if acknowledged.value > sent + 50:
