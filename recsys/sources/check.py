@@ -294,6 +294,9 @@ def _odd(events: pl.DataFrame, items: pl.DataFrame, users: list[str]) -> list[st
     elsewhere = events.filter((pl.col("kind") != "play") & (pl.col("watch_ms") > 0))["kind"].unique().sort().to_list()
     if elsewhere and not len(watched):
         lines.append(f"watch_ms stands on rows of kind {', '.join(elsewhere)}: it is read of plays alone")
+    first_slot = events["slot"].min()
+    if isinstance(first_slot, int) and first_slot > 0:
+        lines.append(f"slots begin at {first_slot}: the first place of a slate is 0, as the service counts them")
     of_users = events["user_id"].drop_nulls().value_counts(sort=True, name="rows")
     if of_users.height > 2:
         most, next_most = of_users["rows"][:2]

@@ -132,6 +132,9 @@ def test_what_is_said_on_rows_where_nobody_reads_it_is_told(says, tmp_path):
     write(tmp_path, [row.replace(",,,", ",,3,tv") for row in shown] + clicked, header=header)
     words = says(tmp_path)[1]
     assert "no slots" not in words and "no devices" not in words
+    assert "slots begin at 3: the first place of a slate is 0" in words
+    write(tmp_path, [row.replace(",,,", f",,{n % 3},tv") for n, row in enumerate(shown)] + clicked, header=header)
+    assert "slots begin" not in says(tmp_path)[1]
 
 
 def test_clicks_of_another_clock_and_users_of_other_ids_are_told(says, tmp_path):
