@@ -26,6 +26,7 @@ NOBODY_TIMES: Final = 3
 EARLY: Final = 0.05  # of the events, before their item was published
 TWICE: Final = 0.01  # of the events, told again under another id; of the users, written in two ways
 ANSWERED: Final = 0.5  # of the clicks at least, where impressions are told
+MIDNIGHT: Final = 0.5  # of the events, at the first instant of a day
 IN_SECONDS: Final = 0.9  # of the numbers that should be milliseconds, below 1,000
 # What a log or a catalogue may lack, and what that costs; a column counts as lacking where no row says anything.
 _EVENTS_LACK: Final = {
@@ -297,6 +298,12 @@ def _odd(events: pl.DataFrame, items: pl.DataFrame, users: list[str]) -> list[st
     first_slot = events["slot"].min()
     if isinstance(first_slot, int) and first_slot > 0:
         lines.append(f"slots begin at {first_slot}: the first place of a slate is 0, as the service counts them")
+    without_time = events.select((pl.col("occurred_at") % DAY_MS == 0).mean()).item() or 0
+    if without_time > MIDNIGHT:
+        lines.append(
+            f"{without_time:.1%} of the events are of midnight: where occurred_at is a day alone, nobody knows what "
+            "came first on it, nor the hour"
+        )
     of_users = events["user_id"].drop_nulls().value_counts(sort=True, name="rows")
     if of_users.height > 2:
         most, next_most = of_users["rows"][:2]

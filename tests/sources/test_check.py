@@ -301,3 +301,11 @@ def test_users_whom_two_files_write_in_two_ways_are_told(says, tmp_path):
     assert status == 0 and "48 of 48 users differ from another one by case or leading zeros alone (as " in words
     write(tmp_path, [row for row in rows if ",0" not in row and ",a" not in row])
     assert "leading zeros" not in says(tmp_path)[1]
+
+
+def test_days_without_a_time_are_told(says, tmp_path):
+    rows = [f"click,u{n % 4},movie-{7 + n % 2},2026-11-{1 + n:02}" for n in range(9)]
+    write(tmp_path, [*rows, f"click,u1,movie-7,{AT}"])
+    assert "90.0% of the events are of midnight" in says(tmp_path)[1]
+    write(tmp_path, [f"{row}T10:00" if n % 2 else row for n, row in enumerate(rows[1:])])
+    assert "of midnight" not in says(tmp_path)[1]
