@@ -108,13 +108,14 @@ def ceiling(source: Simulator, shown: pl.DataFrame, requests: Requests, made: Re
     """The best K by what each user's own impressions tell of their taste, int64[q, K]."""
     world, truth = source.world, source.truth
     d = simulated.DIMENSIONS
-    vectors = np.concatenate([simulated.AFFINITY_WEIGHT * world.item_vectors, np.ones((len(world.item_names), 1))], 1)
+    vectors = simulated.AFFINITY_WEIGHT * world.item_vectors
     click = simulated.CLICK_BIAS + simulated.QUALITY_WEIGHT * world.item_quality
     view = simulated.LONG_VIEW_BIAS + 0.4 * world.item_quality
     # a unit vector of d dimensions varies by 1 / d in each
     precision = np.append(np.full(d, float(d)), 1 / WORLDS_OWN)
     alike = np.full(len(vectors), -1)
-    tables = Tables(vectors, alike, click, view, 2.2 / simulated.AFFINITY_WEIGHT, precision)
+    numbers = 2.2 / simulated.AFFINITY_WEIGHT, 0.0, 0.0  # of clicks and long views alone, as ever
+    tables = Tables.of(vectors, np.column_stack([click, view]), numbers, alike, precision)
     rows = np.array([truth.item_index[item] for item in made.item_ids])
     slates = np.full((len(requests.at), K), -1)
     by_user = shown.partition_by("user_id", as_dict=True)
@@ -130,7 +131,7 @@ def ceiling(source: Simulator, shown: pl.DataFrame, requests: Requests, made: Re
         evening = 0.2 * np.cos(((when % DAY_MS) / HOUR_MS - 21) / 24 * 2 * np.pi)
         offset = simulated.FRESH_BONUS * 0.5**age + evening
         offset = offset - simulated.SLOT_BIAS * np.log2(1.0 + mine["slot"].to_numpy())
-        outcomes = Outcomes(item, opened | viewed, viewed, offset, np.zeros(len(item)))
+        outcomes = Outcomes(item, opened | viewed, viewed, viewed * 0, offset, np.zeros(len(item)))
         taste = np.zeros((1, d + 1))
         solve(outcomes, tables, np.array([0, len(item)]), STEPS, taste)
         match = world.item_vectors[rows] @ taste[0, :d]

@@ -3,12 +3,14 @@
     log odds of a click                    = place, hour, age, shelf + level of the item + user . item
                                              + the user's own level, and that for items of this type
     log odds of a long view of what was opened = the same with weights of its own + slope * (user . item)
+    log odds of a like of what was opened = level of the item + that of a long view + slope * (user . item)
 
 An item's vector and level are the sum of what its category, its creator and its own impressions say, learned once
 (factors_training.py). A user's vector is inferred anew from what their history says (factors_solve.py), what they
 passed over as well as what they opened, with the population as prior: a stranger gets the population's order, and each
-impression moves it. The levels are those of the items for everybody; counters of what was shown take no part, so what a
-policy chose to show does not pass for what people want.
+impression moves it. Likes only tell of tastes, beside how freely a person gives them; none is predicted. The levels are
+those of the items for everybody; counters of what was shown take no part, so what a policy chose to show does not pass
+for what people want.
 """
 
 from __future__ import annotations
@@ -35,14 +37,17 @@ from recsys.training_sets.inputs import Inputs
 from recsys.training_sets.labels import aim
 
 ARRAYS: Final = "factors.npz"
-PLAIN: Final = ("base", "context", "usual", "shelves", "types", "type_of", "whole", "precision")  # arrays of Factors
+# arrays of Factors
+PLAIN: Final = ("base", "context", "usual", "shelves", "types", "type_of", "whole", "like", "precision")
+NUMBERS: Final = ("slope", "like_slope", "like_viewed")
 # by level that others share, its place in READ
 SIDES: Final = {"category": CATEGORY, "creator": CREATOR, "item_type": TYPE}
 LEVELS: Final = (*SIDES, "item")
 TOLD: Final = np.zeros(max(KINDS.values()) + 1, np.uint8)  # by kind: what an event of a history tells of its item
 TOLD[[KINDS[kind] for kind in ("impression", "exposure")]] = 1
-TOLD[[KINDS[kind] for kind in ("click", "like")]] = 2
+TOLD[KINDS["click"]] = 2
 TOLD[[KINDS[kind] for kind in ("long_view", "exposure_long_view")]] = 6
+TOLD[KINDS["like"]] = 10
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,17 @@ class Factors:
     type_of: np.ndarray  # int64[items], of each known item its place among `types`, -1 none
     whole: np.ndarray  # float64[items + 1, d + 2]: what is said of each known item, together
     slope: float
-    precision: np.ndarray  # float64[d + 1 + t], of the prior of a user's vector and levels
+    like: np.ndarray  # float64[items], log odds of a like of each known item, once it is opened
+    like_slope: float  # 0 where likes are not learned
+    like_viewed: float  # what a long view adds to them
+    precision: np.ndarray  # float64[d + 1 + t (+ 1)], of the prior of a user's vector and levels, of likes the last
 
     @cached_property
     def tables(self) -> Tables:
         """The known items, as `solve` takes them."""
-        whole = self.whole[1:]
-        ones = np.ones((len(whole), 1))
-        vectors = np.ascontiguousarray(np.concatenate([whole[:, :-2], ones], axis=1))
-        click, view = (np.ascontiguousarray(whole[:, place] + self.base[place]) for place in (-2, -1))
-        return Tables(vectors, self.type_of, click, view, self.slope, self.precision)
+        whole, numbers = self.whole[1:], (self.slope, self.like_slope, self.like_viewed)
+        levels = np.column_stack([whole[:, -2:] + self.base, self.like])
+        return Tables.of(whole[:, :-2], levels, numbers, self.type_of, self.precision)
 
     def outcomes(self, history: History) -> tuple[Outcomes, np.ndarray, np.ndarray]:
         """What the h different histories tell, the bounds int64[h + 1] of each among it, and whose each row is [n]."""
@@ -86,15 +92,13 @@ class Factors:
         start, stop = history.start[first].astype(np.int64), history.stop[first].astype(np.int64)
         most = int((stop - start).sum())
         item, bounds = np.empty(most, np.int64), np.zeros(len(start) + 1, np.int64)
-        opened, viewed = np.empty(most, np.uint8), np.empty(most, np.uint8)
-        outcomes_of(
-            self.item.keys, history.item_key, history.kind, start, stop, TOLD, item, opened, viewed, bounds
-        )  # fmt: skip
+        told = tuple(np.empty(most, np.uint8) for _ in ("opened", "viewed", "liked"))
+        outcomes_of(self.item.keys, history.item_key, history.kind, start, stop, TOLD, item, *told, bounds)
         usual = [np.full(most, offset) for offset in self.usual]
-        return Outcomes(item, opened, viewed, *usual), bounds, whose
+        return Outcomes(item, *told, *usual), bounds, whose
 
     def users(self, history: History) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors float64[h, d + 1 + t] of the different histories, and which each of the n rows has, int64[n]."""
+        """Vectors float64[h, d + 1 + t (+ 1)] of the different histories, and which of them each row has, int64[n]."""
         outcomes, bounds, whose = self.outcomes(history)
         vectors = np.zeros((len(bounds) - 1, len(self.precision)))
         solve(outcomes, self.tables, bounds, STEPS, vectors)
@@ -127,6 +131,7 @@ class Taste(NamedTuple):
     item_key: np.ndarray  # int64[m]
     opened: np.ndarray  # bool[m]; else it was passed over
     viewed: np.ndarray  # bool[m], long
+    liked: np.ndarray  # bool[m]
     parts: np.ndarray  # float64[n, m]; they add up to how user and item agree
 
 
@@ -207,9 +212,13 @@ class FactorRanker:
         aims = tables.long_view[item] + outcomes.view_offset[mine] + factors.slope * agreed
         missed = opened * (outcomes.viewed[mine] - 1.0 / (1.0 + np.exp(-aims)))
         pull += factors.slope * missed[:, None] * vector[:, :-1]
+        aims = tables.like[item] + tables.like_viewed * outcomes.viewed[mine] + tables.like_slope * agreed + user[-1]
+        missed = opened * (outcomes.liked[mine] - 1.0 / (1.0 + np.exp(-aims)))
+        pull += tables.like_slope * missed[:, None] * vector[:, :-1]
         whole = whole_of(factors.learned, inputs.item_key, self._read(inputs))
         parts = whole[:, :-2] @ (pull / factors.precision[: pull.shape[1]]).T
-        return Taste(factors.item.keys[item], opened > 0, outcomes.viewed[mine] > 0, parts)
+        viewed, liked = outcomes.viewed[mine] > 0, outcomes.liked[mine] > 0
+        return Taste(factors.item.keys[item], opened > 0, viewed, liked, parts)
 
     def save(self, folder: Path) -> None:
         """Write `ranker.json` and the parameters."""
@@ -228,7 +237,7 @@ class FactorRanker:
             "fingerprint": self.fingerprint,
             "feature_names": list(self.feature_names),
             "labels": list(self.labels),
-            "slope": factors.slope,
+            **{name: getattr(factors, name) for name in NUMBERS},
             "calibrations": {label: fitted.to_json() for label, fitted in self.calibrations.items()},
             "facts": dict(self.facts),
         }
@@ -245,7 +254,7 @@ class FactorRanker:
         header = read_header(folder)
         try:
             with np.load(folder / ARRAYS) as saved:
-                arrays = {**_before_types(saved["item_keys"], saved["whole"]), **saved}
+                arrays = {**_before(saved["item_keys"], saved["whole"]), **saved}
             levels: dict[str, Any] = {name: Level(arrays[f"{name}_keys"], arrays[f"{name}_values"]) for name in LEVELS}
             return FactorRanker(
                 feature_names=tuple(header["feature_names"]),
@@ -253,7 +262,7 @@ class FactorRanker:
                 factors=Factors(
                     **levels,
                     **{name: arrays[name] for name in PLAIN},
-                    slope=header["slope"],
+                    **{name: header.get(name, 0.0) for name in NUMBERS},
                 ),
                 calibrations={label: Calibration.from_json(fit) for label, fit in header["calibrations"].items()},
                 medians=arrays["medians"],
@@ -310,12 +319,15 @@ class FactorRanker:
         return parts
 
 
-def _before_types(item_keys: np.ndarray, whole: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays that factors lacked before users had a level by type, as if all items were alike."""
+def _before(item_keys: np.ndarray, whole: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays that factors lacked before users had a level by type, and before likes told anything, as if all items
+    were alike and nothing was liked.
+    """
     none = np.zeros(0, np.float32)
     return {
         "types": none,
         "type_of": np.full(len(item_keys), -1),
+        "like": np.zeros(len(item_keys)),
         "item_type_keys": none,
         "item_type_values": np.zeros((1, whole.shape[1])),
     }

@@ -24,6 +24,7 @@ class Rows(NamedTuple):
     value: np.ndarray  # float32, of each
     opened: np.ndarray  # uint8[n]
     viewed: np.ndarray  # uint8[n], of an opened one: viewed long
+    liked: np.ndarray  # uint8[n], of an opened one
     type: np.ndarray  # int64[n], which of the user's own levels by type counts; -1 none
 
     @staticmethod
@@ -33,21 +34,23 @@ class Rows(NamedTuple):
         context: np.ndarray,
         opened: np.ndarray,
         viewed: np.ndarray,
+        liked: np.ndarray,
         type: np.ndarray,
     ) -> Rows:
         """Rows as they are learned from."""
         row, column = np.nonzero(context)
         there = np.searchsorted(row, np.arange(len(context) + 1))
-        return Rows(item, user, context, there, column, context[row, column], opened, viewed, type)
+        return Rows(item, user, context, there, column, context[row, column], opened, viewed, liked, type)
 
 
 class Pull(NamedTuple):
     """Derivatives of the negative log likelihood, float64 of the parameters' shapes."""
 
-    whole: np.ndarray  # [items, d + 2], of each item's vector and its two levels
+    whole: np.ndarray  # [items, d + 3], of each item's vector and its levels of click, long view and like
     context: np.ndarray  # [c, 2]
-    base: np.ndarray  # [2]
-    slope: np.ndarray  # []
+    base: np.ndarray  # [3]
+    slope: np.ndarray  # [2], of a vector for the long view and for the like
+    viewed: np.ndarray  # [], of what a long view adds to a like
 
 
 def pull(
@@ -57,24 +60,28 @@ def pull(
     context: np.ndarray,
     base: np.ndarray,
     slope: np.ndarray,
+    viewed: np.ndarray,
     *,
     views: bool,
+    likes: bool,
 ) -> Pull:
     """Of all rows together.
 
     Args:
-        users: float32[users, d + 1 + types], a vector and levels each
-        whole, context, base, slope: the parameters, float32, as in `Pull`
-        views: whether what was opened tells by its long views too
+        users: float32[users, d + 1 + types], a vector and levels each; with likes one more
+        whole, context, base, slope, viewed: the parameters, float32, as in `Pull`; without likes a level less
+        views, likes: whether what was opened tells by its long views too, and by its likes
     """
-    of_whole, of_context, of_base = np.zeros(whole.shape), np.zeros(context.shape), np.zeros(2)
-    of_slope = _add_up(rows, users, whole, context, base, np.float32(slope), views, of_whole, of_context, of_base)
-    return Pull(of_whole, of_context, of_base, np.asarray(of_slope))
+    of = Pull(*(np.zeros(known.shape) for known in (whole, context, base, slope)), viewed=np.zeros(1))
+    _add_up(rows, users, whole, context, base, slope, np.float32(viewed), views, likes, *of)
+    return of._replace(viewed=of.viewed[0])
 
 
 @njit(cache=True, nogil=True)
-def _add_up(rows, users, whole, weights, base, slope, views, of_whole, of_context, of_base):  # type: ignore[no-untyped-def]
-    d, of_slope = whole.shape[1] - 2, 0.0
+def _add_up(  # type: ignore[no-untyped-def]
+    rows, users, whole, weights, base, slope, viewed, views, likes, of_whole, of_context, of_base, of_slope, of_viewed
+):
+    d = whole.shape[1] - len(base)
     for r in range(len(rows.item)):
         i, u = rows.item[r], rows.user[r]
         match, click, view = 0.0, base[0] + whole[i, d] + users[u, d], base[1] + whole[i, d + 1]
@@ -87,13 +94,21 @@ def _add_up(rows, users, whole, weights, base, slope, views, of_whole, of_contex
             view += rows.value[e] * weights[rows.column[e], 1]
         click = 1.0 / (1.0 + math.exp(-(click + match))) - rows.opened[r]
         if views and rows.opened[r]:
-            view = 1.0 / (1.0 + math.exp(-(view + slope * match))) - rows.viewed[r]
-            of_slope += view * match
+            view = 1.0 / (1.0 + math.exp(-(view + slope[0] * match))) - rows.viewed[r]
+            of_slope[0] += view * match
         else:
             view = 0.0
-        both = click + slope * view
+        told = click + slope[0] * view
+        if likes and rows.opened[r]:
+            like = base[2] + whole[i, d + 2] + users[u, users.shape[1] - 1] + viewed * rows.viewed[r]
+            like = 1.0 / (1.0 + math.exp(-(like + slope[1] * match))) - rows.liked[r]
+            of_slope[1] += like * match
+            of_viewed[0] += like * rows.viewed[r]
+            of_whole[i, d + 2] += like
+            of_base[2] += like
+            told += slope[1] * like
         for k in range(d):
-            of_whole[i, k] += both * users[u, k]
+            of_whole[i, k] += told * users[u, k]
         of_whole[i, d] += click
         of_whole[i, d + 1] += view
         of_base[0] += click
@@ -101,4 +116,3 @@ def _add_up(rows, users, whole, weights, base, slope, views, of_whole, of_contex
         for e in range(rows.there[r], rows.there[r + 1]):
             of_context[rows.column[e], 0] += click * rows.value[e]
             of_context[rows.column[e], 1] += view * rows.value[e]
-    return of_slope

@@ -23,6 +23,7 @@ class Outcomes(NamedTuple):
     item: np.ndarray  # int64[m], row of the item tables
     opened: np.ndarray  # uint8[m]
     viewed: np.ndarray  # uint8[m], of an opened one: viewed long
+    liked: np.ndarray  # uint8[m], of an opened one
     click_offset: np.ndarray  # float64[m], log odds from where and when it was shown
     view_offset: np.ndarray
 
@@ -35,13 +36,36 @@ class Tables(NamedTuple):
     click: np.ndarray  # [items], log odds of a click for a user of the prior's mean
     long_view: np.ndarray  # [items], of a long view of what was opened
     slope: float  # how much a vector counts for the long view, beside the click
-    precision: np.ndarray  # [d + 1 + types], of the prior
+    like: np.ndarray  # [items], log odds of a like of what was opened
+    like_slope: float  # 0 where likes are not learned
+    like_viewed: float  # what a long view adds to them
+    precision: np.ndarray  # [d + 1 + types], of the prior; with likes one more, for how freely a user gives them
+
+    @staticmethod
+    def of(
+        vectors: np.ndarray,
+        levels: np.ndarray,
+        numbers: tuple[float, float, float],
+        type_of: np.ndarray,
+        precision: np.ndarray,
+    ) -> Tables:
+        """As `solve` takes them.
+
+        Args:
+            vectors: float64[items, d]
+            levels: float64[items, 2 or 3], log odds of a click, a long view and, where they are learned, a like
+            numbers: slope, like_slope, like_viewed
+        """
+        slope, *likes = numbers
+        click, long_view, like = np.ascontiguousarray(np.pad(levels, ((0, 0), (0, 3 - levels.shape[1]))).T)
+        vectors = np.concatenate([vectors, np.ones((len(vectors), 1))], axis=1)
+        return Tables(vectors, type_of, click, long_view, slope, like, *likes, precision)
 
 
 @njit(cache=True, nogil=True)
-def outcomes_of(known, item_key, kind, start, stop, told, item, opened, viewed, bounds):  # type: ignore[no-untyped-def]
+def outcomes_of(known, item_key, kind, start, stop, told, item, opened, viewed, liked, bounds):  # type: ignore[no-untyped-def]
     """Histories [start:stop] of events as outcomes, one an item and history: `told` says what a kind of event tells
-    (1 shown, 2 opened, 4 viewed long). Items that are not `known` (sorted keys) tell nothing.
+    (1 shown, 2 opened, 4 viewed long, 8 liked). Items that are not `known` (sorted keys) tell nothing.
     """
     filled = 0
     for h in range(len(start)):
@@ -54,13 +78,15 @@ def outcomes_of(known, item_key, kind, start, stop, told, item, opened, viewed, 
             while at < filled and item[at] != row:
                 at += 1
             if at == filled:
-                item[at], opened[at], viewed[at] = row, 0, 0
+                item[at], opened[at], viewed[at], liked[at] = row, 0, 0, 0
                 filled += 1
             flags = told[kind[e]]
-            if flags & 6:
+            if flags & 14:
                 opened[at] = 1
             if flags & 4:
                 viewed[at] = 1
+            if flags & 8:
+                liked[at] = 1
         bounds[h + 1] = filled
 
 
@@ -134,14 +160,31 @@ def newton_system(outcomes, tables, first, last, x, curvature, gradient):  # typ
                 curvature[by_type, k] += weight * tables.vector[i, k]
         if outcomes.opened[e] and tables.slope != 0.0:
             odds = tables.long_view[i] + outcomes.view_offset[e]
+            _agree(tables.vector[i], tables.slope, odds, outcomes.viewed[e], x, curvature, gradient)
+        if outcomes.opened[e] and tables.like_slope != 0.0:
+            odds = tables.like[i] + tables.like_viewed * outcomes.viewed[e] + x[d - 1]
+            p = _agree(tables.vector[i], tables.like_slope, odds, outcomes.liked[e], x, curvature, gradient)
+            gradient[d - 1] += outcomes.liked[e] - p
+            curvature[d - 1, d - 1] += p * (1.0 - p)
             for k in range(own - 1):
-                odds += x[k] * tables.slope * tables.vector[i, k]
-            p = 1.0 / (1.0 + math.exp(-odds))
-            slack, weight = (outcomes.viewed[e] - p) * tables.slope, p * (1.0 - p) * tables.slope * tables.slope
-            for k in range(own - 1):
-                gradient[k] += slack * tables.vector[i, k]
-                for j in range(k + 1):
-                    curvature[k, j] += weight * tables.vector[i, k] * tables.vector[i, j]
+                curvature[d - 1, k] += p * (1.0 - p) * tables.like_slope * tables.vector[i, k]
+
+
+@njit(cache=True, nogil=True)
+def _agree(vector, slope, odds, outcome, x, curvature, gradient):  # type: ignore[no-untyped-def]
+    """What an outcome of something opened adds: its log odds are `odds` and, by slope, how user and item agree. Gives
+    its probability.
+    """
+    d = len(vector) - 1  # without the user's own level
+    for k in range(d):
+        odds += x[k] * slope * vector[k]
+    p = 1.0 / (1.0 + math.exp(-odds))
+    slack, weight = (outcome - p) * slope, p * (1.0 - p) * slope * slope
+    for k in range(d):
+        gradient[k] += slack * vector[k]
+        for j in range(k + 1):
+            curvature[k, j] += weight * vector[k] * vector[j]
+    return p
 
 
 @njit(cache=True, nogil=True)

@@ -58,26 +58,31 @@ class TrainingConfig:
 class _Items(nn.Module):
     """Posterior of what categories, creators and items add, and what needs none: context, base and slope."""
 
-    def __init__(self, sizes: dict[str, int], context: int, config: TrainingConfig, has_views: bool) -> None:
+    def __init__(
+        self, sizes: dict[str, int], context: int, config: TrainingConfig, has_views: bool, has_likes: bool
+    ) -> None:
         super().__init__()
         d, self.chance = config.width, torch.Generator().manual_seed(config.seed)  # its own: others may train beside it
+        levels = 3 if has_likes else 2  # of a click, a long view and a like
         first = {
-            group: torch.cat([torch.full((d,), FIRST_SCALE[group]), torch.full((2,), FIRST_LEVEL_SCALE)])
+            group: torch.cat([torch.full((d,), FIRST_SCALE[group]), torch.full((levels,), FIRST_LEVEL_SCALE)])
             for group in GROUPS
         }
         self.mean = nn.ParameterDict(
-            {group: nn.Parameter(0.7 * self._normal(sizes[group], d + 2) * first[group]) for group in GROUPS}
+            {group: nn.Parameter(0.7 * self._normal(sizes[group], d + levels) * first[group]) for group in GROUPS}
         )
         self.spread = nn.ParameterDict(
             {group: nn.Parameter((0.5 * first[group]).log().repeat(sizes[group], 1)) for group in GROUPS}
         )  # logarithm
-        # one scale for a group's vectors, one for each of its two levels
+        # one scale for a group's vectors, one for each of its levels
         self.scale = nn.ParameterDict({group: nn.Parameter(first[group][d - 1 :].log().clone()) for group in GROUPS})
         self.context = nn.Parameter(torch.zeros(context, 2))
-        self.base = nn.Parameter(torch.zeros(2))
+        self.base = nn.Parameter(torch.zeros(levels))
         # an item that is opened more is also viewed longer once it is opened: what its view level takes over
         self.carry = nn.Parameter(torch.tensor(0.3 if has_views else 0.0), requires_grad=has_views)
-        self.slope = nn.Parameter(torch.tensor(0.6 if has_views else 0.0), requires_grad=has_views)
+        learned = torch.tensor([has_views, has_likes])
+        self.slope = nn.Parameter(0.6 * learned, requires_grad=bool(learned.any()))  # of long views, of likes
+        self.viewed = nn.Parameter(torch.zeros(()), requires_grad=has_views and has_likes)
         self.width = d
 
     def drawn(self) -> dict[str, torch.Tensor]:
@@ -88,12 +93,14 @@ class _Items(nn.Module):
         return torch.randn(*shape, generator=self.chance)
 
     def whole(self, parts: Mapping[str, torch.Tensor], side: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """What category, creator and item make of each item together, [items, d + 2]."""
+        """What category, creator and item make of each item together, [items, d + levels]."""
         said = [parts[group][side[group]] for group in GROUPS if group != "tag"]
         if len(side["tag"]):
             said.append(functional.embedding_bag(side["tag"], parts["tag"], side["first_tag"], mode="sum"))
         total = torch.stack(said).sum(dim=0)
-        return torch.cat([total[:, :-1], total[:, -1:] + self.carry * total[:, -2:-1]], dim=1)
+        click, view = self.width, self.width + 1
+        carried = total[:, view : view + 1] + self.carry * total[:, click:view]
+        return torch.cat([total[:, :view], carried, total[:, view + 1 :]], dim=1)
 
     def divergence(self) -> torch.Tensor:
         """Of the posteriors from their priors, nats."""
@@ -199,6 +206,7 @@ def _fitted(
             context=context[order].astype(np.float32),
             opened=opened[order].astype(np.uint8),
             viewed=rows.long_view[order].astype(np.uint8),
+            liked=rows.like[order].astype(np.uint8),
             type=type_of[item][order],
         ),
         {group: torch.from_numpy(places) for group, places in side_of.items()},
@@ -208,20 +216,27 @@ def _fitted(
         items, precision = _learn(taken, {group: len(side) for group, side in sides.items()}, both, config)
     whole = _numbers(items.whole(dict(items.mean), taken.side))
     means = {group: _numbers(items.mean[group]) for group in GROUPS}
+    d, width = config.width, config.width + 2  # a level of likes is of what was shown: it tells of tastes alone
     for mean in means.values():
-        mean[:, -1] += float(items.carry.detach()) * mean[:, -2]
-    width = config.width + 2
+        mean[:, d + 1] += float(items.carry.detach()) * mean[:, d]
     weights = _numbers(items.context)
     factors = Factors(
-        base=_numbers(items.base),
+        base=_numbers(items.base[:2]),
         context=weights,
         usual=(context * 1.0 @ weights).mean(axis=0),
         shelves=shelves,
-        **{g: Level(sides[g], np.concatenate([np.zeros((1, width)), means[g]])) for g in GROUPS if g != "tag"},
+        **{
+            g: Level(sides[g], np.concatenate([np.zeros((1, width)), means[g][:, :width]]))
+            for g in GROUPS
+            if g != "tag"
+        },
         types=types,
         type_of=type_of,
-        whole=np.concatenate([np.zeros((1, width)), whole]),
-        slope=float(items.slope.detach()),
+        whole=np.concatenate([np.zeros((1, width)), whole[:, :width]]),
+        slope=float(items.slope[0].detach()),
+        like=(whole + np.pad(_numbers(items.base), (d, 0)))[:, width:].sum(axis=1),
+        like_slope=float(items.slope[1].detach()),
+        like_viewed=float(items.viewed.detach()),
         precision=precision,
     )
     return FactorRanker(
@@ -236,37 +251,39 @@ def _fitted(
 
 
 def _learn(taken: _Taken, sizes: dict[str, int], has_views: bool, config: TrainingConfig) -> tuple[_Items, np.ndarray]:
-    """The items' posterior and the precision of the users' prior, float64[d + 1 + types]."""
+    """The items' posterior and the precision of the users' prior, float64[d + 1 + types (+ 1)]."""
     rng, d, rows = np.random.default_rng(config.seed), config.width, taken.rows
-    items = _Items(sizes, rows.context.shape[1], config, has_views)
+    has_likes = bool((rows.liked & rows.opened).any())
+    items = _Items(sizes, rows.context.shape[1], config, has_views, has_likes)
     optimizer = torch.optim.Adam(items.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
     total = config.rounds * config.steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=total, pct_start=0.1)
-    precision = np.append(np.ones(d), np.full(2 + int(taken.types.max()), FIRST_PRECISION))
+    of_types = d + 1, d + 2 + int(taken.types.max())
+    precision = np.append(np.ones(d), np.full(of_types[1] + has_likes - d, FIRST_PRECISION))
     users = rng.normal(size=(len(taken.bounds) - 1, len(precision))) / np.sqrt(precision)
     likeliest = np.zeros_like(users)
     for turn in range(config.rounds):
         if turn:
             _draw_users(taken, items, precision, rng, likeliest, users)
             # the levels' priors; that of the vectors is the unit of length
-            for own in (slice(d, d + 1), slice(d + 1, None)):
+            for own in (slice(d, d + 1), slice(*of_types), slice(of_types[1], None)):
                 if users[:, own].size:
                     spread = float(np.mean(users[:, own] ** 2))
                     precision[own] += 0.3 * (1.0 / max(spread, 0.005) - precision[own])
         drawn = users.astype(np.float32)
         for _ in range(config.steps):
             optimizer.zero_grad()
-            _pulled(taken, items, drawn, has_views)
+            _pulled(taken, items, drawn, has_views, has_likes)
             optimizer.step()
             schedule.step()
     return items, precision
 
 
-def _pulled(taken: _Taken, items: _Items, users: np.ndarray, has_views: bool) -> None:
+def _pulled(taken: _Taken, items: _Items, users: np.ndarray, has_views: bool, has_likes: bool) -> None:
     """The gradient of the evidence, nats a row, at a draw of the items' parameters."""
     whole, n = items.whole(items.drawn(), taken.side), len(taken.rows.item)
-    known = whole, items.context, items.base, items.slope
-    of = pull(taken.rows, users, *(tensor.detach().numpy() for tensor in known), views=has_views)
+    known = whole, items.context, items.base, items.slope, items.viewed
+    of = pull(taken.rows, users, *(tensor.detach().numpy() for tensor in known), views=has_views, likes=has_likes)
     asked = [(tensor, torch.as_tensor(part / n, dtype=torch.float32)) for tensor, part in zip(known, of, strict=True)]
     tensors, parts = zip(*((tensor, part) for tensor, part in asked if tensor.requires_grad), strict=True)
     torch.autograd.backward([items.divergence() / n, *tensors], [torch.ones(()), *parts])
@@ -286,11 +303,10 @@ def _draw_users(
     base, added = _numbers(items.base), np.zeros((len(rows.item), 2))
     weighted(rows.context, _numbers(items.context), added)
     whole = _numbers(items.whole(dict(items.mean), taken.side))
-    vectors = np.ascontiguousarray(np.concatenate([whole[:, :-2], np.ones((len(whole), 1))], axis=1))
-    click, view = (np.ascontiguousarray(whole[:, place] + base[place]) for place in (-2, -1))
-    offsets = (np.ascontiguousarray(added[:, place]) for place in (0, 1))
-    outcomes = Outcomes(rows.item, rows.opened, rows.viewed, *offsets)
-    tables = Tables(vectors, taken.types, click, view, float(items.slope.detach()), precision)
+    d, offsets = items.width, (np.ascontiguousarray(added[:, place]) for place in (0, 1))
+    outcomes = Outcomes(rows.item, rows.opened, rows.viewed, rows.liked, *offsets)
+    numbers = *_numbers(items.slope).tolist(), float(items.viewed.detach())
+    tables = Tables.of(whole[:, :d], whole[:, d:] + base, numbers, taken.types, precision)
     solve(outcomes, tables, taken.bounds, STEPS, likeliest)
     draw(outcomes, tables, taken.bounds, likeliest, rng.normal(size=users.shape), users)
 
@@ -327,9 +343,9 @@ def _facts(rows: Examples, items: _Items, precision: np.ndarray, seconds: float)
         "items": len(items.mean["item"]),
         "users": len(np.unique(rows.user)),
         "scales": scales,  # of vectors, of click levels, of view levels
-        "slope": float(items.slope.detach()),
+        "slopes": [round(s, 4) for s in _numbers(items.slope).tolist()],  # of long views, of likes
         "spread_of_user_levels": float(precision[items.width] ** -0.5),
-        "spread_by_type": float(precision[-1] ** -0.5) if len(precision) > items.width + 1 else 0.0,
+        "spreads_by_type_and_of_likes": [round(float(p) ** -0.5, 4) for p in precision[items.width + 1 :]],
         "seconds": seconds,
     }
 

@@ -245,6 +245,18 @@ def explained(
     return listed
 
 
+def _word(taste: Taste, at: int) -> str:
+    return (
+        "liked"
+        if taste.liked[at]
+        else "viewed long"
+        if taste.viewed[at]
+        else "opened"
+        if taste.opened[at]
+        else "passed over"
+    )
+
+
 def _tasted(taste: Taste, place: int, names: Names) -> list[Tasted]:
     """The items of the history that did most for one item, the largest first."""
     parts = taste.parts[place]
@@ -255,7 +267,7 @@ def _tasted(taste: Taste, place: int, names: Names) -> list[Tasted]:
             {
                 "item_id": None if row is None else names.written(row),
                 "title": names.title(row),
-                "told": "viewed long" if taste.viewed[at] else "opened" if taste.opened[at] else "passed over",
+                "told": _word(taste, at),
                 "part": float(parts[at]),
             }
         )

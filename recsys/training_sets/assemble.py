@@ -15,6 +15,7 @@ from recsys.training_sets.split import Part, Split
 KNOWN_AT: Final = {
     "click": "click_received_at",
     "long_view": "long_view_received_at",
+    "like": "outcome_received_at",
     "watch_ms": "outcome_received_at",
 }
 LABELS: Final = tuple(KNOWN_AT)
@@ -88,7 +89,7 @@ def assemble(
     shown = (
         impressions.filter(pl.col("date").is_in(list(split.days(part))), _within(split, part, utc_offset_ms))
         .with_columns(is_hidden=pl.any_horizontal(late.values()), **seen)
-        .with_columns(pl.col("click", "long_view").cast(pl.Int8))
+        .with_columns(pl.col("click", "long_view", "like").cast(pl.Int8))
         .select(*KEYS, *LABELS, "is_hidden")
         .collect()
     )

@@ -12,7 +12,7 @@ import polars as pl
 from recsys.training_sets.inputs import Inputs
 
 LEAST_ADDED: Final = 0.01  # of the training rows
-LABEL_COLUMNS: Final = ("click", "long_view", "watch_ms", "user", "slate", "propensity")
+LABEL_COLUMNS: Final = ("click", "long_view", "like", "watch_ms", "user", "slate", "propensity")
 MEDIAN_ROWS: Final = 1_000_000  # evenly spaced: what makes a reason true needs no more
 MOST_WEIGHT: Final = 10.0  # of a row that explored: one of a pool of 50 would else count as 50
 
@@ -24,6 +24,7 @@ class Examples:
     inputs: Inputs
     click: np.ndarray  # int8
     long_view: np.ndarray  # int8
+    like: np.ndarray  # int8
     watch_ms: np.ndarray  # int64
     user: np.ndarray  # int64 user_key
     slate: np.ndarray  # int64, equal for the rows that one user saw at one moment
@@ -105,6 +106,7 @@ def with_outcomes(inputs: Inputs, frame: pl.DataFrame) -> Examples:
         inputs,
         click=frame["click"].to_numpy().astype(np.int8),
         long_view=frame["long_view"].to_numpy().astype(np.int8),
+        like=frame["like"].to_numpy().astype(np.int8),
         watch_ms=frame["watch_ms"].to_numpy().astype(np.int64),
         user=frame["user_key"].to_numpy().astype(np.int64),
         slate=slates(frame),

@@ -23,7 +23,7 @@ from recsys.training_sets.inputs import Inputs, histories, matrix
 
 BLOCK: Final = 65_536  # rows read or written at once: 34 MB of 129 features, and at most 75 MB of histories
 # of a row, beside features
-KNOWN: Final = ["click", "long_view", "watch_ms", "user_key", "request_id", "occurred_at", "propensity"]
+KNOWN: Final = ["click", "long_view", "like", "watch_ms", "user_key", "request_id", "occurred_at", "propensity"]
 MOST_SAMPLED: Final = 60_000  # rows of a log with drawn negatives
 SHARE: Final = 8  # of the machine's memory: the matrix and its bins are there at once, and other work is, too
 

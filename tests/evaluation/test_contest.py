@@ -24,6 +24,7 @@ ROWS = Examples(
     Inputs.of_strangers(np.zeros((N, 1), np.float32)),
     CLICK,
     CLICK,
+    np.zeros_like(CLICK),
     np.zeros(N, np.int64),
     USER,
     np.arange(N),

@@ -30,6 +30,7 @@ def slates(n: int, seed: int) -> tuple[Examples, np.ndarray]:
         Inputs.of_strangers(features),
         click=click,
         long_view=click,
+        like=np.zeros_like(click),
         watch_ms=watch,
         user=slate,
         slate=slate,

@@ -31,6 +31,7 @@ def rows(n: int, seed: int, users: int = 80) -> Examples:
         Inputs.of_strangers(features),
         click=click.astype(np.int8),
         long_view=long_view.astype(np.int8),
+        like=np.zeros(n, np.int8),
         watch_ms=np.where(click, rng.gamma(2.0, 8000.0, n), 0).astype(np.int64),
         user=slate % users,
         slate=slate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,8 +42,10 @@ def features_of(item: np.ndarray, slot: np.ndarray) -> np.ndarray:
     return features
 
 
-def world(users: int, seed: int, events: int = 40) -> Examples:
-    """Each user likes the categories of one parity; a later place costs clicks. Rows in the order of the log."""
+def world(users: int, seed: int, events: int = 40, says_so: bool = False) -> Examples:
+    """Each user likes the categories of one parity, and may say so; a later place costs clicks. Rows in the order of
+    the log.
+    """
     rng = np.random.default_rng(seed)
     item_key, kind, start, stop, rows = [], [], [], [], []
     for user in range(users):
@@ -52,15 +55,16 @@ def world(users: int, seed: int, events: int = 40) -> Examples:
             likes = 1.5 if item % 2 == user % 2 else -1.5
             click = rng.random() < 1 / (1 + np.exp(-(likes + LEVEL[item] - 0.8 * slot)))
             view = click and rng.random() < 1 / (1 + np.exp(-likes))
-            rows.append((user, item, slot, click, view))
+            like = says_so and click and rng.random() < 1 / (1 + np.exp(2.5 - likes))
+            rows.append((user, item, slot, click, view, like))
             start.append(begun)
             stop.append(len(item_key))
-            told = [("impression", True), ("click", click), ("long_view", view)]
+            told = [("impression", True), ("click", click), ("long_view", view), ("like", like)]
             for name, is_there in told:
                 if is_there:
                     item_key.append(item)
                     kind.append(KINDS[name])
-    user_of, item_of, slot_of, clicked, viewed = (np.array(column) for column in zip(*rows, strict=True))
+    user_of, item_of, slot_of, clicked, viewed, liked = (np.array(column) for column in zip(*rows, strict=True))
     history = History(
         np.array(item_key), np.array(kind, np.int8), np.zeros(len(kind), np.int64), np.array(start), np.array(stop)
     )
@@ -68,6 +72,7 @@ def world(users: int, seed: int, events: int = 40) -> Examples:
         Inputs(features_of(item_of, slot_of), item_of, history),
         click=clicked.astype(np.int8),
         long_view=viewed.astype(np.int8),
+        like=liked.astype(np.int8),
         watch_ms=viewed.astype(np.int64) * 20_000,
         user=user_of,
         slate=np.arange(len(rows)) // 4,
@@ -96,6 +101,7 @@ def rare(users: int, seed: int, of_type: bool) -> Examples:
         Inputs(features, item, history),
         click=clicks.astype(np.int8),
         long_view=none.astype(np.int8),
+        like=none.astype(np.int8),
         watch_ms=none,
         user=user,
         slate=np.arange(len(item)),
@@ -215,12 +221,33 @@ def test_tags_tell_of_items_that_were_seldom_shown() -> None:
     assert metrics.auc(truth, with_tags) > metrics.auc(truth, without) + 0.02
 
 
-def test_factors_of_before_levels_by_type_serve_as_they_did(ranker: FactorRanker, tmp_path: Path) -> None:
+def test_likes_tell_of_tastes_and_of_those_alone() -> None:
+    made, judged = (world(150, 1, says_so=True), world(60, 2, says_so=True)), world(60, 3, says_so=True)
+    nobody = tuple(poorer(m, ("like",)) for m in made)
+    with_likes, without = (factors_training.train(*m, NAMES, "f", config=CONFIG) for m in (made, nobody))
+    assert with_likes.factors.like_slope > 0.1 and without.factors.like_slope == 0
+    truth = judged.long_view.astype(float)
+    told = [metrics.auc(truth, ranker.predict(judged.inputs).p_long_view) for ranker in (with_likes, without)]
+    assert told[0] > told[1]
+    opened = [("impression", 2), ("click", 2)]
+    rows, liking = asked(opened), asked([*opened, ("like", 2)])
+    gained = with_likes.predict(liking).score - with_likes.predict(rows).score
+    even = rows.item_key % 2 == 0
+    assert gained[even].mean() > 0 > gained[~even].mean()
+    taste, agreed = with_likes.taste(liking), with_likes._parts(liking)["taste"]
+    np.testing.assert_allclose(taste.parts.sum(axis=1), agreed, atol=1e-6)
+    assert taste.liked.tolist() == [True]
+
+
+def test_factors_of_before_types_and_likes_serve_as_they_did(tmp_path: Path) -> None:
+    ranker = factors_training.train(world(30, 1), world(30, 2), NAMES, "f", config=replace(CONFIG, rounds=4))
     ranker.save(tmp_path)
     with np.load(tmp_path / "factors.npz") as saved:
-        kept = {name: saved[name] for name in saved if not name.startswith(("type", "item_type"))}
-    assert len(kept) == len(PLAIN) - 2 + 7
+        kept = {name: saved[name] for name in saved if not name.startswith(("type", "item_type", "like"))}
+    assert len(kept) == len(PLAIN) - 3 + 7
     np.savez(tmp_path / "factors.npz", **kept)
+    header = json.loads((tmp_path / "ranker.json").read_text())
+    (tmp_path / "ranker.json").write_text(json.dumps({k: v for k, v in header.items() if not k.startswith("like_")}))
     rows = world(6, 4).inputs
     assert load_ranker(tmp_path).predict(rows).score.tobytes() == ranker.predict(rows).score.tobytes()
 
@@ -228,51 +255,58 @@ def test_factors_of_before_levels_by_type_serve_as_they_did(ranker: FactorRanker
 def test_the_solve_is_the_most_likely_vector() -> None:
     rng = np.random.default_rng(5)
     n, d = 40, 4
-    vectors = np.concatenate([rng.normal(size=(n, d - 1)), np.ones((n, 1))], axis=1)
-    kind, precision = rng.integers(-1, 2, n), np.array([1.0, 1.0, 1.0, 3.0, 4.0, 4.0])
-    tables = Tables(vectors, kind, rng.normal(size=n), rng.normal(size=n), 0.6, precision)
+    kind, precision = rng.integers(-1, 2, n), np.array([1.0, 1.0, 1.0, 3.0, 4.0, 4.0, 2.0])
+    tables = Tables.of(rng.normal(size=(n, d - 1)), rng.normal(size=(n, 3)), (0.6, 0.4, 1.2), kind, precision)
     opened = (rng.random(n) < 0.5).astype(np.uint8)
-    viewed = (opened * (rng.random(n) < 0.5)).astype(np.uint8)
+    viewed, liked = ((opened * (rng.random(n) < 0.5)).astype(np.uint8) for _ in range(2))
     zeros = np.zeros(n)
-    outcomes = Outcomes(np.arange(n), opened, viewed, zeros, zeros)
-    solved, bounds = np.zeros((3, d + 2)), np.array([0, n, n, n])
+    outcomes = Outcomes(np.arange(n), opened, viewed, liked, zeros, zeros)
+    solved, bounds = np.zeros((3, d + 3)), np.array([0, n, n, n])
     solve(outcomes, tables, bounds, STEPS, solved)
 
     def loss(x: np.ndarray) -> float:
-        click = tables.click + vectors @ x[:d] + np.where(kind >= 0, x[d + kind], 0.0)
-        view = tables.long_view + tables.slope * (vectors[:, :-1] @ x[: d - 1])
+        click = tables.click + tables.vector @ x[:d] + np.where(kind >= 0, x[d + kind], 0.0)
+        agreed = tables.vector[:, :-1] @ x[: d - 1]
+        view = tables.long_view + tables.slope * agreed
+        like = tables.like + tables.like_viewed * viewed + tables.like_slope * agreed + x[-1]
         likelihood = np.logaddexp(0, click).sum() - (opened * click).sum()
         likelihood += (opened * (np.logaddexp(0, view) - viewed * view)).sum()
+        likelihood += (opened * (np.logaddexp(0, like) - liked * like)).sum()
         return float(likelihood + (tables.precision * x * x).sum() / 2)
 
-    best = minimize(loss, np.zeros(d + 2), method="BFGS", options={"gtol": 1e-9}).x
+    best = minimize(loss, np.zeros(d + 3), method="BFGS", options={"gtol": 1e-9}).x
     np.testing.assert_allclose(solved[0], best, atol=1e-5)
     assert not solved[1:].any(), "of whom nothing is known has the prior's mean"
-    far = Tables(vectors * 40.0, kind, tables.click, tables.long_view, 0.6, precision)
+    far = tables._replace(vector=tables.vector * 40.0)
     solved[:] = 0.0
     solve(outcomes, far, bounds, STEPS, solved)
     assert np.isfinite(solved).all() and STEPS >= 5
 
 
-@pytest.mark.parametrize("views", [True, False])
-def test_rows_pull_at_items_as_torch_says(views: bool) -> None:
+@pytest.mark.parametrize(("views", "likes"), [(True, False), (False, False), (True, True), (False, True)])
+def test_rows_pull_at_items_as_torch_says(views: bool, likes: bool) -> None:
     rng, n, items, d = np.random.default_rng(3), 300, 7, 3
     context = np.where(rng.random((n, 5)) < 0.3, rng.normal(size=(n, 5)), 0.0).astype(np.float32)
     item, user = rng.integers(0, items, n), np.sort(rng.integers(0, 20, n))
-    opened, viewed = (rng.integers(0, 2, n).astype(np.uint8) for _ in range(2))
-    users, kind = rng.normal(size=(20, d + 3)).astype(np.float32), rng.integers(-1, 2, n)
-    shapes = ((items, d + 2), (5, 2), (2,), ())
-    whole, weights, base, slope = (torch.from_numpy(np.array(rng.normal(size=shape), np.float32)) for shape in shapes)
-    known = [tensor.requires_grad_() for tensor in (whole, weights, base, slope)]
+    opened, viewed, liked = (rng.integers(0, 2, n).astype(np.uint8) for _ in range(3))
+    users, kind = rng.normal(size=(20, d + 4)).astype(np.float32), rng.integers(-1, 2, n)
+    shapes = ((items, d + 3), (5, 2), (3,), (2,), ())
+    known = [torch.from_numpy(np.array(rng.normal(size=shape), np.float32)).requires_grad_() for shape in shapes]
+    whole, weights, base, slope, more = known
     match = (torch.from_numpy(users[user, :d]) * whole[item, :d]).sum(dim=1)
     own = users[user, d] + np.where(kind >= 0, users[user, d + 1 + kind], 0.0).astype(np.float32)
-    added = base + torch.from_numpy(context) @ weights + whole[item, d:]
-    odds = torch.stack([added[:, 0] + match + torch.from_numpy(own), added[:, 1] + slope * match])
-    truth = torch.from_numpy(np.stack([opened, viewed]).astype(np.float32))
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(odds, truth, reduction="none")
-    (loss[0].sum() + views * (truth[0] * loss[1]).sum()).backward()
-    rows = Rows.of(item, user, context, opened, viewed, kind)
-    pulled = pull(rows, users, *(tensor.detach().numpy() for tensor in known), views=views)
+    truth = torch.from_numpy(np.stack([opened, viewed, liked]).astype(np.float32))
+    levels, added = base + whole[item, d:], torch.from_numpy(context) @ weights
+    click, view = levels[:, 0] + added[:, 0] + match + torch.from_numpy(own), levels[:, 1] + added[:, 1]
+    odds = [
+        click,
+        view + slope[0] * match,
+        levels[:, 2] + more * truth[1] + torch.from_numpy(users[user, -1]) + slope[1] * match,
+    ]
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(torch.stack(odds), truth, reduction="none")
+    (loss[0].sum() + views * (truth[0] * loss[1]).sum() + likes * (truth[0] * loss[2]).sum()).backward()
+    rows = Rows.of(item, user, context, opened, viewed, liked, kind)
+    pulled = pull(rows, users, *(tensor.detach().numpy() for tensor in known), views=views, likes=likes)
     for ours, tensor in zip(pulled, known, strict=True):
         assert tensor.grad is not None
         np.testing.assert_allclose(ours, tensor.grad.numpy(), rtol=1e-4, atol=1e-4)

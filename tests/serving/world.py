@@ -119,6 +119,7 @@ def examples(shown: pl.DataFrame, inputs: Inputs, rows: slice) -> Examples:
         inputs.take(rows),
         click=part["click"].to_numpy().astype(np.int8),
         long_view=part["long_view"].to_numpy().astype(np.int8),
+        like=part["like"].to_numpy().astype(np.int8),
         watch_ms=part["watch_ms"].to_numpy().astype(np.int64),
         user=part["user_key"].to_numpy().astype(np.int64),
         slate=key64(part["request_id"].to_list()),

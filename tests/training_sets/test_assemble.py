@@ -39,6 +39,7 @@ def shown(impression_id: str, date: str = DATES[0], **changes: object) -> dict[s
         "slot": 0,
         "click": 1,
         "long_view": 1,
+        "like": 1,
         "watch_ms": 5000,
         "click_received_at": END - 500,
         "long_view_received_at": END - 400,
@@ -78,15 +79,15 @@ def test_an_outcome_received_after_the_part_ended_is_not_seen_and_is_counted() -
     late_click = shown("i2", click_received_at=END + 5, long_view_received_at=END + 6, outcome_received_at=END + 6)
     in_time = shown("i3", outcome_received_at=END - 1)
     assembled = made([late_play, late_click, in_time])
-    assert assembled.frame.select(LABELS).rows() == [(1, 1, 0), (0, 0, 0), (1, 1, 5000)]
+    assert assembled.frame.select(LABELS).rows() == [(1, 1, 0, 0), (0, 0, 0, 0), (1, 1, 1, 5000)]
     assert assembled.hidden_labels == 2
 
 
 def test_an_impression_without_outcomes_has_labels_of_zero_and_hides_nothing() -> None:
-    silent = dict.fromkeys(("click", "long_view", "watch_ms"), 0)
+    silent = dict.fromkeys(LABELS, 0)
     unknown = dict.fromkeys(("click_received_at", "long_view_received_at", "outcome_received_at"))
     assembled = made([shown("i1", **silent, **unknown), shown("i2")])
-    assert assembled.frame.select(LABELS).rows()[0] == (0, 0, 0)
+    assert assembled.frame.select(LABELS).rows()[0] == (0, 0, 0, 0)
     assert assembled.hidden_labels == 0
 
 
