@@ -47,7 +47,13 @@ def poorer(made: Examples, without: Sequence[str]) -> Examples:
 def write(made: Examples, path: Path) -> None:
     """The rows as a file of the training set, of small row groups."""
     columns = {name: made.features[:, i] for i, name in enumerate(NAMES)}
-    columns |= {"click": made.click, "long_view": made.long_view, "watch_ms": made.watch_ms, "user_key": made.user}
+    columns |= {
+        "click": made.click,
+        "long_view": made.long_view,
+        "like": made.like,
+        "watch_ms": made.watch_ms,
+        "user_key": made.user,
+    }
     columns |= {"item_key": made.inputs.item_key}
     columns |= dict(zip(HISTORY_COLUMNS, made.inputs.history.lists(), strict=True))
     columns |= {"request_id": np.char.add("r", made.slate.astype(str)), "occurred_at": made.slate * 1_000}
