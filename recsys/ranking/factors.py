@@ -92,10 +92,12 @@ class Factors:
         start, stop = history.start[first].astype(np.int64), history.stop[first].astype(np.int64)
         most = int((stop - start).sum())
         item, bounds = np.empty(most, np.int64), np.zeros(len(start) + 1, np.int64)
-        told = tuple(np.empty(most, np.uint8) for _ in ("opened", "viewed", "liked"))
-        outcomes_of(self.item.keys, history.item_key, history.kind, start, stop, TOLD, item, *told, bounds)
+        opened, viewed, liked = (np.empty(most, np.uint8) for _ in range(3))
+        outcomes_of(
+            self.item.keys, history.item_key, history.kind, start, stop, TOLD, item, opened, viewed, liked, bounds
+        )  # fmt: skip
         usual = [np.full(most, offset) for offset in self.usual]
-        return Outcomes(item, *told, *usual), bounds, whose
+        return Outcomes(item, opened, viewed, liked, *usual), bounds, whose
 
     def users(self, history: History) -> tuple[np.ndarray, np.ndarray]:
         """Vectors float64[h, d + 1 + t (+ 1)] of the different histories, and which of them each row has, int64[n]."""

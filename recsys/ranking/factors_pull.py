@@ -72,7 +72,7 @@ def pull(
         whole, context, base, slope, viewed: the parameters, float32, as in `Pull`; without likes a level less
         views, likes: whether what was opened tells by its long views too, and by its likes
     """
-    of = Pull(*(np.zeros(known.shape) for known in (whole, context, base, slope)), viewed=np.zeros(1))
+    of = Pull(*(np.zeros(known.shape or 1) for known in (whole, context, base, slope, viewed)))
     _add_up(rows, users, whole, context, base, slope, np.float32(viewed), views, likes, *of)
     return of._replace(viewed=of.viewed[0])
 

@@ -56,10 +56,10 @@ class Tables(NamedTuple):
             levels: float64[items, 2 or 3], log odds of a click, a long view and, where they are learned, a like
             numbers: slope, like_slope, like_viewed
         """
-        slope, *likes = numbers
+        slope, like_slope, like_viewed = numbers
         click, long_view, like = np.ascontiguousarray(np.pad(levels, ((0, 0), (0, 3 - levels.shape[1]))).T)
         vectors = np.concatenate([vectors, np.ones((len(vectors), 1))], axis=1)
-        return Tables(vectors, type_of, click, long_view, slope, like, *likes, precision)
+        return Tables(vectors, type_of, click, long_view, slope, like, like_slope, like_viewed, precision)
 
 
 @njit(cache=True, nogil=True)

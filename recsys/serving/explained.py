@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -245,29 +245,18 @@ def explained(
     return listed
 
 
-def _word(taste: Taste, at: int) -> str:
-    return (
-        "liked"
-        if taste.liked[at]
-        else "viewed long"
-        if taste.viewed[at]
-        else "opened"
-        if taste.opened[at]
-        else "passed over"
-    )
-
-
 def _tasted(taste: Taste, place: int, names: Names) -> list[Tasted]:
     """The items of the history that did most for one item, the largest first."""
     parts = taste.parts[place]
     told: list[Tasted] = []
     for at in np.argsort(-np.abs(parts), kind="stable")[:TASTED].tolist():
+        opened: Literal["opened", "passed over"] = "opened" if taste.opened[at] else "passed over"
         row = names.row(int(taste.item_key[at]))
         told.append(
             {
                 "item_id": None if row is None else names.written(row),
                 "title": names.title(row),
-                "told": _word(taste, at),
+                "told": "liked" if taste.liked[at] else "viewed long" if taste.viewed[at] else opened,
                 "part": float(parts[at]),
             }
         )

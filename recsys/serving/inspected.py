@@ -90,7 +90,7 @@ class Tasted(TypedDict):
 
     item_id: str | int | None
     title: str | None
-    told: Literal["viewed long", "opened", "passed over"]
+    told: Literal["liked", "viewed long", "opened", "passed over"]
     part: float
 
 
