@@ -13,8 +13,9 @@ from hypothesis import settings
 
 from bentos.recommender.scratch import SHARED_MEMORY
 
+# One thread each: more processes than cores run beside each other, and a whole run takes .9 of the CPU of two threads.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
-    os.environ.setdefault(name, "2")
+    os.environ.setdefault(name, "1")
 os.environ.update(
     DO_NOT_TRACK="1",
     DAGSTER_DISABLE_TELEMETRY="yes",

@@ -15,6 +15,7 @@ import pytest
 from recsys.events import DAY_MS
 from recsys.lake import Lake
 from recsys.policy.shelves import SHELVES
+from recsys.retrieval.milvus_server import stop_milvus
 from recsys.serving.opening import open_recommender
 from recsys.serving.schema import RecommendRequest
 from recsys.settings import Settings
@@ -122,6 +123,7 @@ def test_plays_of_months_end_in_a_champion_that_answers_every_shelf_and_a_later_
     job = ["dagster", "job", "execute", "-m", "recsys_assets.definitions", "-j", "observe"]
     ends = {f"dagster/asset_partition_range_{end}": day for end in ("start", "end")}
     command(*job, "--tags", json.dumps(ends))
+    stop_milvus(Settings(home=home))  # one that a job starts goes on beyond it
     features = Lake(home).day(day, "features", "impressions")
     assert pl.scan_parquet(features).select(pl.len()).collect().item() >= newest.height
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ def inspected(service: Service, **request: Any) -> dict[str, Any]:
 def moment(visit: Visit) -> str:
     """The instant that the page proposes: where the log ends."""
     return visit.page.get_by_label("Moment (UTC)").input_value() + ":00Z"
+
+
+@pytest.fixture(scope="module")
+def keyed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that asks for keys, whose users may have copies."""
+    keys = "inspect:a-key-to-look-in-with,recommend:another-key-of-16,admin:a-key-for-everything"
+    with serving(world, tmp_path_factory.mktemp("keyed"), RECSYS_API_KEYS=keys, RECSYS_SANDBOX="true") as started:
+        yield started
 
 
 def test_try_shows_what_somebody_gets_and_why(visit: Visit, service: Service, world: World) -> None:
@@ -104,35 +113,33 @@ def test_what_if_changes_the_slate_and_writes_nothing(visit: Visit, service: Ser
 
 
 def test_a_real_send_changes_the_copys_slate_and_needs_the_right_key(
-    browser: Browser, world: World, tmp_path: Path
+    browser: Browser, world: World, keyed: Service
 ) -> None:
-    context, user = browser.new_context(), world.user_ids[1]
-    keys = "inspect:a-key-to-look-in-with,admin:a-key-for-everything"
-    with serving(world, tmp_path, RECSYS_API_KEYS=keys, RECSYS_SANDBOX="true") as service:
-        visit = Visit(context.new_page(), str(service.http.base_url))
-        page, before = visit.to("what-if"), service.http.get("/readyz").json()["position"]
-        for key, words in (
-            ("a-key-to-look-in-with", "This key is for inspect, and this call needs one for events or admin."),
-            ("a-key-for-everything", f"Events taken: 1. Both slates are those of sandbox:{user}."),
-        ):
-            page.evaluate(f"sessionStorage.setItem('key', '{key}')")
-            page.reload()
-            visit.to("what-if")
-            service.http.headers["authorization"] = f"Bearer {key}"
-            first = inspected(service, user_id=user, context={"at": moment(visit)})["items"]
-            visit.choose("User", user, user)
-            page.get_by_label("What happens").select_option("dislike")
-            visit.choose("On which item", first[0]["item_id"], first[0]["item_id"])
-            page.get_by_role("button", name="Send it for real").click()
-            expect(page.get_by_text(words)).to_be_visible()
-        assert visit.cells("before", 1) == [item["title"] for item in first]
-        shown = service.http.post("/recommend", json={"user_id": f"sandbox:{user}", "context": {"at": moment(visit)}})
-        after = [item["item_id"] for item in shown.json()["items"]]
-        assert [cell.split()[0] for cell in visit.cells("after, with reasons", 0)] == [str(n + 1) for n in range(10)]
-        assert first[0]["title"] in visit.cells("before", 1) and first[0]["item_id"] not in after
-        titles = {item["item_id"]: item["title"] for item in inspected(service, user_id=user, item_ids=after)["asked"]}
-        assert visit.cells("after", 1) == [titles[item_id] for item_id in after]
-        assert service.http.get("/readyz").json()["position"] == before
+    context, user, service = browser.new_context(), world.user_ids[1], keyed
+    visit = Visit(context.new_page(), str(service.http.base_url))
+    page, before = visit.to("what-if"), service.http.get("/readyz").json()["position"]
+    for key, words in (
+        ("a-key-to-look-in-with", "This key is for inspect, and this call needs one for events or admin."),
+        ("a-key-for-everything", f"Events taken: 1. Both slates are those of sandbox:{user}."),
+    ):
+        page.evaluate(f"sessionStorage.setItem('key', '{key}')")
+        page.reload()
+        visit.to("what-if")
+        service.http.headers["authorization"] = f"Bearer {key}"
+        first = inspected(service, user_id=user, context={"at": moment(visit)})["items"]
+        visit.choose("User", user, user)
+        page.get_by_label("What happens").select_option("dislike")
+        visit.choose("On which item", first[0]["item_id"], first[0]["item_id"])
+        page.get_by_role("button", name="Send it for real").click()
+        expect(page.get_by_text(words)).to_be_visible()
+    assert visit.cells("before", 1) == [item["title"] for item in first]
+    shown = service.http.post("/recommend", json={"user_id": f"sandbox:{user}", "context": {"at": moment(visit)}})
+    after = [item["item_id"] for item in shown.json()["items"]]
+    assert [cell.split()[0] for cell in visit.cells("after, with reasons", 0)] == [str(n + 1) for n in range(10)]
+    assert first[0]["title"] in visit.cells("before", 1) and first[0]["item_id"] not in after
+    titles = {item["item_id"]: item["title"] for item in inspected(service, user_id=user, item_ids=after)["asked"]}
+    assert visit.cells("after", 1) == [titles[item_id] for item_id in after]
+    assert service.http.get("/readyz").json()["position"] == before
     context.close()
     assert visit.foreign == []
 
@@ -346,20 +353,17 @@ def test_the_service_gone_while_the_page_is_open(browser: Browser, world: World,
     context.close()
 
 
-def test_a_key_is_asked_for_and_used(browser: Browser, world: World, tmp_path: Path) -> None:
+def test_a_key_is_asked_for_and_used(browser: Browser, world: World, keyed: Service) -> None:
     context = browser.new_context()
-    with serving(
-        world, tmp_path, RECSYS_API_KEYS="inspect:a-key-to-look-in-with,recommend:another-key-of-16"
-    ) as service:
-        visit = Visit(context.new_page(), str(service.http.base_url))
-        page = visit.to("try")
-        page.get_by_label("Key for looking in").fill("another-key-of-16")
-        page.get_by_role("button", name="Look in").click()
-        expect(page.get_by_text("This key is for recommend")).to_be_visible()
-        page.get_by_label("Key for looking in").fill("a-key-to-look-in-with")
-        page.get_by_role("button", name="Look in").click()
-        visit.choose("User", world.user_ids[1], world.user_ids[1])
-        page.get_by_role("button", name="Show the slate").click()
-        assert len(visit.cells("slate", 0)) == 10
+    visit = Visit(context.new_page(), str(keyed.http.base_url))
+    page = visit.to("try")
+    page.get_by_label("Key for looking in").fill("another-key-of-16")
+    page.get_by_role("button", name="Look in").click()
+    expect(page.get_by_text("This key is for recommend")).to_be_visible()
+    page.get_by_label("Key for looking in").fill("a-key-to-look-in-with")
+    page.get_by_role("button", name="Look in").click()
+    visit.choose("User", world.user_ids[1], world.user_ids[1])
+    page.get_by_role("button", name="Show the slate").click()
+    assert len(visit.cells("slate", 0)) == 10
     context.close()
     assert json.dumps(visit.foreign) == "[]"
