@@ -107,7 +107,7 @@ def read_table(file: TableFile, known: Container[str], needed: Sequence[str], fi
         if twice := sorted({n for n in picked if n and picked.count(n) > 1}):
             raise SourceError(f"{file.origin} has the column {twice[0]} twice: remove or rename one")
         if missing := [c for c in needed if c not in picked and c not in given]:
-            has = ", ".join(c.strip() for c in columns)[:200] or "none"
+            has = "".join(filter(str.isprintable, ", ".join(c.strip() for c in columns)[:200])) or "none"
             raise SourceError(f"{file.origin} lacks the column {', '.join(missing)}: see docs/files.md; it has {has}")
         return picked
 
@@ -471,10 +471,15 @@ def _as(kind: str, value: Any) -> Any:
     if kind == "text":
         return _utf8(str(value))
     if kind == "list":
-        return [_utf8(p) if isinstance(p, str) else json.dumps(p) for p in value if p is not None]
+        return [_utf8(p) if isinstance(p, str) else _plainly(p) for p in value if p is not None and p == p]
     if kind == "object":
         return [[json.dumps(value)]]
     return value
+
+
+def _plainly(value: float | bool) -> str:
+    """As Parquet's lists are read: 7.0 is 7."""
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _utf8(text: str) -> str:

@@ -247,10 +247,13 @@ def _tags(column: pl.Series) -> Reading:
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if isinstance(column.dtype, pl.List):
-        if column.dtype.inner.is_nested():
+        inner = column.dtype.inner
+        if inner.is_nested():
             return _refused(column, pl.List(pl.String), "is no list of texts")
+        if inner.is_float():
+            column = column.list.eval(pl.element().fill_nan(None))
         lists = column.cast(pl.List(pl.String))
-        if column.dtype.inner.is_float() or column.dtype.inner.is_decimal():
+        if inner.is_float() or inner.is_decimal():
             lists = lists.list.eval(pl.element().str.replace(r"\.0+$", ""))
         return Reading(_without_empty(lists, ""), _none(column))
     text, problem = _free_text(column)

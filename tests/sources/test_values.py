@@ -415,3 +415,15 @@ def test_what_is_said_of_people_may_be_of_any_type(tmp_path):
     }
     refused = {row["reason"] for row in source.refused("users").to_pylist()}
     assert refused == {"tastes is no list of texts: left out", "profile is no list of texts: left out"}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_numbers_in_lists_are_the_same_words_in_every_format(tmp_path, form):
+    items = {"item_id": [7, 8], "tags": [[1.0, 2.5], [float("nan"), 1e3]]}
+    if form == "parquet":
+        pl.DataFrame(items).write_parquet(tmp_path / "items.parquet")
+    else:
+        rows = ({"item_id": n, "tags": tags} for n, tags in zip(*items.values(), strict=True))
+        (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "events.csv").write_text("kind,user_id,item_id,occurred_at\nclick,a,7,2026-01-01\n")
+    assert Files(tmp_path).items()["tags"].to_pylist() == [["1", "2.5"], ["1000"]]
