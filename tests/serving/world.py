@@ -82,6 +82,7 @@ def impressions(events: pa.Table) -> pl.DataFrame:
         .agg(
             click=(pl.col("kind") == "click").any().cast(pl.Int8),
             long_view=(pl.col("kind") == "long_view").any().cast(pl.Int8),
+            like=(pl.col("kind") == "like").any().cast(pl.Int8),
             watch_ms=pl.col("watch_ms").sum(),
         )
     )
@@ -90,7 +91,7 @@ def impressions(events: pa.Table) -> pl.DataFrame:
         .drop("watch_ms", "impression_id")
         .rename({"event_id": "impression_id"})
         .join(outcomes, on="impression_id", how="left")
-        .with_columns(pl.col("click", "long_view", "watch_ms").fill_null(0))
+        .with_columns(pl.col("click", "long_view", "like", "watch_ms").fill_null(0))
         .sort("position")
     )
 
