@@ -19,6 +19,7 @@ from recsys.vocabulary import CONTROLS, DATES_OF_14_DIGITS, MISSING
 TRUE: Final = ("true", "t", "yes", "y", "on")
 FALSE: Final = ("false", "f", "no", "n", "off")
 NO_INSTANT: Final = "is neither milliseconds nor ISO 8601"
+NO_DAY: Final = "is no day as YYYY-MM-DD"
 NO_TRUTH: Final = "is neither true nor false"
 LOST_DIGITS: Final = "is a floating number whose last digits are lost: write an integer or text"
 FOURTEEN_DIGITS: Final = "is a date of 14 digits: write ISO 8601, as 2026-10-25T10:00:00Z"
@@ -353,10 +354,12 @@ def _iso(text: pl.Series) -> pl.Series:
 
 
 def _day(column: pl.Series) -> Reading:
+    if isinstance(column.dtype, pl.Duration):
+        return _refused(column, pl.String, NO_DAY)
     if column.dtype.is_temporal():
         text = column.cast(pl.String)
     else:
         text = _id(column).value
     day = text.str.replace(r"^([0-9]{4})-?([0-9]{2})-?([0-9]{2})([T ].*)?$", "${1}-${2}-${3}")
     value = day.str.to_date("%Y-%m-%d", strict=False).dt.strftime("%Y-%m-%d")
-    return Reading(value, why((_given(column).is_not_null() & value.is_null(), "is no day as YYYY-MM-DD")))
+    return Reading(value, why((_given(column).is_not_null() & value.is_null(), NO_DAY)))
