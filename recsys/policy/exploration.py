@@ -18,7 +18,6 @@ from typing import Final, Literal
 
 import numpy as np
 from numba import njit
-from scipy import special
 
 How = Literal["uniform", "softmax", "thompson", "epsilon"]
 RANKED: Final = "ranked"  # the policy that leaves nothing to chance
@@ -95,23 +94,23 @@ class Explorer:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def uniform(self, request_id: str, what: str, names: Iterable[bytes] = (b"",)) -> np.ndarray:
-        """In (0, 1), one for each name: the same for the same words, even over all others. float64[names]."""
+    def uniform(self, request_id: str, what: str, names: Iterable[bytes] = (b"",)) -> list[float]:
+        """In (0, 1), one for each name: the same for the same words, even over all others."""
         begun = hashlib.blake2b(f"{request_id}\x1f{what}\x1f".encode(), key=self._secret, digest_size=8)
-        digests = []
+        numbers = []
         for name in names:  # as MACs of what is told and the name; what they share is hashed once
             mac = begun.copy()
             mac.update(name)
-            digests.append(mac.digest())
-        return ((np.frombuffer(b"".join(digests), "<u8") >> np.uint64(12)) + 0.5) / 2.0**52
+            numbers.append(((int.from_bytes(mac.digest(), "little") >> 12) + 0.5) / 2.0**52)
+        return numbers
 
     def places(self, how: Exploration, k: int, request_id: str) -> list[int]:
         """Places of a slate of k that explore, first to last."""
-        count = int(how.share * k + float(self.uniform(request_id, "places")[0]))
+        count = int(how.share * k + self.uniform(request_id, "places")[0])
         if not count:
             return []
         turns = self.uniform(request_id, "turns", (str(place).encode() for place in range(k)))
-        return sorted(np.argsort(turns)[:count].tolist())
+        return sorted(sorted(range(k), key=turns.__getitem__)[:count])
 
     def explore(
         self,
@@ -142,8 +141,9 @@ class Explorer:
         """The candidate that stands at a place, of a pool of them, and its chance."""
         keys = scored.item_keys[pool].astype("<i8").tobytes()
         chances = self.uniform(request_id, f"item {place}", (keys[at : at + 8] for at in range(0, len(keys), 8)))
-        coin = float(self.uniform(request_id, f"coin {place}")[0])
-        at, propensity = DRAWS[how.how](how, scored.scores[pool], deviations(how, scored, pool), chances, coin)
+        (coin,) = self.uniform(request_id, f"coin {place}")
+        measures = scored.scores[pool], deviations(how, scored, pool), np.array(chances)
+        at, propensity = DRAWS[how.how](how, *measures, coin)
         return int(pool[at]), propensity
 
 
@@ -161,23 +161,22 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, scored: Scored) -> 
     standing = slate[place]
     if scored.sure is not None and scored.sure[standing]:
         return np.array([standing])
-    others = np.delete(slate, place)
+    others = slate[np.arange(len(slate)) != place]
     measures = (scored.scores, scored.impressions, scored.age_days)
-    allowed, fresh, hopes = (np.empty(len(measures[0]), kind) for kind in (bool, bool, np.float64))
     bounds = (how.deviation, how.optimism, how.fresh_days, how.fresh_budget, how.least)
-    _hope(*measures, *bounds, standing, allowed, fresh, hopes)
-    allowed[slate] = False
+    rows, fresh, hopes = _hopeful(*measures, *bounds, slate, place)
+    allowed = np.ones(len(rows), bool)
     if scored.units is not scored.item_keys:
-        allowed &= ~np.isin(scored.units, scored.units[others])
+        allowed &= ~np.isin(scored.units[rows], scored.units[others])
     for name, share in scored.caps.items():
         keys, most = scored.groups[name], max(1, int(share * len(slate)))
         taken = keys[others].tolist()
         for key in {key for key in taken if key and taken.count(key) >= most}:
-            allowed &= keys != key
-    rows = np.flatnonzero(allowed)
-    rows = rows[np.lexsort((scored.item_keys[rows], -hopes[rows]))]
-    new, known = rows[fresh[rows]][: int(how.fresh * how.pool)], rows[~fresh[rows]]
-    return np.concatenate([[standing], new, known])[: how.pool]
+            allowed &= keys[rows] != key
+    order = np.lexsort((scored.item_keys[rows], -hopes))
+    order = order[allowed[order]]
+    new, known = order[fresh[order]][: int(how.fresh * how.pool)], order[~fresh[order]]
+    return np.concatenate([[standing], rows[new], rows[known]])[: how.pool]
 
 
 @njit(cache=True, nogil=True)
@@ -186,17 +185,27 @@ def _deviation(of_new, impressions):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _hope(  # type: ignore[no-untyped-def]
-    scores, impressions, age_days, deviation, optimism, fresh_days, budget, least, standing, allowed, fresh, hopes
+def _hopeful(  # type: ignore[no-untyped-def]
+    scores, impressions, age_days, deviation, optimism, fresh_days, budget, least, slate, place
 ):
-    """Which candidates are worth, or are fresh and hoped to be worth, enough of the one that stands; never fresh is
-    one whose age is nan.
+    """Candidates outside of the slate that are worth, or are fresh and hoped to be worth, enough of the one that stands
+    at the place: rows, whether each is fresh, and what is hoped of it. Never fresh is one whose age is nan.
     """
-    floor = least * (1.0 / (1.0 + math.exp(-scores[standing])))
-    for i in range(len(scores)):
-        hopes[i] = scores[i] + optimism * _deviation(deviation, impressions[i])
-        fresh[i] = 0.0 <= age_days[i] <= fresh_days and impressions[i] < budget
-        allowed[i] = 1.0 / (1.0 + math.exp(-(hopes[i] if fresh[i] else scores[i]))) >= floor
+    n, count = len(scores), 0
+    rows, fresh, hopes = np.empty(n, np.int64), np.empty(n, np.bool_), np.empty(n)
+    floor = least * (1.0 / (1.0 + math.exp(-scores[slate[place]])))
+    for i in range(n):
+        hope = scores[i] + optimism * _deviation(deviation, impressions[i])
+        is_fresh = 0.0 <= age_days[i] <= fresh_days and impressions[i] < budget
+        if not 1.0 / (1.0 + math.exp(-(hope if is_fresh else scores[i]))) >= floor:
+            continue
+        shown = False
+        for other in slate:
+            shown |= other == i
+        if not shown:
+            rows[count], fresh[count], hopes[count] = i, is_fresh, hope
+            count += 1
+    return rows[:count], fresh[:count], hopes[:count]
 
 
 # A draw takes the policy, scores and deviations of the pool, a uniform number of each item and a coin of the place; it
@@ -223,6 +232,8 @@ def _softmax(
 def _thompson(
     how: Exploration, scores: np.ndarray, deviation: np.ndarray, chances: np.ndarray, coin: float
 ) -> tuple[int, float]:
+    from scipy import special  # a tenth of a second of a start, for a policy that no shelf has by default
+
     at = int((scores + deviation * special.ndtri(chances)).argmax())
     return at, chance_of_greatest(scores, deviation, at)
 
@@ -257,6 +268,8 @@ _POINTS, _WEIGHTS = _quadrature()
 
 def chance_of_greatest(mean: np.ndarray, deviation: np.ndarray, at: int) -> float:
     """The chance that one of independent normal draws is the greatest, within 1e-6."""
+    from scipy import special
+
     x = mean[at] + deviation[at] * _POINTS
     others = np.delete(np.arange(len(mean)), at)
     below = special.ndtr((x[:, None] - mean[others]) / deviation[others]).prod(axis=1)

@@ -7,7 +7,6 @@ that they engaged with. What the ranker's largest contribution says comes after 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +32,9 @@ TEMPLATES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 SAID_OF: Final = {"long_view": "watched", "exposure_long_view": "watched", "like": "liked", "click": "opened"}
 _STRENGTH: Final = ("opened", "watched", "liked")  # of several kinds of event on one item, the strongest is said
-_SAID: Final = {KINDS[kind]: _STRENGTH.index(word) for kind, word in SAID_OF.items()}
+_SAID_OF_KIND: Final = np.zeros(max(KINDS.values()) + 1, np.int64)  # by kind, its place among _STRENGTH
+for _kind, _word in SAID_OF.items():
+    _SAID_OF_KIND[KINDS[_kind]] = _STRENGTH.index(_word)
 
 
 class Reason(NamedTuple):
@@ -71,6 +72,15 @@ def language_for(said: str | None, accepted: str) -> str:
     return next((found for tag in wanted if (found := language_of(tag)) in TEMPLATES), ENGLISH)
 
 
+class Evidence(NamedTuple):
+    """What of a person's own speaks for an item."""
+
+    source: int  # catalogue row of the engaged item of which this one is the nearest neighbour; -1: of none
+    strength: int  # of the strongest thing that was done with it, among _STRENGTH
+    creator: bool  # that they watch its creator
+    category: bool
+
+
 class OwnReasons:
     """What can be said of one person at one moment. Evidence is looked up for the few items that are shown."""
 
@@ -81,57 +91,52 @@ class OwnReasons:
             at: instant of the request, UTC ms
         """
         self._bundle, self._at = bundle, at
-        keys, kinds, _ = history.engaged().row(0)
-        retriever = bundle.retriever
-        self._recent = retriever.recent(keys)
-        self._neighbours = retriever.data.neighbours[self._recent]
-        self._similarity = retriever.data.similarity[self._recent]
-        rows = retriever.rows(keys)
-        self._creators = _often(bundle.catalogue.candidates.creator_key[rows])
-        self._categories = _often(bundle.catalogue.category_key[rows])
-        self._strongest: dict[int, int] = {}
-        for key, kind in zip(keys.tolist(), kinds.tolist(), strict=True):
-            self._strongest[key] = max(self._strongest.get(key, 0), _SAID[kind])
+        self._keys, kinds, _ = history.engaged().row(0)
+        self._strength = _SAID_OF_KIND[kinds]
 
-    def of(self, row: int) -> Reason | None:
+    def evidence(self, rows: np.ndarray) -> list[Evidence]:
+        """Of each catalogue row."""
+        retriever, catalogue = self._bundle.retriever, self._bundle.catalogue
+        keys = self._keys
+        found = _evidence(
+            rows,
+            retriever.recent(keys),
+            retriever.data.neighbours,
+            retriever.data.similarity,
+            retriever.rows(keys),
+            catalogue.candidates.creator_key,
+            catalogue.category_key,
+            (catalogue.candidates.item_key, keys, self._strength),
+        )
+        return [
+            Evidence(source, strength, creator >= OFTEN, category >= OFTEN)
+            for source, strength, creator, category in found.tolist()
+        ]
+
+    def of(self, row: int, evidence: Evidence) -> Reason | None:
         """The reason of an item of the catalogue, None where nothing of the person's own brought it."""
-        return self._because(row) or self._of_creator(row)
-
-    def of_category(self, row: int) -> Reason | None:
-        """That they watch its category, where it has a name and they do."""
-        name = named(self._bundle, row)
-        if name is None or int(self._bundle.catalogue.category_key[row]) not in self._categories:
-            return None
-        return Reason("own.category", {"category": name})
-
-    def _because(self, row: int) -> Reason | None:
-        """The engaged item of which this one is the nearest neighbour; newer ones first among equals."""
-        at = _likest(self._neighbours, self._similarity, row)
-        if at < 0:
-            return None
-        source = int(self._recent[at])
-        title = self._bundle.titles[source].as_py()
-        if not title or source == row:
-            return None
-        key = int(self._bundle.catalogue.candidates.item_key[source])
-        return Reason(f"own.{_STRENGTH[self._strongest[key]]}", {"title": title})
-
-    def _of_creator(self, row: int) -> Reason | None:
-        candidates = self._bundle.catalogue.candidates
+        title = self._bundle.titles[evidence.source].as_py() if evidence.source >= 0 else None
+        if title and evidence.source != row:
+            return Reason(f"own.{_STRENGTH[evidence.strength]}", {"title": title})
         name = self._bundle.creators[row].as_py()
-        if name is None or name.isdigit() or int(candidates.creator_key[row]) not in self._creators:
+        if name is None or name.isdigit() or not evidence.creator:
             return None
-        is_new = self._at - NEW_MS < int(candidates.published_at[row]) <= self._at
+        is_new = self._at - NEW_MS < int(self._bundle.catalogue.candidates.published_at[row]) <= self._at
         return Reason("own.new_from" if is_new else "own.creator", {"creator": name})
 
+    def of_category(self, row: int, evidence: Evidence) -> Reason | None:
+        """That they watch its category, where it has a name and they do."""
+        name = named(self._bundle, row)
+        return None if name is None or not evidence.category else Reason("own.category", {"category": name})
 
-def best(own: OwnReasons, rows: Sequence[int], told: Sequence[str]) -> list[Reason]:
+
+def best(own: OwnReasons, rows: np.ndarray, told: Sequence[str]) -> list[Reason]:
     """The reason of each row: of the person's own where there is one, else what was told of it (a key)."""
     reasons = []
-    for row, key in zip(rows, told, strict=True):
-        said = own.of(row)
+    for row, key, evidence in zip(rows.tolist(), told, own.evidence(rows), strict=True):
+        said = own.of(row, evidence)
         if said is None and key not in _OWN:
-            said = own.of_category(row)
+            said = own.of_category(row, evidence)
         reasons.append(said or Reason(key))
     return reasons
 
@@ -151,15 +156,29 @@ _OWN: Final = frozenset(key for key, words in TEMPLATES[ENGLISH].items() if is_o
 
 
 @njit(cache=True, nogil=True)
-def _likest(neighbours, similarity, row):  # type: ignore[no-untyped-def]
-    """Which of m engaged items [m, NEIGHBOURS] has the row as its nearest neighbour, the first of equals; else -1."""
-    best, found = 0.0, -1
-    for e in range(len(neighbours)):
-        for place in range(neighbours.shape[1]):
-            if neighbours[e, place] == row and similarity[e, place] > best:
-                best, found = similarity[e, place], e
-    return found
+def _evidence(rows, recent, neighbours, similarity, engaged, creator_key, category_key, done):  # type: ignore[no-untyped-def]
+    """int64[k, 4] of k catalogue rows: the recent row that has each as its nearest neighbour (the first of equals, else
+    -1) and the strongest thing done with that one; how many engaged rows share its creator, and its category.
 
-
-def _often(keys: np.ndarray) -> set[int]:
-    return {key for key, count in Counter(keys.tolist()).items() if key and count >= OFTEN}
+    Args:
+        done: keys of the catalogue; of m engaged events the item's key, and how strong a thing each is.
+    """
+    item_key, keys, strength = done
+    out = np.zeros((len(rows), 4), np.int64)
+    for k in range(len(rows)):
+        row, best = rows[k], 0.0
+        out[k, 0] = -1
+        for e in range(len(recent)):
+            of = recent[e]
+            for place in range(neighbours.shape[1]):
+                if neighbours[of, place] == row and similarity[of, place] > best:
+                    best, out[k, 0] = similarity[of, place], of
+        if out[k, 0] >= 0:
+            for e in range(len(keys)):
+                if keys[e] == item_key[out[k, 0]]:
+                    out[k, 1] = max(out[k, 1], strength[e])
+        for e in range(len(engaged)):
+            of = engaged[e]
+            out[k, 2] += creator_key[of] == creator_key[row] and creator_key[row] != 0
+            out[k, 3] += category_key[of] == category_key[row] and category_key[row] != 0
+    return out

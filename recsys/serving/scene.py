@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,6 @@ import numpy as np
 from recsys.events import CLOCK_SKEW_MS, ITEM_TYPES, key64, words_of_query
 from recsys.features.catalog import FEATURES
 from recsys.features.derive import Context, derive
-from recsys.features.history import History
 from recsys.features.judged import Judged
 from recsys.features.people import NOTHING_SAID, Said
 from recsys.policy.filters import Audience, seen_items
@@ -34,6 +34,13 @@ _NO_KEYS = np.empty(0, dtype=np.int64)
 def in_log(bundle: ServingBundle, shelf: str) -> str:
     """What the log that trained the bundle calls a shelf; of a log with other names (KuaiRand's tabs) its busiest."""
     return shelf if shelf in bundle.log_shelves or not bundle.log_shelves else bundle.log_shelves[0]
+
+
+@functools.lru_cache(maxsize=1_000)
+def _codes(log_shelf: str, device: str | None) -> tuple[int, int]:
+    """Keys of both; 0 of no device."""
+    shelf, of_device = key64([log_shelf, device or ""]).tolist()
+    return shelf, of_device if device else 0
 
 
 @dataclass(frozen=True)
@@ -97,15 +104,15 @@ class Scene:
             known = ", ".join(dict.fromkeys([*SHELVES, *bundle.log_shelves]))
             raise BadRequest(f"shelf: must be one of {known}")
         log_shelf = in_log(bundle, shelf)
-        codes = key64([log_shelf, device or ""])
+        shelf_code, device_code = _codes(log_shelf, device)
         return cls(
             user_id=user_id,
             shelf_name=shelf,
             shelf=shelf_of(shelf, bundle.come_back),
             log_shelf=log_shelf,
-            shelf_code=int(codes[0]),
+            shelf_code=shelf_code,
             device=device,
-            device_code=int(codes[1]) if device else 0,
+            device_code=device_code,
             at=at,
             said=said.over(bundle.people.said(key64([user_id]), np.array([at]))) if bundle.people.words.size else said,
             blocked_items=blocked_items,
@@ -186,7 +193,7 @@ class ReadInputs(Inputs):
     _read: Read
 
     def __init__(self, scene: Scene, read: Read) -> None:
-        history = History.of_one(*read.history.row(0), rows=len(read.item_keys))
+        history = read.history_of(len(read.item_keys))  # a slice of it would be solved anew for the shown rows
         self.__dict__.update(item_key=read.item_keys, history=history, _scene=scene, _read=read)
 
     @cached_property

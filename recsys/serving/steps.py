@@ -278,7 +278,7 @@ class Steps:
         if slate.inputs is not None and len(chosen) and course.may_begin("reasons"):
             with course.stage("reasons"):
                 own = OwnReasons(bundle, slate.inputs.history.take(slice(0, 1)), scene.at)
-                reasons = best(own, shown, slate.reasons)
+                reasons = best(own, slate.pool.rows, slate.reasons)
         language = language_for(scene.language, course.accept_language)
         slate.reasons = [why.words(language, named(bundle, row)) for why, row in zip(reasons, shown, strict=True)]
         course.bundle, course.rung, course.candidates = bundle.bundle_id, slate.rung, len(rows)

@@ -33,7 +33,11 @@ class Read(NamedTuple):
     @property
     def history(self) -> History:
         """The user's, as one row."""
-        return History.of_one(self.history_item_keys, self.history_kinds, self.history_occurred_at)
+        return self.history_of(1)
+
+    def history_of(self, rows: int) -> History:
+        """The user's, the same for so many rows; its arrays are the read's own."""
+        return History.of_one(self.history_item_keys, self.history_kinds, self.history_occurred_at, rows)
 
     def of_items(self, rows: np.ndarray | slice) -> Read:
         """The same user and some of the items: an index, a mask or a slice."""
