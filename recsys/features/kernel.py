@@ -348,13 +348,13 @@ def find_entities(program, v, table, reads, first, last, bases):  # type: ignore
 
 @njit(cache=True, nogil=True)
 def read_rows(program, state, reads, out):  # type: ignore[no-untyped-def]
-    """Rows of one instant at the state's own position, into out[n, A]; returns bool[n], False where inexact."""
+    """Rows of one instant at the state's position, into out[n, A], less views of width 0; bool[n], False: inexact."""
     n = len(reads.as_of)
     exact, bases = np.ones(n, np.bool_), np.empty(n, np.int64)
     instant = np.zeros((len(program.groups), 2), np.int64)
     if n:
         set_instant(program, reads.as_of[0], instant)
-    for v in range(len(program.views)):
+    for v in np.flatnonzero(program.views[:, V_WIDTH]):
         find_entities(program, v, state.table, reads, 0, n, bases)
         read_view(program, v, state.cells, bases, 0, n, instant, out, exact)
     return exact

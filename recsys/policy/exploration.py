@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -86,6 +86,11 @@ class Drawn:
         """Nothing was left to chance."""
         k = len(chosen)
         return Drawn(chosen, np.ones(k), np.ones(k, np.int32), np.zeros(k, bool), policy)
+
+    def of(self, few: np.ndarray) -> Drawn:
+        """The same by the places of those few candidates among others, int64[n]."""
+        pools = {place: few[pool] for place, pool in self.pools.items()}
+        return replace(self, chosen=few[self.chosen], pools=pools)
 
 
 class Explorer:
@@ -177,6 +182,31 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, scored: Scored) -> 
     order = order[allowed[order]]
     new, known = order[fresh[order]][: int(how.fresh * how.pool)], order[~fresh[order]]
     return np.concatenate([[standing], rows[new], rows[known]])[: how.pool]
+
+
+def near(how: Exploration, scores: np.ndarray, chosen: np.ndarray, places: Sequence[int]) -> np.ndarray:
+    """Candidates that may stand in those places of a ranked slate, and its own: rising int64[m]. What an item is hoped
+    to be worth is at most what it would be if nobody had been shown it.
+    """
+    hoped = max(how.optimism, 0.0) * how.deviation
+    return np.asarray(_near(scores, hoped, how.least, chosen, np.array(places, np.int64)))
+
+
+@njit(cache=True, nogil=True)
+def _near(scores, hoped, least, chosen, places):  # type: ignore[no-untyped-def]
+    lowest, count = np.inf, 0
+    for place in places:
+        lowest = min(lowest, scores[chosen[place]])
+    floor = least / (1.0 + math.exp(-lowest)) * (1.0 - 1e-9)  # `_hopeful` decides, whose sums round otherwise
+    rows = np.empty(len(scores), np.int64)
+    for i in range(len(scores)):
+        shown = False
+        for other in chosen:
+            shown |= other == i
+        if shown or 1.0 / (1.0 + math.exp(-(scores[i] + hoped))) >= floor:
+            rows[count] = i
+            count += 1
+    return rows[:count]
 
 
 @njit(cache=True, nogil=True)

@@ -99,6 +99,11 @@ class BlendRanker:
             outputs |= self.members[self.orders].predict_only(inputs, ["score"])
         return outputs
 
+    @property
+    def reads(self) -> tuple[int, ...] | None:
+        """Places of the features that its score is made of; None: any."""
+        return getattr(self.members[self.orders], "reads", None)
+
     def explain(self, inputs: Inputs) -> list[str]:
         """One short reason a row, by the member that orders."""
         return self.members[self.orders].explain(inputs)

@@ -162,6 +162,11 @@ class FactorRanker:
     labels: tuple[str, ...]
     name: str = "factors"
 
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """Places of the features that its score is made of, beside the history."""
+        return self._columns
+
     def predict(self, inputs: Inputs) -> Predictions:
         """Predictions of impressions; bit for bit the same alone or among others."""
         return Predictions(**self.predict_only(inputs, PREDICTIONS))

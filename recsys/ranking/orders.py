@@ -63,6 +63,11 @@ class ByRanker:
     def name(self) -> str:
         return self.ranker.name
 
+    @property
+    def reads(self) -> tuple[int, ...] | None:
+        """Places of the features that it is made of; None: any, or it weighs more than the ranker's score."""
+        return getattr(self.ranker, "reads", None) if set(self.weights) == {"score"} else None
+
     def scores(self, asked: Asked) -> np.ndarray:
         return self.beside(value(self.ranker.predict_only(asked.inputs, self.weights), self.weights), asked.fused)
 

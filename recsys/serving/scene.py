@@ -207,6 +207,19 @@ class ReadInputs(Inputs):
     def columns(self, places: tuple[int, ...]) -> np.ndarray:
         return self._scene.features(self._read, places)
 
+    def again(self, read: Read) -> Read | None:
+        """A later read of the same user, with the arrays of this one's history; None where that or what is said of
+        items is another.
+        """
+        before = self._read
+        if read.position != before.position:
+            mine, theirs = ((*one.history_of(1)[:3], *one.judged) for one in (before, read))
+            same = all(np.array_equal(ours, now) for ours, now in zip(mine, theirs, strict=True))
+            if not same or read.item_records != before.item_records:
+                return None
+        keys, kinds, instants = before.history_of(1)[:3]
+        return read._replace(history_item_keys=keys, history_kinds=kinds, history_occurred_at=instants)
+
     def take(self, rows: np.ndarray | slice) -> Inputs:
         return ReadInputs(self._scene, self._read.of_items(rows))
 

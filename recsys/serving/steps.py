@@ -7,14 +7,14 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from recsys.events import DAY_MS
 from recsys.experiments.interleaving import INTERLEAVED, policy_of, team_draft
 from recsys.features.catalog import FEATURES
-from recsys.policy.exploration import Drawn, Explorer, Scored
+from recsys.policy.exploration import Drawn, Explorer, Scored, near
 from recsys.policy.filters import dropped_by
 from recsys.policy.slate import displaced, select
 from recsys.policy.spread import Met, leaning
@@ -25,7 +25,7 @@ from recsys.serving.bundle import ServingBundle
 from recsys.serving.candidates import Pool, PoolCache, retrieve, trending
 from recsys.serving.course import Course
 from recsys.serving.reasons import OwnReasons, Reason, best, language_for, named
-from recsys.serving.scene import Scene
+from recsys.serving.scene import ReadInputs, Scene
 from recsys.serving.schema import MAX_ITEMS, Rung
 from recsys.store.online import OnlineStore
 from recsys.store.past import Read
@@ -59,6 +59,8 @@ class Ranked:
     history_position: int | None = None  # of the read whose history the candidates were sought for
     missing: Sequence[str] = ()  # sources that did not answer
     asked: Asked | None = None  # what a ranker was asked of them
+    places: tuple[int, ...] | None = None  # of the features that were read of them; None: all
+    explores: tuple[int, list[int]] = (0, [])  # of a slate of so many, places that are left to chance
 
 
 @dataclass
@@ -83,6 +85,10 @@ class Slate:
     def features(self) -> np.ndarray | None:
         """float32[n, F]."""
         return None if self.inputs is None else self.inputs.features
+
+
+class _Moved(RuntimeError):
+    """What the candidates were ranked by has changed since."""
 
 
 class Steps:
@@ -116,9 +122,19 @@ class Steps:
             course.down.append(stage)
             raise
 
-    def read(self, scene: Scene, items: Sequence[str] | np.ndarray, course: Course) -> Read:
+    def read(
+        self,
+        scene: Scene,
+        items: Sequence[str] | np.ndarray,
+        course: Course,
+        places: tuple[int, ...] | None = None,
+        stage: str = "store",
+    ) -> Read:
         """Features' aggregates of the user and of items, by their ids or int64 keys: at the head of the log, or where
         the scene looks back with the log as it was received by its instant.
+
+        Args:
+            places: as of `OnlineStore.read`
 
         Raises:
             PartDown: as `attempt`.
@@ -127,36 +143,51 @@ class Steps:
         def work() -> Read:
             if scene.looks_back and course.then is None:
                 course.then = self._store.position_at(scene.at)  # 5 to 8 ms of a log of 1.7 M events
-            then = {} if course.then is None else {"position": course.then}
-            return self._store.read(scene.user_id, items, scene.at, shelf_key=scene.shelf_code, **then)
+            more: dict[str, Any] = {} if course.then is None else {"position": course.then}
+            more |= {} if places is None else {"places": places}
+            return self._store.read(scene.user_id, items, scene.at, shelf_key=scene.shelf_code, **more)
 
-        read = self.attempt(course, "store", work)
+        read = self.attempt(course, "store", work, stage)
         self.position = max(self.position, read.position)
         return read
 
-    def rank(self, bundle: ServingBundle, scene: Scene, course: Course, without: Collection[str] = ()) -> Ranked:
+    def rank(
+        self,
+        bundle: ServingBundle,
+        scene: Scene,
+        course: Course,
+        without: Collection[str] = (),
+        k: int = 0,
+    ) -> Ranked:
         """Candidates of the best rung that answers, scored where that is possible.
 
         Args:
             without: sources that are not asked (they did not answer the request that is replayed)
+            k: places of the slate that is all that is wanted of them, 0 where more is: then no more is read of a
+                candidate than it is chosen by, and `slate` reads the shown
         """
+        how, explores = scene.shelf.explores, list[int]()
+        if k and self._explorer is not None and how is not None and course.role != "shadow":
+            explores = self._explorer.places(how, k, course.request_id)
+        places = self._choosing(bundle, scene, course, bool(explores)) if k else None
         read: Read | None = None
         rung: Rung = "full"
         dropped: Mapping[str, int]
         sought_at: int | None = None
         missing = set(without)
         try:
-            pool, read, dropped, sought_at = self.retrieved(bundle, scene, course, missing)
+            pool, read, dropped, sought_at = self.retrieved(bundle, scene, course, missing, places)
             rung = "partial" if missing else "full"
             if not scene.looks_back:  # what was known long ago is nothing to fall back on
                 self.pools.put(bundle, scene.user_id, scene.shelf_name, pool)
         except PartDown:
             rung, pool, dropped = self.remembered(bundle, scene)
             try:
-                read = self.read(scene, bundle.catalogue.candidates.item_key[pool.rows], course)
+                read = self.read(scene, bundle.catalogue.candidates.item_key[pool.rows], course, places)
             except PartDown:
                 read = None
         ranked = in_order(rung, read.position if read else self.position, pool, dropped)
+        ranked.places, ranked.explores = places, (k, explores)
         ranked.history_position, ranked.missing = sought_at, [name for name in scene.shelf.sources if name in missing]
         if read is None or not len(pool):
             return ranked
@@ -174,8 +205,20 @@ class Steps:
         ranked.scores, ranked.is_scored = scores, True
         return ranked
 
+    def _choosing(self, bundle: ServingBundle, scene: Scene, course: Course, explores: bool) -> tuple[int, ...] | None:
+        """Places of the features by which candidates are chosen; None: all of them, or a part of the past."""
+        reads = getattr(bundle.order(scene.shelf_name), "reads", None)
+        if reads is None or scene.looks_back or scene.shelf.spread is not None or course.beside is not None:
+            return None
+        return (*reads, IMPRESSIONS) if explores else reads
+
     def retrieved(
-        self, bundle: ServingBundle, scene: Scene, course: Course, missing: set[str]
+        self,
+        bundle: ServingBundle,
+        scene: Scene,
+        course: Course,
+        missing: set[str],
+        places: tuple[int, ...] | None = None,
     ) -> tuple[Pool, Read, Mapping[str, int], int]:
         """Filtered candidates for the history of the very read that brings their features; and where it was read.
 
@@ -208,7 +251,7 @@ class Steps:
                 if not fused.names:
                     raise PartDown("retrieval", "has no source left that answers")
                 pool, dropped = self._filtered(bundle, scene, fused, ask.seen)
-            read = self.read(scene, keys[pool.rows], course)
+            read = self.read(scene, keys[pool.rows], course, places)
             if read.position == before.position or _same_history(read, before):
                 break
         return pool, read, dropped, before.position
@@ -244,6 +287,13 @@ class Steps:
 
     def slate(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int, course: Course) -> Slate:
         """The k to show, with the predictions and reasons that only they need."""
+        try:
+            return self._slate(bundle, scene, ranked, k, course)
+        except (_Moved, PartDown):  # once more, with all that is read of a candidate at one position
+            ranked = self.rank(bundle, scene, course, ranked.missing)
+            return self._slate(bundle, scene, ranked, k, course)
+
+    def _slate(self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int, course: Course) -> Slate:
         rows = ranked.pool.rows
         with course.stage("slate"):
             why: dict[int, str] = {}
@@ -256,12 +306,13 @@ class Steps:
                 drawn = Drawn.certain(placed, policy_of(course.beside.bundle_id))
         chosen = drawn.chosen
         moved, causes = displaced(ranked.scores, bundle.catalogue.candidates.item_key[rows], chosen, why)
+        inputs = self._shown(scene, ranked, chosen, course)
         slate = Slate(
             rung=ranked.rung,
             position=ranked.position,
             pool=ranked.pool.take(chosen),
             scores=ranked.scores[chosen],
-            inputs=ranked.inputs.take(chosen) if ranked.inputs is not None else None,
+            inputs=inputs,
             predictions=None,
             reasons=[ranked.pool.reason(i) for i in chosen.tolist()],
             drawn=drawn,
@@ -284,6 +335,24 @@ class Steps:
         course.bundle, course.rung, course.candidates = bundle.bundle_id, slate.rung, len(rows)
         course.dropped, course.features, course.predictions = ranked.dropped or {}, slate.features, slate.predictions
         return slate
+
+    def _shown(self, scene: Scene, ranked: Ranked, chosen: np.ndarray, course: Course) -> Inputs | None:
+        """Inputs of the chosen candidates, with all that features read of them. It is the position of that read that
+        counts from here on.
+
+        Raises:
+            _Moved: what they were ranked or drawn by is another there.
+            PartDown: the store does not answer any more.
+        """
+        inputs = ranked.inputs
+        if ranked.places is None or inputs is None or not len(chosen):
+            return None if inputs is None else inputs.take(chosen)
+        assert isinstance(inputs, ReadInputs)
+        read = inputs.again(self.read(scene, inputs.item_key[chosen], course, stage="shown_read"))
+        if read is None or (IMPRESSIONS in ranked.places and read.position != ranked.position):
+            raise _Moved
+        ranked.position = read.position
+        return scene.inputs(read)
 
     def chosen(
         self, bundle: ServingBundle, scene: Scene, ranked: Ranked, k: int, why: dict[int, str] | None = None
@@ -351,23 +420,28 @@ class Steps:
         if self._explorer is None or how is None or not ranks or course.role == "shadow":
             return Drawn.certain(chosen)
         assert ranked.inputs is not None
-        places = self._explorer.places(how, len(chosen), course.request_id)
+        k, places = ranked.explores
+        if len(chosen) != k:
+            places = self._explorer.places(how, len(chosen), course.request_id)
         if not places:  # most slates: nothing is looked at for them
             return Drawn.certain(chosen, how.policy)
-        rows, candidates = ranked.pool.rows, bundle.catalogue.candidates
+        if ranked.places is not None and IMPRESSIONS not in ranked.places:
+            raise _Moved  # fewer candidates than places: a shorter slate explores other ones
+        few = near(how, ranked.scores, chosen, places)
+        rows, candidates = ranked.pool.rows[few], bundle.catalogue.candidates
         published = candidates.published_at[rows]
         item_keys = candidates.item_key[rows]
         scored = Scored(
-            scores=ranked.scores,
+            scores=ranked.scores[few],
             item_keys=item_keys,
-            impressions=np.expm1(ranked.inputs.columns((IMPRESSIONS,))[:, 0].astype(np.float64)),
+            impressions=np.expm1(ranked.inputs.columns((IMPRESSIONS,))[few, 0].astype(np.float64)),
             age_days=np.where(published > 0, (scene.at - published) / DAY_MS, np.nan),
             units=item_keys if scene.shelf.unit == "item" else scene.units(bundle, rows),
             groups=_groups(bundle, rows),
             caps=scene.shelf.caps,
-            sure=ranked.pool.sure,
+            sure=ranked.pool.sure[few],
         )
-        return self._explorer.explore(how, chosen, scored, course.request_id, places)
+        return self._explorer.explore(how, np.searchsorted(few, chosen), scored, course.request_id, places).of(few)
 
     def _explain(self, bundle: ServingBundle, scene: Scene, slate: Slate, course: Course) -> None:
         """Add each place's predictions, and a reason in words that is true of it."""

@@ -6,6 +6,7 @@ of its own are the pages that changed since, and opening them reads nothing, how
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,20 @@ import pyarrow.parquet as pq
 
 from recsys.events import ITEM_SCHEMA, key64, whole_items
 from recsys.features import fold, kernel, sweep
-from recsys.features.catalog import AGGREGATES, USER, VIEWS
+from recsys.features.catalog import AGGREGATES, FEATURE_DEFINITIONS, USER, VIEWS
 from recsys.features.fold import State
 from recsys.features.judged import Judgements
 from recsys.features.kernel import Reads
-from recsys.features.layout import G_TYPE, RECENT, V_FIRST_GROUP, V_LAST_GROUP
+from recsys.features.layout import (
+    G_TYPE,
+    RECENT,
+    V_FIRST_GROUP,
+    V_FIRST_OUT,
+    V_LAST_GROUP,
+    V_LAST_OUT,
+    V_WIDTH,
+    Program,
+)
 from recsys.features.log import EventLog, ItemColumns, Items, attributes, concat, empty, items_from_table
 from recsys.store.errors import StoreCorrupt
 from recsys.store.item_rows import ItemRows
@@ -37,6 +47,17 @@ _USER: Final = next(v for v, view in enumerate(VIEWS) if view.entity == USER)
 _GROUPS: Final = range(sweep.PROGRAM.views[_USER, V_FIRST_GROUP], sweep.PROGRAM.views[_USER, V_LAST_GROUP])
 _RECENT: Final = _USER, next(g for g in _GROUPS if sweep.PROGRAM.groups[g, G_TYPE] == RECENT)  # of a user's history
 LOG: Final = ("log", "kinds")  # the arrays that only a replay reads whole
+
+
+@functools.lru_cache(maxsize=32)
+def _reading(places: tuple[int, ...]) -> Program:
+    """The program that reads the aggregates of those features, and no other view."""
+    asked = {name for place in places for name in FEATURE_DEFINITIONS[place].inputs}
+    views = sweep.PROGRAM.views.copy()
+    for view in views:
+        if asked.isdisjoint(AGGREGATES[view[V_FIRST_OUT] : view[V_LAST_OUT]]):
+            view[V_WIDTH] = 0
+    return sweep.PROGRAM._replace(views=views)
 
 
 class Hot:
@@ -195,13 +216,23 @@ class Hot:
         return None
 
     def read(
-        self, rows: np.ndarray, strange: np.ndarray, user_key: int, as_of: int, shelf_key: int
+        self,
+        rows: np.ndarray,
+        strange: np.ndarray,
+        user_key: int,
+        as_of: int,
+        shelf_key: int,
+        places: tuple[int, ...] | None = None,
     ) -> tuple[Read, tuple[Sequence[EventLog], Reads, np.ndarray] | None]:
-        """A read at the head; and the rows of it that only the log can tell, None where the state tells all."""
-        n = len(rows)
+        """A read at the head; and the rows of it that only the log can tell, None where the state tells all.
+
+        Args:
+            places: of the features that are asked of it: other aggregates than theirs are not read. None: all
+        """
+        n, program = len(rows), sweep.PROGRAM if places is None else _reading(places)
         out = np.empty((n, len(AGGREGATES)), np.int64)
         columns, exact, recent = kernel.read_request(
-            sweep.PROGRAM, self.state, self.item_rows.matrix, rows, strange, user_key, shelf_key, as_of, _RECENT, out
+            program, self.state, self.item_rows.matrix, rows, strange, user_key, shelf_key, as_of, _RECENT, out
         )
         inexact = None
         if not exact.all():  # an instant so far behind the log that its tiles are gone: ask the log itself
@@ -220,6 +251,7 @@ class Hot:
             recent[:, 1].astype(np.int8),
             np.ascontiguousarray(recent[:, 2]),
             self.judgements.of(user_key),
+            self.n_item_records,
         )
         return read, inexact
 

@@ -295,7 +295,6 @@ class LmdbJournal:
         return arrays
 
     def blocked(self, user_key: int) -> bytes | None:
-        # each request asks: what opens a transaction for any use takes twice as long
         with self._current() as (_, opened), clear_errors(), opened.environment.begin(opened.blocked) as transaction:
             listed: bytes | None = transaction.get(_key(user_key))
             return None if listed is None else _BLOCKS.decrypted(_key(user_key), listed)

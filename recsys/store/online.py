@@ -194,15 +194,15 @@ class OnlineStore:
         position: int | None = None,
         *,
         shelf_key: int = 0,
+        places: tuple[int, ...] | None = None,
     ) -> Read:
         """Features' aggregates of one user and k items, at the head of the log or at an earlier position.
 
         Args:
-            user_id: the id, or its key64
-            item_ids: ids, or int64[k] of their key64: a caller that holds keys saves a fifth of the time
-            as_of: instant at which windows end, UTC ms
-            position: None for now; an earlier one replays the log to it
+            user_id, item_ids: ids, or key64 (int64[k]): a caller that holds keys saves a fifth of the time
+            as_of, position: instant at which windows end, UTC ms; None for now, an earlier one replays the log to it
             shelf_key: key64 of the shelf that is read for; 0 where it is not known
+            places: of catalog.FEATURES, all that will be asked of it, at the head; None: any
         """
         user_key = user_id if isinstance(user_id, int) else key_of(user_id)
         while True:
@@ -218,7 +218,7 @@ class OnlineStore:
                         break
                     fetch = hot.lacking(user_key, rows, strange, shelf_key)
                     if fetch is None:
-                        read, inexact = hot.read(rows, strange, user_key, as_of, shelf_key)
+                        read, inexact = hot.read(rows, strange, user_key, as_of, shelf_key, places)
                         if inexact is None:
                             return read
                         ask = functools.partial(completed, read, *inexact)

@@ -29,6 +29,7 @@ class Read(NamedTuple):
     history_kinds: np.ndarray  # int8
     history_occurred_at: np.ndarray  # int64
     judged: Judged  # what the user finished, disliked, skipped or opened
+    item_records: int = 0  # records of items that the log had, at its head
 
     @property
     def history(self) -> History:
