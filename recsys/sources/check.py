@@ -243,21 +243,22 @@ def _lacks(
 
 def _rated(source: Source) -> list[str]:
     """What was made of ratings."""
-    if not isinstance(source, Files) or source.ratings.least is None:
+    if not isinstance(source, Files) or source.said.least is None:
         return []
     of = source.words
     return [
-        f"ratings from {source.ratings.least:g} to {source.ratings.most:g}: likes from {of.like:g} on, dislikes up to "
+        f"ratings from {source.said.least:g} to {source.said.most:g}: likes from {of.like:g} on, dislikes up to "
         f"{of.dislike:g}, else clicks"
     ]
 
 
 def _misread(source: Source) -> list[str]:
-    """Ratings of another scale than the one they are read by, and those that nobody reads."""
+    """Instants without a zone, ratings of another scale than the one they are read by, and those that nobody reads."""
     if not isinstance(source, Files):
         return []
-    least, most, unread = source.ratings
-    lines = [f"rating stands on rows of kind {', '.join(unread)}: it is read of kind rating alone"] * bool(unread)
+    zoneless, least, most, unrated = source.said
+    lines = [f"{zoneless:.1%} of the instants name no zone: they are read as UTC"] * (zoneless > 0)
+    lines += [f"rating stands on rows of kind {', '.join(unrated)}: it is read of kind rating alone"] * bool(unrated)
     if least is None or most is None:
         return lines
     if most >= 2 * source.words.like or most < source.words.like:

@@ -91,12 +91,13 @@ def schema_as_markdown() -> str:
     return "\n".join(lines)
 
 
-class Ratings(NamedTuple):
-    """The numbers of a log's ratings."""
+class Said(NamedTuple):
+    """How a log says things: what no event tells any more."""
 
-    least: float | None  # None where no row is a rating
+    zoneless: float  # share of the instants that name no zone
+    least: float | None  # the smallest rating; None where no row is one
     most: float | None
-    unread: list[str]  # kinds of rows that say a rating and are none
+    unrated: list[str]  # kinds of rows that say a rating and are none
 
 
 class Files:
@@ -170,7 +171,7 @@ class Files:
         return self._events
 
     @property
-    def ratings(self) -> Ratings:
+    def said(self) -> Said:
         return self._read_events[2]
 
     def items(self) -> pa.Table:
@@ -249,7 +250,7 @@ class Files:
         return pl.concat(frames), refused
 
     @cached_property
-    def _read_events(self) -> tuple[pl.DataFrame, pa.Table, Ratings]:
+    def _read_events(self) -> tuple[pl.DataFrame, pa.Table, Said]:
         _ = self._items  # a broken catalogue is told before the events cost their time
         frames, refused = _gathered((raw, *event_rows(raw, self.words)) for raw in self._raw("events"))
         events = pl.concat(frames)
@@ -258,9 +259,9 @@ class Files:
             raise SourceError(f"{self.folder} holds no readable event{why}: see docs/files.md")
         rating = pl.col("rating")
         least, most = events.filter("is_rating").select(rating.min(), rating.max().alias("most")).row(0)
-        unread = events.filter(rating.is_not_null(), ~pl.col("is_rating"))["kind"].unique().sort()
-        ratings = Ratings(least, most, unread.to_list())
-        return events.select(EVENT_SCHEMA.names), rejected_rows(refused), ratings
+        unrated = events.filter(rating.is_not_null(), ~pl.col("is_rating"))["kind"].unique().sort()
+        said = Said(events.select(pl.col("is_zoneless").mean()).item(), least, most, unrated.to_list())
+        return events.select(EVENT_SCHEMA.names), rejected_rows(refused), said
 
     @cached_property
     def _rows(self) -> dict[str, int]:

@@ -33,8 +33,8 @@ class Words:
 
 
 def event_rows(raw: Raw, words: Words) -> tuple[pl.DataFrame, Torn]:
-    """EVENT_SCHEMA's columns of the rows that can be read, with what they say of a `rating` and whether they are one
-    (`is_rating`); the others.
+    """EVENT_SCHEMA's columns of the rows that can be read, with what they say of a `rating`, whether they are one
+    (`is_rating`) and whether their instant names no zone (`is_zoneless`); the others.
     """
     names = {name: values.ids(raw.columns(name)) for name in NAMES}
     slot, watch = values.integers(raw.columns("slot")), values.durations(raw.columns("watch_ms"))
@@ -54,6 +54,7 @@ def event_rows(raw: Raw, words: Words) -> tuple[pl.DataFrame, Torn]:
             "date": day.value,
             "consent": consent.value,
             **rating,
+            "is_zoneless": values.without_zone(raw.columns("occurred_at")),
         }
     )
     early = frame["date"].str.to_date("%Y-%m-%d").to_physical() < frame["occurred_at"] // DAY_MS - 1  # clocks differ

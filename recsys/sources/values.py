@@ -36,7 +36,7 @@ _ISO: Final = (
     r"(?::?(?P<minute>[0-9]{2})(?::?(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?)?)?"
     r" *(?:[Zz]|UTC|GMT|(?P<sign>[+-])(?P<zone_hour>[0-9]{2})(?::?(?P<zone_minute>[0-9]{2}))?(?:\[[A-Za-z_/+-]+\])?)?$"
 )
-
+_ZONELESS: Final = r"^[0-9]{4}-?[0-9]{2}-?[0-9]{2}([Tt]| +)[0-9:.,]+$"
 
 _EXACT: Final[dict[Any, int]] = {pl.Float16: 2**11, pl.Float32: 2**24, pl.Float64: 2**53}  # one float, one integer
 _PER_MS: Final = {"ms": 1, "us": 1_000, "ns": 1_000_000}
@@ -81,6 +81,17 @@ def texts(columns: Sequence[pl.Series]) -> Reading:
 def instants(columns: Sequence[pl.Series]) -> Reading:
     """UTC milliseconds of numbers, ISO 8601, dates and timestamps. No zone means UTC."""
     return _over(columns, _instant, pl.Int64)
+
+
+def without_zone(columns: Sequence[pl.Series]) -> pl.Series:
+    """Whether an instant has a time of day and names no zone; numbers are UTC."""
+
+    def read(column: pl.Series) -> pl.Series:
+        if isinstance(column.dtype, pl.Datetime):
+            return column.is_not_null() if column.dtype.time_zone is None else _none(column, pl.Boolean)
+        return _given(column).str.contains(_ZONELESS) if _is_text(column) else _none(column, pl.Boolean)
+
+    return first(*map(read, columns)).fill_null(False)
 
 
 def days(columns: Sequence[pl.Series]) -> Reading:

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from recsys.settings import from_environment
@@ -309,3 +311,18 @@ def test_days_without_a_time_are_told(says, tmp_path):
     assert "90.0% of the events are of midnight" in says(tmp_path)[1]
     write(tmp_path, [f"{row}T10:00" if n % 2 else row for n, row in enumerate(rows[1:])])
     assert "of midnight" not in says(tmp_path)[1]
+
+
+def test_instants_without_a_zone_are_told(says, tmp_path):
+    days = [f"2026-11-{1 + n:02}" for n in range(8)]
+    told = [*(f"{day}T10:00:00" for day in days[:2]), *(f"{day} 10:00+01" for day in days[2:]), AT, days[0]]
+    write(tmp_path, [f"click,u{n},movie-{7 + n % 2},{at}" for n, at in enumerate(told)])
+    assert "20.0% of the instants name no zone: they are read as UTC" in says(tmp_path)[1]
+    naive = [datetime(2026, 11, n, 10) for n in range(1, 9)]  # noqa: DTZ001
+    rows = {"kind": ["click"] * 8, "user_id": [1] * 8, "item_id": ["movie-7", "movie-8"] * 4, "occurred_at": naive}
+    (tmp_path / "events.csv").unlink()
+    pl.DataFrame(rows).write_parquet(tmp_path / "events.parquet")
+    assert "100.0% of the instants name no zone" in says(tmp_path)[1]
+    utc = pl.col("occurred_at").dt.replace_time_zone("Europe/Zurich")
+    pl.DataFrame(rows).with_columns(utc).write_parquet(tmp_path / "events.parquet")
+    assert "name no zone" not in says(tmp_path)[1]
