@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from recsys import vocabulary
-from recsys.events import DAY_MS, IDENTITY, LABEL_WINDOW_MS
+from recsys.events import DAY_MS, IDENTITY, LABEL_WINDOW_MS, MINUTE_MS, SESSION_GAP_MS
 from recsys.sources.days import stray_days
 from recsys.sources.derived import CLICKED, Rules
 from recsys.sources.files import Files
@@ -27,6 +27,7 @@ EARLY: Final = 0.05  # of the events, before their item was published
 TWICE: Final = 0.01  # of the events, told again under another id; of the users, written in two ways
 ANSWERED: Final = 0.5  # of the clicks at least, where impressions are told
 MIDNIGHT: Final = 0.5  # of the events, at the first instant of a day
+BEATS: Final = 0.3  # of the plays, soon after one of the same user and item
 IN_SECONDS: Final = 0.9  # of the numbers that should be milliseconds, below 1,000
 # What a log or a catalogue may lack, and what that costs; a column counts as lacking where no row says anything.
 _EVENTS_LACK: Final = {
@@ -124,6 +125,7 @@ def survey(source: Source, today: str | None) -> Survey:
             *_lacks(kinds, rules, learned, shown, items),
             *_odd(events, items, users),
             *_misread(source),
+            *_beating(source, events),
             *_unanswered(events),
         ],
         mend=[
@@ -269,6 +271,21 @@ def _misread(source: Source) -> list[str]:
     if least <= 0:
         lines.append(f"ratings begin at {least:g}, a dislike: where that says that nobody rated, leave rating empty")
     return lines
+
+
+def _beating(source: Source, events: pl.DataFrame) -> list[str]:
+    """Plays that may be parts of one view, each of which counts as a view of its own."""
+    if not isinstance(source, Files) or source.heartbeats != "none":
+        return []
+    plays = events.filter(pl.col("kind") == "play").sort("occurred_at")
+    since = pl.col("occurred_at").diff().over("user_id", "item_id")
+    share = plays.select(since.is_between(1, SESSION_GAP_MS).fill_null(False).mean()).item() or 0  # 0: delivered twice
+    if share <= BEATS:
+        return []
+    return [
+        f"{share:.1%} of the plays follow one of their user and item within {SESSION_GAP_MS // MINUTE_MS} minutes: if "
+        "they are parts of one view, say with RECSYS_HEARTBEATS what they count"
+    ]
 
 
 def _unanswered(events: pl.DataFrame) -> list[str]:

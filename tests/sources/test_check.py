@@ -326,3 +326,14 @@ def test_instants_without_a_zone_are_told(says, tmp_path):
     utc = pl.col("occurred_at").dt.replace_time_zone("Europe/Zurich")
     pl.DataFrame(rows).with_columns(utc).write_parquet(tmp_path / "events.parquet")
     assert "name no zone" not in says(tmp_path)[1]
+
+
+def test_plays_that_may_be_parts_of_one_view_are_told(says, tmp_path):
+    """Each heartbeat was a view and a click of its own."""
+    header = "kind,user_id,item_id,occurred_at,watch_ms"
+    beats = [f"play,u{n},movie-{7 + n % 2},{AT + n * DAY + beat * 10_000},10000" for n in range(8) for beat in range(5)]
+    write(tmp_path, beats, header=header)
+    assert "80.0% of the plays follow one of their user and item within 30 minutes" in says(tmp_path)[1]
+    assert "RECSYS_HEARTBEATS" not in says(tmp_path, HEARTBEATS="increments")[1]
+    write(tmp_path, beats[::5] * 3 + beats[:2], header=header)
+    assert "RECSYS_HEARTBEATS" not in says(tmp_path, HEARTBEATS="none")[1]
