@@ -47,7 +47,8 @@ LONGEST_FIRST = (
     "e2e/test_loop", "ranking/test_spark", "automation/test_forked_steps",
     "e2e/test_since", "e2e/test_spine", "serving/test_launch", "e2e/test_other_logs", "automation/test_backfill",
     "e2e/test_explored", "serving/test_under_load", "docs/test_recipes", "page/test_rooms", "serving/test_service",
-    "features/test_crowd", "serving/test_backup", "features/test_metadata_days", "cleaned/test_bad_days",
+    "features/test_crowd", "stream/test_consumer", "serving/test_ending", "serving/test_backup",
+    "features/test_metadata_days", "cleaned/test_bad_days", "ingestion/test_home",
 )  # fmt: skip
 
 
