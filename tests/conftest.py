@@ -24,12 +24,14 @@ os.environ.update(
     RECSYS_EXPLORE="false",  # what ranking says is what most tests ask for; those of exploration turn it on
     GRPC_ENABLE_FORK_SUPPORT="0",  # else Spark's Java may die at its fork, once a channel to Milvus was open
 )
+# Spark lives for seconds here: without Java's second compiler a sweep takes 13 s of CPU instead of 25.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process that a test starts compiles our modules anew
 
 # Homes of the tests lie in memory where it is ample: no test cuts the power, so a flush to disk proves nothing, and a
 # commit of Dagster's SQLite waits 20 ms for it (0.04 ms in memory). A TMPDIR that is set holds.
-AMPLE = 8 << 30  # bytes
+AMPLE = 4 << 30  # bytes: the largest home takes 100 MB, a session of three processes less than 2 GB
 ROOM = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
 if "TMPDIR" not in os.environ and min(ROOM, psutil.virtual_memory().available) > AMPLE:
     os.environ["TMPDIR"] = tempfile.tempdir = str(SHARED_MEMORY)
