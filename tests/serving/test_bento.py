@@ -46,8 +46,8 @@ def test_the_service_is_made_of_what_bentoml_offers() -> None:
 def test_everything_the_service_imports_is_in_its_packages() -> None:
     code = (
         "import sys, json\n"
-        "import bentos.recommender.service, bentos.recommender.grpc_server, recsys.serving.opening\n"
         "import recsys.store.lmdb_journal, recsys.store.redis_journal, recsys.ranking.xgboost_ranker\n"
+        "import bentos.recommender.service, bentos.recommender.worker, recsys.serving.opening\n"
         "ours = [m for n, m in list(sys.modules.items()) if n.split('.')[0] in ('recsys', 'bentos')]\n"
         "print(json.dumps([module.__file__ for module in ours]))\n"
     )
@@ -72,9 +72,9 @@ def test_who_only_predicts_imports_no_torch() -> None:
     """It takes a second of CPU and 120 MiB of each worker."""
     code = (
         "import sys\n"
-        "import bentos.recommender.service, bentos.recommender.grpc_server, recsys.serving.opening\n"
+        "import bentos.recommender.service, bentos.recommender.worker, recsys.serving.opening\n"
         "import recsys.ranking.xgboost_ranker, recsys.ranking.mmoe, recsys.ranking.blend, recsys.ranking.factors\n"
-        "print([name for name in ('torch', 'pandas', 'dagster') if name in sys.modules])\n"
+        "print([name for name in ('torch', 'pandas', 'dagster', 'redis') if sys.modules.get(name)])\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout.splitlines()[-1] == "[]"
