@@ -43,7 +43,7 @@ def lived(place: str) -> str:
 def test_users_are_forgotten_beside_processes_that_read_and_write_and_no_call_hangs(lived: str, tmp_path: Path) -> None:
     border, store = Border(Forgotten(tmp_path / "home")), OnlineStore(opened(lived))
     with Crowd(lived, tmp_path, processes=2, threads=4) as crowd:
-        crowd.wait(100, 60)
+        crowd.wait(100, 180)
         other, ended = OnlineStore(opened(lived)), threading.Event()
         folding = threading.Thread(target=lambda: [other.checkpoint(0) for _ in iter(ended.is_set, True)], daemon=True)
         folding.start()  # without a pause, each quicker than a forgetting, which waits for one of them at most
@@ -58,7 +58,7 @@ def test_users_are_forgotten_beside_processes_that_read_and_write_and_no_call_ha
         assert not folding.is_alive()
         other.close()
         before = len(crowd.calls())
-        crowd.wait(before + 100, 60)  # they all still live
+        crowd.wait(before + 100, 180)  # they all still live
     calls = crowd.calls()
     left = {name for name in GONE if store.read(name, ["i1"], NOW).history_kinds.any()}
     assert left == set(gone)
@@ -86,7 +86,7 @@ def test_histories_of_processes_that_are_killed_are_linearizable(lived: str, tmp
             if kills % 2 == 0:
                 cutting = FORKED.Process(target=nights, args=(lived, lake.home), daemon=True)
                 cutting.start()
-            crowd.wait(200 * (kills + 1), 60)
+            crowd.wait(200 * (kills + 1), 180)
             time.sleep(float(rng.uniform(0, 0.3)))
             crowd.kill_one(kills)
             store.checkpoint(0)
@@ -97,7 +97,7 @@ def test_histories_of_processes_that_are_killed_are_linearizable(lived: str, tmp
                 cutting.kill()
                 cutting.join()
                 cuts.append(store.journal.cut_at())
-        crowd.wait(1000, 60)
+        crowd.wait(1000, 180)
     calls = crowd.calls()
     assert len(calls) > 1000 and disorder(calls, store, lake) == [] and len(set(cuts)) == 3
     store.checkpoint(0)  # LMDB shows what a killed process committed last only once somebody else has written

@@ -40,9 +40,9 @@ def test_a_primary_that_dies_and_a_slot_that_moves_lose_and_double_nothing_and_e
     ]
     with Crowd(redis_cluster.url, tmp_path) as crowd:
         for happens in happenings:
-            crowd.wait(len(crowd.calls()) + 60, 60)
+            crowd.wait(len(crowd.calls()) + 60, 180)
             happens()
-        crowd.wait(len(crowd.calls()) + 60, 60)
+        crowd.wait(len(crowd.calls()) + 60, 180)
     calls = crowd.calls()
     assert disorder(calls, filled) == []
     assert longest_wait(calls) < 30

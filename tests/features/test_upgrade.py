@@ -31,10 +31,10 @@ def lived(place: str) -> OnlineStore:
 def test_it_is_built_under_load_and_reads_the_same(place: str, tmp_path: Path) -> None:
     store = lived(place)
     with Crowd(place, tmp_path, processes=2, threads=2) as crowd:
-        crowd.wait(50, 60)
+        crowd.wait(50, 180)
         _, values = upgrade.build_beside(store.journal, FINGERPRINT, OTHER)
         crowd.check_alive()
-        crowd.wait(len(crowd.calls()) + 50, 60)
+        crowd.wait(len(crowd.calls()) + 50, 180)
     assert values > 10_000 and disorder(crowd.calls(), store) == []
     beside = OnlineStore(opened(place), fingerprint=OTHER)
     for user in ("u1", "u2", "u3"):
