@@ -24,12 +24,19 @@ class RedisServer:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder, self._options = folder, options
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
     def __enter__(self) -> RedisServer:
-        self.start()
+        try:
+            self.start()
+        except RuntimeError:  # another process has taken the port meanwhile
+            self.port = free_port()
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,12 +59,14 @@ class RedisServer:
              "--appendonly", "yes", "--appendfsync", "always", *self._options],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        for _ in range(200):
+        for _ in range(600):
             try:
                 self.client().ping()
                 return
             except redis.ConnectionError:  # not up yet, or still loading
                 time.sleep(0.05)
+            if not self.lives():
+                break
         raise RuntimeError("redis-server did not start")
 
     def wipe(self) -> None:

@@ -73,7 +73,7 @@ def identity(event: dict[str, Any]) -> str:
 
 
 def as_bytes(read: Read) -> list[bytes]:
-    return [np.ascontiguousarray(value).tobytes() for value in (*read[3:-1], *read.judged)]
+    return [np.ascontiguousarray(value).tobytes() for value in (*read[3:-2], *read.judged)]
 
 
 def filled(opener: Opener, seed: int = 1) -> tuple[OnlineStore, Any]:
