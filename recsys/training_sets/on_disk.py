@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from recsys.features.history import HISTORY_COLUMNS, History
+from recsys.training_sets.assemble import AssembleError
 from recsys.training_sets.examples import Examples, concat, with_outcomes
 from recsys.training_sets.inputs import Inputs, histories, matrix
 
@@ -39,7 +40,7 @@ def opened(
         scratch: folder for the mapped file, which is gone afterwards: as large as the matrix.
         bound_bytes: a matrix of all rows above it stays on disk; None: an eighth of the machine's memory.
     """
-    rows = [_rows(path) for path in (train, validation)]
+    rows = [_rows(path, names) for path in (train, validation)]
     bound = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE if bound_bytes is None else bound_bytes
     shape = sum(rows), len(names)
     with ExitStack() as held:
@@ -58,14 +59,20 @@ def opened(
 
 def part(path: Path, names: Sequence[str]) -> Examples:
     """The rows of one file, in memory."""
-    return _read(path, names, np.empty((_rows(path), len(names)), np.float32))
+    return _read(path, names, np.empty((_rows(path, names), len(names)), np.float32))
 
 
-def _rows(path: Path) -> int:
+def _rows(path: Path, names: Sequence[str]) -> int:
     """How many rows of a file are learned from, its last ones. Where negatives are drawn the older ones say little
     that the features do not, and 400,000 rows cost the trees five CPU minutes; what says what was shown is learned
     from whole.
+
+    Raises:
+        AssembleError: it was written by code that knew less.
     """
+    there = pq.read_schema(path).names
+    if missing := [name for name in (*KNOWN, *names, *HISTORY_COLUMNS) if name not in there]:
+        raise AssembleError(f"{path} lacks the column {missing[0]}, which is learned from: materialize training_set")
     rows = int(pq.read_metadata(path).num_rows)
     drawn = pq.read_table(path, columns=["sampling_rate"])["sampling_rate"].null_count < rows
     return min(rows, MOST_SAMPLED) if drawn else rows

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from recsys.evaluation import metrics
@@ -13,6 +14,7 @@ from recsys.features.history import History
 from recsys.ranking import xgboost_ranker, xgboost_rows
 from recsys.ranking.saved import load_ranker
 from recsys.training_sets import on_disk
+from recsys.training_sets.assemble import AssembleError
 from tests.ranking.rows import NAMES, rows, write
 
 BLOCK = 1_700  # of 6,000 rows: no row group, and no user's rows, end where a block ends
@@ -55,6 +57,12 @@ def test_rows_of_one_slate_share_their_history_wherever_a_block_ends(
     assert [read.inputs.history.row(r)[0].tolist() for r in range(1_000)] == [list(range(s, s + 5)) for s in start]
     assert read.features.tobytes() == made.features.tobytes()
     assert len(read.inputs.history.item_key) == 250 * 5 and len(np.unique(read.inputs.history.start)) == 250
+
+
+def test_rows_of_code_that_knew_less_are_refused_by_the_column(files: tuple[Path, Path]) -> None:
+    pq.write_table(pq.read_table(files[1]).drop_columns("like"), files[1])
+    with pytest.raises(AssembleError, match=r"validation.parquet lacks the column like.*: materialize training_set"):
+        on_disk.part(files[1], NAMES)
 
 
 def test_the_bound_decides(files: tuple[Path, Path], tmp_path: Path) -> None:
