@@ -100,13 +100,16 @@ def examples(frame: pl.DataFrame, names: Sequence[str]) -> Examples:
 
 
 def with_outcomes(inputs: Inputs, frame: pl.DataFrame) -> Examples:
-    """Inputs and what came of them: labels, users and slates of a training-set table, and chances where it has them."""
+    """Inputs and what came of them: labels, users and slates of a training-set table; likes and chances where it has
+    them, since only what learns reads those (`on_disk`, which refuses a table without).
+    """
     chance = frame["propensity"].to_numpy() if "propensity" in frame.columns else np.ones(frame.height)
+    liked = frame["like"].to_numpy() if "like" in frame.columns else np.zeros(frame.height)
     return Examples(
         inputs,
         click=frame["click"].to_numpy().astype(np.int8),
         long_view=frame["long_view"].to_numpy().astype(np.int8),
-        like=frame["like"].to_numpy().astype(np.int8),
+        like=liked.astype(np.int8),
         watch_ms=frame["watch_ms"].to_numpy().astype(np.int64),
         user=frame["user_key"].to_numpy().astype(np.int64),
         slate=slates(frame),

@@ -118,7 +118,7 @@ def test_an_unknown_day_is_empty(tmp_path):
             lambda f: (f / "log_standard_4_25_to_5_05_pure.csv").write_text(",".join([*LOG_COLUMNS, "mood"]) + "\n"),
             "unknown column mood",
         ),
-        (lambda f: (f / "log_standard_4_25_to_5_05_pure.csv").write_bytes(b"\xff\xfe\x00"), "not readable CSV"),
+        (lambda f: (f / "log_standard_4_25_to_5_05_pure.csv").write_bytes(b"\xff\xfe\x00"), "UTF-16: save it as UTF-8"),
         (
             lambda f: (f / "log_standard_4_25_to_5_05_pure.csv").write_text(",".join(LOG_COLUMNS) + "\n"),
             "no readable log row",
