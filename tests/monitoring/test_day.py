@@ -37,7 +37,7 @@ def day(seed: int, date: str, ctr: float = 0.3, true_ctr: float | None = None) -
     columns["user_ctr_7d"] = rng.normal(0.3, 0.05, n).astype(np.float32)
     clicked = rng.random(n) < (columns["user_ctr_24h"] if true_ctr is None else true_ctr)
     labels = {"click": clicked.astype(np.int8), "long_view": (clicked & (rng.random(n) < 0.5)).astype(np.int8)}
-    labels["watch_ms"] = np.where(clicked, 10_000, 0)
+    labels |= {"like": np.zeros(n, np.int8), "watch_ms": np.where(clicked, 10_000, 0)}
     keys = {"user_key": rng.integers(1, 1 << 40, n), "item_key": np.arange(n), "date": [date] * n}
     return nobody_known(pl.DataFrame({**keys, **labels, **columns}))
 
