@@ -184,16 +184,23 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, scored: Scored) -> 
     return np.concatenate([[standing], rows[new], rows[known]])[: how.pool]
 
 
-def near(how: Exploration, scores: np.ndarray, chosen: np.ndarray, places: Sequence[int]) -> np.ndarray:
-    """Candidates that may stand in those places of a ranked slate, and its own: rising int64[m]. What an item is hoped
-    to be worth is at most what it would be if nobody had been shown it.
+def near(
+    how: Exploration, scores: np.ndarray, age_days: np.ndarray, chosen: np.ndarray, places: Sequence[int]
+) -> np.ndarray:
+    """Candidates that may stand in those places of a ranked slate, and its own: rising int64[m]. What a young item is
+    hoped to be worth is at most what it would be if nobody had been shown it.
+
+    Args:
+        scores, age_days: as in `Scored`, of all candidates.
+        chosen: int64[k], of the ranked slate.
     """
     hoped = max(how.optimism, 0.0) * how.deviation
-    return np.asarray(_near(scores, hoped, how.least, chosen, np.array(places, np.int64)))
+    bounds = (hoped, how.fresh_days, how.least)
+    return np.asarray(_near(scores, age_days, *bounds, chosen, np.array(places, np.int64)))
 
 
 @njit(cache=True, nogil=True)
-def _near(scores, hoped, least, chosen, places):  # type: ignore[no-untyped-def]
+def _near(scores, age_days, hoped, fresh_days, least, chosen, places):  # type: ignore[no-untyped-def]
     lowest, count = np.inf, 0
     for place in places:
         lowest = min(lowest, scores[chosen[place]])
@@ -203,7 +210,8 @@ def _near(scores, hoped, least, chosen, places):  # type: ignore[no-untyped-def]
         shown = False
         for other in chosen:
             shown |= other == i
-        if shown or 1.0 / (1.0 + math.exp(-(scores[i] + hoped))) >= floor:
+        hope = scores[i] + (hoped if 0.0 <= age_days[i] <= fresh_days else 0.0)
+        if shown or 1.0 / (1.0 + math.exp(-hope)) >= floor:
             rows[count] = i
             count += 1
     return rows[:count]

@@ -131,7 +131,7 @@ class Recommender:
         choice = self._bundles.of(request.user_id)
         course.role, course.beside = choice.role, choice.beside
         scene = self._blocking(Scene.of(choice.bundle, request, self._clock()), course)
-        ranked = self._steps.rank(choice.bundle, scene, course, k=request.k)
+        ranked = self._steps.rank(choice.bundle, scene, course, sparing=True)
         slate = self._steps.slate(choice.bundle, scene, ranked, request.k, course)
         response = self._answer(choice.bundle, scene, slate, request.k, course)
         unseen = choice.shadow

@@ -60,7 +60,7 @@ class Ranked:
     missing: Sequence[str] = ()  # sources that did not answer
     asked: Asked | None = None  # what a ranker was asked of them
     places: tuple[int, ...] | None = None  # of the features that were read of them; None: all
-    explores: tuple[int, list[int]] = (0, [])  # of a slate of so many, places that are left to chance
+    whole: tuple[np.ndarray, Inputs] | None = None  # candidates, rising, of which all was read since; None: of none
 
 
 @dataclass
@@ -157,19 +157,16 @@ class Steps:
         scene: Scene,
         course: Course,
         without: Collection[str] = (),
-        k: int = 0,
+        sparing: bool = False,
     ) -> Ranked:
         """Candidates of the best rung that answers, scored where that is possible.
 
         Args:
             without: sources that are not asked (they did not answer the request that is replayed)
-            k: places of the slate that is all that is wanted of them, 0 where more is: then no more is read of a
-                candidate than it is chosen by, and `slate` reads the shown
+            sparing: a slate is all that is wanted of them: no more is read of a candidate than it is chosen by, and
+                `slate` reads the shown
         """
-        how, explores = scene.shelf.explores, list[int]()
-        if k and self._explorer is not None and how is not None and course.role != "shadow":
-            explores = self._explorer.places(how, k, course.request_id)
-        places = self._choosing(bundle, scene, course, bool(explores)) if k else None
+        places = self._choosing(bundle, scene, course) if sparing else None
         read: Read | None = None
         rung: Rung = "full"
         dropped: Mapping[str, int]
@@ -187,7 +184,7 @@ class Steps:
             except PartDown:
                 read = None
         ranked = in_order(rung, read.position if read else self.position, pool, dropped)
-        ranked.places, ranked.explores = places, (k, explores)
+        ranked.places = places
         ranked.history_position, ranked.missing = sought_at, [name for name in scene.shelf.sources if name in missing]
         if read is None or not len(pool):
             return ranked
@@ -205,12 +202,12 @@ class Steps:
         ranked.scores, ranked.is_scored = scores, True
         return ranked
 
-    def _choosing(self, bundle: ServingBundle, scene: Scene, course: Course, explores: bool) -> tuple[int, ...] | None:
+    def _choosing(self, bundle: ServingBundle, scene: Scene, course: Course) -> tuple[int, ...] | None:
         """Places of the features by which candidates are chosen; None: all of them, or a part of the past."""
         reads = getattr(bundle.order(scene.shelf_name), "reads", None)
         if reads is None or scene.looks_back or scene.shelf.spread is not None or course.beside is not None:
             return None
-        return (*reads, IMPRESSIONS) if explores else reads
+        return reads
 
     def retrieved(
         self,
@@ -337,19 +334,29 @@ class Steps:
         return slate
 
     def _shown(self, scene: Scene, ranked: Ranked, chosen: np.ndarray, course: Course) -> Inputs | None:
-        """Inputs of the chosen candidates, with all that features read of them. It is the position of that read that
-        counts from here on.
+        """Inputs of the chosen candidates, as `_whole`; where some were drawn, they were read with their pools."""
+        if ranked.inputs is None or not len(chosen):
+            return None if ranked.inputs is None else ranked.inputs.take(chosen)
+        if ranked.whole is None:
+            return self._whole(scene, ranked, chosen, course)
+        few, inputs = ranked.whole
+        return inputs.take(np.searchsorted(few, chosen))
+
+    def _whole(self, scene: Scene, ranked: Ranked, few: np.ndarray, course: Course) -> Inputs:
+        """Inputs of some candidates with all that features read of them. It is the position of that read that counts
+        from here on.
 
         Raises:
-            _Moved: what they were ranked or drawn by is another there.
+            _Moved: what they were ranked by is another there.
             PartDown: the store does not answer any more.
         """
         inputs = ranked.inputs
-        if ranked.places is None or inputs is None or not len(chosen):
-            return None if inputs is None else inputs.take(chosen)
+        assert inputs is not None
+        if ranked.places is None:
+            return inputs.take(few)
         assert isinstance(inputs, ReadInputs)
-        read = inputs.again(self.read(scene, inputs.item_key[chosen], course, stage="shown_read"))
-        if read is None or (IMPRESSIONS in ranked.places and read.position != ranked.position):
+        read = inputs.again(self.read(scene, inputs.item_key[few], course, stage="shown_read"))
+        if read is None:
             raise _Moved
         ranked.position = read.position
         return scene.inputs(read)
@@ -419,23 +426,21 @@ class Steps:
         ranks = ranked.rung in EXPLORED and ranked.is_scored and ranked.inputs is not None
         if self._explorer is None or how is None or not ranks or course.role == "shadow":
             return Drawn.certain(chosen)
-        assert ranked.inputs is not None
-        k, places = ranked.explores
-        if len(chosen) != k:
-            places = self._explorer.places(how, len(chosen), course.request_id)
+        places = self._explorer.places(how, len(chosen), course.request_id)
         if not places:  # most slates: nothing is looked at for them
             return Drawn.certain(chosen, how.policy)
-        if ranked.places is not None and IMPRESSIONS not in ranked.places:
-            raise _Moved  # fewer candidates than places: a shorter slate explores other ones
-        few = near(how, ranked.scores, chosen, places)
-        rows, candidates = ranked.pool.rows[few], bundle.catalogue.candidates
-        published = candidates.published_at[rows]
+        candidates = bundle.catalogue.candidates
+        published = candidates.published_at[ranked.pool.rows]
+        ages = np.where(published > 0, (scene.at - published) / DAY_MS, np.nan)
+        few = near(how, ranked.scores, ages, chosen, places)
+        inputs, rows = self._whole(scene, ranked, few, course), ranked.pool.rows[few]
+        ranked.whole = few, inputs
         item_keys = candidates.item_key[rows]
         scored = Scored(
             scores=ranked.scores[few],
             item_keys=item_keys,
-            impressions=np.expm1(ranked.inputs.columns((IMPRESSIONS,))[few, 0].astype(np.float64)),
-            age_days=np.where(published > 0, (scene.at - published) / DAY_MS, np.nan),
+            impressions=np.expm1(inputs.columns((IMPRESSIONS,))[:, 0].astype(np.float64)),
+            age_days=ages[few],
             units=item_keys if scene.shelf.unit == "item" else scene.units(bundle, rows),
             groups=_groups(bundle, rows),
             caps=scene.shelf.caps,

@@ -19,7 +19,7 @@ from recsys.serving.bundle import ServingBundle, load
 from recsys.serving.course import Course
 from recsys.serving.replay import AsRead
 from recsys.serving.scene import Scene
-from recsys.serving.steps import IMPRESSIONS, PARTS, Slate, Steps
+from recsys.serving.steps import PARTS, Slate, Steps
 from recsys.store.online import OnlineStore
 from recsys.store.past import Read
 from tests.serving.world import World
@@ -49,9 +49,9 @@ class Busy:
         return self.readings[-1]
 
 
-def answered(steps: Steps, bundle: ServingBundle, scene: Scene, name: str, k: int) -> Slate:
+def answered(steps: Steps, bundle: ServingBundle, scene: Scene, name: str, sparing: bool = True) -> Slate:
     course = Course(name)
-    slate = steps.slate(bundle, scene, steps.rank(bundle, scene, course, k=k), K, course)
+    slate = steps.slate(bundle, scene, steps.rank(bundle, scene, course, sparing=sparing), K, course)
     assert slate.rung == "full" and slate.predictions is not None, course.down
     return slate
 
@@ -77,13 +77,13 @@ def test_a_slate_is_what_it_is_where_all_is_read_of_every_candidate(
         scene = Scene.at_shelf(bundle, user, world.simulator_end)
         busy: Any = Busy(store, lambda: None)
         steps = [Steps(part, Breakers(PARTS), explorer) for part in (busy, store)]
-        ours = answered(steps[0], bundle, scene, f"r{number}", K)
-        whole = answered(steps[1], bundle, scene, f"r{number}", 0)
+        ours = answered(steps[0], bundle, scene, f"r{number}")
+        whole = answered(steps[1], bundle, scene, f"r{number}", sparing=False)
         assert told(ours) == told(whole)
         explores = ours.drawn.policy != "ranked" and explorer.places(scene.shelf.explores, K, f"r{number}")  # type: ignore[arg-type]
         assert len(busy.readings) == 3 and busy.places[1] is not None and busy.places[2] is None
-        assert (IMPRESSIONS in busy.places[1]) == bool(explores)
-        assert len(busy.readings[1].item_keys) > len(busy.readings[-1].item_keys) == K
+        candidates, shown = (len(busy.readings[place].item_keys) for place in (1, 2))
+        assert candidates > shown and (shown > K) == bool(explores), "and all that may be drawn"
 
 
 @pytest.mark.parametrize("what", ["nothing of theirs", "their own", "an item", "while a place explores"])
@@ -106,12 +106,12 @@ def test_what_comes_between_the_candidates_and_the_shown_is_no_part_of_a_slate_o
             assert store.append([event], world.simulator_end).accepted
 
     busy: Any = Busy(store, between)
-    slate = answered(Steps(busy, Breakers(PARTS), explorers), bundle, scene, name, K)
+    slate = answered(Steps(busy, Breakers(PARTS), explorers), bundle, scene, name)
     positions = [read.position for read in busy.readings]
     assert positions[2] > positions[1]
-    assert len(positions) == (3 if what == "nothing of theirs" else 5)
+    assert len(positions) == (3 if what in ("nothing of theirs", "while a place explores") else 5)
     assert slate.position == positions[-1]
     assert slate.history_position is not None
     then: Any = AsRead(store, [slate.history_position, slate.position])
     again = Steps(then, Breakers(PARTS), explorers)
-    assert told(answered(again, bundle, scene, name, 0)) == told(slate)
+    assert told(answered(again, bundle, scene, name, sparing=False)) == told(slate)
