@@ -234,7 +234,7 @@ def _fitted(
         type_of=type_of,
         whole=np.concatenate([np.zeros((1, width)), whole[:, :width]]),
         slope=float(items.slope[0].detach()),
-        like=(whole + np.pad(_numbers(items.base), (d, 0)))[:, width:].sum(axis=1),
+        like=(whole[:, width:] + _numbers(items.base[2:])).sum(axis=1),  # of none: 0
         like_slope=float(items.slope[1].detach()),
         like_viewed=float(items.viewed.detach()),
         precision=precision,

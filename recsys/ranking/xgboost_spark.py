@@ -27,6 +27,7 @@ from recsys.training_sets.assemble import LABELS
 from recsys.training_sets.examples import moment, with_outcomes, worth_learning
 from recsys.training_sets.inputs import Inputs, matrix
 from recsys.training_sets.labels import LabelError, aim, labels_of
+from recsys.training_sets.on_disk import KNOWN
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -102,10 +103,9 @@ def _prepared(spark: SparkSession, path: Path, names: Sequence[str], is_validati
     from pyspark.sql import functions as f
 
     schema = ", ".join([f"`{n}` float" for n in names] + [f"target_{h} double" for h in HEADS])
-    asked = (*LABELS, "user_key", "request_id", "occurred_at", "propensity")
     made = (
         spark.read.parquet(str(path))
-        .select(*asked, *(n for n in names if n not in asked))
+        .select(*KNOWN, *(n for n in names if n not in KNOWN))
         .mapInArrow(partial(_targets, tuple(names)), f"{schema}, {WEIGHT} double, by_user string, by_slate string")
     )
     return made.withColumn("is_validation", f.lit(is_validation))

@@ -18,13 +18,13 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from recsys.features.history import HISTORY_COLUMNS, History
-from recsys.training_sets.assemble import AssembleError
+from recsys.training_sets.assemble import LABELS, AssembleError
 from recsys.training_sets.examples import Examples, concat, with_outcomes
 from recsys.training_sets.inputs import Inputs, histories, matrix
 
 BLOCK: Final = 65_536  # rows read or written at once: 34 MB of 129 features, and at most 75 MB of histories
 # of a row, beside features
-KNOWN: Final = ["click", "long_view", "like", "watch_ms", "user_key", "request_id", "occurred_at", "propensity"]
+KNOWN: Final = [*LABELS, "user_key", "request_id", "occurred_at", "propensity"]
 MOST_SAMPLED: Final = 60_000  # rows of a log with drawn negatives
 SHARE: Final = 8  # of the machine's memory: the matrix and its bins are there at once, and other work is, too
 
@@ -70,10 +70,11 @@ def _rows(path: Path, names: Sequence[str]) -> int:
     Raises:
         AssembleError: it was written by code that knew less.
     """
-    there = pq.read_schema(path).names
+    about = pq.read_metadata(path)
+    there = about.schema.to_arrow_schema().names
     if missing := [name for name in (*KNOWN, *names, *HISTORY_COLUMNS) if name not in there]:
         raise AssembleError(f"{path} lacks the column {missing[0]}, which is learned from: materialize training_set")
-    rows = int(pq.read_metadata(path).num_rows)
+    rows = int(about.num_rows)
     drawn = pq.read_table(path, columns=["sampling_rate"])["sampling_rate"].null_count < rows
     return min(rows, MOST_SAMPLED) if drawn else rows
 
