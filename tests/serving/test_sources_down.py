@@ -24,7 +24,7 @@ from recsys.lake import Lake
 from recsys.policy.shelves import GENERAL
 from recsys.registry import Registry
 from recsys.retrieval.item_index import Hits, ItemIndexUnavailable
-from recsys.retrieval.milvus_server import running_milvus, stop_milvus
+from recsys.retrieval.milvus_server import ensure_milvus, running_milvus, stop_milvus
 from recsys.retrieval.sources import SOURCES
 from recsys.serving import served_log
 from recsys.serving.breakers import Breakers
@@ -164,8 +164,10 @@ def test_milvus_killed_under_load_costs_one_source_over_http_and_grpc(world: Wor
     home = tmp_path / "home"
     shutil.copytree(world.settings.home, home, symlinks=True, ignore=shutil.ignore_patterns("milvus", "served_log"))
     settings = with_milvus(home)
+    # an index that is named is not started again, so it stays down however long a busy machine takes
+    index = ensure_milvus(settings).uri
     try:
-        with running(home, RECSYS_MIRROR_ROWS="1", RECSYS_BUDGET_MS="2000") as service:
+        with running(home, RECSYS_MIRROR_ROWS="1", RECSYS_BUDGET_MS="2000", RECSYS_MILVUS_URI=index) as service:
             strangers = [f"stranger-{n}" for n in range(20)]
             traffic = Traffic(service.url, service.grpc, [*world.user_ids[:20], *strangers], world.item_ids[:100])
 
