@@ -18,6 +18,10 @@ from recsys.monitoring.deliveries import CHANCE, DEVIATIONS, HISTORY, LEAST_HIST
 POSITIVE: Final = tuple(kind for kind in OUTCOMES if kind not in ("dislike", "skip"))
 
 
+def _share(part: int, whole: int) -> float:
+    return part / max(1, whole)
+
+
 @dataclass(frozen=True)
 class Day:
     """What the checks know of one cleaned day, in rows."""
@@ -33,26 +37,29 @@ class Day:
 
     def share(self, part: str, whole: str) -> float:
         """One count as a share of another; 0 of none."""
-        return float(getattr(self, part)) / max(1, getattr(self, whole))
+        return _share(getattr(self, part), getattr(self, whole))
 
 
-def unusual(share: float, before: Sequence[float], *, floor: float, most: float, what: str, doubt: str) -> Anomaly:
+def unusual(
+    part: int, whole: int, before: Sequence[float], *, floor: float, most: float, what: str, doubt: str
+) -> Anomaly:
     """A share of a day against those of the days before it, newest last.
 
     Args:
+        part, whole: how many rows, of how many
         floor: below it a share is never unusual
         most: above it one always is, whatever the days before had
     """
     usual = np.asarray(before[-HISTORY:], np.float64)
-    bound = most
+    share, bound = _share(part, whole), most
     if len(usual) >= LEAST_HISTORY:
         middle = float(np.median(usual))
         scatter = 1.4826 * float(np.median(np.abs(usual - middle)))
         bound = min(most, max(floor, USUAL * middle, middle + DEVIATIONS * scatter))
-    words = f"{share:.1%} of {what}"
+    words = f"{part:,} of {whole:,} {what}"
     if share <= bound:
-        return Anomaly(True, words)
-    return Anomaly(False, f"{words} (bound: {bound:.1%}): {doubt}")
+        return Anomaly(True, f"{words} ({share:.2%})")
+    return Anomaly(False, f"{words} ({share:.2%}; bound: {bound:.2%}): {doubt}")
 
 
 def positives(day: Day, before: Sequence[Day]) -> Anomaly:

@@ -38,7 +38,7 @@ from recsys.store.journal import (
     is_of,
     records_of,
 )
-from recsys.store.redis_states import FORGETTING, RedisStates
+from recsys.store.redis_states import COMMANDS, FORGETTING, RedisStates
 
 PAGE: Final = 20_000  # stream entries read at once
 CUT_AT_ONCE: Final = 1_000  # records: Redis answers nobody meanwhile, for some ms
@@ -293,7 +293,7 @@ class RedisJournal(RedisStates):
         with self._clear_errors():
             self._redis.delete(FORGETTING)
             pointer = self._pointer(fingerprint)
-            for key in self._redis.scan_iter(self._pointer("*")):
+            for key in self._redis.scan_iter(self._pointer("*"), count=COMMANDS):
                 if key != pointer.encode():
                     self._redis.delete(key)
             self._strike([pointer, self._noted])
@@ -326,7 +326,7 @@ class RedisJournal(RedisStates):
 
     def snapshots(self) -> dict[str, str]:
         with self._clear_errors():
-            pointers = [key.decode() for key in self._redis.scan_iter(self._pointer("*"))]
+            pointers = [key.decode() for key in self._redis.scan_iter(self._pointer("*"), count=COMMANDS)]
             names = [self._redis.get(pointer) or b"" for pointer in pointers]
         return {
             pointer.removeprefix(self._pointer("")): name.decode()

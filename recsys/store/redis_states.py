@@ -202,15 +202,17 @@ class RedisStates:
         self._write(("EXPIRE", key, KEEP_SECONDS) for key in keys)
 
     def _leave(self, lineage: str) -> None:
-        """What a lineage has goes, once nobody reads it any more."""
-        self._expire(self._redis.scan_iter(f"{OF}{lineage}:*", count=COMMANDS))
+        """What a lineage has goes once nobody reads it any more, or at once where somebody is being forgotten."""
+        keys = self._redis.scan_iter(f"{OF}{lineage}:*", count=COMMANDS)
+        if self._redis.exists(FORGETTING):
+            self._write(("DEL", key) for key in keys)
+        else:
+            self._expire(keys)
 
     def _clear(self, pointer: str) -> None:
         """Drop at once whatever belongs to no snapshot that is noted."""
-        parts = [
-            *self._redis.scan_iter(f"{SNAPSHOT}*", count=COMMANDS),
-            *self._redis.scan_iter(f"{OF}*", count=COMMANDS),
-        ]
+        keys = self._redis.scan_iter("recsys:*", count=COMMANDS)
+        parts = [key for key in keys if key.startswith((SNAPSHOT.encode(), OF.encode()))]
         # asked last: who is noted meanwhile has parts among those
         noted = {name.decode() for name in self._redis.smembers(self._noted)}
         used = {part.encode() for name in noted for part in _parts(name, self._about(name))}

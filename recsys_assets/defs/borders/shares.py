@@ -19,7 +19,8 @@ Look = Callable[[shares.Day, Sequence[shares.Day]], Anomaly]
 def _of(part: str, whole: str, *, floor: float, most: float, what: str, doubt: str) -> Look:
     def look(day: shares.Day, before: Sequence[shares.Day]) -> Anomaly:
         past = [one.share(part, whole) for one in before]
-        return shares.unusual(day.share(part, whole), past, floor=floor, most=most, what=what, doubt=doubt)
+        now = getattr(day, part), getattr(day, whole)
+        return shares.unusual(*now, past, floor=floor, most=most, what=what, doubt=doubt)
 
     return look
 
@@ -28,11 +29,12 @@ def _reuse(day: shares.Day, before: Sequence[shares.Day]) -> Anomaly:
     """Any reuse is told at first; where it is the log's way, only more of it than usual is."""
     past = [one.share("reused", "events") for one in before]
     anomaly = shares.unusual(
-        day.share("reused", "events"),
+        day.reused,
+        day.events,
         past,
         floor=0.0,
         most=0.0 if len(past) < shares.LEAST_HISTORY else 1.0,
-        what="the events bear an event_id that another event bears",
+        what="events bear an event_id that another event bears",
         doubt="each is kept as an event of its own",
     )
     return replace(anomaly, words=f"{anomaly.words}; {day.example}") if day.example else anomaly
@@ -44,7 +46,7 @@ LOOKS: dict[str, Look] = {
         "events",
         floor=0.01,
         most=0.2,
-        what="the events are of items that are not in the catalogue",
+        what="events are of items that are not in the catalogue",
         doubt="are their ids written as in items?",
     ),
     "outcomes_have_impressions": _of(
@@ -52,7 +54,7 @@ LOOKS: dict[str, Look] = {
         "outcomes",
         floor=0.05,
         most=0.5,
-        what="the outcomes answer no impression",
+        what="outcomes answer no impression",
         doubt="they label nothing: do impression_id, user and item agree?",
     ),
     "days_have_positives": shares.positives,
@@ -98,17 +100,17 @@ def _doubled(lake: Lake, looked: Sequence[str], asked: Sequence[str]) -> dict[st
         raw, doubled = (_rows(lake, day, *table) for table in (("raw", "events"), ("cleaned", "duplicates")))
         if not raw:
             continue
-        share = doubled / raw
         if day in asked:
             anomalies[day] = shares.unusual(
-                share,
+                doubled,
+                raw,
                 before,
                 floor=0.05,
                 most=0.5,
-                what="the deliveries were duplicates",
+                what="deliveries were duplicates",
                 doubt="was the day delivered twice?",
             )
-        before.append(share)
+        before.append(doubled / raw)
     return anomalies
 
 
