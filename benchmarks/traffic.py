@@ -108,13 +108,17 @@ class Traffic:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             group.create_task(self._send_events(http))
 
-    async def _send_events(self, http: aiohttp.ClientSession) -> None:
+    def five(self) -> list[dict[str, str]]:
+        """What somebody does next."""
         kinds = ("impression", "impression", "click", "like", "long_view")
         user = self.chance.choice(self.users)
-        events = [
+        return [
             {"event_id": uuid.uuid4().hex, "kind": kind, "user_id": user, "item_id": self.chance.choice(self.items)}
             for kind in kinds
         ]
+
+    async def _send_events(self, http: aiohttp.ClientSession) -> None:
+        events = self.five()
         self.sent.update(event["event_id"] for event in events)
         for _ in range(3):
             try:
