@@ -4,7 +4,8 @@
    events and ties; against Spark where Java is there; and a sample against the plain Python oracle.
 2. Each online store served by several processes that read and write at once and are killed with SIGKILL at random:
    every feature row they had logged is replayed from the log afterwards and compared byte by byte. Two nights begin the
-   state anew meanwhile, and cut the journal; halfway the state of another fingerprint is built beside, and serves.
+   state anew meanwhile, and cut the journal; halfway the state of another fingerprint is built beside, and serves. Once
+   more with what they append going through Kafka, whose consumer is killed like them.
 3. Items that change daily, by file and live: lake, fold, service and replay against a stranger's oracle (metadata.py).
 
 Ends with `mismatches / values`, and exits with 1 unless there are none.
@@ -13,12 +14,14 @@ Ends with `mismatches / values`, and exits with 1 unless there are none.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -33,6 +36,7 @@ from rich.table import Table
 
 from benchmarks.features_world import LOG_SHELVES, ZipfWorld, zipf_world
 from benchmarks.metadata import changing
+from bentos.recommender.dev_stream import PARTITIONS, Broker
 from recsys.events import DAY_MS, HOUR_MS, key64
 from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, FEATURES, FINGERPRINT
@@ -41,14 +45,19 @@ from recsys.features.impressions import replayed
 from recsys.features.log import Rows
 from recsys.features.parity import Parity, compare_arrays, replay
 from recsys.lake import Lake
+from recsys.sources.derived import Rules
 from recsys.store.online import OnlineStore
 from recsys.store.upgrade import build_beside
+from recsys.stream.consumer import Stream
+from recsys.stream.kafka import Kafka
 from tests.features.crowd import opened
 from tests.features.nights import night
 
-OFFLINE, CHANGING, CLUSTER = "offline", "changing items", "Redis Cluster, served"
-PARTS = (OFFLINE, "LMDB, served", "Redis, served", CLUSTER, CHANGING)
+OFFLINE, CHANGING = "offline", "changing items"
+CLUSTER, KAFKA = "Redis Cluster, served", "Kafka into LMDB, served"
+PARTS = (OFFLINE, "LMDB, served", "Redis, served", CLUSTER, KAFKA, CHANGING)
 USERS, ITEMS, SLATE = 3_000, 800, 40
+SERVING = 3  # processes that read
 NIGHTS = 2
 OTHER = "other-features"
 HEADER = np.dtype([("user", "i4"), ("position", "i8"), ("as_of", "i8"), ("shelf", "i4")])
@@ -112,14 +121,35 @@ def by_spark(world: ZipfWorld, rows: tuple[np.ndarray, ...], truth: np.ndarray) 
         session.stop()
 
 
-def serve(place: str, fingerprint: str, output: str, worker: int, seed: int, begin: int, item_table: pa.Table) -> None:
-    """One service process: appends, changes items, and reads; every row it reads goes to its own file at once."""
+def clock_of(begin: int, worker: int) -> int:
+    """UTC ms now: days pass in hours, and the clocks of workers differ."""
+    return begin + int(time.time() * 1000) % DAY_MS * 20 + worker * 700
+
+
+def consume(place: str, fingerprint: str, begin: int, worker: int, kafka: Kafka) -> None:
+    """`make stream`: what others sent to the topic goes into the store."""
+    store = OnlineStore(opened(place), fingerprint=fingerprint)
+    Stream(kafka, store, None, Rules, clock=lambda: clock_of(begin, worker)).run(threading.Event())
+
+
+def serve(
+    place: str,
+    fingerprint: str,
+    output: str,
+    worker: int,
+    seed: int,
+    begin: int,
+    item_table: pa.Table,
+    kafka: Kafka | None,
+) -> None:
+    """One service process: appends (or sends), changes items, reads; each row it reads goes to its own file at once."""
     rng = np.random.default_rng(seed)
     store = OnlineStore(opened(place), fingerprint=fingerprint)
+    producer = kafka.producer() if kafka else None
     number, shelf_keys = 0, key64(LOG_SHELVES)
     with open(output, "ab", buffering=0) as log:
         while True:
-            clock = begin + int(time.time() * 1000) % DAY_MS * 20 + worker * 700  # clocks of workers differ
+            clock = clock_of(begin, worker)
             if rng.random() < 0.4:
                 batch = []
                 for _ in range(int(rng.integers(1, 60))):
@@ -137,7 +167,12 @@ def serve(place: str, fingerprint: str, output: str, worker: int, seed: int, beg
                             "watch_ms": int(rng.integers(0, 100_000)) if kind == "play" else None,
                         }
                     )
-                store.append(batch, clock)
+                if producer is None or kafka is None:
+                    store.append(batch, clock)
+                else:
+                    for row in batch:
+                        producer.produce(kafka.topic, json.dumps(row).encode(), key=row["user_id"])
+                    producer.poll(0)
             if rng.random() < 0.01:
                 changed = item_table.slice(int(rng.integers(ITEMS)), 1).to_pylist()[0]
                 changed |= {"duration_ms": int(rng.integers(1, 10**6)), "category": f"c{rng.integers(40)}"}
@@ -162,12 +197,14 @@ def online(
     kills: int,
     due: int,
     amid: Sequence[Callable[[], object]] = (),
+    kafka: Kafka | None = None,
 ) -> tuple[int, Parity, str]:
     """Serve at least `rows` rows by three processes, killed again and again; then replay every row logged.
 
     Args:
         due: nights that are lived meanwhile
         amid: what befalls the store meanwhile, one at each third kill
+        kafka: through which the three append; a fourth process reads it
     """
     store = OnlineStore(opened(place, create=True), create=True)
     store.bootstrap(world.log, world.item_table, world.log.head)
@@ -181,16 +218,20 @@ def online(
     def start(worker: int) -> None:
         nonlocal seed
         seed += 1
-        output = str(folder / f"served-{seed}")
-        arguments = (place, fingerprint, output, worker, seed, begin, world.item_table)
-        workers[worker] = context.Process(target=serve, args=arguments, daemon=True)
+        if worker < SERVING:
+            output = str(folder / f"served-{seed}")
+            arguments = (place, fingerprint, output, worker, seed, begin, world.item_table, kafka)
+            workers[worker] = context.Process(target=serve, args=arguments, daemon=True)
+        else:
+            arguments = (place, fingerprint, begin, worker, kafka)
+            workers[worker] = context.Process(target=consume, args=arguments, daemon=True)
         workers[worker].start()
 
     def kill(worker: int) -> None:
         os.kill(workers[worker].pid, signal.SIGKILL)
         workers[worker].join()
 
-    for worker in range(3):
+    for worker in range(SERVING + (kafka is not None)):
         start(worker)
     lake = Lake(folder / "home")
     killed = nights = left = befell = 0
@@ -201,7 +242,7 @@ def online(
         served = sum(file.stat().st_size // FRAME for file in files) * SLATE
         if served >= rows and killed >= kills:
             break
-        worker = int(rng.integers(3))
+        worker = int(rng.integers(len(workers)))
         if not workers[worker].is_alive():
             raise RuntimeError(f"worker {worker} died by itself")
         if killed < kills or rng.random() < 0.1:
@@ -300,6 +341,14 @@ def main() -> int:
             places["Redis, served"] = stack.enter_context(RedisServer(Path(folder))).url
             cluster = stack.enter_context(RedisCluster(Path(folder) / "cluster"))
             places[CLUSTER] = cluster.url
+        kafka = None
+        if KAFKA in parts:
+            broker = stack.enter_context(Broker())
+            broker.topics(events=PARTITIONS, events_rejected=1)
+            # this broker waits half a session before a group begins
+            properties = {"bootstrap.servers": broker.servers, "session.timeout.ms": "10000"}
+            kafka = Kafka(properties, "events", "events.rejected", None)
+            places[KAFKA] = str(Path(folder) / "streamed")
         for name, place in places.items():
             if name not in parts:
                 continue
@@ -307,7 +356,8 @@ def main() -> int:
             logs = Path(folder) / name.split(",")[0]
             logs.mkdir()
             amid = (lambda: cluster.fail_over(LOG), lambda: cluster.move(LOG)) if name == CLUSTER else ()
-            rows, parity, story = online(place, logs, world, given.served, given.kills, given.nights, amid)
+            way = kafka if name == KAFKA else None
+            rows, parity, story = online(place, logs, world, given.served, given.kills, given.nights, amid, way)
             add(name, rows, parity, time.monotonic() - began, story)
         began = time.monotonic()
         for name, rows, parity in changing(Path(folder) / "changing", given.changing) if CHANGING in parts else ():
