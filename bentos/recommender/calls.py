@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
+from bentos.recommender.hands import Hands
 from recsys.serving.course import Course
 from recsys.serving.pipeline import FeatureRows, Recommender
 from recsys.serving.schema import (
@@ -37,6 +38,7 @@ THREADS: Final = 4  # scoring frees the GIL; more threads than cores only queue 
 STUCK: Final = 32  # threads that may hang in a part that does not answer; its breaker opens after five
 IN_FLIGHT: Final = 256  # however fast they are answered
 SECONDS: Final = 10.0  # for a call without a fallback
+BATCH_SECONDS: Final = 30.0  # for a batch, whose slates of the past come one after the other
 FALLBACKS: Final = 16  # answers from memory under way; beyond this refuse
 FALL_BACK_AT: Final = 0.8  # of a recommend's time; the fallback takes a few milliseconds
 PAST: Final = 4  # requests about the past at hand, one of them under way: the log itself may have to be read
@@ -64,7 +66,7 @@ class Calls:
 
     def __init__(self, budget: float) -> None:
         self._budget = budget
-        self._pool = ThreadPoolExecutor(max_workers=2 * THREADS + STUCK, thread_name_prefix="recommend")
+        self._hands = Hands(2 * THREADS + STUCK, "recommend")
         self._reserve = ThreadPoolExecutor(max_workers=2, thread_name_prefix="fallback")
         self._permits = asyncio.Semaphore(THREADS)
         self._looking_back = asyncio.Semaphore(1)
@@ -122,6 +124,7 @@ class Calls:
 
         Raises:
             As `recommend`, for the first that fails.
+            TooSlow: all together took longer than BATCH_SECONDS.
         """
         turn = asyncio.Lock()
 
@@ -141,8 +144,10 @@ class Calls:
             return response
 
         try:
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.timeout(BATCH_SECONDS), asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(*asked)) for asked in enumerate(requests)]
+        except* TimeoutError:
+            raise TooSlow(f"no answer within {BATCH_SECONDS:g} s: try again with fewer") from None
         except* Exception as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
@@ -235,7 +240,7 @@ class Calls:
         try:
             async with asyncio.timeout(seconds) as time_is_up:
                 await permits.acquire()
-                begun = loop.run_in_executor(self._pool, call)
+                begun = self._hands.begin(call)
                 return await asyncio.shield(begun)
         except TimeoutError:
             raise TooSlow(f"no answer within {seconds:g} s: try again") from None
@@ -258,7 +263,7 @@ class Calls:
 
     def close(self) -> None:
         """Let go of the recommender. The fronts have answered what was begun by then."""
-        self._pool.shutdown(wait=False)
+        self._hands.close()
         self._reserve.shutdown(wait=True)
         if self._recommender is not None:
             self._recommender.close()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bentos.recommender.calls import Calls, Overloaded, Starting
+from bentos.recommender.calls import Calls, Overloaded, Starting, TooSlow
 from recsys.serving.breakers import Breakers
 from recsys.serving.bundles import Fixed
 from recsys.serving.course import Course
@@ -110,6 +110,22 @@ def test_requests_about_the_past_may_take_their_time_and_look_for_its_position_o
         asked = RecommendRequest(user_id=world.user_ids[33], context=Context(at=world.simulator_end))
         assert (await calls.recommend(asked, Course())).rung == "full"
         assert calls.recommender.state()["breakers"]["store"] == "closed" and slow.looked_for == 1
+        calls.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_has_a_time_for_all_its_slates_of_the_past(
+    world: World, slow: Slow, recommender: Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bentos.recommender.calls.BATCH_SECONDS", 0.5)
+
+    async def scenario() -> None:
+        calls = calls_over(slow, recommender, tmp_path, budget=0.2)
+        slow.seconds = 0.3
+        asked = RecommendRequest(user_id=world.user_ids[33], context=Context(at=world.simulator_end))
+        with pytest.raises(TooSlow, match="no answer within 0"):
+            await calls.batch([asked] * 5, Course(), lambda response, course: None)
         calls.close()
 
     asyncio.run(scenario())
