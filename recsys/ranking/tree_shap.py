@@ -44,16 +44,15 @@ def forest(trees: Trees) -> Forest:
     columns: dict[str, list] = {name: [] for name in Forest._fields[1:9]}
     z: list[float] = []
     most = 1
+    value, left, asked, missing_left = (trees.nodes[name] for name in ("value", "left", "feature", "missing_left"))
     for first, last in itertools.pairwise(trees.start.tolist()):
-        above = {
-            trees.left[k] + right: k - first for k in range(first, last) if trees.left[k] != LEAF for right in (0, 1)
-        }
+        above = {left[k] + right: k - first for k in range(first, last) if left[k] != LEAF for right in (0, 1)}
         depth = [0] * (last - first)
         for node in range(last - first):
             k, is_root = first + node, node == 0
             parent = ROOT if is_root else first + above[node]
-            is_left = not is_root and trees.left[parent] == node
-            feature = ROOT if is_root else int(trees.feature[parent])
+            is_left = not is_root and left[parent] == node
+            feature = ROOT if is_root else int(asked[parent])
             before = parent
             while before != ROOT and columns["feature"][before] != feature:
                 before = columns["parent"][before]
@@ -61,13 +60,13 @@ def forest(trees: Trees) -> Forest:
             z.append(cover * (z[before] if before != ROOT else 1.0))
             row = {
                 "parent": parent,
-                "left": ROOT if trees.left[k] == LEAF else first + int(trees.left[k]),
+                "left": ROOT if left[k] == LEAF else first + int(left[k]),
                 "before": before,
                 "feature": feature,
-                "threshold": 0.0 if is_root else trees.value[parent],
+                "threshold": 0.0 if is_root else value[parent],
                 "goes_left": is_left,
-                "missing_here": not is_root and bool(trees.missing_left[parent]) == is_left,
-                "value": trees.value[k] if trees.left[k] == LEAF else 0.0,
+                "missing_here": not is_root and bool(missing_left[parent]) == is_left,
+                "value": value[k] if left[k] == LEAF else 0.0,
             }
             for name, column in columns.items():
                 column.append(row[name])

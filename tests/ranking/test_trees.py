@@ -36,7 +36,7 @@ def test_margins_are_the_librarys_bits(objective: str, depth: int) -> None:
         booster, rows = trained(objective, depth, share)
         read = trees.read(booster)
         rows = np.concatenate([rows, np.full((1, 9), np.nan, np.float32), np.full((1, 9), np.inf, np.float32)])
-        for n in (0, 1, 31, 32, 129, len(rows)):
+        for n in (0, 1, trees.FEW, trees.FEW + 1, 32, 129, len(rows)):
             part = np.ascontiguousarray(rows[-n:] if n else rows[:0])
             expected = booster.inplace_predict(part, predict_type="margin") if n else np.empty(0, np.float32)
             assert trees.margins(read, part).tobytes() == expected.tobytes(), (share, n)
@@ -65,11 +65,13 @@ def test_the_margin_of_a_base_score_is_the_librarys_for_all_of_them(objective: s
 def test_a_value_on_the_threshold_goes_right_as_in_the_library() -> None:
     booster, rows = trained("binary:logistic", 4, 0.4)
     read = trees.read(booster)
-    inner = np.flatnonzero(read.left != trees.LEAF)
+    inner = read.nodes[read.nodes["left"] != trees.LEAF]
     on_it = np.repeat(rows[:1], len(inner), axis=0)
-    on_it[np.arange(len(inner)), read.feature[inner]] = read.value[inner]
+    on_it[np.arange(len(inner)), inner["feature"]] = inner["value"]
     expected = booster.inplace_predict(on_it, predict_type="margin")
     assert trees.margins(read, on_it).tobytes() == expected.tobytes()
+    alone = np.concatenate([trees.margins(read, on_it[i : i + 1]) for i in range(len(on_it))])
+    assert alone.tobytes() == expected.tobytes()
 
 
 def test_what_would_be_read_wrongly_is_refused() -> None:
