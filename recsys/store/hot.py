@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.events import ITEM_SCHEMA, key64, whole_items
+from recsys.events import DAY_MS, ITEM_SCHEMA, LIVE_RANK, first_position, key64, whole_items
 from recsys.features import fold, kernel, sweep
 from recsys.features.catalog import AGGREGATES, FEATURE_DEFINITIONS, USER, VIEWS
 from recsys.features.fold import State
@@ -36,12 +36,13 @@ from recsys.features.layout import (
 from recsys.features.log import EventLog, ItemColumns, Items, attributes, concat, empty, items_from_table
 from recsys.store.errors import StoreCorrupt
 from recsys.store.item_rows import ItemRows
-from recsys.store.journal import ITEM_RECORD, Journal, Records, events_of, unbroken
+from recsys.store.journal import ITEM_RECORD, Journal, Records, events_of, records_of, unbroken
 from recsys.store.known import Known
 from recsys.store.past import Read
 from recsys.store.told import TOLD_SCHEMA
 
 WARMED: Final = 4096  # items read at once
+OWED: Final = 1_000  # records kept for the next read, at most
 RECORD_COLUMNS: Final = 8  # of Hot.item_records
 _USER: Final = next(v for v, view in enumerate(VIEWS) if view.entity == USER)
 _GROUPS: Final = range(sweep.PROGRAM.views[_USER, V_FIRST_GROUP], sweep.PROGRAM.views[_USER, V_LAST_GROUP])
@@ -79,6 +80,7 @@ class Hot:
                 f"the online store's snapshot is of another version (its {missing}): materialize online_state"
             ) from None
         self.applied = 0  # records since the snapshot
+        self._owed: list[tuple[int, bytes]] = []  # position and fields of the records that come next
         self._told_since: list[tuple[int, ...]] = []  # item_records of the tail
         self._words_since: list[Mapping[str, Any]] = []  # TOLD_SCHEMA
         self._late_since: dict[str, Mapping[str, Any]] = {}  # item_id -> ITEM_SCHEMA
@@ -156,13 +158,19 @@ class Hot:
         """Position, offset of the local day, and from when on ids are known: of a snapshot of what is here."""
         return self.position, self.utc_offset_ms, self.known_since
 
+    def floor(self, received_at: int) -> int:
+        """The least position of an event that is received at an instant (UTC ms)."""
+        return first_position((received_at + self.utc_offset_ms) // DAY_MS) + LIVE_RANK
+
     def catch_up(self, journal: Journal, until: int) -> None:
         """Apply what the journal took since, up to a position.
 
         Raises:
-            JournalCut: some of it has left; nothing was applied.
+            JournalCut: some of it has left; nothing of it was applied.
         """
-        after = self.position
+        self.settle()
+        if (after := self.position) >= until:
+            return
         records = journal.records(after, until)
         told = records.fields[:, 0] == ITEM_RECORD
         raws = journal.raw(after, until, only=ITEM_RECORD) if told.any() else []  # first: it may fail
@@ -177,6 +185,27 @@ class Hot:
             self._told_since.append((position, *columns, received))
             self.item_rows.put(columns)
         self.position = until
+
+    @property
+    def foreseen(self) -> int:
+        """Position up to which the journal has nothing that is not here, applied or owed."""
+        return self._owed[-1][0] if self._owed else self.position
+
+    def owe(self, before: int, records: Sequence[tuple[int, bytes]]) -> None:
+        """Keep the records behind a position for whoever reads next, if they come next: nothing is to be read back.
+
+        An event alone costs .16 ms to apply, of the .38 of its append, and .03 among a thousand.
+        """
+        if before == self.foreseen:
+            self._owed += records
+        if len(self._owed) >= OWED:
+            self.settle()
+
+    def settle(self) -> None:
+        """Apply what is owed."""
+        if self._owed:
+            owed, self._owed = self._owed, []
+            self.apply(records_of(*zip(*owed, strict=True)))
 
     def apply(self, records: Records) -> None:
         """The next records of the log, as far as they are events."""

@@ -20,7 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.events import DAY_MS, ITEM_SCHEMA, LIVE_RANK, first_position, whole_items
+from recsys.events import ITEM_SCHEMA, whole_items
 from recsys.features.catalog import FINGERPRINT
 from recsys.features.judged import Judged
 from recsys.features.log import EventLog, Items, empty, merged
@@ -106,18 +106,18 @@ class OnlineStore:
             unmoved = Offset(CUT, self._cut, self._cut)  # ahead of the state asked for what is known: threads share it
             try:
                 with self._lock:
-                    hot = self._catch_up()
+                    hot = self._catch_up(owing=True)
                     told, implied, rejected = entries_of(hot, events, received_at, rules)
                     if offsets and rejected:
-                        return Appended(0, 0, rejected, hot.position)
+                        return Appended(0, 0, rejected, self.head())
                     entries = told + implied
                     new = (~hot.has([entry.digest for entry in entries])).tolist()
                     n_told = sum(new[: len(told)])
                     entries = [entry for entry, is_new in zip(entries, new, strict=True) if is_new]
                 # outside the lock: reads go on while the disk works
                 if not (entries or offsets):
-                    return Appended(0, len(told), rejected, self._catch_up().position)
-                taken = self.journal.append(entries, self._floor(hot, received_at), [*offsets, unmoved])
+                    return Appended(0, len(told), rejected, self.head())
+                taken = self.journal.append(entries, hot.floor(received_at), [*offsets, unmoved])
                 break
             except OffsetMoved:
                 (self._cut,) = self.journal.offsets([CUT])
@@ -128,11 +128,10 @@ class OnlineStore:
                     raise
         own = [(at, entry.fields) for at, entry in zip(taken.positions, entries, strict=True) if at]
         with self._lock:
-            if own and self._hot is not None and self._hot.position == taken.before:  # nothing to read back
-                self._hot.apply(records_of(*zip(*own, strict=True)))
-            head = self._catch_up().position
+            if own and self._hot is not None:
+                self._hot.owe(taken.before, own)
         accepted = sum(at > 0 for at in taken.positions[:n_told])
-        return Appended(accepted, len(told) - accepted, rejected, head)
+        return Appended(accepted, len(told) - accepted, rejected, self.head())
 
     def put_items(self, items: pa.Table | Callable[[], pa.Table], received_at: int = 0) -> int:
         """Record the attributes of new or changed items in the log; returns how many records it took.
@@ -147,7 +146,7 @@ class OnlineStore:
                 return 0
             try:
                 moved = Offset(ITEMS, before, entries[-1].digest)
-                self.journal.append(entries, self._floor(hot, received_at), [moved])
+                self.journal.append(entries, hot.floor(received_at), [moved])
             except OffsetMoved:  # once for each word of others: they get on
                 continue
             self._catch_up()
@@ -427,8 +426,11 @@ class OnlineStore:
         """Let go of the journal."""
         self.journal.close()
 
-    def _catch_up(self) -> Hot:
+    def _catch_up(self, *, owing: bool = False) -> Hot:
+        """The state at the head of the log; `owing`: it may owe what this process appended last."""
         with self._lock:
+            if not owing and self._hot is not None:
+                self._hot.settle()  # where the journal does not answer as well: `judged` goes by what is here
             mark = self.journal.mark(self.fingerprint)
             if not mark.snapshot:
                 raise StoreMissing(
@@ -451,7 +453,7 @@ class OnlineStore:
                 self._retired, self._hot = self._hot, fresh or self._ahead.hot_of(arrays, mark.snapshot)
                 self._loaded = mark.snapshot
             hot = self._hot
-            if mark.head > hot.position:
+            if mark.head > (hot.foreseen if owing else hot.position):
                 try:
                     hot.catch_up(self.journal, mark.head)
                 except JournalCut:
@@ -495,6 +497,3 @@ class OnlineStore:
         """Make a snapshot the journal's own; `same`: of the events that the one before it had, and the tail."""
         lineage = (replaces or "").split("-")[0] if same else uuid.uuid4().hex
         return self.journal.save(self.fingerprint, f"{lineage}-{uuid.uuid4().hex}", arrays, replaces)
-
-    def _floor(self, hot: Hot, received_at: int) -> int:
-        return first_position((received_at + hot.utc_offset_ms) // DAY_MS) + LIVE_RANK

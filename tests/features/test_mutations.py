@@ -61,8 +61,8 @@ MUTATIONS = {
         "snapshot = next((v for k, v in transaction.cursor(opened.meta) if k.startswith(b'snapshot:')), None)",
     ),
     "the local day slipped to UTC": (
-        "online.py",
-        "first_position((received_at + hot.utc_offset_ms) // DAY_MS)",
+        "hot.py",
+        "first_position((received_at + self.utc_offset_ms) // DAY_MS)",
         "first_position(received_at // DAY_MS)",
     ),
     "the hour slipped by one": ("derive.py", "+ b[r]) // np.int64(c)", "+ b[r]) // np.int64(c) + 1"),
@@ -101,14 +101,15 @@ MUTATIONS = {
     "items as they are now, not as they were": ("hot.py", "records[:, 0] <= position", "records[:, 0] >= 0"),
     "events lost by a bootstrap": (
         "online.py",
-        "if mark.head > hot.position:",
-        "if mark.head > hot.position and self._loaded == '':",
+        "if mark.head > (hot.foreseen if owing else hot.position):",
+        "if self._loaded == '':",
     ),
     "a ring that forgets one": (
         "kernel.py",
         "(cells[at] % groups[g, G_TILES]) * RECENT_FIELDS",
         "(cells[at] % (groups[g, G_TILES] - 1)) * RECENT_FIELDS",
     ),
+    "what a state owes applied twice": ("hot.py", "owed, self._owed = self._owed, []", "owed = self._owed"),
     "an archive's event taken again": (
         "online.py",
         "new = (~hot.has([entry.digest for entry in entries])).tolist()",
