@@ -1,12 +1,14 @@
-"""CPU of a recommend over HTTP beside that of another commit: `python -m benchmarks.serving_beside CHECKOUT HOME ...`.
+"""A recommend over HTTP beside that of another commit: `python -m benchmarks.serving_beside [rate] CHECKOUT HOME ...`.
 
 Pairs of a checkout and a home that has a champion there (`make run`), the first is measured against. A service of each,
 with one worker as `make serve` starts it, over a copy of its home. Rounds of requests to each alternate, and their
 order with them; CPU is that of all its processes. Beside it: seconds and CPU to ready, and memory of the worker.
+`rate` tells instead how many recommends a second two workers hold for 16 clients that ask again as soon as answered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import tempfile
 import time
@@ -23,11 +25,13 @@ from rich.table import Table
 from benchmarks.running import Running, machine, running, users_of
 from benchmarks.serving import cpu_seconds, http_asker
 from benchmarks.serving_load import copied, own_memory
+from benchmarks.traffic import capacity
 from recsys.lake import Lake
 
 ROUNDS: Final = 20
 REQUESTS: Final = 100  # a round
 WARM: Final = 200
+TURNS, SECONDS = 8, 5.0
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -69,6 +73,25 @@ def main(pairs: Sequence[tuple[Path, Path]]) -> None:
         Console(width=150).print(table)
 
 
+def rate(pairs: Sequence[tuple[Path, Path]]) -> None:
+    held: list[list[float]] = [[] for _ in pairs]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as ending:
+        started = []
+        for place, (checkout, source) in enumerate(pairs):
+            home = copied(source, Path(folder) / str(place))
+            started.append(ending.enter_context(running(home, 2, checkout, RECSYS_BUDGET_MS="10000")))
+            asyncio.run(capacity(started[-1].url, users_of(Lake(source)), SECONDS))  # warms
+        for turn in range(TURNS):
+            for place in sorted(range(len(pairs)), reverse=turn % 2 == 1):
+                users = users_of(Lake(pairs[place][1]))
+                held[place].append(asyncio.run(capacity(started[place].url, users, SECONDS)))
+    for (checkout, _), values in zip(pairs, held, strict=True):
+        ratio, low, high = interval([mine / first for mine, first in zip(values, held[0], strict=True)])
+        print(f"{checkout}: {np.median(values):.0f} recommends/s, {ratio:.2f} ({low:.2f} to {high:.2f}) of the first")
+    print(f"two workers, {TURNS} turns of {SECONDS:.0f} s; {machine()}")
+
+
 if __name__ == "__main__":
-    paths = [Path(argument).resolve() for argument in sys.argv[1:]]
-    main(list(zip(paths[::2], paths[1::2], strict=True)))
+    of = rate if sys.argv[1] == "rate" else main
+    paths = [Path(argument).resolve() for argument in sys.argv[1:] if argument != "rate"]
+    of(list(zip(paths[::2], paths[1::2], strict=True)))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import random
+import re
 import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import aiohttp
 import grpc
@@ -175,19 +179,29 @@ class _channels:
 
 
 async def capacity(url: str, users: Sequence[str], seconds: float = 10.0, clients: int = 16) -> float:
-    """Recommends a second that so many clients get, each asking again as soon as it is answered."""
+    """Recommends a second that so many clients get, each asking again as soon as it is answered.
+
+    They speak HTTP over bare connections: a client library takes .5 ms of the same cores for each, a quarter of what
+    the service does.
+    """
+    parts = urlsplit(url)
     answered = 0
     end = time.perf_counter() + seconds
 
-    async def client(http: aiohttp.ClientSession, number: int) -> None:
+    async def client(number: int) -> None:
         nonlocal answered
-        n = number
-        while time.perf_counter() < end:
-            async with http.post("/recommend", json={"user_id": users[n % len(users)], "k": 10}) as answer:
-                answered += answer.status == 200
-                await answer.read()
-            n += clients
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        for n in itertools.count(number, clients):
+            if time.perf_counter() > end:
+                break
+            body = json.dumps({"user_id": users[n % len(users)], "k": 10}).encode()
+            head = f"POST /recommend HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\n"
+            writer.write(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
+            told = await reader.readuntil(b"\r\n\r\n")
+            (length,) = re.findall(rb"\r\ncontent-length: (\d+)", told, re.IGNORECASE)
+            await reader.readexactly(int(length))
+            answered += told.startswith(b"HTTP/1.1 200")
+        writer.close()
 
-    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=clients)) as http:
-        await asyncio.gather(*(client(http, number) for number in range(clients)))
+    await asyncio.gather(*map(client, range(clients)))
     return answered / seconds
