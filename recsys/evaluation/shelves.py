@@ -187,8 +187,10 @@ def judge(
     worth = {name: figures(shown, task, shelf.metrics) for name, shown in slates.items()}
     metric = shelf.metrics[0]
     if truth is not None:
-        metric = f"p_{label}"
+        metric, is_new = f"p_{label}", np.array([len(units) < NEWCOMER for units in task.known], bool)
         worth = {name: {metric: truth[name], **values_of} for name, values_of in worth.items()}
+        for name, values_of in worth.items() if any(each.startswith("newcomer_") for each in shelf.metrics) else ():
+            values_of[f"newcomer_{metric}"] = np.where(is_new, truth[name], np.nan)
     judged = int(sum(len(units) > 0 for units in task.wanted))
     mean = {name: {metric: _mean(values) for metric, values in values_of.items()} for name, values_of in worth.items()}
     beside = {

@@ -2,15 +2,17 @@
 
     log odds of a click                    = place, hour, age, shelf + level of the item + user . item
                                              + the user's own level, and that for items of this type
+                                             + what naming the item's category adds
     log odds of a long view of what was opened = the same with weights of its own + slope * (user . item)
     log odds of a like of what was opened = level of the item + that of a long view + slope * (user . item)
 
-An item's vector and level are the sum of what its category, its creator and its own impressions say, learned once
-(factors_training.py). A user's vector is inferred anew from what their history says (factors_solve.py), what they
-passed over as well as what they opened, with the population as prior: a stranger gets the population's order, and each
-impression moves it. Likes only tell of tastes, beside how freely a person gives them; none is predicted. The levels are
-those of the items for everybody; counters of what was shown take no part, so what a policy chose to show does not pass
-for what people want.
+An item's vector and level are the sum of what its category, its creator, its tags and its own impressions say, learned
+once (factors_training.py). A user's vector is inferred anew from what their history says (factors_solve.py), what they
+passed over as well as what they opened. Its prior are people of whom the same is said: a stranger gets the order of
+those of their country, language, age and plan, where nothing is said that of the population, and each impression moves
+it. Likes only tell of tastes, beside how freely a person gives them; none is predicted. The levels are those of the
+items for everybody; counters of what was shown take no part, so what a policy chose to show does not pass for what
+people want.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ import numpy as np
 
 from recsys.events import KINDS
 from recsys.features.history import History
+from recsys.features.log import rows_in
 from recsys.lake import replacing
 from recsys.ranking.calibration import Calibration
 from recsys.ranking.explain import Reasons
-from recsys.ranking.factors_score import CATEGORY, CREATOR, PARTS, READ, TYPE, Learned, parts_of, whole_of
+from recsys.ranking.factors_score import CATEGORY, CREATOR, PARTS, READ, SAID, TYPE, Learned, parts_of, whole_of
 from recsys.ranking.factors_solve import STEPS, Outcomes, Tables, outcomes_of, solve
 from recsys.ranking.ranker import FILE, LABEL_OF, PREDICTIONS, Predictions, RankerError, not_learned, read_header
 from recsys.training_sets.inputs import Inputs
@@ -38,7 +41,10 @@ from recsys.training_sets.labels import aim
 
 ARRAYS: Final = "factors.npz"
 # arrays of Factors
-PLAIN: Final = ("base", "context", "usual", "shelves", "types", "type_of", "whole", "like", "precision")
+PLAIN: Final = (
+    "base", "context", "named", "usual", "shelves", "types", "type_of", "whole", "like", "precision", "said",
+    "said_mean",
+)  # fmt: skip
 NUMBERS: Final = ("slope", "like_slope", "like_viewed")
 # by level that others share, its place in READ
 SIDES: Final = {"category": CATEGORY, "creator": CREATOR, "item_type": TYPE}
@@ -63,7 +69,8 @@ class Factors:
     """The learned parameters. d is the width of a vector."""
 
     base: np.ndarray  # float64[2], levels of click and of long view
-    context: np.ndarray  # float64[columns of `context_of`, 2]
+    context: np.ndarray  # float64[columns of `context_of` but for the last, 2]
+    named: np.ndarray  # float64[2], of that one: what it adds that the user says to like the item's category
     usual: np.ndarray  # float64[2], what the context of the training rows added on average
     shelves: np.ndarray  # float32[s], buckets of the shelves that have a level of their own
     category: Level  # by category_bucket
@@ -78,6 +85,8 @@ class Factors:
     like_slope: float  # 0 where likes are not learned
     like_viewed: float  # what a long view adds to them
     precision: np.ndarray  # float64[d + 1 + t (+ 1)], of the prior of a user's vector and levels, of likes the last
+    said: np.ndarray  # float32[w], sorted buckets of words about users
+    said_mean: np.ndarray  # float64[w + 1, d + 1 + t (+ 1)], what each adds to the prior's mean; row 0: every other
 
     @cached_property
     def tables(self) -> Tables:
@@ -86,10 +95,28 @@ class Factors:
         levels = np.column_stack([whole[:, -2:] + self.base, self.like])
         return Tables.of(whole[:, :-2], levels, numbers, self.type_of, self.precision)
 
-    def outcomes(self, history: History) -> tuple[Outcomes, np.ndarray, np.ndarray]:
-        """What the h different histories tell, the bounds int64[h + 1] of each among it, and whose each row is [n]."""
-        first, whose = history.distinct()
-        start, stop = history.start[first].astype(np.int64), history.stop[first].astype(np.int64)
+    def prior(self, read: np.ndarray) -> np.ndarray:
+        """Mean of the prior of each row's user, by what is said of them: float64[n, len(precision)].
+
+        Args:
+            read: float32[n, len(READ)]
+        """
+        means = np.zeros((len(read), len(self.precision)))
+        for words in read[:, SAID].T if len(self.said) else ():
+            means += self.said_mean[rows_in(self.said, words)]
+        return means
+
+    def distinct(self, history: History, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A row of each different history and words about its user int64[h]; which of them each row has, int64[n]."""
+        (first, whose), said = history.distinct(), read[:, SAID]
+        if len(self.said) and (said != said[:1]).any():
+            both = np.column_stack([whose, said])
+            _, first, whose = np.unique(both, axis=0, return_index=True, return_inverse=True)
+        return first, whose.reshape(-1)
+
+    def outcomes(self, history: History) -> tuple[Outcomes, np.ndarray]:
+        """What the h histories tell, and the bounds int64[h + 1] of each among it."""
+        start, stop = history.start.astype(np.int64), history.stop.astype(np.int64)
         most = int((stop - start).sum())
         item, bounds = np.empty(most, np.int64), np.zeros(len(start) + 1, np.int64)
         opened, viewed, liked = (np.empty(most, np.uint8) for _ in range(3))
@@ -97,14 +124,15 @@ class Factors:
             self.item.keys, history.item_key, history.kind, start, stop, TOLD, item, opened, viewed, liked, bounds
         )  # fmt: skip
         usual = [np.full(most, offset) for offset in self.usual]
-        return Outcomes(item, opened, viewed, liked, *usual), bounds, whose
+        return Outcomes(item, opened, viewed, liked, *usual), bounds
 
-    def users(self, history: History) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors float64[h, d + 1 + t (+ 1)] of the different histories, and which of them each row has, int64[n]."""
-        outcomes, bounds, whose = self.outcomes(history)
-        vectors = np.zeros((len(bounds) - 1, len(self.precision)))
-        solve(outcomes, self.tables, bounds, STEPS, vectors)
-        return vectors, whose
+    def users(self, history: History, read: np.ndarray) -> np.ndarray:
+        """Vectors float64[n, d + 1 + t (+ 1)] of users of those histories, and of whom that is said."""
+        outcomes, bounds = self.outcomes(history)
+        prior = self.prior(read)
+        vectors = prior.copy()
+        solve(outcomes, self.tables, prior, bounds, STEPS, vectors)
+        return vectors
 
     @cached_property
     def learned(self) -> Learned:
@@ -122,6 +150,7 @@ class Factors:
             self.types,
             self.shelves,
             self.context,
+            self.named,
             self.base,
             self.slope,
         )
@@ -134,7 +163,7 @@ class Taste(NamedTuple):
     opened: np.ndarray  # bool[m]; else it was passed over
     viewed: np.ndarray  # bool[m], long
     liked: np.ndarray  # bool[m]
-    parts: np.ndarray  # float64[n, m]; they add up to how user and item agree
+    parts: np.ndarray  # float64[n, m]; with what is said of the user they add up to how user and item agree
 
 
 def columns_of(feature_names: tuple[str, ...]) -> tuple[int, ...]:
@@ -200,16 +229,18 @@ class FactorRanker:
         return self._reasons.of(told, inputs.features)
 
     def taste(self, inputs: Inputs) -> Taste:
-        """What each item of the first row's history adds to the taste for another, beside the user's own level.
+        """What each item of the first row's history adds to the taste for another, beside the user's own level and what
+        is said of them.
 
-        The most likely vector is where the prior's pull equals the sum of what the outcomes pull: it is that sum over
-        the prior's precision, outcome by outcome, and so is its product with an item's vector.
+        The most likely vector is where the prior's pull equals the sum of what the outcomes pull: from the prior's mean
+        it is that sum over its precision apart, outcome by outcome, and so is its product with an item's vector.
         """
         factors, tables = self.factors, self.factors.tables
-        outcomes, bounds, whose = factors.outcomes(inputs.history)
-        mine = slice(bounds[whose[0]], bounds[whose[0] + 1])
+        one = inputs.history.take(slice(0, 1))
+        outcomes, bounds = factors.outcomes(one)
+        mine = slice(0, bounds[1])
         item, opened = outcomes.item[mine], outcomes.opened[mine].astype(np.float64)
-        user, vector = factors.users(inputs.history)[0][whose[0]], tables.vector[item]
+        user, vector = factors.users(one, self._read(inputs)[:1])[0], tables.vector[item]
         own, by_type = user[vector.shape[1] - 1], user[vector.shape[1] :]
         if len(by_type):
             own = own + np.where(factors.type_of[item] >= 0, by_type[factors.type_of[item]], 0.0)
@@ -261,7 +292,7 @@ class FactorRanker:
         header = read_header(folder)
         try:
             with np.load(folder / ARRAYS) as saved:
-                arrays = {**_before(saved["item_keys"], saved["whole"]), **saved}
+                arrays = _with_new(saved)
             levels: dict[str, Any] = {name: Level(arrays[f"{name}_keys"], arrays[f"{name}_values"]) for name in LEVELS}
             return FactorRanker(
                 feature_names=tuple(header["feature_names"]),
@@ -298,13 +329,13 @@ class FactorRanker:
         """What came last, for as long as its inputs live: an answer asks for the reasons of what it just predicted."""
         return {}
 
-    def _users(self, history: History) -> tuple[np.ndarray, np.ndarray]:
+    def _users(self, history: History, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`Factors.users`; the shown rows of a request have the history that was solved for its candidates."""
-        first, whose = history.distinct()
-        span = history.start[first].tolist(), history.stop[first].tolist()
+        first, whose = self.factors.distinct(history, read)
+        span = history.start[first].tolist(), history.stop[first].tolist(), read[first, SAID].tolist()
         held, then, vectors = self._solved.get("last", (None, None, None))
         if held is None or held() is not history.item_key or then != span:
-            vectors = self.factors.users(history.take(first))[0]
+            vectors = self.factors.users(history.take(first), read[first])
             if len(first) == 1:
                 self._solved["last"] = weakref.ref(history.item_key), span, vectors
         return vectors, whose
@@ -320,21 +351,26 @@ class FactorRanker:
         held, parts = self._held.get("last", (None, None))
         if held is not None and held() is inputs:
             return parts
-        read, (users, whose) = self._read(inputs), self._users(inputs.history)
+        read = self._read(inputs)
+        users, whose = self._users(inputs.history, read)
         parts = dict(zip(PARTS, parts_of(self.factors.learned, inputs.item_key, read, users, whose), strict=True))
         self._held["last"] = weakref.ref(inputs), parts
         return parts
 
 
-def _before(item_keys: np.ndarray, whole: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays that factors lacked before users had a level by type, and before likes told anything, as if all items
-    were alike and nothing was liked.
+def _with_new(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays of factors, and those that they lacked before users had a level by type, before likes told anything
+    and before anything was said of users: as if all items and all users were alike, and nothing was liked.
     """
     none = np.zeros(0, np.float32)
-    return {
+    new = {
         "types": none,
-        "type_of": np.full(len(item_keys), -1),
-        "like": np.zeros(len(item_keys)),
+        "type_of": np.full(len(saved["item_keys"]), -1),
+        "like": np.zeros(len(saved["item_keys"])),
         "item_type_keys": none,
-        "item_type_values": np.zeros((1, whole.shape[1])),
+        "item_type_values": np.zeros((1, saved["whole"].shape[1])),
+        "said": none,
+        "said_mean": np.zeros((1, len(saved["precision"]))),
+        "named": np.zeros(2),
     }
+    return {**new, **saved}

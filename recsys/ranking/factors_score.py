@@ -11,13 +11,16 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit
 
+from recsys.features.catalog import ATTRIBUTES
 from recsys.features.log import row_in
 
 # Features beside a history, in the order in which a row is read here.
 READ: Final = (
     "slot", "item_age_days", "hour_of_day", "shelf_bucket", "category_bucket", "creator_bucket", "item_type",
+    "user_names_category", *(f"user_{name}_bucket" for name in ATTRIBUTES),
 )  # fmt: skip
-SLOT, AGE, HOUR, SHELF, CATEGORY, CREATOR, TYPE = range(len(READ))
+SLOT, AGE, HOUR, SHELF, CATEGORY, CREATOR, TYPE, NAMED = range(len(READ) - len(ATTRIBUTES))
+SAID: Final = slice(NAMED + 1, len(READ))  # words about the user
 PLACES: Final = 20  # of a slate that have a level of their own; later ones share the last
 HALF_LIVES: Final = (1.0, 4.0, 16.0)  # days, of what being new is worth; each four times the one before
 OF_AGE: Final = PLACES, PLACES + len(HALF_LIVES)  # columns of `context_of`: first, and the one behind the last
@@ -39,18 +42,20 @@ class Learned(NamedTuple):
     item_type: np.ndarray
     types: np.ndarray  # those for which a user has a level
     shelves: np.ndarray
-    context: np.ndarray  # float64[columns of `context_of`, 2]
+    context: np.ndarray  # float64[columns of `context_of` but for the last, 2]
+    named: np.ndarray  # float64[2], of that one
     base: np.ndarray  # float64[2]
     slope: float
 
 
 def context_of(read: np.ndarray, shelves: np.ndarray) -> np.ndarray:
-    """Where and when, float64[n, PLACES + HALF_LIVES + 2 + shelves]: place, age, hour, shelf. Missing is 0.
+    """Where and when, float64[n, PLACES + HALF_LIVES + 2 + shelves + 1]: place, age, hour, shelf, and last whether the
+    user says to like the category. Missing is 0.
 
     Args:
         read: float32[n, len(READ)]
     """
-    out = np.zeros((len(read), OF_AGE[1] + 2 + len(shelves)))
+    out = np.zeros((len(read), OF_AGE[1] + 2 + len(shelves) + 1))
     _fill_contexts(read, shelves, out)
     return out
 
@@ -108,6 +113,7 @@ def _fill_contexts(read, shelves, out):  # type: ignore[no-untyped-def]
     for r in range(len(read)):
         _moment(read[r, SLOT], read[r, HOUR], read[r, SHELF], shelves, out[r])
         _decays(read[r, AGE], out[r, OF_AGE[0] : OF_AGE[1]])
+        out[r, -1] = read[r, NAMED] > 0
 
 
 @njit(cache=True, nogil=True)
@@ -134,7 +140,7 @@ def _log_probability(odds):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _fill_parts(learned, item_key, read, users, whose, out):  # type: ignore[no-untyped-def]
-    types, shelves, context, base, slope = learned[8:]
+    types, shelves, context, named, base, slope = learned[8:]
     item, moment = np.empty((len(item_key), learned.whole.shape[1])), np.empty(len(context))
     decays = np.empty(len(HALF_LIVES))
     _fill_whole(learned, item_key, read, item)
@@ -163,6 +169,9 @@ def _fill_parts(learned, item_key, read, users, whose, out):  # type: ignore[no-
             viewed += decays[h] * context[OF_AGE[0] + h, 1]
         click = base[0] + item[r, d] + clicks + age
         view = base[1] + item[r, d + 1] + views + viewed
+        if read[r, NAMED] > 0:
+            click += named[0]
+            view += named[1]
         odds = click + (taste + own)
         out[0, r], out[1, r], out[2, r], out[3, r] = click, view, taste + own, taste
         out[4, r], out[5, r], out[6, r] = item[r, d], age, odds

@@ -91,16 +91,16 @@ def outcomes_of(known, item_key, kind, start, stop, told, item, opened, viewed, 
 
 
 @njit(cache=True, nogil=True)
-def solve(outcomes, tables, bounds, steps, vectors):  # type: ignore[no-untyped-def]
+def solve(outcomes, tables, prior, bounds, steps, vectors):  # type: ignore[no-untyped-def]
     """The vector float64[d + 1 + types] of each user, whose outcomes are [bounds[u]:bounds[u + 1]]: into vectors, by so
-    many steps from what is there.
+    many steps from what is there. `prior`, of their shape: the means.
     """
     d = len(tables.precision)
     curvature, step = np.empty((d, d)), np.empty(d)
     for u in range(len(bounds) - 1):
         x = vectors[u]
         for _ in range(steps):
-            newton_system(outcomes, tables, bounds[u], bounds[u + 1], x, curvature, step)
+            newton_system(outcomes, tables, prior[u], bounds[u], bounds[u + 1], x, curvature, step)
             factor(curvature)
             forward(curvature, step)
             backward(curvature, step)
@@ -113,7 +113,7 @@ def solve(outcomes, tables, bounds, steps, vectors):  # type: ignore[no-untyped-
 
 
 @njit(cache=True, nogil=True)
-def draw(outcomes, tables, bounds, vectors, chance, out):  # type: ignore[no-untyped-def]
+def draw(outcomes, tables, prior, bounds, vectors, chance, out):  # type: ignore[no-untyped-def]
     """A draw of each user's posterior (Laplace) about the vectors that were solved: into out, of their shape.
 
     `chance`, of their shape: standard normal.
@@ -121,7 +121,7 @@ def draw(outcomes, tables, bounds, vectors, chance, out):  # type: ignore[no-unt
     d = len(tables.precision)
     curvature, apart = np.empty((d, d)), np.empty(d)
     for u in range(len(bounds) - 1):
-        newton_system(outcomes, tables, bounds[u], bounds[u + 1], vectors[u], curvature, apart)
+        newton_system(outcomes, tables, prior[u], bounds[u], bounds[u + 1], vectors[u], curvature, apart)
         factor(curvature)
         for k in range(d):
             apart[k] = chance[u, k]
@@ -131,11 +131,11 @@ def draw(outcomes, tables, bounds, vectors, chance, out):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True)
-def newton_system(outcomes, tables, first, last, x, curvature, gradient):  # type: ignore[no-untyped-def]
+def newton_system(outcomes, tables, prior, first, last, x, curvature, gradient):  # type: ignore[no-untyped-def]
     """Gradient of the log posterior at x, and its negative second derivative (lower triangle)."""
     d, own = len(x), tables.vector.shape[1]
     for k in range(d):
-        gradient[k] = -tables.precision[k] * x[k]
+        gradient[k] = -tables.precision[k] * (x[k] - prior[k])
         for j in range(d):
             curvature[k, j] = 0.0
         curvature[k, k] = tables.precision[k]

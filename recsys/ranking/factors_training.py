@@ -23,7 +23,7 @@ from recsys.features.log import rows_in
 from recsys.ranking import calibration
 from recsys.ranking.factors import SIDES, FactorRanker, Factors, Level, columns_of
 from recsys.ranking.factors_pull import Rows, pull
-from recsys.ranking.factors_score import SHELF, context_of
+from recsys.ranking.factors_score import SAID, SHELF, context_of
 from recsys.ranking.factors_solve import Outcomes, Tables, draw, solve, weighted
 from recsys.training_sets.examples import Examples, medians, worth_learning
 from recsys.training_sets.labels import PROBABILITIES, labels_of, probabilities
@@ -34,6 +34,8 @@ GROUPS: Final = (*SIDES, "tag", "item")
 FIRST_SCALE: Final = {"category": 0.4, "creator": 0.1, "item_type": 0.05, "tag": 0.1, "item": 0.07}
 FIRST_LEVEL_SCALE: Final = 0.3
 FIRST_PRECISION: Final = 4.0  # of users' own levels
+SAID_STEP: Final = 0.2  # of what words add, towards what a draw of users tells
+WORD_USERS: Final = 20  # users of whom a word is said; fewer teach no more than who they are
 STEPS: Final = 2  # of Newton's method in a round: it goes on from where the round before left each user
 
 
@@ -120,6 +122,7 @@ class _Taken:
     rows: Rows
     side: dict[str, torch.Tensor]  # by group: int64[items], row of each item's; tags item by item, from `first_tag`
     types: np.ndarray  # int64[items], place among the types of which users have a level, -1 none
+    said: np.ndarray  # float64[users, w]: 1 for each word that is said of a user
 
 
 def train(
@@ -198,6 +201,7 @@ def _fitted(
     opened = rows.click | rows.long_view if both else getattr(rows, probabilities(labels)[0])
     order = np.argsort(rows.user, kind="stable")
     _, first, user = np.unique(rows.user[order], return_index=True, return_inverse=True)
+    words, indicators = _words(read[order, SAID][np.append(first[1:], len(order)) - 1])
     taken = _Taken(
         np.append(first, len(order)).astype(np.int64),
         Rows.of(
@@ -211,9 +215,10 @@ def _fitted(
         ),
         {group: torch.from_numpy(places) for group, places in side_of.items()},
         type_of,
+        indicators,
     )
     with on_threads(threads):
-        items, precision = _learn(taken, {group: len(side) for group, side in sides.items()}, both, config)
+        items, precision, said_mean = _learn(taken, {group: len(side) for group, side in sides.items()}, both, config)
     whole = _numbers(items.whole(dict(items.mean), taken.side))
     means = {group: _numbers(items.mean[group]) for group in GROUPS}
     d, width = config.width, config.width + 2  # a level of likes is of what was shown: it tells of tastes alone
@@ -222,8 +227,9 @@ def _fitted(
     weights = _numbers(items.context)
     factors = Factors(
         base=_numbers(items.base[:2]),
-        context=weights,
-        usual=(context * 1.0 @ weights).mean(axis=0),
+        context=weights[:-1],
+        named=weights[-1],
+        usual=(context[:, :-1] * 1.0 @ weights[:-1]).mean(axis=0) + context[:, -1].mean() * weights[-1],
         shelves=shelves,
         **{
             g: Level(sides[g], np.concatenate([np.zeros((1, width)), means[g][:, :width]]))
@@ -238,6 +244,8 @@ def _fitted(
         like_slope=float(items.slope[1].detach()),
         like_viewed=float(items.viewed.detach()),
         precision=precision,
+        said=words,
+        said_mean=np.concatenate([np.zeros((1, len(precision))), said_mean]),
     )
     return FactorRanker(
         feature_names=feature_names,
@@ -250,8 +258,12 @@ def _fitted(
     )
 
 
-def _learn(taken: _Taken, sizes: dict[str, int], has_views: bool, config: TrainingConfig) -> tuple[_Items, np.ndarray]:
-    """The items' posterior and the precision of the users' prior, float64[d + 1 + types (+ 1)]."""
+def _learn(
+    taken: _Taken, sizes: dict[str, int], has_views: bool, config: TrainingConfig
+) -> tuple[_Items, np.ndarray, np.ndarray]:
+    """The items' posterior, the precision of the users' prior, float64[d + 1 + types (+ 1)], and what each word that is
+    said of a user adds to its mean, float64[w, d + 1 + types (+ 1)].
+    """
     rng, d, rows = np.random.default_rng(config.seed), config.width, taken.rows
     has_likes = bool((rows.liked & rows.opened).any())
     items = _Items(sizes, rows.context.shape[1], config, has_views, has_likes)
@@ -262,13 +274,15 @@ def _learn(taken: _Taken, sizes: dict[str, int], has_views: bool, config: Traini
     precision = np.append(np.ones(d), np.full(of_types[1] + has_likes - d, FIRST_PRECISION))
     users = rng.normal(size=(len(taken.bounds) - 1, len(precision))) / np.sqrt(precision)
     likeliest = np.zeros_like(users)
+    said = _Said(taken.said, len(precision))
     for turn in range(config.rounds):
         if turn:
-            _draw_users(taken, items, precision, rng, likeliest, users)
+            _draw_users(taken, items, precision, said.mean, rng, likeliest, users)
+            said.learn(users, precision)
             # the levels' priors; that of the vectors is the unit of length
             for own in (slice(d, d + 1), slice(*of_types), slice(of_types[1], None)):
                 if users[:, own].size:
-                    spread = float(np.mean(users[:, own] ** 2))
+                    spread = float(np.mean((users - said.mean)[:, own] ** 2))
                     precision[own] += 0.3 * (1.0 / max(spread, 0.005) - precision[own])
         drawn = users.astype(np.float32)
         for _ in range(config.steps):
@@ -276,7 +290,44 @@ def _learn(taken: _Taken, sizes: dict[str, int], has_views: bool, config: Traini
             _pulled(taken, items, drawn, has_views, has_likes)
             optimizer.step()
             schedule.step()
-    return items, precision
+    return items, precision, said.effect
+
+
+class _Said:
+    """What words said of users add to the mean of their prior: a ridge regression of the vectors on the words, whose
+    ridge is learned beside it (empirical Bayes).
+    """
+
+    def __init__(self, words: np.ndarray, width: int) -> None:
+        """`words`: float64[users, w], 1 for each that is said."""
+        self.words, self.met = words, words.T @ words
+        self.effect, self.mean = np.zeros((words.shape[1], width)), np.zeros((len(words), width))
+        self.spread = 1.0  # variance of an effect, in that of users about their mean
+
+    def learn(self, users: np.ndarray, precision: np.ndarray) -> None:
+        """A step towards what those users tell."""
+        if not len(self.effect):
+            return
+        inverse = np.linalg.inv(self.met + np.eye(len(self.met)) / self.spread)
+        told = inverse @ (self.words.T @ users)
+        self.effect += SAID_STEP * (told - self.effect)
+        spread = float(np.mean(told**2 * precision + np.diag(inverse)[:, None]))
+        self.spread += SAID_STEP * (spread - self.spread)
+        self.mean = self.words @ self.effect
+
+
+def _words(read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The words said of at least WORD_USERS users, sorted buckets float32[w], and who says which, float64[users, w].
+
+    Args:
+        read: float32[users, words]
+    """
+    words, users = np.unique(read[read >= 0], return_counts=True)
+    words = words[users >= WORD_USERS].astype(np.float32)
+    said = np.zeros((len(read), len(words) + 1))
+    for column in read.T:
+        said[np.arange(len(read)), rows_in(words, column)] = 1.0
+    return words, said[:, 1:]
 
 
 def _pulled(taken: _Taken, items: _Items, users: np.ndarray, has_views: bool, has_likes: bool) -> None:
@@ -293,6 +344,7 @@ def _draw_users(
     taken: _Taken,
     items: _Items,
     precision: np.ndarray,
+    prior: np.ndarray,
     rng: np.random.Generator,
     likeliest: np.ndarray,
     users: np.ndarray,
@@ -307,8 +359,8 @@ def _draw_users(
     outcomes = Outcomes(rows.item, rows.opened, rows.viewed, rows.liked, *offsets)
     numbers = *_numbers(items.slope).tolist(), float(items.viewed.detach())
     tables = Tables.of(whole[:, :d], whole[:, d:] + base, numbers, taken.types, precision)
-    solve(outcomes, tables, taken.bounds, STEPS, likeliest)
-    draw(outcomes, tables, taken.bounds, likeliest, rng.normal(size=users.shape), users)
+    solve(outcomes, tables, prior, taken.bounds, STEPS, likeliest)
+    draw(outcomes, tables, prior, taken.bounds, likeliest, rng.normal(size=users.shape), users)
 
 
 def _sides(rows: Examples, read: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -57,12 +57,14 @@ def words_of(tags: list[str | None] | None, title: str | None) -> list[str]:
 
 
 def tags_of(items: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """The tags of cleaned items but for their category's name, a pair each: item_key and key of the tag, int64[m]."""
-    rows = zip(*(items[name].to_pylist() for name in ("item_key", "tags", "category")), strict=True)
+    """The tags of cleaned items but for their category's name, and their language, a pair each: item_key and key of the
+    tag, int64[m].
+    """
+    rows = zip(*(items[name].to_pylist() for name in ("item_key", "tags", "category", "language")), strict=True)
     pairs = [
         (item, tag)
-        for item, tags, category in rows
-        for tag in words_of(tags, None)
+        for item, tags, category, language in rows
+        for tag in (*words_of(tags, None), *more_words_of([], language, None, None))
         if tag not in words_of([category], None)
     ]
     return np.array([item for item, _ in pairs], np.int64), key64([tag for _, tag in pairs])

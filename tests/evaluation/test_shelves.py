@@ -14,7 +14,7 @@ from recsys.evaluation.bootstrap import Resamples, interval
 from recsys.evaluation.report import plain
 from recsys.evaluation.shelves import CHALLENGER, FORMER, Task, figures, judge
 from recsys.lake import Lake
-from recsys.policy.shelves import SHELVES, Shelf
+from recsys.policy.shelves import NEWCOMER, SHELVES, Shelf
 from recsys.policy.value import VALUE
 from recsys.ranking.habits import COLUMNS, HabitRanker
 from recsys.ranking.heuristics import HeuristicRanker
@@ -73,6 +73,18 @@ def test_a_gate_refuses_what_is_behind_a_heuristic_or_behind_what_serves_and_say
         ROW, "click", asked, {CHALLENGER: half, "popular": good, "last_played": bad}, {CHALLENGER: "ours"}, truth
     )
     assert told["metric"] == "p_click" and told["gate"]["passed"] and told["regret"][CHALLENGER] == pytest.approx(0.1)
+    assert "newcomer_p_click" not in told["champion"], "the row does not ask for them"
+
+
+def test_what_newcomers_truly_get_is_told_apart() -> None:
+    asked, shown = task(60, [1], [2]), np.tile([1, 2], (60, 1))
+    asked.known[20:] = [np.arange(NEWCOMER)] * 40
+    worth = np.where(np.arange(60) < 20, 0.3, 0.6)
+    truth = {CHALLENGER: worth, "popular": worth - 0.1, "last_played": worth, shelves.BEST: worth}
+    row = replace(ROW, metrics=("hit@2", "newcomer_hit@2"))
+    told = judge(row, "click", asked, dict.fromkeys((CHALLENGER, *row.heuristics), shown), {CHALLENGER: "x"}, truth)
+    assert told["champion"]["newcomer_p_click"] == pytest.approx(0.3) and told["champion"]["p_click"] > 0.4
+    assert told["intervals"]["popular"]["newcomer_p_click"] == pytest.approx([0.1, 0.1])
 
 
 def test_all_shelves_hold_together_so_chance_alone_refuses_none() -> None:

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 
 from recsys.evaluation import metrics
 from recsys.events import KINDS
+from recsys.features.catalog import ATTRIBUTES
 from recsys.features.history import History
 from recsys.ranking import factors_training
 from recsys.ranking.factors import PLAIN, FactorRanker
@@ -27,8 +28,10 @@ from tests.ranking.rows import poorer
 
 NAMES = (
     "slot", "item_age_days", "hour_of_day", "shelf_bucket", "category_bucket", "creator_bucket",
-    "user_category_affinity_log_7d", "item_long_view_rate_all", "item_type",
+    "user_category_affinity_log_7d", "item_long_view_rate_all", "item_type", "user_names_category",
+    *(f"user_{name}_bucket" for name in ATTRIBUTES),
 )  # fmt: skip
+NAMED, COUNTRY = 9, 10
 ITEMS, CATEGORIES = 60, 4
 CONFIG = factors_training.TrainingConfig(width=3, rounds=60)
 LEVEL = np.random.default_rng(0).normal(size=ITEMS + 1)  # an item is its key; its category key % CATEGORIES
@@ -38,6 +41,7 @@ def features_of(item: np.ndarray, slot: np.ndarray) -> np.ndarray:
     features = np.zeros((len(item), len(NAMES)), np.float32)
     features[:, 0], features[:, 2], features[:, 3] = slot, 12.0, 5.0
     features[:, 1] = np.log1p(10.0)
+    features[:, COUNTRY:] = -1.0
     features[:, 4], features[:, 5], features[:, 8] = item % CATEGORIES, item % 12, 1
     return features
 
@@ -147,6 +151,46 @@ def test_a_stranger_gets_the_order_of_the_population(ranker: FactorRanker) -> No
     assert np.corrcoef(score, LEVEL[1:])[0, 1] > 0.8
 
 
+def said(inputs: Inputs, country: np.ndarray | int, named: np.ndarray | int = 0) -> Inputs:
+    """The same of people of a country, and whether they name the category of each item."""
+    features = inputs.features.copy()
+    features[:, COUNTRY], features[:, NAMED] = country, named
+    return inputs.with_features(features)
+
+
+def test_a_stranger_gets_the_order_of_those_who_say_the_same(tmp_path: Path) -> None:
+    made = [world(150, 1), world(60, 2)]
+    odd, even = 7, 9  # countries, and what people there like
+    train, judged = (replace(m, inputs=said(m.inputs, np.where(m.user % 2, odd, even))) for m in made)
+    learned = factors_training.train(train, judged, NAMES, "f", config=CONFIG)
+    rows = asked([])
+    is_even = rows.item_key % 2 == 0
+
+    def lead(inputs: Inputs) -> float:
+        score = learned.predict(inputs).score
+        return float(score[is_even].mean() - score[~is_even].mean())
+
+    nobody = lead(rows)
+    assert lead(said(rows, even)) > nobody + 0.5 and lead(said(rows, odd)) < nobody - 0.5
+    assert lead(said(rows, 8)) == nobody, "a word that nobody said tells nothing"
+    passed = [("impression", item) for item in range(2, 42, 2)]
+    assert lead(said(asked(passed), even)) < lead(said(rows, even)) - 0.5, "what they do counts more than what they say"
+    assert not np.abs(learned.taste(said(rows, even)).parts).any()
+    learned.save(tmp_path)
+    strangers = Inputs.below(said(rows, odd), said(rows, even), said(rows, -1))
+    alone = [load_ranker(tmp_path).predict(said(rows, country)).score for country in (odd, even, -1)]
+    assert np.concatenate(alone).tobytes() == learned.predict(strangers).score.tobytes()
+
+
+def test_a_category_that_somebody_names_is_ahead() -> None:
+    made = [world(150, 1), world(60, 2)]
+    train, judged = (replace(m, inputs=said(m.inputs, -1, m.inputs.item_key % CATEGORIES == m.user % 2)) for m in made)
+    learned = factors_training.train(train, judged, NAMES, "f", config=CONFIG)
+    first = asked([]).item_key % CATEGORIES == 0
+    gained = learned.predict(said(asked([]), -1, first)).score - learned.predict(asked([])).score
+    assert gained[first].min() > 0.2 and not gained[~first].any()
+
+
 def test_probabilities_are_calibrated_and_better_than_everybodys(ranker: FactorRanker) -> None:
     judged = world(60, 3)
     told = ranker.predict(judged.inputs)
@@ -239,12 +283,13 @@ def test_likes_tell_of_tastes_and_of_those_alone() -> None:
     assert taste.liked.tolist() == [True]
 
 
-def test_factors_of_before_types_and_likes_serve_as_they_did(tmp_path: Path) -> None:
+def test_factors_of_before_types_likes_and_words_serve_as_they_did(tmp_path: Path) -> None:
     ranker = factors_training.train(world(30, 1), world(30, 2), NAMES, "f", config=replace(CONFIG, rounds=4))
     ranker.save(tmp_path)
     with np.load(tmp_path / "factors.npz") as saved:
-        kept = {name: saved[name] for name in saved if not name.startswith(("type", "item_type", "like"))}
-    assert len(kept) == len(PLAIN) - 3 + 7
+        new = ("type", "item_type", "like", "said", "named")
+        kept = {name: saved[name] for name in saved if not name.startswith(new)}
+    assert len(kept) == len(PLAIN) - 6 + 7
     np.savez(tmp_path / "factors.npz", **kept)
     header = json.loads((tmp_path / "ranker.json").read_text())
     (tmp_path / "ranker.json").write_text(json.dumps({k: v for k, v in header.items() if not k.startswith("like_")}))
@@ -261,8 +306,9 @@ def test_the_solve_is_the_most_likely_vector() -> None:
     viewed, liked = ((opened * (rng.random(n) < 0.5)).astype(np.uint8) for _ in range(2))
     zeros = np.zeros(n)
     outcomes = Outcomes(np.arange(n), opened, viewed, liked, zeros, zeros)
-    solved, bounds = np.zeros((3, d + 3)), np.array([0, n, n, n])
-    solve(outcomes, tables, bounds, STEPS, solved)
+    prior, bounds = rng.normal(size=(3, d + 3)), np.array([0, n, n, n])
+    solved = prior.copy()
+    solve(outcomes, tables, prior, bounds, STEPS, solved)
 
     def loss(x: np.ndarray) -> float:
         click = tables.click + tables.vector @ x[:d] + np.where(kind >= 0, x[d + kind], 0.0)
@@ -272,14 +318,14 @@ def test_the_solve_is_the_most_likely_vector() -> None:
         likelihood = np.logaddexp(0, click).sum() - (opened * click).sum()
         likelihood += (opened * (np.logaddexp(0, view) - viewed * view)).sum()
         likelihood += (opened * (np.logaddexp(0, like) - liked * like)).sum()
-        return float(likelihood + (tables.precision * x * x).sum() / 2)
+        return float(likelihood + (tables.precision * (x - prior[0]) ** 2).sum() / 2)
 
     best = minimize(loss, np.zeros(d + 3), method="BFGS", options={"gtol": 1e-9}).x
     np.testing.assert_allclose(solved[0], best, atol=1e-5)
-    assert not solved[1:].any(), "of whom nothing is known has the prior's mean"
+    assert solved[1:].tobytes() == prior[1:].tobytes(), "of whom nothing is known has the prior's mean"
     far = tables._replace(vector=tables.vector * 40.0)
     solved[:] = 0.0
-    solve(outcomes, far, bounds, STEPS, solved)
+    solve(outcomes, far, np.zeros((3, d + 3)), bounds, STEPS, solved)
     assert np.isfinite(solved).all() and STEPS >= 5
 
 
