@@ -47,8 +47,12 @@ class _Timing:
         self._course.within = self._stage
 
     def __exit__(self, *_: object) -> None:
-        self._course.within = self._outer
-        self._course.stages.append(Stage(*self._stage, time.perf_counter() - self._stage[1]))
+        course, (name, began) = self._course, self._stage
+        seconds = time.perf_counter() - began
+        course.within = self._outer
+        course.stages.append(Stage(name, began, seconds))
+        if (limit := course.limit) is not None and seconds > limit:
+            course.slow.add(name)
 
 
 @dataclass
@@ -59,6 +63,7 @@ class Course:
     seconds: float | None = None  # the time it has; None: as long as it takes (batch, warming, replays of the past)
     began: float = field(default_factory=time.perf_counter)
     stages: list[Stage] = field(default_factory=list)
+    slow: set[str] = field(default_factory=set)  # stages that took longer than `limit`
     within: tuple[str, float] | None = None  # the stage under way and when it began
     traceparent: str | None = None  # of the caller's trace (W3C Trace Context)
     said_id: str = ""  # the caller's own X-Request-ID: told back and logged, and no key of anything
@@ -78,9 +83,9 @@ class Course:
 
     def may_begin(self, stage: str) -> bool:
         """Whether enough time is left for a stage; one that was slow is not begun again."""
-        if self.seconds is None or self.limit is None:
+        if self.seconds is None:
             return True
-        if any(done.name == stage and done.seconds > self.limit for done in self.stages):
+        if stage in self.slow:
             return False
         return time.perf_counter() - self.began < BEGIN_BY.get(stage, 1.0) * self.seconds
 
