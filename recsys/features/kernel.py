@@ -367,7 +367,7 @@ def read_request(program, state, items, rows, strange, user_key, shelf_key, as_o
     items: int64[items, 6], key and attributes; row 0 is nobody's. rows: int64[n] into it. strange: int64[n], the key of
     an item that has row 0. recent: view and group of the user's history. out: int64[n, A].
 
-    Returns int64[6, n] of the items, bool[n] exact, and the history int64[m, RECENT_FIELDS] in log order.
+    Returns int64[6, n] of the items, the inexact rows int64[i], and the history int64[m, RECENT_FIELDS] in log order.
     """
     n = len(rows)
     columns = np.empty((items.shape[1], n), np.int64)
@@ -392,7 +392,7 @@ def read_request(program, state, items, rows, strange, user_key, shelf_key, as_o
         place += (max(count - length, 0) + i) % length * RECENT_FIELDS
         for c in range(RECENT_FIELDS):
             history[i, c] = state.cells[place + c]
-    return columns, exact, history
+    return columns, np.flatnonzero(~exact), history
 
 
 @njit(cache=True, nogil=True)

@@ -21,7 +21,7 @@ from numba import njit
 from recsys.events import DAY_MS, KINDS
 from recsys.features.catalog import ENGAGED
 from recsys.features.judged import VERDICTS, Judged
-from recsys.features.log import EventLog, ItemHistory
+from recsys.features.log import EventLog, ItemHistory, row_in
 from recsys.lake import replacing
 from recsys.policy.repeats import Repeats
 from recsys.policy.shelves import GENERAL, Unit
@@ -241,8 +241,7 @@ class Retriever:
 
     def rows(self, item_keys: np.ndarray) -> np.ndarray:
         """Catalogue rows of the keys that it has, in their order."""
-        at = np.minimum(np.searchsorted(self._sorted_keys, item_keys), len(self._sorted_keys) - 1)
-        return self._by_key[at[self._sorted_keys[at] == item_keys]]
+        return np.asarray(_rows(self._sorted_keys, self._by_key, item_keys))
 
     def units(self, item_keys: np.ndarray, unit: Unit) -> np.ndarray:
         """int64[m]: the key of each item's unit; of an item that is not in the catalogue its own."""
@@ -422,6 +421,18 @@ def distinct_newest(item_keys: np.ndarray) -> np.ndarray:
     newest_first = item_keys[::-1]
     _, first = np.unique(newest_first, return_index=True)
     return newest_first[np.sort(first)]
+
+
+@njit(cache=True, nogil=True)
+def _rows(sorted_keys, by_key, item_keys):  # type: ignore[no-untyped-def]
+    """Rows of the keys that are there, of all keys sorted and the row of each: asked five times a request."""
+    rows, count = np.empty(len(item_keys), np.int64), 0
+    for key in item_keys:
+        at = row_in(sorted_keys, key)
+        if at:
+            rows[count] = by_key[at - 1]
+            count += 1
+    return rows[:count]
 
 
 @njit(cache=True, nogil=True)

@@ -48,13 +48,10 @@ class Pool:
         last = np.full(len(rows), self.fused.min(initial=1.0))
         return replace(self, rows=rows, source=np.zeros(len(rows), np.int8), fused=last, sure=np.zeros(len(rows), bool))
 
-    def source_of(self, place: int) -> str:
-        """Name of a candidate's source."""
-        return self.names[self.source[place]]
-
-    def reason(self, place: int) -> str:
-        """Why this one is here, by its source: the key of a template."""
-        return f"source.{self.source_of(place)}"
+    @property
+    def sources(self) -> list[str]:
+        """Name of each candidate's source."""
+        return [self.names[source] for source in self.source.tolist()]
 
 
 class PoolCache:

@@ -132,14 +132,14 @@ def candidates_of(looked: Looked, names: Names, network: bool) -> list[Candidate
                 told[name][index] = one
     ranks, titles = _ranks(looked.steps.proposals, rows), names.titles(rows)
     ids, scores = list(map(names.written, rows.tolist())), ranked.scores.tolist()
-    cause = _causes(looked, order, place)
+    cause, source = _causes(looked, order, place), ranked.pool.sources
     listed: list[Candidate] = []
     for rank, index in enumerate(order.tolist(), start=1):
         listed.append(
             {
                 "item_id": ids[index],
                 "title": titles[index],
-                "sources": ranks[int(rows[index])] or [{"source": ranked.pool.source_of(index), "rank": index + 1}],
+                "sources": ranks[int(rows[index])] or [{"source": source[index], "rank": index + 1}],
                 "score": scores[index],
                 "p_click": told["p_click"][index],
                 "p_long_view": told["p_long_view"][index],

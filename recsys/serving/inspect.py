@@ -273,12 +273,12 @@ class Inspector:
         with course.stage("explained"):
             candidates = candidates_of(looked, names, request.network)
             rows = np.concatenate([slate.pool.rows, catalogue.rows(asked)])
-            items = explained(looked, past, rows, candidates, names, request.network)
+            items, sources = explained(looked, past, rows, candidates, names, request.network), slate.pool.sources
             left_out = dropped(looked, names)
             out = {one["item_id"]: one["filter"] for one in left_out}
             for place, item in enumerate(items):
                 if place < len(slate.pool):
-                    item["source"], item["reason"] = slate.pool.source_of(place), slate.reasons[place]
+                    item["source"], item["reason"] = sources[place], slate.reasons[place]
                 elif item["rank"] == 0:
                     item["out"] = out.get(item["item_id"]) or why_not(looked, int(rows[place]))
             mine = past.of_user(key_of(scene.user_id)) if scene.user_id else past.log.until(-1)

@@ -377,7 +377,7 @@ class Recommender:
         clicks, seconds = (
             known(predictions[name]) if predictions else [None] * n for name in ("p_click", "watch_seconds")
         )
-        sources = [slate.pool.source_of(i) for i in range(n)]
+        sources = slate.pool.sources
         scores = slate.scores.tolist()
         with course.stage("log"):
             self._log(

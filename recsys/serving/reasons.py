@@ -6,6 +6,7 @@ that they engaged with. What the ranker's largest contribution says comes after 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -56,6 +57,7 @@ class Reason(NamedTuple):
         return template.format(**{"category": category or own["this_category"], **self.names})
 
 
+@functools.lru_cache(maxsize=100)
 def language_for(said: str | None, accepted: str) -> str:
     """The language of a reader: the first that there are templates in, else English.
 

@@ -304,14 +304,15 @@ class Steps:
         chosen = drawn.chosen
         moved, causes = displaced(ranked.scores, bundle.catalogue.candidates.item_key[rows], chosen, why)
         inputs = self._shown(scene, ranked, chosen, course)
+        pool = ranked.pool.take(chosen)
         slate = Slate(
             rung=ranked.rung,
             position=ranked.position,
-            pool=ranked.pool.take(chosen),
+            pool=pool,
             scores=ranked.scores[chosen],
             inputs=inputs,
             predictions=None,
-            reasons=[ranked.pool.reason(i) for i in chosen.tolist()],
+            reasons=[f"source.{source}" for source in pool.sources],
             drawn=drawn,
             displaced=moved,
             causes=[DRAWN if by else why for by, why in zip(drawn.explored.tolist(), causes, strict=True)],
@@ -322,11 +323,12 @@ class Steps:
         if ranked.is_scored and len(chosen):
             self._explain(bundle, scene, slate, course)
         shown = slate.pool.rows.tolist()
-        reasons = [Reason(key) for key in slate.reasons]
         if slate.inputs is not None and len(chosen) and course.may_begin("reasons"):
             with course.stage("reasons"):
                 own = OwnReasons(bundle, slate.inputs.history.take(slice(0, 1)), scene.at)
                 reasons = best(own, slate.pool.rows, slate.reasons)
+        else:
+            reasons = [Reason(key) for key in slate.reasons]
         language = language_for(scene.language, course.accept_language)
         slate.reasons = [why.words(language, named(bundle, row)) for why, row in zip(reasons, shown, strict=True)]
         course.bundle, course.rung, course.candidates = bundle.bundle_id, slate.rung, len(rows)

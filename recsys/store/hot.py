@@ -260,14 +260,14 @@ class Hot:
         """
         n, program = len(rows), sweep.PROGRAM if places is None else _reading(places)
         out = np.empty((n, len(AGGREGATES)), np.int64)
-        columns, exact, recent = kernel.read_request(
+        columns, few, recent = kernel.read_request(
             program, self.state, self.item_rows.matrix, rows, strange, user_key, shelf_key, as_of, _RECENT, out
         )
         inexact = None
-        if not exact.all():  # an instant so far behind the log that its tiles are gone: ask the log itself
+        if len(few):  # an instant so far behind the log that its tiles are gone: ask the log itself
             users, positions, instants = np.full(n, user_key), np.full(n, self.position), np.full(n, as_of)
             reads = Reads(users, columns[0], columns[1], columns[2], np.full(n, shelf_key), positions, instants)
-            inexact = (self.pieces(), reads, np.flatnonzero(~exact))
+            inexact = (self.pieces(), reads, few)
         read = Read(
             self.position,
             as_of,
