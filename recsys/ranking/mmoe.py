@@ -105,12 +105,13 @@ class MMoERanker:
         with torch.no_grad():
             begin, end = self.network.encode(start), self.network.encode(rows)
             taste = self.network.taste(self.network.bags(inputs))
-        total = torch.zeros_like(end)
-        for step in range(STEPS):
-            point = (begin + (end - begin) * ((step + 0.5) / STEPS)).requires_grad_(True)
-            out = self.network.decide(torch.cat([point, taste], dim=1))[aim(self.labels)].sum()
-            total += torch.autograd.grad(out, point)[0]
-        by_input = ((end - begin) * total / STEPS).numpy()
+        task, share = aim(self.labels), (torch.arange(STEPS) + 0.5) / STEPS
+        # all points of all rows at once: one by one they took four times as long, most of it between the operations
+        points = (begin + (end - begin) * share[:, None, None]).requires_grad_(True)
+        inputs_of = torch.cat([points, taste.expand(STEPS, -1, -1)], dim=2).flatten(0, 1)
+        out = self.network.decide(inputs_of, [task])[task].sum()
+        slope = torch.autograd.grad(out, points)[0].mean(dim=0)
+        by_input = ((end - begin) * slope).numpy()
         by_feature = np.zeros((n, width), np.float32)
         numbers, names = self.state["numeric"], self.state["named"]
         by_feature[:, numbers] = by_input[:, : len(numbers)]
