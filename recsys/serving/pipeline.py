@@ -271,7 +271,7 @@ class Recommender:
         course, request = course or Course(), self._admitted(request)
         bundle = self._bundles.current
         at = self._clock() if request.at is None else request.at
-        scene = replace(Scene.at_shelf(bundle, copied(request.user_id), at), looks_back=request.at is not None)
+        scene = Scene.at_shelf(bundle, copied(request.user_id), at, looks_back=request.at is not None)
         steps = self._steps
         try:
             if is_sandbox(request.user_id):

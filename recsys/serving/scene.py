@@ -74,7 +74,7 @@ class Scene:
             BadRequest: a shelf that neither the policy nor the bundle's log knows.
         """
         blocked, at = request.blocked, request.context.at
-        scene = cls.at_shelf(
+        return cls.at_shelf(
             bundle,
             request.user_id if request.consent else ANONYMOUS,
             now if at is None else at,
@@ -83,9 +83,9 @@ class Scene:
             Said.of_one(request.context.words()),
             key64(blocked.item_ids) if blocked.item_ids else _NO_KEYS,
             key64(blocked.creator_ids) if blocked.creator_ids else _NO_KEYS,
+            looks_back=at is not None and at < now - CLOCK_SKEW_MS,
+            language=request.context.language,
         )
-        looks_back = at is not None and at < now - CLOCK_SKEW_MS
-        return replace(scene, looks_back=looks_back, language=request.context.language)
 
     @classmethod
     def at_shelf(
@@ -98,6 +98,9 @@ class Scene:
         said: Said = NOTHING_SAID,
         blocked_items: np.ndarray = _NO_KEYS,
         blocked_creators: np.ndarray = _NO_KEYS,
+        *,
+        looks_back: bool = False,
+        language: str | None = None,
     ) -> Scene:
         """A scene of its parts; `shelf` may be one of the log's own, `said` is what the request says of its person."""
         if shelf not in SHELVES and shelf not in bundle.log_shelves:
@@ -115,6 +118,8 @@ class Scene:
             device_code=device_code,
             at=at,
             said=said.over(bundle.people.said(key64([user_id]), np.array([at]))) if bundle.people.words.size else said,
+            looks_back=looks_back,
+            language=language,
             blocked_items=blocked_items,
             blocked_creators=blocked_creators,
         )

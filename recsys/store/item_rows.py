@@ -7,6 +7,7 @@ from itertools import repeat
 from typing import Final
 
 import numpy as np
+from numba import njit
 
 from recsys.features.log import fill, place, table_of
 from recsys.store.journal import key_of
@@ -47,11 +48,10 @@ class ItemRows:
 
     def of_items(self, items: Sequence[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row of each item (an id, or its key64), 0 where it is not here; and the keys of those, 0 elsewhere."""
-        strange = np.zeros(len(items), np.int64)
         if isinstance(items, np.ndarray):
-            rows = self.of_keys(items)
-            np.copyto(strange, items, where=rows == 0)
-            return rows, strange
+            found, strange = _looked_up(self.table, items)
+            return found[0], strange
+        strange = np.zeros(len(items), np.int64)
         rows = np.fromiter(map(self._by_id.get, items, repeat(0)), np.int64, len(items))
         new = np.flatnonzero(rows == 0)
         if len(new):  # each is looked up by its key once
@@ -73,3 +73,14 @@ class ItemRows:
             if row >= len(self.matrix):
                 self.matrix = np.concatenate([self.matrix, np.zeros((max(SPARE, row), 6), np.int64)])
         self.matrix[row] = columns
+
+
+@njit(cache=True, nogil=True)
+def _looked_up(table, keys):  # type: ignore[no-untyped-def]
+    """Row of each key, int64[1, n], and the keys of those without one, in one call: every read asks."""
+    rows, strange = np.zeros((1, len(keys)), np.int64), np.zeros(len(keys), np.int64)
+    fill(table, keys, rows)
+    for i in range(len(keys)):
+        if rows[0, i] == 0:
+            strange[i] = keys[i]
+    return rows, strange
