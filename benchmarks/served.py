@@ -133,7 +133,7 @@ def ceiling(source: Simulator, shown: pl.DataFrame, requests: Requests, made: Re
         offset = offset - simulated.SLOT_BIAS * np.log2(1.0 + mine["slot"].to_numpy())
         outcomes = Outcomes(item, opened | viewed, viewed, viewed * 0, offset, np.zeros(len(item)))
         taste = np.zeros((1, d + 1))
-        solve(outcomes, tables, np.array([0, len(item)]), STEPS, taste)
+        solve(outcomes, tables, np.zeros_like(taste), np.array([0, len(item)]), STEPS, taste)
         match = world.item_vectors[rows] @ taste[0, :d]
         new = simulated.FRESH_BONUS * 0.5 ** (np.maximum(at - world.item_published_at[rows], 0) / DAY_MS)
         odds = click[rows] + new + simulated.AFFINITY_WEIGHT * match + taste[0, d]
