@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from recsys.features.kernel import BLOCK, Reads, apply_events, merge, rehash, scan_rows
+from recsys.features.kernel import BLOCK, apply_events, merge, rehash, scan_rows
 from recsys.features.layout import G_COUNT, G_OUT, G_TYPE, TILED, V_WIDTH, Program
-from recsys.features.log import EventLog
+from recsys.features.log import EventLog, Reads
 
-U_ENTITIES, U_CELLS, U_POSITION = range(3)
+U_ENTITIES, U_CELLS, U_POSITION, U_YOUNG = range(4)
+YOUNG: Final = 1 << 12  # slots at first
 
 
 class State(NamedTuple):
-    """Everything known at `used[U_POSITION]`; arrays may have spare room at their ends."""
+    """Everything known at `used[U_POSITION]`; arrays may have spare room at their ends.
+
+    What is mapped from a snapshot stays as it is there, and workers share its pages: an entity of which an event comes
+    gets a run of its own behind those of the snapshot, and a slot among the `young`.
+    """
 
     table: np.ndarray  # int64[2^k, 2], open-addressed: key (0 is free), first cell of its run
     cells: np.ndarray  # int64[...], zero where unused
-    used: np.ndarray  # int64[3]: entities, cells, position of the last applied event
+    used: np.ndarray  # int64[4]: entities, cells, position of the last applied event, young entities
+    # int64[2^k, 3], as `table`: key, first cell of its run here, and in the snapshot (-1); no row: all is written there
+    young: np.ndarray = np.zeros((0, 3), np.int64)
 
 
 def new_state(entities: int = 1 << 10, cells: int = 1 << 16) -> State:
     """An empty state with room for about that much; it grows by itself."""
     slots = 1 << max(4, int(2 * entities - 1).bit_length())
-    return State(np.zeros((slots, 2), np.int64), np.zeros(cells, np.int64), np.zeros(3, np.int64))
+    return State(np.zeros((slots, 2), np.int64), np.zeros(cells, np.int64), np.zeros(4, np.int64))
 
 
 def scan_logs(program: Program, logs: Sequence[EventLog], reads: Reads, rows: np.ndarray, out: np.ndarray) -> None:
@@ -41,26 +48,54 @@ def scan_logs(program: Program, logs: Sequence[EventLog], reads: Reads, rows: np
 
 def grown(program: Program, state: State) -> State:
     """The same state with twice the room where it is short of it."""
-    table, cells, used = state
+    table, cells, used, young = state
     widths = BLOCK * int(program.views[:, V_WIDTH].sum())
-    if used[U_ENTITIES] + BLOCK * len(program.views) > len(table) // 2:
-        larger = np.zeros((2 * len(table), 2), np.int64)
-        rehash(table, larger)
-        table = larger
+    if len(young) and used[U_YOUNG] + BLOCK * len(program.views) > len(young) // 2:
+        young = _doubled(young)
+    if not len(young) and used[U_ENTITIES] + BLOCK * len(program.views) > len(table) // 2:
+        table = _doubled(table)
     if used[U_CELLS] + widths > len(cells):
         more = np.zeros(max(2 * len(cells), len(cells) + widths), np.int64)
         more[: used[U_CELLS]] = cells[: used[U_CELLS]]
         cells = more
-    return State(table, cells, used)
+    return State(table, cells, used, young)
 
 
-def roomy(state: State) -> State:
-    """The same state, its table a third full at most: a sixth is filled before whoever maps it has to copy it."""
-    if 3 * state.used[U_ENTITIES] <= len(state.table):
+def _doubled(table: np.ndarray) -> np.ndarray:
+    larger = np.zeros((2 * len(table), table.shape[1]), np.int64)
+    rehash(table, larger)
+    return larger
+
+
+def mapped(table: np.ndarray, cells: np.ndarray, used: np.ndarray) -> State:
+    """The state of a snapshot, of which nothing is written."""
+    return State(table, cells, np.array([*used[:U_YOUNG], 0]), np.zeros((YOUNG, 3), np.int64))
+
+
+def settled(state: State) -> State:
+    """The same state as if nothing had been mapped: runs are written back, those of new entities follow in their order.
+
+    Its arrays take the place of the given one's, which are written.
+    """
+    table, cells, used, young = state
+    if not len(young):
         return state
-    larger = np.zeros((2 * len(state.table), 2), np.int64)
-    rehash(state.table, larger)
-    return state._replace(table=larger)
+    young = young[young[:, 0] != 0]
+    young = young[np.argsort(young[:, 1])]  # they lie side by side, in the order in which they came
+    key, run, before = young.T
+    end = int(used[U_CELLS])
+    width = np.diff(run, append=end)
+    new = before < 0
+    begin = int(run[0]) if len(run) else end
+    home = np.where(new, begin + np.cumsum(np.where(new, width, 0)) - width, before)
+    moved = cells[begin:end].copy()
+    cells[begin:end] = 0
+    within = np.arange(len(moved)) - np.repeat(run - begin, width)
+    cells[np.repeat(home, width) + within] = moved
+    while 2 * used[U_ENTITIES] > len(table):
+        table = _doubled(table)
+    rehash(np.stack([key, home], axis=1)[new], table)
+    return State(table, cells, np.array([used[U_ENTITIES], begin + width[new].sum(), used[U_POSITION]]))
 
 
 def applied(program: Program, state: State, log: EventLog) -> State:

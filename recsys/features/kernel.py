@@ -9,7 +9,7 @@ constants of layout.py are append only.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numba import njit
@@ -51,20 +51,9 @@ from recsys.features.layout import (
     V_PART_B,
     V_WIDTH,
 )
+from recsys.features.log import Reads
 
 BLOCK: Final = 32  # events that are applied together
-
-
-class Reads(NamedTuple):
-    """Rows to read, in order of position; [n] int64 each."""
-
-    user_key: np.ndarray
-    item_key: np.ndarray
-    category_key: np.ndarray
-    creator_key: np.ndarray
-    shelf_key: np.ndarray
-    position: np.ndarray
-    as_of: np.ndarray
 
 
 @njit(cache=True, nogil=True)
@@ -80,15 +69,7 @@ def mix(a, b):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def part(which, user, item, category, creator, shelf):  # type: ignore[no-untyped-def]
     """The key of an event or read that an entity's part names."""
-    if which == 0:
-        return user
-    if which == 1:
-        return item
-    if which == 2:
-        return category
-    if which == 3:
-        return creator
-    return shelf
+    return (user, item, category, creator, shelf)[which]
 
 
 @njit(cache=True, nogil=True)
@@ -125,6 +106,36 @@ def slot_of(table, key):  # type: ignore[no-untyped-def]
     while table[slot, 0] != 0 and table[slot, 0] != key:
         slot = (slot + 1) & mask
     return slot
+
+
+@njit(cache=True, nogil=True)
+def run_of(state, key):  # type: ignore[no-untyped-def]
+    """First cell of an entity's run; -1 where there is none."""
+    if len(state.young):
+        slot = slot_of(state.young, key)
+        if state.young[slot, 0] != 0:
+            return state.young[slot, 1]
+    slot = slot_of(state.table, key)
+    return state.table[slot, 1] if state.table[slot, 0] != 0 else np.int64(-1)
+
+
+@njit(cache=True, nogil=True)
+def own_run(state, key, width):  # type: ignore[no-untyped-def]
+    """First cell of an entity's run that may be written, made where there is none: a mapped one is copied."""
+    cells, used, young = state.cells, state.used, state.young
+    table = young if len(young) else state.table
+    slot = slot_of(table, key)
+    if table[slot, 0] == 0:
+        mapped = run_of(state, key)
+        table[slot, 0], table[slot, 1] = key, used[1]
+        if len(young):
+            young[slot, 2] = mapped
+            used[3] += 1
+        for c in range(width if mapped >= 0 else 0):
+            cells[used[1] + c] = cells[mapped + c]
+        used[0] += mapped < 0
+        used[1] += width
+    return table[slot, 1]
 
 
 @njit(cache=True, nogil=True)
@@ -286,15 +297,14 @@ def apply_events(program, state, log, start, stop):  # type: ignore[no-untyped-d
 
     The entities of a block of events are found first, view by view: many cold lines are then on their way at once.
     """
-    table, cells, used, views = state.table, state.cells, state.used, program.views
+    table, cells, used, young, views = state.table, state.cells, state.used, state.young, program.views
     keys = log.user_key, log.item_key, log.category_key, log.creator_key, log.shelf_key
     bases = np.empty((len(views), BLOCK), np.int64)
-    room = np.int64(0)
-    for v in range(len(views)):
-        room += views[v, V_WIDTH]
+    room = views[:, V_WIDTH].sum()
     while start < stop:
         n = min(BLOCK, stop - start)
-        if used[0] + n * len(views) > len(table) // 2 or used[1] + n * room > len(cells):
+        taken, slots = (used[3], len(young)) if len(young) else (used[0], len(table))
+        if taken + n * len(views) > slots // 2 or used[1] + n * room > len(cells):
             break
         for v in range(len(views)):
             a = keys[views[v, V_PART_A]]
@@ -306,14 +316,8 @@ def apply_events(program, state, log, start, stop):  # type: ignore[no-untyped-d
                 if not views[v, V_KINDS] >> np.int64(log.kind[e]) & 1:
                     continue
                 key = table_key(v, a[e], b[e], pair)
-                if key == 0:
-                    continue
-                slot = slot_of(table, key)
-                if table[slot, 0] == 0:
-                    table[slot, 0], table[slot, 1] = key, used[1]
-                    used[0] += 1
-                    used[1] += views[v, V_WIDTH]
-                bases[v, i] = table[slot, 1]
+                if key != 0:
+                    bases[v, i] = own_run(state, key, views[v, V_WIDTH])
         for i in range(n):
             e = start + i
             for v in range(len(views)):
@@ -328,7 +332,7 @@ def apply_events(program, state, log, start, stop):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def find_entities(program, v, table, reads, first, last, bases):  # type: ignore[no-untyped-def]
+def find_entities(program, v, state, reads, first, last, bases):  # type: ignore[no-untyped-def]
     """Where the state of view `v` of rows [first:last] begins, into bases[n]; -1 where there is none."""
     keys = reads.user_key, reads.item_key, reads.category_key, reads.creator_key, reads.shelf_key
     a = keys[program.views[v, V_PART_A]]
@@ -338,12 +342,8 @@ def find_entities(program, v, table, reads, first, last, bases):  # type: ignore
         if r > first and a[r] == a[r - 1] and (not pair or b[r] == b[r - 1]):  # the rows of a request share their user
             bases[r] = bases[r - 1]
             continue
-        bases[r] = -1
         key = table_key(v, a[r], b[r], pair)
-        if key != 0:
-            slot = slot_of(table, key)
-            if table[slot, 0] != 0:
-                bases[r] = table[slot, 1]
+        bases[r] = run_of(state, key) if key != 0 else -1
 
 
 @njit(cache=True, nogil=True)
@@ -355,7 +355,7 @@ def read_rows(program, state, reads, out):  # type: ignore[no-untyped-def]
     if n:
         set_instant(program, reads.as_of[0], instant)
     for v in np.flatnonzero(program.views[:, V_WIDTH]):
-        find_entities(program, v, state.table, reads, 0, n, bases)
+        find_entities(program, v, state, reads, 0, n, bases)
         read_view(program, v, state.cells, bases, 0, n, instant, out, exact)
     return exact
 
@@ -381,14 +381,12 @@ def read_request(program, state, items, rows, strange, user_key, shelf_key, as_o
     reads = Reads(user, columns[0], columns[1], columns[2], np.full(n, shelf_key), none, np.full(n, as_of))
     exact = read_rows(program, state, reads, out)
     view, group = recent
-    slot = slot_of(state.table, mix(view + 1, user_key))
+    run = run_of(state, mix(view + 1, user_key))
     length = program.groups[group, G_TILES]
-    count = np.int64(0)
-    if state.table[slot, 0] != 0:
-        count = state.cells[state.table[slot, 1] + program.groups[group, G_OFFSET]]
+    count = state.cells[run + program.groups[group, G_OFFSET]] if run >= 0 else np.int64(0)
     history = np.empty((min(count, length), RECENT_FIELDS), np.int64)
     for i in range(len(history)):
-        place = state.table[slot, 1] + program.groups[group, G_RING]
+        place = run + program.groups[group, G_RING]
         place += (max(count - length, 0) + i) % length * RECENT_FIELDS
         for c in range(RECENT_FIELDS):
             history[i, c] = state.cells[place + c]
@@ -410,7 +408,7 @@ def merge(program, state, log, reads, cursor, out, exact):  # type: ignore[no-un
             return False
         set_instant(program, reads.as_of[r], instant)
         for v in range(len(program.views)):
-            find_entities(program, v, state.table, reads, r, r + 1, bases)
+            find_entities(program, v, state, reads, r, r + 1, bases)
             read_view(program, v, state.cells, bases, r, r + 1, instant, out, exact)
         cursor[1] += 1
     return True
@@ -496,5 +494,5 @@ def scan_rows(program, log, reads, rows, out):  # type: ignore[no-untyped-def]
             if like[n] >= 0 and like[n] != rows[n]:
                 for g in range(len(groups)):
                     if groups[g, G_TYPE] == TILED:
-                        for k in range(groups[g, G_OUT], groups[g, G_OUT] + groups[g, G_COUNT]):
-                            out[rows[n], k] = out[like[n], k]
+                        columns = slice(groups[g, G_OUT], groups[g, G_OUT] + groups[g, G_COUNT])
+                        out[rows[n], columns] = out[like[n], columns]

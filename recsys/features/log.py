@@ -50,6 +50,18 @@ class EventLog(NamedTuple):
         return EventLog(*(column[:stop] for column in self))
 
 
+class Reads(NamedTuple):
+    """Rows to read, in order of position; [n] int64 each."""
+
+    user_key: np.ndarray
+    item_key: np.ndarray
+    category_key: np.ndarray
+    creator_key: np.ndarray
+    shelf_key: np.ndarray
+    position: np.ndarray
+    as_of: np.ndarray
+
+
 class Rows(NamedTuple):
     """Reads of the past: each row asks for one user and one item at its own position and instant. [n] int64 each."""
 

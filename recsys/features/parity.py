@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from recsys.features import sweep
 from recsys.features.catalog import DEFAULTS, FEATURES, FINGERPRINT
 from recsys.features.derive import Context, derive
-from recsys.features.kernel import Reads
-from recsys.features.log import EventLog, ItemColumns, Items, names_to_keys
+from recsys.features.log import EventLog, ItemColumns, Items, Reads, names_to_keys
 from recsys.features.people import Said
 
 BINS: Final = 20

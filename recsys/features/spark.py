@@ -19,9 +19,8 @@ from recsys.features import sweep
 from recsys.features.catalog import AGGREGATES, VIEWS
 from recsys.features.definition import FeatureView
 from recsys.features.impressions import Runner
-from recsys.features.kernel import Reads
 from recsys.features.layout import compile_program
-from recsys.features.log import Catalogue, EventLog, Rows, checked
+from recsys.features.log import Catalogue, EventLog, Reads, Rows, checked
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

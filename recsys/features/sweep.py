@@ -25,7 +25,7 @@ from recsys.features.layout import (
     has_windows,
     without_windows,
 )
-from recsys.features.log import Catalogue, EventLog, Rows
+from recsys.features.log import Catalogue, EventLog, Reads, Rows
 
 PROGRAM: Final[Program] = compile_program(VIEWS)
 BATCH: Final = 1 << 14  # events and rows that are swept at once: what they need stays in the cache of a core
@@ -42,7 +42,7 @@ def read_positions(log: EventLog, instants: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros(1, np.int64), log.position])[before]
 
 
-def rows_to_read(items: Catalogue, rows: Rows) -> tuple[kernel.Reads, np.ndarray]:
+def rows_to_read(items: Catalogue, rows: Rows) -> tuple[Reads, np.ndarray]:
     """The rows in order of position, and the order: `reads[k]` is row `order[k]`."""
     positions = np.asarray(rows.position, np.int64)
     in_order = bool(np.all(positions[1:] >= positions[:-1]))
@@ -50,7 +50,7 @@ def rows_to_read(items: Catalogue, rows: Rows) -> tuple[kernel.Reads, np.ndarray
     item = items.lookup(rows.item_key, rows.as_of)
     shelves = np.zeros(len(positions), np.int64) if rows.shelf_key is None else rows.shelf_key
     columns = (rows.user_key, rows.item_key, item.category_key, item.creator_key, shelves, positions, rows.as_of)
-    return kernel.Reads(*(np.ascontiguousarray(np.asarray(c, np.int64)[order]) for c in columns)), order
+    return Reads(*(np.ascontiguousarray(np.asarray(c, np.int64)[order]) for c in columns)), order
 
 
 def point_in_time(
@@ -73,7 +73,7 @@ def point_in_time(
     return swept(program, log, *rows_to_read(items, rows), threads=threads)
 
 
-def swept(program: Program, log: EventLog, reads: kernel.Reads, order: np.ndarray, *, threads: int = 1) -> np.ndarray:
+def swept(program: Program, log: EventLog, reads: Reads, order: np.ndarray, *, threads: int = 1) -> np.ndarray:
     """`point_in_time` of rows that are in order of position, written to the rows that `order` gives."""
     log = EventLog(*(np.ascontiguousarray(column) for column in log))
     out = np.zeros((len(order), int(program.views[-1, V_LAST_OUT]) if len(program.views) else 0), np.int64)
@@ -112,7 +112,7 @@ class _Sorted(NamedTuple):
 def _sweep_batch(
     of: _Sorted,
     events: np.ndarray,
-    reads: kernel.Reads,
+    reads: Reads,
     order: np.ndarray,
     out: np.ndarray,
     scratch: threading.local,

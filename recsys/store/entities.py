@@ -210,7 +210,7 @@ class Entities:
 
     def _with_room(self, entities: int, cells: int) -> State:
         """The state with room for so many more: it grows by a quarter, for what is let go is the whole of it."""
-        table, held, used = self.state
+        table, held, used, _ = self.state
         while used[U_ENTITIES] + entities > len(table) // 2:
             table = _larger(table)
         if (needed := int(used[U_CELLS]) + cells) > len(held):
@@ -221,7 +221,7 @@ class Entities:
 
     def _place(self, owned: Owned) -> None:
         n, size = len(owned.entities), len(owned.cells)
-        table, cells, used = self._with_room(n, size)
+        table, cells, used, _ = self._with_room(n, size)
         widths = _VIEWS[owned.views, V_WIDTH]
         bases = used[U_CELLS] + np.cumsum(widths) - widths
         place(np.stack([owned.entities, bases], axis=1), table)

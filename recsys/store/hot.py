@@ -22,7 +22,6 @@ from recsys.features import fold, kernel, sweep
 from recsys.features.catalog import AGGREGATES, FEATURE_DEFINITIONS, USER, VIEWS
 from recsys.features.fold import State
 from recsys.features.judged import Judgements
-from recsys.features.kernel import Reads
 from recsys.features.layout import (
     G_TYPE,
     RECENT,
@@ -33,7 +32,7 @@ from recsys.features.layout import (
     V_WIDTH,
     Program,
 )
-from recsys.features.log import EventLog, ItemColumns, Items, attributes, concat, empty, items_from_table
+from recsys.features.log import EventLog, ItemColumns, Items, Reads, attributes, concat, empty, items_from_table
 from recsys.store.errors import StoreCorrupt
 from recsys.store.item_rows import ItemRows
 from recsys.store.journal import ITEM_RECORD, Journal, Records, events_of, records_of, unbroken
@@ -86,7 +85,7 @@ class Hot:
         self._late_since: dict[str, Mapping[str, Any]] = {}  # item_id -> ITEM_SCHEMA
 
     def _take(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.state = State(arrays["table"], arrays["cells"], np.array(arrays["used"]))
+        self.state = fold.mapped(arrays["table"], arrays["cells"], arrays["used"])
         user, position, item, at = arrays["verdicts"]
         self.judgements = Judgements(user, position, item, at, arrays["verdict_kinds"])
         self.digests = arrays["digests"]
@@ -339,7 +338,7 @@ def packed(
     """
     if log.head > position:
         raise ValueError(f"the log goes on to {log.head}: a snapshot at {position} would have its end applied twice")
-    state = fold.roomy(fold.applied(sweep.PROGRAM, fold.new_state(), log) if state is None else state)
+    state = fold.applied(sweep.PROGRAM, fold.new_state(), log) if state is None else fold.settled(state)
     about = packed_items(items, words, (position, utc_offset_ms, known.since))
     _warm(state, about["item_matrix"], log)
     *verdicts, verdict_kinds = Judgements.events(log)
@@ -347,7 +346,7 @@ def packed(
         **about,
         "table": state.table,
         "cells": state.cells[: state.used[fold.U_CELLS]],
-        "used": state.used,
+        "used": state.used[: fold.U_YOUNG],
         "log": np.stack([column for name, column in zip(log._fields, log, strict=True) if name != "kind"]),
         "kinds": log.kind,
         "verdicts": np.stack(verdicts),

@@ -11,8 +11,7 @@ import numpy as np
 from recsys.features import fold, sweep
 from recsys.features.history import History
 from recsys.features.judged import Judged, Judgements
-from recsys.features.kernel import Reads
-from recsys.features.log import EventLog, ItemColumns, Items, Rows, concat
+from recsys.features.log import EventLog, ItemColumns, Items, Reads, Rows, concat
 
 
 class Read(NamedTuple):

@@ -52,8 +52,8 @@ MUTATIONS = {
     ),
     "a snapshot that its readers change": (
         "snapshot_files.py",
-        "mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)",
-        "mmap.mmap(os.open(file.name, os.O_RDWR), 0, access=mmap.ACCESS_WRITE)",
+        "mmap.MAP_PRIVATE | _FIXED, descriptor, 0",
+        "mmap.MAP_SHARED | _FIXED, os.open(f'/proc/self/fd/{descriptor}', os.O_RDWR), 0",
     ),
     "a stale fingerprint": (
         "lmdb_journal.py",
