@@ -103,7 +103,8 @@ class OnlineStore:
             StoreFull, StoreUnavailable, OffsetMoved: nothing was taken, or the batch may be sent again safely.
         """
         while True:
-            unmoved = Offset(CUT, self._cut, self._cut)  # ahead of the state asked for what is known: threads share it
+            # ahead of the state asked for what is known: threads share it
+            unmoved, hot = Offset(CUT, self._cut, self._cut), self._hot
             try:
                 with self._lock:
                     hot = self._catch_up(owing=True)
@@ -124,7 +125,7 @@ class OnlineStore:
                 if self._cut == unmoved.before:
                     raise  # else ids left the journal: the state as it is from here on knows them
             except StoreCorrupt:
-                if self._is_current():
+                if self._is_current(hot):
                     raise
         own = [(at, entry.fields) for at, entry in zip(taken.positions, entries, strict=True) if at]
         with self._lock:
@@ -224,7 +225,7 @@ class OnlineStore:
                         break
                 fetch()
             except StoreCorrupt:  # what left with the snapshot that it was read from
-                if hot is self._hot and self._is_current():
+                if self._is_current(hot):
                     raise
         # It asks the log itself, 0.1 s of 1.7 M events: outside the lock, and one at a time.
         if not self._turn.acquire(timeout=TURN_SECONDS):
@@ -426,8 +427,7 @@ class OnlineStore:
         """Let go of the journal."""
         self.journal.close()
 
-    def _catch_up(self, *, owing: bool = False) -> Hot:
-        """The state at the head of the log; `owing`: it may owe what this process appended last."""
+    def _catch_up(self, *, owing: bool = False) -> Hot:  # owing: it may owe what this process appended last
         with self._lock:
             if not owing and self._hot is not None:
                 self._hot.settle()  # where the journal does not answer as well: `judged` goes by what is here
@@ -457,7 +457,7 @@ class OnlineStore:
                 try:
                     hot.catch_up(self.journal, mark.head)
                 except JournalCut:
-                    if self._is_current():
+                    if self._is_current(hot):
                         raise
                     return self._catch_up()
             if isinstance(hot, ByEntity) and self._loaded != mark.snapshot:
@@ -475,12 +475,13 @@ class OnlineStore:
                     self._unchecked = ""
                 return hot, hot.log()
             except StoreCorrupt:
-                if self._is_current():
+                if self._is_current(hot):
                     raise
 
-    def _is_current(self) -> bool:
-        """Whether what this process reads from is still the journal's own; else a later snapshot came in its place."""
-        return self.journal.mark(self.fingerprint).snapshot == self._named
+    def _is_current(self, hot: Hot | None) -> bool:
+        """Whether that is read from here, and is the journal's own: who has the lock may be loading a later one."""
+        with self._lock:
+            return hot is self._hot and self.journal.mark(self.fingerprint).snapshot == self._named
 
     def _reads_as_well_from(self, snapshot: str) -> bool:
         """Whether what this process reads from is as good as a snapshot: it is, or a load of the same is dear."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from recsys.store import lmdb_journal, redis_states
+from recsys.store.errors import StoreCorrupt
 from recsys.store.lmdb_journal import LmdbJournal
 from recsys.store.online import OnlineStore
 from tests.features.streams import random_log
@@ -97,3 +100,28 @@ def test_what_a_worker_maps_stays_as_it_is_there(tmp_path: Path) -> None:
         assert np.array_equal(mapped, before[0]) and np.array_equal(run, before[1])
         store.checkpoint(0)
         assert 2 * store._catch_up().state.used[0] <= len(store._catch_up().state.table)
+
+
+def test_who_reads_what_is_gone_waits_for_the_thread_that_loads_what_came(
+    opener: Opener,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, log = filled(opener)
+    other, table = opener(), random_log(1, 500)[2]
+    held, load, loading = store._catch_up(), store.journal.load, threading.Event()
+
+    def slow(*given: Any) -> Any:
+        loading.set()
+        time.sleep(0.3)  # the reader asks meanwhile whether what it read from is the journal's own
+        return load(*given)
+
+    def gone() -> None:
+        other.bootstrap(log, table, log.head)
+        monkeypatch.setattr(store.journal, "load", slow)
+        threading.Thread(target=store.read, args=READS[0]).start()
+        assert loading.wait(30)
+        raise StoreCorrupt("it left with the snapshot")
+
+    monkeypatch.setattr(held, "lacking", lambda *given: gone)
+    assert as_bytes(store.read(*READS[1])) == as_bytes(other.read(*READS[1]))
+    assert store._hot is not held
