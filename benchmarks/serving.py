@@ -99,7 +99,7 @@ def rows_of(settings: Settings, users: list[str]) -> tuple[XGBoostRanker, list[n
             took[stage].append(sum(done.seconds for done in course.stages if done.name == stage) * 1e3)
     core.close()
     opened.close()
-    # a blend orders candidates by its first member, the trees; its network sees only the rows that are shown
+    # whoever orders the blend's candidates, bare is what its trees cost
     members: Sequence[Ranker] = getattr(bundle.ranker, "members", (bundle.ranker,))
     trees = next(member for member in members if isinstance(member, XGBoostRanker))
     return trees, rows, {stage: float(np.median(values)) for stage, values in took.items()}

@@ -81,12 +81,22 @@ def choose(default: str, predicted: Mapping[str, Predictions], rows: Examples) -
     return Contest(chosen, _words(default, chosen, entrants), entrants)
 
 
-def best_order(default: str, predicted: Mapping[str, Predictions], rows: Examples) -> str:
-    """Whose `score` orders best: the default's, unless another is certainly ahead in ndcg@5 of the aim."""
+def best_order(usual: str, predicted: Mapping[str, Predictions], rows: Examples, together: str | None = None) -> str:
+    """Whose `score` orders best: the usual's, unless others are certainly ahead of it in ndcg@5 of the aim.
+
+    Of those it is `together`, who holds all their voices with the usual's among them, where that one is ahead and none
+    is certainly ahead of it; else the best.
+    """
     labels, drawn = _labels(rows, predicted), Resamples.draw(rows.user)
     ndcg = {name: _ndcg(drawn, labels, predictions) for name, predictions in predicted.items()}
-    ahead = [name for name in ndcg if interval(drawn.mean(ndcg[name]) - drawn.mean(ndcg[default]))[0] > 0]
-    return max(ahead, key=lambda name: float(ndcg[name].mean()), default=default)
+
+    def ahead_of(other: str) -> list[str]:
+        return [name for name in ndcg if interval(drawn.mean(ndcg[name]) - drawn.mean(ndcg[other]))[0] > 0]
+
+    ahead = ahead_of(usual)
+    if together in ahead and not ahead_of(together):
+        return together
+    return max(ahead, key=lambda name: float(ndcg[name].mean()), default=usual)
 
 
 def _labels(rows: Examples, predicted: Mapping[str, Predictions]) -> dict[str, np.ndarray]:

@@ -17,8 +17,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
-
-from recsys.compiled import njit
+from numba import njit
 
 How = Literal["uniform", "softmax", "thompson", "epsilon"]
 RANKED: Final = "ranked"  # the policy that leaves nothing to chance

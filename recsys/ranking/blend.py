@@ -2,9 +2,9 @@
 
 The weights are learned on validation rows (logistic regression without negative weights). On the validation days of
 KuaiRand the network, which reads histories, adds 0.003 AUC to the trees, and they 0.0005 to it. The order (`score`) is
-not blended: a mean of two orders lies between them (on 300 users of the simulator ndcg@5 of long views .469 by the
-trees, .413 by the network, .450 by their mean). It is that of one member, and so are the explanations; five hundred
-candidates are scored by that member alone.
+that of one member, who alone is asked about five hundred candidates, or the sum of all members' log odds of the aim.
+Their orders themselves are never added up: a mean of two lies between them (on 300 users of the simulator ndcg@5 of
+long views .469 by the trees, .413 by the network, .450 by their mean).
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class BlendRanker:
     calibrations: Mapping[str, Calibration]
     facts: Mapping[str, Any]
     weights: Mapping[str, tuple[float, ...]]  # by prediction, one a member; of weight 0 it is not asked
-    orders: int = 0  # the member whose order and reasons are told
+    orders: int | None = 0  # the member whose order and reasons are told; None: its own odds of the aim order
     name: str = "blend"
 
     @staticmethod
-    def fit(members: Sequence[Ranker], validation: Examples, orders: int = 0) -> BlendRanker:
+    def fit(members: Sequence[Ranker], validation: Examples, orders: int | None = 0) -> BlendRanker:
         """Weigh the members and calibrate their sum on validation rows.
 
         Raises:
@@ -91,22 +91,35 @@ class BlendRanker:
     def predict_only(self, inputs: Inputs, names: Collection[str]) -> dict[str, np.ndarray]:
         """Those of PREDICTIONS by name; a head that none of them needs is not run."""
         joint = [name for name in names if name != "score"]
-        sums = self._sums(inputs, joint) if joint else {}
+        orderer = self.orderer
+        own = [self._aim] if "score" in names and orderer is None else []
+        sums = self._sums(inputs, dict.fromkeys([*joint, *own]))
         outputs = {
             name: self.calibrations[name](sums[name]) if name in self.calibrations else sums[name] for name in joint
         }
         if "score" in names:
-            outputs |= self.members[self.orders].predict_only(inputs, ["score"])
+            outputs |= orderer.predict_only(inputs, ["score"]) if orderer else {"score": sums[self._aim]}
         return outputs
+
+    @property
+    def orderer(self) -> Ranker | None:
+        """The member that orders; None where all do together."""
+        return None if self.orders is None else self.members[self.orders]
+
+    @property
+    def teller(self) -> Ranker:
+        """The member that gives reasons: who orders, or where all do the one of the largest weight."""
+        weights = self.weights[self._aim]
+        return self.orderer or self.members[weights.index(max(weights))]
 
     @property
     def reads(self) -> tuple[int, ...] | None:
         """Places of the features that its score is made of; None: any."""
-        return getattr(self.members[self.orders], "reads", None)
+        return getattr(self.orderer, "reads", None)
 
     def explain(self, inputs: Inputs) -> list[str]:
-        """One short reason a row, by the member that orders."""
-        return self.members[self.orders].explain(inputs)
+        """One short reason a row, by `teller`."""
+        return self.teller.explain(inputs)
 
     def importances(self) -> Mapping[str, float]:
         """Of the first member that tells them, largest first; empty when none does."""
@@ -146,6 +159,11 @@ class BlendRanker:
             orders=header.get("orders", 0),
             name=header["name"],
         )
+
+    @property
+    def _aim(self) -> str:
+        """The prediction that slates are ordered for."""
+        return "p_long_view" if "p_long_view" in self.calibrations else "p_click"
 
     def _sums(self, inputs: Inputs, names: Collection[str]) -> dict[str, np.ndarray]:
         """Weighted sum over the members of each prediction, of a probability its log odds; NaN where nobody learned."""

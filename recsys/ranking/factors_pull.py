@@ -10,8 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-
-from recsys.compiled import njit
+from numba import njit
 
 
 class Rows(NamedTuple):

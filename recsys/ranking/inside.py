@@ -41,14 +41,14 @@ def members(ranker: Ranker) -> Sequence[Ranker]:
 
 def parts(ranker: Ranker, inputs: Inputs) -> Parts | None:
     """Exact parts of the score, None where it is not the trees'."""
-    ordering = ranker.members[ranker.orders] if isinstance(ranker, BlendRanker) else ranker
+    ordering = ranker.orderer if isinstance(ranker, BlendRanker) else ranker
     return Parts(*ordering.score_contributions(inputs.features)) if isinstance(ordering, XGBoostRanker) else None
 
 
 def taste(ranker: Ranker, inputs: Inputs) -> Taste | None:
-    """What the history of the one user of these rows adds to each, None where it is not tastes that order."""
-    ordering = ranker.members[ranker.orders] if isinstance(ranker, BlendRanker) else ranker
-    return ordering.taste(inputs) if isinstance(ordering, FactorRanker) else None
+    """What the history of the one user of these rows adds to each, None where it is not tastes that give reasons."""
+    telling = ranker.teller if isinstance(ranker, BlendRanker) else ranker
+    return telling.taste(inputs) if isinstance(telling, FactorRanker) else None
 
 
 def by_group(names: Sequence[str], values: np.ndarray) -> np.ndarray:

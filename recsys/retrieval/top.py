@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
-from recsys.compiled import njit
+from numba import njit
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:

@@ -44,9 +44,9 @@ def poorer(made: Examples, without: Sequence[str]) -> Examples:
     return replace(made, **{name: np.zeros_like(getattr(made, name)) for name in without})
 
 
-def write(made: Examples, path: Path) -> None:
+def write(made: Examples, path: Path, names: Sequence[str] = NAMES) -> None:
     """The rows as a file of the training set, of small row groups."""
-    columns = {name: made.features[:, i] for i, name in enumerate(NAMES)}
+    columns = {name: made.features[:, i] for i, name in enumerate(names)}
     columns |= {
         "click": made.click,
         "long_view": made.long_view,

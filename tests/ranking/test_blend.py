@@ -43,8 +43,11 @@ def test_the_blend_has_a_lower_log_loss_than_its_members_on_average(blend: Blend
     assert metrics.calibration_error(judged.click, blend.predict(judged.inputs).p_click) < 0.05
 
 
-def test_a_row_is_predicted_bit_for_bit_alike_alone_and_only_what_is_asked_for(blend: BlendRanker) -> None:
-    fresh = rows(50, 4).inputs
+@pytest.mark.parametrize("orders", [0, None])
+def test_a_row_is_predicted_bit_for_bit_alike_alone_and_only_what_is_asked_for(
+    blend: BlendRanker, orders: int | None
+) -> None:
+    blend, fresh = dataclasses.replace(blend, orders=orders), rows(50, 4).inputs
     together = blend.predict(fresh).columns()
     for name, values in together.items():
         alone = np.concatenate(
@@ -69,6 +72,18 @@ def test_the_member_that_orders_better_is_the_one_whose_order_and_reasons_are_to
     loaded, fresh = load_ranker(tmp_path), rows(40, 4).inputs
     assert loaded.predict(fresh).score.tobytes() == members[1].predict(fresh).score.tobytes()
     assert loaded.explain(fresh) == members[1].explain(fresh)
+
+
+def test_all_members_order_by_what_the_probability_of_the_aim_is_made_of(members: list[Ranker], tmp_path: Path) -> None:
+    BlendRanker.fit(members, VALIDATION, orders=None).save(tmp_path)
+    loaded, fresh = load_ranker(tmp_path), rows(40, 4).inputs
+    told, parts = loaded.predict(fresh), [member.predict(fresh).p_long_view for member in members]
+    weighed = [
+        weight * (np.log(p) - np.log1p(-p)) for weight, p in zip(loaded.weights["p_long_view"], parts, strict=True)
+    ]  # type: ignore[attr-defined]
+    assert told.score.tobytes() == (weighed[0] + weighed[1]).tobytes()
+    assert told.p_long_view.tobytes() == loaded.calibrations["p_long_view"](told.score).tobytes()  # type: ignore[attr-defined]
+    assert loaded.explain(fresh) in [member.explain(fresh) for member in members]
 
 
 def test_candidates_are_ordered_by_the_first_member_alone(
