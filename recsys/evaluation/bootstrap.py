@@ -8,8 +8,8 @@ from statistics import NormalDist
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.evaluation import metrics
 
 REPLICATES: Final = 4_000  # of 41 comparisons that hold together in 95 %, 2.4 lie beyond each end

@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import QUERY_WORDS, WORD_BITS
 from recsys.features.catalog import ABOUT, AGGREGATES, FEATURE_DEFINITIONS
 from recsys.features.definition import DefinitionError, Feature

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import KINDS
 from recsys.features.catalog import ENGAGED, ENGAGED_LENGTH
 

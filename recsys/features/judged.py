@@ -33,7 +33,8 @@ PLAYED: Final = ("click", "long_view", "exposure_long_view")
 MOST: Final = 2_000
 MOST_PLAYS: Final = 1_000  # of a user, the last: habits of a year, and 24 KB
 SEARCHES: Final = 3  # of a user, the last
-USERS: Final = 10_000  # kept ready in each process, some 100 bytes an item
+READY_BYTES: Final = 4 << 20  # of users kept ready in each process: a thousand who judged 50 items, 40 who judged MOST
+_OBJECTS: Final = 850  # bytes of a Judged beside what its arrays hold
 _VERDICT: Final = np.full(max(KINDS.values()) + 1, -1, np.int8)  # by kind
 _IS_PLAYED: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in PLAYED])  # by kind
 _IS_TOLD: Final = np.isin(np.arange(max(KINDS.values()) + 1), [KINDS[kind] for kind in (*JUDGING, SEARCH)])  # by kind
@@ -54,6 +55,11 @@ class Judged(NamedTuple):
         """Of somebody of whom nothing is known."""
         nothing = np.empty(0, np.int64)
         return Judged(nothing, np.empty((0, len(VERDICTS)), np.int64), np.empty((0, 3), np.int64), nothing)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about."""
+        return _OBJECTS + sum(array.nbytes for array in self)
 
     def last_searched(self) -> np.ndarray:
         """The last searches, the last first: int64[SEARCHES], 0 for none."""
@@ -81,6 +87,7 @@ class Judgements:
         self._user, self._position, self._item, self._at, self._kind = user, position, item, at, kind
         self._later: dict[int, list[Event]] = {}  # by user
         self._ready: OrderedDict[int, tuple[int, Judged]] = OrderedDict()  # user -> events of `_later` in it, and it
+        self.ready_bytes = 0  # that those take
         self._lock = threading.Lock()
 
     @classmethod
@@ -133,10 +140,11 @@ class Judgements:
             return ready[1]
         verdicts = self._folded(user_key, later[:heard], None)
         with self._lock:
+            before = self._ready.pop(user_key, None)
             self._ready[user_key] = (heard, verdicts)
-            self._ready.move_to_end(user_key)
-            if len(self._ready) > USERS:
-                self._ready.popitem(last=False)
+            self.ready_bytes += verdicts.nbytes - (before[1].nbytes if before else 0)
+            while self.ready_bytes > READY_BYTES:
+                self.ready_bytes -= self._ready.popitem(last=False)[1][1].nbytes
         return verdicts
 
     def _folded(self, user_key: int, later: Sequence[Event], position: int | None) -> Judged:

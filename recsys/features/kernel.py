@@ -2,9 +2,6 @@
 
 State is int64 throughout: one arena of cells, in which an entity's packed state is a run of its view's width, and one
 hash table from (view, keys) to that run. Every runner (sweep.py, spark.py, fold.py) only drives these functions.
-
-numba caches by this file's time, so every compiled function that calls another one lives in this file, and the
-constants of layout.py are append only.
 """
 
 from __future__ import annotations
@@ -12,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import QUERY_MASK
 from recsys.features.layout import (
     DECAY_STEPS,

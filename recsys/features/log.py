@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import ITEM_TYPES, KINDS, SEARCH, key64
 
 

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import MINUTE_MS, OFFSETS, UTC_OFFSET, key64
 from recsys.features.catalog import ABOUT, ATTRIBUTES
 from recsys.features.log import fill_as_of, table_of

@@ -3,8 +3,6 @@
 It holds whenever every admitted event that happened before the cut has a position at or before the row's, which the
 lateness rule gives for reads made at the log's own pace (docs/consistency.md, 3). Each row checks it, and one for
 which it does not hold is summed event by event, so the result is exact for any position and instant.
-
-Compiled functions here call none of another file (see kernel.py on numba's cache).
 """
 
 from __future__ import annotations
@@ -12,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import KINDS, QUERY_MASK, SEARCH
 from recsys.features.layout import (
     G_COUNT,

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import KINDS
 from recsys.features import kernel, prefix
 from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH, VIEWS

@@ -17,7 +17,8 @@ from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
-from numba import njit
+
+from recsys.compiled import njit
 
 How = Literal["uniform", "softmax", "thompson", "epsilon"]
 RANKED: Final = "ranked"  # the policy that leaves nothing to chance

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.features import sweep
 from recsys.features.judged import VERDICTS, Judged, Judgements
 from recsys.features.log import EventLog, row_in

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.policy.spread import Met, Spread, spread
 
 UNIT: Final = "unit"

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
+
+from recsys.compiled import njit
 
 ROWS_PER_BIN: Final = 100  # fewer rows than this say too little of a probability (standard error 0.05 at p = 0.5)
 MAX_BINS: Final = 200

@@ -10,7 +10,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from recsys.compiled import njit
 
 
 class Rows(NamedTuple):

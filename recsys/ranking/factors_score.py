@@ -9,8 +9,8 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.features.catalog import ATTRIBUTES
 from recsys.features.log import row_in
 

@@ -11,7 +11,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from recsys.compiled import njit
 
 STEPS = 6  # of Newton's method: after five the largest change was below 1e-6 on the simulator
 LONGEST = 3.0  # a step's length at most, in prior standard deviations: from a far start a full step may overshoot

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import nn
 from torch.nn import functional
 
@@ -122,7 +123,7 @@ class _Taken:
     rows: Rows
     side: dict[str, torch.Tensor]  # by group: int64[items], row of each item's; tags item by item, from `first_tag`
     types: np.ndarray  # int64[items], place among the types of which users have a level, -1 none
-    said: np.ndarray  # float64[users, w]: 1 for each word that is said of a user
+    said: csr_array  # float64[users, w]: 1 for each word that is said of a user
 
 
 def train(
@@ -298,10 +299,10 @@ class _Said:
     ridge is learned beside it (empirical Bayes).
     """
 
-    def __init__(self, words: np.ndarray, width: int) -> None:
+    def __init__(self, words: csr_array, width: int) -> None:
         """`words`: float64[users, w], 1 for each that is said."""
-        self.words, self.met = words, words.T @ words
-        self.effect, self.mean = np.zeros((words.shape[1], width)), np.zeros((len(words), width))
+        self.words, self.met = words, (words.T @ words).toarray()
+        self.effect, self.mean = np.zeros((words.shape[1], width)), np.zeros((words.shape[0], width))
         self.spread = 1.0  # variance of an effect, in that of users about their mean
 
     def learn(self, users: np.ndarray, precision: np.ndarray) -> None:
@@ -316,7 +317,7 @@ class _Said:
         self.mean = self.words @ self.effect
 
 
-def _words(read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _words(read: np.ndarray) -> tuple[np.ndarray, csr_array]:
     """The words said of at least WORD_USERS users, sorted buckets float32[w], and who says which, float64[users, w].
 
     Args:
@@ -324,10 +325,11 @@ def _words(read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     words, users = np.unique(read[read >= 0], return_counts=True)
     words = words[users >= WORD_USERS].astype(np.float32)
-    said = np.zeros((len(read), len(words) + 1))
-    for column in read.T:
-        said[np.arange(len(read)), rows_in(words, column)] = 1.0
-    return words, said[:, 1:]
+    at = np.stack([rows_in(words, column) for column in read.T], axis=1)
+    user, column = np.nonzero(at)
+    said = csr_array((np.ones(len(user)), (user, at[user, column] - 1)), shape=(len(read), len(words)))
+    said.data[:] = 1.0  # a word that is said twice of a user is one cell, of 2
+    return words, said
 
 
 def _pulled(taken: _Taken, items: _Items, users: np.ndarray, has_views: bool, has_likes: bool) -> None:

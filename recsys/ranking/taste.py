@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import KINDS
 from recsys.features.catalog import HISTORY_KINDS, HISTORY_LENGTH
 from recsys.features.history import History

@@ -13,8 +13,8 @@ import itertools
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.ranking.trees import LEAF, Trees
 
 ROOT: Final = -1

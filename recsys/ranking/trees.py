@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import xgboost as xgb
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.ranking.ranker import RankerError
 
 LEAF: Final = 0

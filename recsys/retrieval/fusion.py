@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.policy.shelves import GENERAL
 from recsys.retrieval.top import fused
 

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import DAY_MS, KINDS
 from recsys.features.catalog import ENGAGED
 from recsys.features.judged import VERDICTS, Judged

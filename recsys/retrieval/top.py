@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
+
+from recsys.compiled import njit
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:

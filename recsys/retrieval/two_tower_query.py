@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import MINUTE_MS, QUERY_WORDS, WORD_BITS
 from recsys.features import catalog
 from recsys.features.catalog import ENGAGED_LENGTH

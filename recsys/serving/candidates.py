@@ -15,7 +15,7 @@ from recsys.retrieval.sources import EVERYWHERE, Ask, Attempt, Fused
 from recsys.serving.bundle import ServingBundle
 from recsys.serving.schema import MAX_ITEMS
 
-CACHED_POOLS: Final = 10_000  # 100 rows each: some 15 MB at most
+CACHED_POOLS: Final = 10_000  # 100 rows each: 26 MB at most
 CACHED_SECONDS: Final = 3600.0
 CACHED_ITEMS: Final = 100
 

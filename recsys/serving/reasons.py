@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.events import DAY_MS, KINDS
 from recsys.features.history import History
 from recsys.serving.bundle import ServingBundle

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 
 from recsys import vocabulary
-from recsys.events import DAY_MS, IDENTITY, LABEL_WINDOW_MS, MINUTE_MS, SESSION_GAP_MS
+from recsys.events import DAY_MS, IDENTITY
 from recsys.sources.days import stray_days
 from recsys.sources.derived import CLICKED, Rules
+from recsys.sources.doubts import beating, hint, late, long_slates, misread, mixed_units, odd, unanswered
 from recsys.sources.files import Files
 from recsys.sources.negatives import NEGATIVES
 from recsys.sources.source import Source, day_number
 
-_OTHERS: Final = ("impression_id", "watch_ms", "slot", "device", "shelf", "request_id")
+_OTHERS: Final = ("impression_id", "watch_ms", "slot", "device", "shelf", "request_id", "received_at")
 _ASKED: Final = (*IDENTITY, *_OTHERS, "date", "received_day", "reason")
-NOBODY_SHARE: Final = 0.1  # of the events, for one user who has also NOBODY_TIMES as many as the next
-NOBODY_TIMES: Final = 3
-EARLY: Final = 0.05  # of the events, before their item was published
-TWICE: Final = 0.01  # of the events, told again under another id; of the users, written in two ways
-ANSWERED: Final = 0.5  # of the clicks at least, where impressions are told
-MIDNIGHT: Final = 0.5  # of the events, at the first instant of a day
-BEATS: Final = 0.3  # of the plays, soon after one of the same user and item
-IN_SECONDS: Final = 0.9  # of the numbers that should be milliseconds, below 1,000
 # What a log or a catalogue may lack, and what that costs; a column counts as lacking where no row says anything.
 _EVENTS_LACK: Final = {
     "device": "no devices: features of them are unknown",
@@ -117,16 +109,19 @@ def survey(source: Source, today: str | None) -> Survey:
         said=_said(items),
         seen=of_items.filter(matched).n_unique(),
         known=known,
-        hint=_hint(of_items.filter(~matched).unique().to_list(), items["item_id"].to_list()),
+        hint=hint(of_items.filter(~matched).unique().to_list(), items["item_id"].to_list()),
         refused={table: reasons for table, reasons in reasons_of.items() if reasons},
         derived=[*rules.describe(), *_rated(source)],
         learned=learned,
         lacks=[
             *_lacks(kinds, rules, learned, shown, items),
-            *_odd(events, items, users),
-            *_misread(source),
-            *_beating(source, events),
-            *_unanswered(events),
+            *odd(events, items, users),
+            *misread(source),
+            *beating(source, events),
+            *unanswered(events, rules),
+            *late(events),
+            *long_slates(events),
+            *mixed_units(events),
         ],
         mend=[
             *_mend(known, kinds, learned, quarantined),
@@ -254,126 +249,6 @@ def _rated(source: Source) -> list[str]:
     ]
 
 
-def _misread(source: Source) -> list[str]:
-    """Instants without a zone, ratings of another scale than the one they are read by, and those that nobody reads."""
-    if not isinstance(source, Files):
-        return []
-    zoneless, least, most, unrated = source.said
-    lines = [f"{zoneless:.1%} of the instants name no zone: they are read as UTC"] * (zoneless > 0)
-    lines += [f"rating stands on rows of kind {', '.join(unrated)}: it is read of kind rating alone"] * bool(unrated)
-    if least is None or most is None:
-        return lines
-    if most >= 2 * source.words.like or most < source.words.like:
-        lines.append(
-            f"ratings end at {most:g}, and a like begins at {source.words.like:g}: set RECSYS_RATING_LIKE and "
-            "RECSYS_RATING_DISLIKE by your scale"
-        )
-    if least <= 0:
-        lines.append(f"ratings begin at {least:g}, a dislike: where that says that nobody rated, leave rating empty")
-    return lines
-
-
-def _beating(source: Source, events: pl.DataFrame) -> list[str]:
-    """Plays that may be parts of one view, each of which counts as a view of its own."""
-    if not isinstance(source, Files) or source.heartbeats != "none":
-        return []
-    plays = events.filter(pl.col("kind") == "play").sort("occurred_at")
-    since = pl.col("occurred_at").diff().over("user_id", "item_id")
-    share = plays.select(since.is_between(1, SESSION_GAP_MS).fill_null(False).mean()).item() or 0  # 0: delivered twice
-    if share <= BEATS:
-        return []
-    return [
-        f"{share:.1%} of the plays follow one of their user and item within {SESSION_GAP_MS // MINUTE_MS} minutes: if "
-        "they are parts of one view, say with RECSYS_HEARTBEATS what they count"
-    ]
-
-
-def _unanswered(events: pl.DataFrame) -> list[str]:
-    """Clicks of days with impressions that answer none: where one clock is hours off, every label is lost."""
-    shown = events.filter(pl.col("kind") == "impression").sort("occurred_at")
-    clicks = events.filter((pl.col("kind") == "click") & pl.col("received_day").is_in(shown["received_day"].implode()))
-    named = pl.col("impression_id").is_in(shown["event_id"].implode()).fill_null(False)
-    before = shown.select("user_id", "item_id", "occurred_at", is_shown=True)
-    asked = clicks.sort("occurred_at").with_columns(is_named=named)
-    of = {"on": "occurred_at", "by": ["user_id", "item_id"], "tolerance": LABEL_WINDOW_MS, "check_sortedness": False}
-    joined = asked.join_asof(before, **of)  # type: ignore[arg-type]
-    share = joined.select((pl.col("is_named") | pl.col("is_shown").fill_null(False)).mean()).item()
-    if share is None or share >= ANSWERED:
-        return []
-    return [
-        f"{1 - share:.1%} of the clicks follow no impression of their user and item within 24 hours, and teach "
-        "nothing: are both told by one clock, in UTC?"
-    ]
-
-
-def _odd(events: pl.DataFrame, items: pl.DataFrame, users: list[str]) -> list[str]:
-    """What could be so and is rather a fault of the log; `users`: those of whom something is said."""
-    lines = []
-    watched = events.filter(pl.col("kind") == "play")["watch_ms"].drop_nulls()
-    elsewhere = events.filter((pl.col("kind") != "play") & (pl.col("watch_ms") > 0))["kind"].unique().sort().to_list()
-    if elsewhere and not len(watched):
-        lines.append(f"watch_ms stands on rows of kind {', '.join(elsewhere)}: it is read of plays alone")
-    first_slot = events["slot"].min()
-    if isinstance(first_slot, int) and first_slot > 0:
-        lines.append(f"slots begin at {first_slot}: the first place of a slate is 0, as the service counts them")
-    without_time = events.select((pl.col("occurred_at") % DAY_MS == 0).mean()).item() or 0
-    if without_time > MIDNIGHT:
-        lines.append(
-            f"{without_time:.1%} of the events are of midnight: where occurred_at is a day alone, nobody knows what "
-            "came first on it, nor the hour"
-        )
-    of_users = events["user_id"].drop_nulls().value_counts(sort=True, name="rows")
-    if of_users.height > 2:
-        most, next_most = of_users["rows"][:2]
-        if most > NOBODY_SHARE * events.height and most > NOBODY_TIMES * next_most:
-            lines.append(
-                f"the user {of_users['user_id'][0]!r} has {most / events.height:.1%} of the events, "
-                f"{most / next_most:.0f} times as many as the next one: if that is nobody, leave user_id empty there"
-            )
-    if alike := _alike(events["user_id"].drop_nulls().unique()):
-        lines.append(alike)
-    said = events.unique(IDENTITY)
-    twice = (
-        said.filter(pl.col("occurred_at") % DAY_MS != 0).select(pl.struct(IDENTITY[1:]).is_duplicated().mean()).item()
-    )
-    if (twice or 0) > TWICE:
-        lines.append(
-            f"{twice:.1%} of the events have kind, user, item and instant of another one, under another event_id: was "
-            "a file delivered twice?"
-        )
-    for table, name, column in (("plays", "watch_ms", watched), ("items", "duration_ms", items["duration_ms"])):
-        known = column.filter(column > 0)
-        if (known < 1_000).sum() > IN_SECONDS * len(known):
-            lines.append(f"{name} of {table} is mostly below 1,000: is it in seconds?")
-    alone = items.filter((pl.col("item_type") == "podcast") & pl.col("creator_id").is_null())["item_id"].n_unique()
-    if alone and items["creator_id"].drop_nulls().len():
-        lines.append(f"{alone:,} podcasts have no creator_id, which is their show: each is a show by itself")
-    seen = events["user_id"].drop_nulls().unique()
-    if users and not seen.is_in(users).any():
-        hint = _hint(seen.to_list(), users, "users")
-        lines.append(f"nobody of whom users say something is in the events ({hint}): write user_id alike")
-    published = items.group_by("item_id").agg(pl.col("published_at").min())
-    early = events.join(published, on="item_id").select((pl.col("occurred_at") < pl.col("published_at")).mean()).item()
-    if (early or 0) > EARLY:
-        lines.append(f"{early:.1%} of the events come before their item's published_at: is it of the right year?")
-    return lines
-
-
-def _alike(users: pl.Series) -> str | None:
-    """People who are told from each other by case or leading zeros alone: two tools may write one of them."""
-    bare = users.str.to_lowercase().str.strip_chars_start("0")
-    groups = pl.DataFrame({"user": users, "bare": bare}).group_by("bare").agg(pl.col("user").sort())
-    groups = groups.filter(pl.col("user").list.len() > 1)
-    several = groups["user"].list.len().sum()
-    if several <= TWICE * len(users):
-        return None
-    first = groups.sort(pl.col("user").list.first())["user"][0].head(2)
-    return (
-        f"{several:,} of {len(users):,} users differ from another one by case or leading zeros alone (as "
-        f"{' and '.join(map(repr, first))}): if they are one, write user_id alike"
-    )
-
-
 def _any(frame: pl.DataFrame, column: str) -> bool:
     """Whether any row says anything; 0 is unknown where numbers are kept."""
     values = frame[column].drop_nulls()
@@ -428,22 +303,3 @@ def _unvaried(kinds: dict[str, int], rules: Rules, learned: list[str], events: p
         f"every impression has a {rules.click or 'click'} of its user and item, or none has: tell of what was shown and"
         " passed over, or leave impressions out, and what might have been shown is drawn"
     ] * bool(learned)
-
-
-def _hint(unknown: list[str], catalogue: list[str], table: str = "items") -> str | None:
-    """Two ids that may be one, written in two ways."""
-    ways: tuple[Literal["case", "digits"], ...] = ("case", "digits")
-    for way in ways:
-        known = {_core(item, way): item for item in catalogue}
-        for item in sorted(unknown)[:1000]:
-            if (core := _core(item, way)) and core in known:
-                where = "the catalogue" if table == "items" else table
-                return f"the events say {item!r}, {where} {known[core]!r}"
-    return f"{min(unknown)!r} is in no row of {table}" if unknown else None
-
-
-def _core(item: str, way: Literal["case", "digits"]) -> str:
-    if way == "case":
-        return item.casefold()
-    digits = re.search(r"\d+(?!.*\d)", item)
-    return digits.group().lstrip("0") or "0" if digits else ""

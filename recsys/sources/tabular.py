@@ -195,6 +195,7 @@ def parse_csv(
                 [(lines[row - 2], *rest) for row, *rest in parsed.broken],
             )
             parsed.broken += cut
+        _cut_headers(parsed, header.names)
     except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError, csv.Error) as error:
         words = str(error).splitlines()[0]
         if "straddling" in words:
@@ -273,6 +274,18 @@ def _csv_rows(body: pa.Buffer, delimiter: str, names: list[str]) -> _Rows:
     every = np.arange(2, 2 + table.num_rows + len(broken))
     rows = np.setdiff1d(every, np.array([row for row, _, _ in broken], np.int64))
     return _Rows(pl.DataFrame(pl.from_arrow(table)), rows, broken)
+
+
+def _cut_headers(parsed: _Rows, header: list[str]) -> None:
+    """The header once more, as in files that were joined into one, is no row: of items it would be an item."""
+    bare = [name.strip().strip("\ufeff") for name in header]
+    again = pl.Series([True]).new_from_index(0, len(parsed.rows))
+    for column, name in zip(parsed.frame, bare, strict=True):
+        again &= column.fill_null("").str.strip_chars(" \t\ufeff") == name
+        if not again.any():
+            return
+    parsed.broken += [(int(row), "is the header once more", ",".join(bare)) for row in parsed.rows[again.to_numpy()]]
+    parsed.frame, parsed.rows = parsed.frame.filter(~again), parsed.rows[~again.to_numpy()]
 
 
 def _quotes_swallow(body: pa.Buffer, parsed: _Rows, delimiter: str) -> bool:

@@ -14,7 +14,7 @@ import polars as pl
 
 from recsys.events import DAY_MS, MAX_ID_BYTES, MINUTE_MS, is_integer_id
 from recsys.sources.source import EARLIEST_MS, LATEST_MS
-from recsys.vocabulary import CONTROLS, DATES_OF_14_DIGITS, MISSING
+from recsys.vocabulary import CONTROLS, DATES_OF_12_DIGITS, DATES_OF_14_DIGITS, MISSING
 
 TRUE: Final = ("true", "t", "yes", "y", "on")
 FALSE: Final = ("false", "f", "no", "n", "off")
@@ -22,7 +22,7 @@ NO_INSTANT: Final = "is neither milliseconds nor ISO 8601"
 NO_DAY: Final = "is no day as YYYY-MM-DD"
 NO_TRUTH: Final = "is neither true nor false"
 LOST_DIGITS: Final = "is a floating number whose last digits are lost: write an integer or text"
-FOURTEEN_DIGITS: Final = "is a date of 14 digits: write ISO 8601, as 2026-10-25T10:00:00Z"
+IN_DIGITS: Final = "is a date in digits: write ISO 8601, as 2026-10-25T10:00:00Z"
 FRACTION: Final = "is a number with a fraction"
 LIST_MARKS: Final = (",", "|", ";")
 
@@ -326,12 +326,14 @@ def _instant(column: pl.Series) -> Reading:
 def _judged(read: pl.Series, given: pl.Series, is_number: pl.Series) -> Reading:
     """A number in another unit than milliseconds is no instant. 0 is one here: it says that none is known."""
     seconds = is_number & read.is_between(1, EARLIEST_MS - 1)
-    digits = is_number & read.is_between(*DATES_OF_14_DIGITS)
+    digits = read.is_between(*DATES_OF_14_DIGITS)
+    if read.is_between(19 * 10**10, 21 * 10**10).any():
+        digits |= read.cast(pl.String).str.contains(DATES_OF_12_DIGITS)
     late = read > LATEST_MS
     problem = why(
         (given.is_not_null() & read.is_null(), NO_INSTANT),
         (seconds, "is in seconds: write UTC milliseconds"),
-        (digits, FOURTEEN_DIGITS),
+        (digits & is_number, IN_DIGITS),
         (late & is_number, "is in microseconds: write UTC milliseconds"),
         (late, "is after the year 5138"),
     )

@@ -7,8 +7,8 @@ from itertools import repeat
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from recsys.compiled import njit
 from recsys.features.log import fill, place, table_of
 from recsys.store.journal import key_of
 

@@ -129,6 +129,18 @@ def test_the_store_reads_now_and_then_as_the_log_stood(tmp_path: Path) -> None:
     store.close()
 
 
+def test_users_are_kept_ready_in_so_many_bytes_and_the_others_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.features.judged.READY_BYTES", 20_000)
+    judgements, alone = Judgements.of_log(empty()), {}
+    for user in range(1, 101):
+        log = log_of([("like", item, user + item) for item in range(1, user + 1)], first=1 + 100 * user, user=user)
+        judgements.add(log)
+        alone[user] = told(Judgements.of_log(log).of(user))
+    for user in (*alone, *alone, *reversed(alone)):
+        assert told(judgements.of(user)) == alone[user]
+        assert 0 < judgements.ready_bytes <= 20_000
+
+
 def test_what_is_kept_of_a_user_by_entity_tells_the_same_as_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsys.features.judged.MOST_PLAYS", 50)
     rng = np.random.default_rng(0)

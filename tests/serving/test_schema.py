@@ -76,6 +76,7 @@ def test_an_instant_is_milliseconds_or_iso_and_both_mean_the_same() -> None:
         ({"user_id": "a", "context": {"at": -1}}, "context.at"),
         ({"user_id": "a", "context": {"at": 1_767_605_400}}, "context.at"),  # seconds
         ({"user_id": "a", "context": {"at": 20_260_105_093_000}}, "context.at"),  # a date of 14 digits
+        ({"user_id": "a", "context": {"at": 202_601_050_930}}, "context.at"),  # a date of 12 digits
         ({"user_id": "a", "context": {"at": 1e300}}, "context.at"),
         ({"user_id": "a", "context": {"at": "9999-12-31T23:59:59Z"}}, "context.at"),
         ({"user_id": "a", "context": {"at": "0001-01-01T00:00:00"}}, "context.at"),

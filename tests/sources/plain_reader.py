@@ -414,6 +414,8 @@ def instant(row, name):
         ms = math.floor(as_number(value))
         if 0 < ms < 10_000_000_000 or 19000101000000 <= ms <= 20991231235959:
             raise Unreadable
+        if re.fullmatch(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])[0-5]\d", str(ms)):
+            raise Unreadable
         if isinstance(value, str) and re.fullmatch(r"\d(\.\d{0,5})?[eE]\+\d+", value):
             raise Unreadable
     if ms > 99_999_999_999_999:

@@ -147,6 +147,28 @@ def test_a_quote_that_is_not_closed_swallows_no_rows(folder):
     ]
 
 
+def test_the_header_once_more_is_no_row(folder):
+    """Of two catalogues that were joined into one file, an item of the name item_id could be recommended."""
+    put(folder / "events.csv", written("csv", ROWS) + written("csv-bom", ROWS[:1]))
+    put(folder / "items.csv", "item_id,title\n7,a\nitem_id,title\n8,b\nitem_id,so called\n")
+    put(folder / "users.csv", "user_id;plan\n1;a\nuser_id;plan\n")
+    source = Files(folder)
+    assert source.items()["item_id"].to_pylist() == ["7", "8", "item_id"] and users_of(folder) == [
+        "0",
+        "0",
+        "1",
+        "2",
+        "3",
+    ]
+    assert source.users()["user_id"].to_pylist() == ["1"]
+    refused = [source.read_day(source.first_day()).rejected, source.refused("items"), source.refused("users")]
+    assert [(row["origin"], row["reason"], row["text"]) for table in refused for row in table.to_pylist()] == [
+        ("events.csv:6", "is the header once more", "kind,user_id,item_id,occurred_at,device"),
+        ("items.csv:3", "is the header once more", "item_id,title"),
+        ("users.csv:3", "is the header once more", "user_id,plan"),
+    ]
+
+
 def test_a_title_may_have_lines_quotes_and_delimiters(folder):
     put(folder / "events.csv", written("csv", ROWS))
     put(folder / "items.csv", 'item_id,title\n7,"two\nlines"\n8,"say ""hi"", twice"\n')

@@ -61,7 +61,9 @@ def folder_of(tmp_path, *items):
         "1975-03-01T00:00:00Z": "1975-03-01T00:00:00",
         "1792922400": "occurred_at is in seconds: write UTC milliseconds",
         "1792922400000000": "occurred_at is in microseconds: write UTC milliseconds",
-        "20261025100000": "occurred_at is a date of 14 digits: write ISO 8601, as 2026-10-25T10:00:00Z",
+        "20261025100000": "occurred_at is a date in digits: write ISO 8601, as 2026-10-25T10:00:00Z",
+        "202610251000": "occurred_at is a date in digits: write ISO 8601, as 2026-10-25T10:00:00Z",
+        "202613251000": "1976-06-03T01:27:31",
         "1.792922400000e+12": "2026-10-25T10:00:00",
         "1.79292E+12": "occurred_at is a floating number whose last digits are lost: write an integer or text",
         "10/25/2026 10:00": "occurred_at does not say whether day or month comes first: write ISO 8601, as 2026-10-25T"
