@@ -14,7 +14,18 @@ from recsys import vocabulary
 from recsys.events import DAY_MS, IDENTITY
 from recsys.sources.days import stray_days
 from recsys.sources.derived import CLICKED, Rules
-from recsys.sources.doubts import beating, hint, late, long_slates, misread, mixed_units, odd, unanswered
+from recsys.sources.doubts import (
+    beating,
+    hint,
+    late,
+    later_dates,
+    long_slates,
+    misread,
+    mixed_units,
+    odd,
+    unanswered,
+    unlike_their_items,
+)
 from recsys.sources.files import Files
 from recsys.sources.negatives import NEGATIVES
 from recsys.sources.source import Source, day_number
@@ -121,6 +132,8 @@ def survey(source: Source, today: str | None) -> Survey:
             *unanswered(events, rules),
             *late(events),
             *long_slates(events),
+            *later_dates(events),
+            *unlike_their_items(events, items),
             *mixed_units(events),
         ],
         mend=[

@@ -24,6 +24,8 @@ MIDNIGHT: Final = 0.5  # of the events, at the first instant of a day
 BEATS: Final = 0.3  # of the plays, soon after one of the same user and item
 IN_SECONDS: Final = 0.9  # of the numbers that should be milliseconds, below UNLIKELY_MS
 UNLIKELY_MS: Final = 10_000  # a film has some 7,000 seconds
+TIMES_AS_LONG: Final = (1 / 500, 5)  # as its item is a play, in the median: beyond it one of the two has another unit
+LATER: Final = 0.05  # of the events, by a date over two days after they occurred
 UNITS_APART: Final = 100  # times, between the medians of two groups of plays that are MANY at least
 MANY: Final = 20
 
@@ -139,6 +141,28 @@ def long_slates(events: pl.DataFrame) -> list[str]:
         f"{share:.1%} of the impressions have a request_id that goes on for over a day: it should name one slate; if "
         "it names a page or a device, leave it out"
     ]
+
+
+def later_dates(events: pl.DataFrame) -> list[str]:
+    """A date that says when a batch was loaded: what is old stands among the days to judge on."""
+    after = pl.col("date").str.to_date("%Y-%m-%d", strict=False) - pl.from_epoch("occurred_at", "ms").dt.date()
+    share = events.select((after.dt.total_days() > 2).mean()).item() or 0
+    if share <= LATER:
+        return []
+    return [
+        f"{share:.1%} of the events have a date over two days after they occurred, and are learned or judged by it: if "
+        "it says when a batch was loaded, name it otherwise"
+    ]
+
+
+def unlike_their_items(events: pl.DataFrame, items: pl.DataFrame) -> list[str]:
+    """Watch times and durations of items in two units."""
+    plays = events.filter((pl.col("kind") == "play") & (pl.col("watch_ms") > 0)).select("item_id", "watch_ms")
+    long = items.filter(pl.col("duration_ms") > 0).unique("item_id", keep="last").select("item_id", "duration_ms")
+    times = plays.join(long, on="item_id").select((pl.col("watch_ms") / pl.col("duration_ms")).median()).item()
+    if times is None or TIMES_AS_LONG[0] <= times <= TIMES_AS_LONG[1]:
+        return []
+    return [f"a play is {times:.2g} times as long as its item in the median: are watch_ms and duration_ms in one unit?"]
 
 
 def mixed_units(events: pl.DataFrame) -> list[str]:

@@ -27,8 +27,6 @@ DELIMITERS: Final = (",", ";", "\t")
 LONG_TEXTS: Final = ("title", "description", "query")
 UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
 QUOTED_TEXT: Final = 1000  # characters that are kept of a row set aside
-
-
 _JOINTS: Final = str.maketrans("", "", " _-")  # what parts the words of a column's name
 
 
@@ -353,7 +351,8 @@ def _wrong_breaks(row: list[str], names: list[str]) -> str | None:
 
 def _read_parquet(file: TableFile, pick: Pick) -> Raw:
     try:
-        source = pq.ParquetFile(file.path if file.compression is None else pa.BufferReader(_content(file)))
+        content = file.path if file.compression is None else pa.BufferReader(_content(file))
+        source = pq.ParquetFile(content, coerce_int96_timestamp_unit="us")  # in ns the year 9999 is 1816
         columns = source.schema_arrow.names
         names = pick(columns)
         wanted = [column for column, name in zip(columns, names, strict=True) if name]

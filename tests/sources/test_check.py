@@ -210,6 +210,29 @@ def test_watch_times_in_two_units_are_told(says, tmp_path, device):
     assert "in one unit" not in told(lambda n: 10_000 + n)
 
 
+def test_a_date_that_is_when_a_batch_was_loaded_is_told(says, tmp_path):
+    """Old rows stood in the days of the test."""
+    header = "kind,user_id,item_id,occurred_at,date"
+
+    def told(date):
+        rows = [f"click,u{n},movie-{7 + n % 2},{AT + n * DAY},{date(n)}" for n in range(8)]
+        write(tmp_path, rows, header=header)
+        return says(tmp_path)[1]
+
+    assert "62.5% of the events have a date over two days after" in told(lambda n: f"2026-11-{max(8, n + 1):02}")
+    assert "over two days after" not in told(lambda n: f"2026-11-{n + 2:02}")
+
+
+@pytest.mark.parametrize(("duration", "told"), [(30, "6.7e+02"), (30_000, ""), (12_000_000, "0.0017")])
+def test_plays_and_durations_in_two_units_are_told(says, tmp_path, duration, told):
+    header = "kind,user_id,item_id,occurred_at,watch_ms"
+    rows = [f"play,u{n},movie-{7 + n % 2},{AT + n * DAY},20000" for n in range(8)]
+    write(tmp_path, rows, f"item_id,duration_ms\nmovie-7,{duration}\nmovie-8,{duration}\n", header)
+    words = says(tmp_path)[1]
+    assert (f"a play is {told} times as long as its item in the median" in words) == bool(told)
+    assert ("in one unit?" in words) == bool(told)
+
+
 def test_many_columns_that_nobody_knows_are_a_line(says, tmp_path):
     header = "kind,user_id,item_id,occurred_at," + ",".join(f"c{n}" for n in range(50))
     write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}{',' * 50}" for n in range(8)], header=header)

@@ -334,6 +334,17 @@ def test_a_duration_is_rounded_to_milliseconds_whatever_its_unit(tmp_path, unit,
     assert source.items()["duration_ms"].to_pylist() == [2000, 0, 0]
 
 
+def test_an_instant_of_96_bits_is_of_its_own_year(tmp_path):
+    """As Spark and Hive write them, who say with a far year that there is no end: it was read as 1816."""
+    far = pa.array([datetime(2026, 10, 25), datetime(9999, 12, 31), datetime(1, 1, 1)])  # noqa: DTZ001
+    items = pa.table({"item_id": [1, 2, 3], "published_at": far})
+    pq.write_table(items, tmp_path / "items.parquet", use_deprecated_int96_timestamps=True)
+    (tmp_path / "events.csv").write_text("kind,user_id,item_id,occurred_at\nclick,a,1,2026-01-01\n")
+    source = Files(tmp_path)
+    assert source.items()["published_at"].to_pylist() == [1792886400000, 0, 1]
+    assert source.refused("items")["reason"].to_pylist() == ["published_at is after the year 5138: read as unknown"]
+
+
 @pytest.mark.parametrize("width", [pa.int8(), pa.uint16(), pa.int32(), pa.uint32()])
 def test_an_instant_in_a_narrow_integer_is_in_seconds_and_said_to_be(tmp_path, width):
     """Such a column ended the whole reading in an error of the library."""
