@@ -116,17 +116,19 @@ def unanswered(events: pl.DataFrame, rules: Rules) -> list[str]:
 
 
 def late(events: pl.DataFrame) -> list[str]:
-    """A received_at that says when a batch was loaded: no feature of what is learned sees an event before it. Exposures
-    are a history that is imported as a whole.
-    """
-    told = events.filter(~pl.col("kind").is_in(["exposure", "exposure_long_view"]))
-    share = told.select((pl.col("received_at") - pl.col("occurred_at") > HOUR_MS).mean()).item() or 0
+    """A received_at that says when a batch was loaded: no feature of what is learned sees an event before it."""
+    share = _told(events).select((pl.col("received_at") - pl.col("occurred_at") > HOUR_MS).mean()).item() or 0
     if share <= LATE:
         return []
     return [
         f"{share:.1%} of the events were received over an hour after they occurred, and are known only then: if "
         "received_at says when a batch was loaded, leave it out"
     ]
+
+
+def _told(events: pl.DataFrame) -> pl.DataFrame:
+    """All but exposures: those are a history that is imported as a whole."""
+    return events.filter(~pl.col("kind").is_in(["exposure", "exposure_long_view"]))
 
 
 def long_slates(events: pl.DataFrame) -> list[str]:
@@ -146,7 +148,7 @@ def long_slates(events: pl.DataFrame) -> list[str]:
 def later_dates(events: pl.DataFrame) -> list[str]:
     """A date that says when a batch was loaded: what is old stands among the days to judge on."""
     after = pl.col("date").str.to_date("%Y-%m-%d", strict=False) - pl.from_epoch("occurred_at", "ms").dt.date()
-    share = events.select((after.dt.total_days() > 2).mean()).item() or 0
+    share = _told(events).select((after.dt.total_days() > 2).mean()).item() or 0
     if share <= LATER:
         return []
     return [

@@ -221,6 +221,9 @@ def test_a_date_that_is_when_a_batch_was_loaded_is_told(says, tmp_path):
 
     assert "62.5% of the events have a date over two days after" in told(lambda n: f"2026-11-{max(8, n + 1):02}")
     assert "over two days after" not in told(lambda n: f"2026-11-{n + 2:02}")
+    old = [f"exposure,u{n},movie-7,{AT - 9 * DAY},2026-11-01" for n in range(8)]
+    write(tmp_path, [*old, *(f"click,u{n},movie-7,{AT + n * DAY}," for n in range(8))], header=header)
+    assert "over two days after" not in says(tmp_path)[1], "exposures are a history that is imported as a whole"
 
 
 @pytest.mark.parametrize(("duration", "told"), [(30, "6.7e+02"), (30_000, ""), (12_000_000, "0.0017")])
