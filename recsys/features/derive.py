@@ -170,12 +170,18 @@ def _tables_of(places: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndar
     return ops, inputs, constants
 
 
-def derive(aggregates: np.ndarray, context: Context, places: tuple[int, ...] | None = None) -> np.ndarray:
+@functools.lru_cache(maxsize=32)
+def of_context(places: tuple[int, ...]) -> bool:
+    """Whether one of those features is made of more than aggregates."""
+    return bool((_tables_of(places)[1] >= len(AGGREGATES)).any())
+
+
+def derive(aggregates: np.ndarray, context: Context | None, places: tuple[int, ...] | None = None) -> np.ndarray:
     """Features of each row.
 
     Args:
         aggregates: int64[n, len(catalog.AGGREGATES)]
-        context: [n] each
+        context: [n] each; None where none of the places is `of_context`
         places: of those of catalog.FEATURES that are wanted; None: all of them
 
     Returns:
@@ -183,9 +189,10 @@ def derive(aggregates: np.ndarray, context: Context, places: tuple[int, ...] | N
     """
     n, tables = len(aggregates), _TABLES if places is None else _tables_of(places)
     columns = np.zeros((len(CONTEXT_COLUMNS), n), np.int64)
-    about = () if context.about is None else context.about
-    for i, column in enumerate((*context[:4], *context.item, *about)):
-        columns[i] = column
+    if context is not None:
+        about = () if context.about is None else context.about
+        for i, column in enumerate((*context[:4], *context.item, *about)):
+            columns[i] = column
     out = np.empty((n, len(tables[0])), np.float32)
     derive_rows(*tables, np.ascontiguousarray(aggregates, np.int64), columns, out)
     return out

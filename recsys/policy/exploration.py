@@ -8,17 +8,18 @@ places as they stood and the pool. A place that does not explore, and one whose 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
 import numpy as np
 
 from recsys.compiled import njit
+from recsys.events import DAY_MS
 
 How = Literal["uniform", "softmax", "thompson", "epsilon"]
 RANKED: Final = "ranked"  # the policy that leaves nothing to chance
@@ -50,7 +51,7 @@ class Exploration:
         if not (self.temperature > 0 and self.deviation > 0):
             raise ValueError("exploration: temperature and deviation are over 0")
 
-    @cached_property
+    @functools.cached_property
     def policy(self) -> str:
         """Names this policy, and none that differs in anything."""
         text = json.dumps(asdict(self), sort_keys=True)
@@ -91,7 +92,7 @@ class Drawn:
     def of(self, few: np.ndarray) -> Drawn:
         """The same by the places of those few candidates among others, int64[n]."""
         pools = {place: few[pool] for place, pool in self.pools.items()}
-        return replace(self, chosen=few[self.chosen], pools=pools)
+        return Drawn(few[self.chosen], self.propensity, self.pool_size, self.explored, self.policy, pools)
 
 
 class Explorer:
@@ -147,9 +148,8 @@ class Explorer:
         """The candidate that stands at a place, of a pool of them, and its chance."""
         keys = scored.item_keys[pool].astype("<i8").tobytes()
         chances = self.uniform(request_id, f"item {place}", (keys[at : at + 8] for at in range(0, len(keys), 8)))
-        (coin,) = self.uniform(request_id, f"coin {place}")
-        measures = scored.scores[pool], deviations(how, scored, pool), np.array(chances)
-        at, propensity = DRAWS[how.how](how, *measures, coin)
+        coin = functools.partial(self.uniform, request_id, f"coin {place}")
+        at, propensity = DRAWS[how.how](how, scored, pool, np.array(chances), coin)
         return int(pool[at]), propensity
 
 
@@ -164,58 +164,56 @@ def pool_at(how: Exploration, slate: np.ndarray, place: int, scored: Scored) -> 
     These are the one that stands there, fresh ones with some of their budget left that are hoped to be worth nearly as
     much, and others that are. Each kind is the most hopeful first: of equal scores, the one that was shown least.
     """
-    standing = slate[place]
-    if scored.sure is not None and scored.sure[standing]:
-        return np.array([standing])
-    others = slate[np.arange(len(slate)) != place]
-    measures = (scored.scores, scored.impressions, scored.age_days)
-    bounds = (how.deviation, how.optimism, how.fresh_days, how.fresh_budget, how.least)
-    rows, fresh, hopes = _hopeful(*measures, *bounds, slate, place)
-    allowed = np.ones(len(rows), bool)
-    if scored.units is not scored.item_keys:
-        allowed &= ~np.isin(scored.units[rows], scored.units[others])
-    for name, share in scored.caps.items():
-        keys, most = scored.groups[name], max(1, int(share * len(slate)))
-        taken = keys[others].tolist()
-        for key in {key for key in taken if key and taken.count(key) >= most}:
-            allowed &= keys[rows] != key
-    order = np.lexsort((scored.item_keys[rows], -hopes))
-    order = order[allowed[order]]
-    new, known = order[fresh[order]][: int(how.fresh * how.pool)], order[~fresh[order]]
-    return np.concatenate([[standing], rows[new], rows[known]])[: how.pool]
+    if scored.sure is not None and scored.sure[slate[place]]:
+        return slate[place : place + 1].copy()
+    n, caps = len(scored.scores), scored.caps
+    groups = np.array([scored.groups[name] for name in caps], np.int64).reshape(len(caps), n)
+    most = np.array([max(1, int(share * len(slate))) for share in caps.values()], np.int64)
+    of_each = (scored.scores, scored.item_keys, scored.impressions, scored.age_days, scored.units, groups)
+    hoped = (how.deviation, how.optimism, how.fresh_days, how.fresh_budget, how.least)
+    return np.asarray(_pool_at(of_each, most, *hoped, how.pool, 1 + int(how.fresh * how.pool), slate, place))
 
 
 def near(
-    how: Exploration, scores: np.ndarray, age_days: np.ndarray, chosen: np.ndarray, places: Sequence[int]
-) -> np.ndarray:
-    """Candidates that may stand in those places of a ranked slate, and its own: rising int64[m]. What a young item is
-    hoped to be worth is at most what it would be if nobody had been shown it.
+    how: Exploration,
+    scores: np.ndarray,
+    published_at: np.ndarray,
+    at: int,
+    chosen: np.ndarray,
+    places: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates that may stand in those places of a ranked slate, and its own: rising int64[m], and how many days ago
+    each was published, float64[m], nan where nobody knows. What a young item is hoped to be worth is at most what it
+    would be if nobody had been shown it.
 
     Args:
-        scores, age_days: as in `Scored`, of all candidates.
+        scores: as in `Scored`, of all candidates.
+        published_at: int64[n] UTC ms of them, 0 when unknown.
+        at: the instant, UTC ms.
         chosen: int64[k], of the ranked slate.
     """
     hoped = max(how.optimism, 0.0) * how.deviation
     bounds = (hoped, how.fresh_days, how.least)
-    return np.asarray(_near(scores, age_days, *bounds, chosen, np.array(places, np.int64)))
+    rows, age_days = _near(scores, published_at, at, *bounds, chosen, np.array(places, np.int64))
+    return rows, age_days
 
 
 @njit(cache=True, nogil=True)
-def _near(scores, age_days, hoped, fresh_days, least, chosen, places):  # type: ignore[no-untyped-def]
+def _near(scores, published_at, at, hoped, fresh_days, least, chosen, places):  # type: ignore[no-untyped-def]
     lowest, count = np.inf, 0
     for place in places:
         lowest = min(lowest, scores[chosen[place]])
-    floor = least / (1.0 + math.exp(-lowest)) * (1.0 - 1e-9)  # `_hopeful` decides, whose sums round otherwise
-    rows = np.empty(len(scores), np.int64)
+    floor = least / (1.0 + math.exp(-lowest)) * (1.0 - 1e-9)  # `_pool_at` decides, whose sums round otherwise
+    rows, ages, shown = np.empty(len(scores), np.int64), np.empty(len(scores)), np.zeros(len(scores), np.bool_)
+    for other in chosen:
+        shown[other] = True
     for i in range(len(scores)):
-        shown = False
-        for other in chosen:
-            shown |= other == i
-        hope = scores[i] + (hoped if 0.0 <= age_days[i] <= fresh_days else 0.0)
-        if shown or 1.0 / (1.0 + math.exp(-hope)) >= floor:
-            rows[count] = i
+        age = (at - published_at[i]) / DAY_MS if published_at[i] > 0 else np.nan
+        hope = scores[i] + (hoped if 0.0 <= age <= fresh_days else 0.0)
+        if shown[i] or 1.0 / (1.0 + math.exp(-hope)) >= floor:
+            rows[count], ages[count] = i, age
             count += 1
-    return rows[:count]
+    return rows[:count], ages[:count]
 
 
 @njit(cache=True, nogil=True)
@@ -224,64 +222,81 @@ def _deviation(of_new, impressions):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _hopeful(  # type: ignore[no-untyped-def]
-    scores, impressions, age_days, deviation, optimism, fresh_days, budget, least, slate, place
+def _pool_at(  # type: ignore[no-untyped-def]
+    of_each, most, deviation, optimism, fresh_days, budget, least, size, until_fresh, slate, place
 ):
-    """Candidates outside of the slate that are worth, or are fresh and hoped to be worth, enough of the one that stands
-    at the place: rows, whether each is fresh, and what is hoped of it. Never fresh is one whose age is nan.
+    """`pool_at`. Args: arrays of `Scored`, with groups int64[g, n]; of each group how many may stand in a slate; how
+    large the pool may be, and with fresh ones alone. Never fresh is one whose age is nan.
     """
+    scores, item_keys, impressions, age_days, units, groups = of_each
     n, count = len(scores), 0
-    rows, fresh, hopes = np.empty(n, np.int64), np.empty(n, np.bool_), np.empty(n)
+    rows, fresh, hopes, shown = np.empty(n, np.int64), np.empty(n, np.bool_), np.empty(n), np.zeros(n, np.bool_)
+    for other in slate:
+        shown[other] = True
     floor = least * (1.0 / (1.0 + math.exp(-scores[slate[place]])))
     for i in range(n):
         hope = scores[i] + optimism * _deviation(deviation, impressions[i])
         is_fresh = 0.0 <= age_days[i] <= fresh_days and impressions[i] < budget
-        if not 1.0 / (1.0 + math.exp(-(hope if is_fresh else scores[i]))) >= floor:
-            continue
-        shown = False
-        for other in slate:
-            shown |= other == i
-        if not shown:
+        if not shown[i] and 1.0 / (1.0 + math.exp(-(hope if is_fresh else scores[i]))) >= floor:
             rows[count], fresh[count], hopes[count] = i, is_fresh, hope
             count += 1
-    return rows[:count], fresh[:count], hopes[:count]
+    pool, filled = np.empty(size, np.int64), 1
+    pool[0] = slate[place]
+    for kind in (True, False):
+        while filled < (min(size, until_fresh) if kind else size):
+            best = -1
+            for j in range(count):
+                if rows[j] < 0 or fresh[j] != kind or (best >= 0 and hopes[j] < hopes[best]):
+                    continue
+                if best < 0 or hopes[j] > hopes[best] or item_keys[rows[j]] < item_keys[rows[best]]:
+                    best = j
+            if best < 0:
+                break
+            row, rows[best] = rows[best], -1
+            taken, fits = np.zeros(len(most), np.int64), True
+            for other in slate:
+                if other != slate[place]:
+                    fits &= units[other] != units[row]
+                    for g in range(len(most)):
+                        taken[g] += groups[g, other] == groups[g, row]
+            for g in range(len(most)):
+                fits &= groups[g, row] == 0 or taken[g] < most[g]
+            if fits:
+                pool[filled] = row
+                filled += 1
+    return pool[:filled]
 
 
-# A draw takes the policy, scores and deviations of the pool, a uniform number of each item and a coin of the place; it
-# gives the place in the pool and its chance.
-Draw = Callable[[Exploration, np.ndarray, np.ndarray, np.ndarray, float], tuple[int, float]]
+# A draw takes the policy, the candidates and the pool of them, a uniform number of each in it, and what throws a coin
+# of the place; it gives the place in the pool and its chance.
+Draw = Callable[[Exploration, Scored, np.ndarray, np.ndarray, Callable[[], list[float]]], tuple[int, float]]
 
 
-def _uniform(
-    how: Exploration, scores: np.ndarray, deviation: np.ndarray, chances: np.ndarray, coin: float
-) -> tuple[int, float]:
+def _uniform(how: Exploration, scored: Scored, pool: np.ndarray, chances: np.ndarray, _: object) -> tuple[int, float]:
     return int(chances.argmin()), 1 / len(chances)
 
 
-def _softmax(
-    how: Exploration, scores: np.ndarray, deviation: np.ndarray, chances: np.ndarray, coin: float
-) -> tuple[int, float]:
+def _softmax(how: Exploration, scored: Scored, pool: np.ndarray, chances: np.ndarray, _: object) -> tuple[int, float]:
     """The greatest of the scores with Gumbel noise is drawn as softmax draws."""
-    heat = scores / how.temperature
+    heat = scored.scores[pool] / how.temperature
     at = int((heat - np.log(-np.log(chances))).argmax())
     odds = np.exp(heat - heat.max())
     return at, float(odds[at] / odds.sum())
 
 
-def _thompson(
-    how: Exploration, scores: np.ndarray, deviation: np.ndarray, chances: np.ndarray, coin: float
-) -> tuple[int, float]:
+def _thompson(how: Exploration, scored: Scored, pool: np.ndarray, chances: np.ndarray, _: object) -> tuple[int, float]:
     from scipy import special  # a tenth of a second of a start, for a policy that no shelf has by default
 
+    scores, deviation = scored.scores[pool], deviations(how, scored, pool)
     at = int((scores + deviation * special.ndtri(chances)).argmax())
     return at, chance_of_greatest(scores, deviation, at)
 
 
 def _epsilon(
-    how: Exploration, scores: np.ndarray, deviation: np.ndarray, chances: np.ndarray, coin: float
+    how: Exploration, scored: Scored, pool: np.ndarray, chances: np.ndarray, coin: Callable[[], list[float]]
 ) -> tuple[int, float]:
-    best = int(scores.argmax())
-    at = int(chances.argmin()) if coin < how.epsilon else best
+    best = int(scored.scores[pool].argmax())
+    at = int(chances.argmin()) if coin()[0] < how.epsilon else best
     return at, how.epsilon / len(chances) + (1 - how.epsilon) * (at == best)
 
 

@@ -103,14 +103,11 @@ def displaced(
         int32[k], negative for an item that stands below; and what `select` told of the best candidate that neither
         stands there nor above, "" where nothing was moved.
     """
-    moved = _ahead(scores, item_keys, slate) - np.arange(len(slate), dtype=np.int32)
+    moved, best = _moved(scores, item_keys, slate)
     causes = [""] * len(slate)
-    if moved.any():
-        order = _falling(scores, item_keys).tolist()
-        for place in np.flatnonzero(moved).tolist():
-            above = set(slate[:place].tolist())
-            who = next(i for i in order if i not in above) if moved[place] > 0 else int(slate[place])
-            causes[place] = passed_over.get(who, SURE)
+    for place in np.flatnonzero(moved).tolist():
+        who = best[place] if moved[place] > 0 else slate[place]
+        causes[place] = passed_over.get(int(who), SURE)
     return moved, causes
 
 
@@ -122,11 +119,17 @@ def _falling(scores: np.ndarray, item_keys: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _ahead(scores, item_keys, slate):  # type: ignore[no-untyped-def]
-    """How many stand ahead of each of a slate by their score, int32[k]."""
-    ahead = np.zeros(len(slate), np.int32)
+def _moved(scores, item_keys, slate):  # type: ignore[no-untyped-def]
+    """How many stand ahead of each of a slate by their score and not by their place, int32[k]; and where some do, the
+    best candidate that neither stands there nor above, int64[k].
+    """
+    moved, best, above = -np.arange(len(slate)).astype(np.int32), slate.copy(), np.zeros(len(scores), np.bool_)
     for place in range(len(slate)):
         score, key = scores[slate[place]], item_keys[slate[place]]
         for i in range(len(scores)):
-            ahead[place] += scores[i] > score or (scores[i] == score and item_keys[i] < key)
-    return ahead
+            moved[place] += scores[i] > score or (scores[i] == score and item_keys[i] < key)
+        for i in range(len(scores) if moved[place] > 0 else 0):
+            if not above[i] and (scores[i] > score or (scores[i] == score and item_keys[i] < key)):
+                best[place], score, key = i, scores[i], item_keys[i]
+        above[slate[place]] = True
+    return moved, best

@@ -12,7 +12,7 @@ import numpy as np
 
 from recsys.events import CLOCK_SKEW_MS, ITEM_TYPES, key64, words_of_query
 from recsys.features.catalog import FEATURES
-from recsys.features.derive import Context, derive
+from recsys.features.derive import Context, derive, of_context
 from recsys.features.judged import Judged
 from recsys.features.people import NOTHING_SAID, Said
 from recsys.policy.filters import Audience, seen_items
@@ -126,6 +126,8 @@ class Scene:
 
     def features(self, read: Read, places: tuple[int, ...] | None = None) -> np.ndarray:
         """float32[k, F] of a read, or those of some places; every item is ranked as if it were the first of a slate."""
+        if places is not None and not of_context(places):
+            return derive(read.aggregates, None, places)
         context = Context(
             as_of=self.at,
             shelf=self.shelf_code,
@@ -222,8 +224,11 @@ class ReadInputs(Inputs):
             same = all(np.array_equal(ours, now) for ours, now in zip(mine, theirs, strict=True))
             if not same or read.item_records != before.item_records:
                 return None
-        keys, kinds, instants = before.history_of(1)[:3]
-        return read._replace(history_item_keys=keys, history_kinds=kinds, history_occurred_at=instants)
+        return read._replace(
+            history_item_keys=before.history_item_keys,
+            history_kinds=before.history_kinds,
+            history_occurred_at=before.history_occurred_at,
+        )
 
     def take(self, rows: np.ndarray | slice) -> Inputs:
         return ReadInputs(self._scene, self._read.of_items(rows))

@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from recsys.events import DAY_MS
 from recsys.experiments.interleaving import INTERLEAVED, policy_of, team_draft
 from recsys.features.catalog import FEATURES
 from recsys.policy.exploration import Drawn, Explorer, Scored, near
@@ -433,8 +432,7 @@ class Steps:
             return Drawn.certain(chosen, how.policy)
         candidates = bundle.catalogue.candidates
         published = candidates.published_at[ranked.pool.rows]
-        ages = np.where(published > 0, (scene.at - published) / DAY_MS, np.nan)
-        few = near(how, ranked.scores, ages, chosen, places)
+        few, age_days = near(how, ranked.scores, published, scene.at, chosen, places)
         inputs, rows = self._whole(scene, ranked, few, course), ranked.pool.rows[few]
         ranked.whole = few, inputs
         item_keys = candidates.item_key[rows]
@@ -442,13 +440,13 @@ class Steps:
             scores=ranked.scores[few],
             item_keys=item_keys,
             impressions=np.expm1(inputs.columns((IMPRESSIONS,))[:, 0].astype(np.float64)),
-            age_days=ages[few],
+            age_days=age_days,
             units=item_keys if scene.shelf.unit == "item" else scene.units(bundle, rows),
             groups=_groups(bundle, rows),
             caps=scene.shelf.caps,
             sure=ranked.pool.sure[few],
         )
-        return self._explorer.explore(how, np.searchsorted(few, chosen), scored, course.request_id, places).of(few)
+        return self._explorer.explore(how, few.searchsorted(chosen), scored, course.request_id, places).of(few)
 
     def _explain(self, bundle: ServingBundle, scene: Scene, slate: Slate, course: Course) -> None:
         """Add each place's predictions, and a reason in words that is true of it."""
