@@ -300,7 +300,8 @@ class Recommender:
         """One slate for a stranger, not logged: what is compiled or read at first use is, before anybody waits."""
         bundle, course = self._bundles.current, Course()
         scene = Scene.at_shelf(bundle, "", self._clock())
-        self._steps.slate(bundle, scene, self._steps.rank(bundle, scene, course), 1, course)
+        ranked = self._steps.rank(bundle, scene, course)
+        self._steps.slate(bundle, scene, ranked, 20, course)  # of so many places one explores
         long_ago = replace(scene, at=scene.at - 60 * DAY_MS)  # a read from the log itself compiles for seconds, once
         self._steps.read(long_ago, bundle.catalogue.item_id[:1], course)
 
