@@ -198,12 +198,20 @@ def beating(source: Source, events: pl.DataFrame) -> list[str]:
 
 
 def misread(source: Source) -> list[str]:
-    """Instants without a zone, ratings of another scale than the one they are read by, and those that nobody reads."""
+    """Instants without a zone, rows of one item that say different things, ratings of another scale than the one they
+    are read by, and those that nobody reads.
+    """
     if not isinstance(source, Files):
         return []
     zoneless, least, most, unrated = source.said
     lines = [f"{zoneless:.1%} of the instants name no zone: they are read as UTC"] * (zoneless > 0)
     lines += [f"rating stands on rows of kind {', '.join(unrated)}: it is read of kind rating alone"] * bool(unrated)
+    lines += [
+        f"{count:,} {table} have several rows that say different things, and of each the last one counts: write lists "
+        "where each row has one value of several, or valid_from where each holds from an instant on"
+        for table, count in source.rewritten.items()
+        if count
+    ]
     if least is None or most is None:
         return lines
     if most >= 2 * source.words.like or most < source.words.like:

@@ -232,22 +232,29 @@ class Files:
                 self._kept_out.setdefault(table, {})[name] = None
             yield raw
 
+    @property
+    def rewritten(self) -> dict[str, int]:
+        """Items and users of whom one file has rows that say different things, without `valid_from`."""
+        users = self._read_users[2] if self._found.tables["users"] else 0
+        return {"items": self._read_items[2], "users": users}
+
     @cached_property
-    def _read_items(self) -> tuple[pl.DataFrame, Torn]:
+    def _read_items(self) -> tuple[pl.DataFrame, Torn, int]:
         raws = list(self._raw("items"))
         files = zip(raws, embeddings_of(raws), strict=True)
         frames, refused = _gathered((raw, *item_rows(raw, embedding)) for raw, embedding in files)
+        rewritten = sum(_rewritten(frame.drop("id_is_integer"), "item_id") for frame in frames)
         items = pl.concat(frames)
         if not items.height:
             raise SourceError(f"{self.folder} holds no readable item{_mostly(refused)}: see docs/files.md")
         first_written = pl.col("id_is_integer").first().over("item_id")
         items = items.with_columns(first_written).unique(["item_id", "valid_from"], keep="last", maintain_order=True)
-        return (items if items["valid_from"].count() else items.drop("valid_from")), refused
+        return (items if items["valid_from"].count() else items.drop("valid_from")), refused, rewritten
 
     @cached_property
-    def _read_users(self) -> tuple[pl.DataFrame, Torn]:
+    def _read_users(self) -> tuple[pl.DataFrame, Torn, int]:
         frames, refused = _gathered((raw, *user_rows(raw)) for raw in self._raw("users"))
-        return pl.concat(frames), refused
+        return pl.concat(frames), refused, sum(_rewritten(frame, "user_id") for frame in frames)
 
     @cached_property
     def _read_events(self) -> tuple[pl.DataFrame, pa.Table, Said]:
@@ -291,6 +298,13 @@ def _gathered(files: Iterable[tuple[Raw, pl.DataFrame, Torn]]) -> tuple[list[pl.
         frames.append(frame)
         refused += raw.torn + unread
     return frames, refused
+
+
+def _rewritten(frame: pl.DataFrame, name: str) -> int:
+    """How many ids have rows of no instant that say different things."""
+    several = frame.filter(pl.col("valid_from").is_null(), pl.col(name).is_duplicated())
+    told = several.with_columns(said=several.hash_rows()).group_by(name).agg(pl.col("said").n_unique())
+    return told.filter(pl.col("said") > 1).height
 
 
 def _mostly(refused: Torn) -> str:

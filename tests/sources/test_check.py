@@ -236,6 +236,18 @@ def test_plays_and_durations_in_two_units_are_told(says, tmp_path, duration, tol
     assert ("in one unit?" in words) == bool(told)
 
 
+def test_rows_of_one_item_or_user_that_say_different_things_are_told(says, tmp_path):
+    """A row a tag: of each item the last tag alone was read."""
+    rows = [f"click,u{n},movie-{7 + n % 2},{AT + n * DAY}" for n in range(8)]
+    write(tmp_path, rows, "item_id,tags\nmovie-7,sea\nmovie-7,whales\nmovie-8,sky\nmovie-8,sky\n")
+    (tmp_path / "users.csv").write_text("user_id,taste\nu1,sea\nu2,sky\nu1,sky\nu2,sea\n")
+    words = says(tmp_path)[1]
+    assert all(f"{who} have several rows that say different things" in words for who in ("1 items", "2 users"))
+    write(tmp_path, rows, "item_id,tags,valid_from\nmovie-7,sea,2026-01-01\nmovie-7,whales,2026-10-01\nmovie-8,sky,\n")
+    (tmp_path / "users.csv").write_text("user_id,taste\nu1,sea\nu2,sky\nu1,sea\n")
+    assert "several rows" not in says(tmp_path)[1]
+
+
 def test_many_columns_that_nobody_knows_are_a_line(says, tmp_path):
     header = "kind,user_id,item_id,occurred_at," + ",".join(f"c{n}" for n in range(50))
     write(tmp_path, [f"click,u{n},movie-7,{AT + n * DAY}{',' * 50}" for n in range(8)], header=header)
