@@ -55,6 +55,8 @@ def ids(columns: Sequence[pl.Series]) -> Reading:
     `.0` is dropped from text too, unless the same column holds a number with a fraction (1.5): then they are names.
     """
     value, problem = _over(columns, _id, pl.String)
+    if value.null_count() == len(value):
+        return Reading(value, problem)
     long = value.str.len_bytes() > MAX_ID_BYTES
     controlled = value.str.contains(CONTROLS)
     broken = why((long, f"is longer than {MAX_ID_BYTES} bytes"), (controlled, "holds a control character"))
@@ -134,6 +136,8 @@ def vectors(columns: Sequence[pl.Series]) -> Reading:
 
 
 def _over(columns: Sequence[pl.Series], read: Callable[[pl.Series], Reading], dtype: Any) -> Reading:
+    if all(column.dtype == pl.Null for column in columns):  # 9 of 16 columns of a log, in each of its files
+        return Reading(_none(columns[0], dtype), _none(columns[0]))
     parts = [read(column) for column in columns]
     return Reading(first(*(p.value.cast(dtype) for p in parts)), first(*(p.problem for p in parts)))
 
@@ -149,7 +153,7 @@ def where(mask: pl.Series, value: pl.Series | str | int, other: pl.Series | str 
 
 
 def _none(column: pl.Series, dtype: Any = pl.String) -> pl.Series:
-    return pl.repeat(None, len(column), dtype=dtype, eager=True)
+    return pl.Series([None], dtype=dtype).new_from_index(0, len(column))
 
 
 def why(*cases: tuple[pl.Series, str]) -> pl.Series:
