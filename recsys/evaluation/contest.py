@@ -81,22 +81,15 @@ def choose(default: str, predicted: Mapping[str, Predictions], rows: Examples) -
     return Contest(chosen, _words(default, chosen, entrants), entrants)
 
 
-def best_order(usual: str, predicted: Mapping[str, Predictions], rows: Examples, together: str | None = None) -> str:
+def best_order(usual: str, predicted: Mapping[str, Predictions], rows: Examples, together: str = "") -> str:
     """Whose `score` orders best: the usual's, unless others are certainly ahead of it in ndcg@5 of the aim.
 
-    Of those it is `together`, who holds all their voices with the usual's among them, where that one is ahead and none
-    is certainly ahead of it; else the best.
+    Of those it is `together`, who holds the voices of all, where that one is ahead; else the best of them.
     """
     labels, drawn = _labels(rows, predicted), Resamples.draw(rows.user)
     ndcg = {name: _ndcg(drawn, labels, predictions) for name, predictions in predicted.items()}
-
-    def ahead_of(other: str) -> list[str]:
-        return [name for name in ndcg if interval(drawn.mean(ndcg[name]) - drawn.mean(ndcg[other]))[0] > 0]
-
-    ahead = ahead_of(usual)
-    if together in ahead and not ahead_of(together):
-        return together
-    return max(ahead, key=lambda name: float(ndcg[name].mean()), default=usual)
+    ahead = [name for name in ndcg if interval(drawn.mean(ndcg[name]) - drawn.mean(ndcg[usual]))[0] > 0]
+    return together if together in ahead else max(ahead, key=lambda name: float(ndcg[name].mean()), default=usual)
 
 
 def _labels(rows: Examples, predicted: Mapping[str, Predictions]) -> dict[str, np.ndarray]:

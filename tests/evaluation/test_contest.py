@@ -86,13 +86,12 @@ def test_the_order_of_the_trees_stands_unless_another_is_certainly_better() -> N
     assert best_order("trees", {"trees": told(noisy(2.0, 2)), "net": told(TRUTH)}, ROWS) == "net"
 
 
-def test_where_the_usual_is_beaten_all_order_together_unless_one_is_certainly_better() -> None:
-    entrants = {"factors": told(noisy(2.0, 2)), "net": told(noisy(0.3, 3)), "blend": told(noisy(0.31, 4))}
+def test_where_the_usual_is_beaten_all_order_together_if_they_are_certainly_better_too() -> None:
+    entrants = {"factors": told(noisy(2.0, 2)), "net": told(TRUTH), "blend": told(noisy(1.0, 4))}
     assert best_order("factors", entrants, ROWS, together="blend") == "blend"
-    poorer = {**entrants, "net": told(TRUTH), "blend": told(noisy(1.0, 4))}
-    assert best_order("factors", poorer, ROWS, together="blend") == "net"
+    assert best_order("factors", entrants, ROWS) == "net"
     assert best_order("factors", {**entrants, "blend": told(noisy(2.0, 5))}, ROWS, together="blend") == "net"
-    alike = {**entrants, "factors": told(noisy(0.3, 6))}
+    alike = {**entrants, "factors": told(TRUTH)}
     assert best_order("factors", alike, ROWS, together="blend") == "factors"
 
 
