@@ -26,6 +26,10 @@ WRONG = (SettingsError, HomeError, BackupError, PrivacyError, RegistryError, Ser
 def backed_up(settings: Settings, address: str, most: int | None = None) -> str:
     """Take a backup, and say so in one line."""
     vault = Vault(address)
+    if vault.lies_in(settings.home):
+        raise BackupError(
+            f"TO={address} lies in RECSYS_HOME: what takes the home takes the backup too, so name another"
+        )
     with one_run_at_a_time(settings):
         taken = take(settings, vault)
         pruned = vault.prune(most) if most else 0

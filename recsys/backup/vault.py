@@ -71,6 +71,11 @@ class Vault:
             why = " ".join(named.hidden_in(str(error)).split()) or type(error).__name__
             raise BackupError(f"{self.address:.200} cannot be opened: {why:.300}") from None
 
+    def lies_in(self, folder: Path) -> bool:
+        """Whether this is a folder of this machine, below that one or the same."""
+        is_here = self._files.protocol in ("file", ("file", "local"))
+        return is_here and Path(self._root).resolve().is_relative_to(folder.resolve())
+
     def put(self, file: BinaryIO, size: int | None = None, mode: int = 0o600) -> tuple[Part, bool]:
         """Keep a file's bytes from its start on, `size` of them at most; the part, and whether it was new."""
         digest, rest = hashlib.sha256(), size

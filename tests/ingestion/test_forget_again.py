@@ -129,8 +129,9 @@ def test_a_forgotten_user_does_not_come_back_with_the_source(lake: Lake) -> None
     assert store.append([told], END - 9_000_000).accepted == 1
     store.close()
     before, impressions = of_items(lake), whole(lake, "cleaned", "impressions").num_rows
-    words = forgotten(settings, user)
+    words = forgotten(settings, f" {user}\n")
     assert words.startswith("forgotten: ") and user not in words and inside not in words
+    assert forgotten(settings, user).startswith("nothing of that user was found")
     assert traces([inside, user], lake.home) == [] and named(lake, inside) == []
     assert of_items(lake).tobytes() == before.tobytes()
 

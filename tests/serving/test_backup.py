@@ -78,6 +78,12 @@ def test_no_message_of_an_address_shows_its_password(tmp_path: Path, address: st
     assert "s3cr3t" not in said and "of-the+store" not in said and address.partition(":")[0] in said, said
 
 
+@pytest.mark.parametrize("form", ["{}", "file://{}", "{}/vault", "{}/../home/vault"])
+def test_no_backup_lies_in_its_home(tmp_path: Path, form: str) -> None:
+    said = refused(tmp_path / "home", "backup", form.format(tmp_path / "home"))
+    assert "lies in RECSYS_HOME" in said and not (tmp_path / "home" / "vault").exists()
+
+
 @pytest.fixture(scope="module")
 def settings(world: World, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A copy of the world in which somebody is served."""
