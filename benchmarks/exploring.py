@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,9 +58,10 @@ def main(home: Path, rounds: int) -> int:
         "mixed": (tried, in_trial(other, "interleave")),
     }
     ratios: dict[str, list[float]] = {name: [] for name in ways}
+    orders = list(permutations(ways))  # who follows whom changes: what comes behind more work costs more
     for turn in range(rounds):
         seconds = {}
-        for name in [*ways, *ways][turn % len(ways) :][: len(ways)]:
+        for name in orders[turn % len(orders)]:
             recommender, bundles._now = ways[name]
             began = time.process_time()
             for n in range(REQUESTS // rounds):

@@ -157,11 +157,19 @@ HOSTILE = {
 }
 
 
-def cpu_of(service: Service) -> float:
+def below(service: Service) -> list[Any]:
     import psutil
 
-    workers = psutil.Process(service.process.pid).children(recursive=True)
-    return sum(sum(process.cpu_times()[:2]) for process in workers)
+    return psutil.Process(service.process.pid).children(recursive=True)
+
+
+def cpu_of(service: Service) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in below(service))
+
+
+def test_threads_of_a_worker_share_two_arenas_of_malloc(service: Service) -> None:
+    workers = [process for process in below(service) if "_bentoml_impl.worker.service" in " ".join(process.cmdline())]
+    assert {process.environ()["MALLOC_ARENA_MAX"] for process in workers} == {"2"}
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
