@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Expected: a log in the order of its events loses no row in windows of event time, however slowly it is read again.
-# Happens: bytewax' EventClock lets the machine's time run on from the newest row, as a sentence of its
-# documentation says. A pause of ten minutes before the fourth
-# play of an hour makes the fourth to sixth late, though they are in order: 3 of 6 are counted. After two hours the same
-# hour is closed twice, with 3 and with 2 plays.
+# Happens: bytewax' EventClock lets the machine's time run on from the newest row, as a sentence of its documentation says.
+# A pause of ten minutes before the fourth play of an hour makes the fourth to sixth late, though they are in order: 3 of 6
+# are counted. After two hours the same hour is closed twice, with 3 and with 2 plays.
 # Matters: a log of last month that is read again counts another number of plays whenever the source stalls, and a table
 # with a row per window keeps the second part alone.
 set -euo pipefail

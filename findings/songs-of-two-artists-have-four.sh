@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Expected: a song of two artists has the two in every reader of its ID3 tag, or the same one.
 # Happens: tinytag's `artist` is the first (the second lies in `other`), MediaInfo knows the first alone, eyed3 has one name
-# with a NUL in it, mutagen has a list. Written as ID3v2.3, which many players ask for, both are one name, by default joined by the / of AC/DC.
+# with a NUL in it, mutagen has a list. Written as ID3v2.3, which many players ask for, both are one name, by default joined
+# by the / of AC/DC.
 # Matters: who counts or recommends by artist has four artists for one song, the second one is lost, and a key with a NUL
 # meets no other table's.
 set -euo pipefail
