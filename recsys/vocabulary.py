@@ -36,7 +36,9 @@ INTEGERS: Final = ("occurred_at", "watch_ms", "slot")  # of what a caller may sa
 
 # As milliseconds these are years 2572 to 2635: a date and a time of day in 14 digits, 20261025101500.
 DATES_OF_14_DIGITS: Final = (19_000_101_000_000, 20_991_231_235_959)
-# As milliseconds these are of the year 1976, of which one instant in 180 looks so: 202610251015.
+# As milliseconds these are of the year 1976, of which one instant in 180 looks so: 202610251015. They lie between these
+# bounds, where few instants do: the others need not be written out to be told apart.
+ABOUT_1976: Final = (190_001_010_000, 209_912_312_359)
 DATES_OF_12_DIGITS: Final = r"^(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9]$"
 # An id or a name that is one of these says that there is none: so SQL, pandas, R, spreadsheets and JavaScript write it.
 _NOTHING: Final = ("", "\\N", "NULL", "null", "Null", "NaN", "nan", "NaT", "None", "none", "<NA>")

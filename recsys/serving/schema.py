@@ -46,6 +46,7 @@ from recsys.events import (
 )
 from recsys.policy.shelves import DEFAULT, SHELVES
 from recsys.vocabulary import (
+    ABOUT_1976,
     BLANKS,
     CONTROLS,
     DATES_OF_12_DIGITS,
@@ -130,8 +131,10 @@ def _in_milliseconds(value: Any) -> Any:
     """A number as small as this is in seconds; 0 is for an instant that is not known."""
     if isinstance(value, int) and 0 < value < FIRST_INSTANT_MS:
         raise ValueError("is in seconds: give UTC milliseconds")
-    in_digits = isinstance(value, int) and DATES_OF_14_DIGITS[0] <= value <= DATES_OF_14_DIGITS[1]
-    if in_digits or (isinstance(value, int) and re.search(DATES_OF_12_DIGITS, str(value))):
+    if isinstance(value, int) and (
+        DATES_OF_14_DIGITS[0] <= value <= DATES_OF_14_DIGITS[1]
+        or (ABOUT_1976[0] <= value <= ABOUT_1976[1] and re.search(DATES_OF_12_DIGITS, str(value)))
+    ):
         raise ValueError("is a date in digits: give UTC milliseconds or ISO 8601")
     return _instant(value)
 

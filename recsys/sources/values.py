@@ -14,7 +14,7 @@ import polars as pl
 
 from recsys.events import DAY_MS, MAX_ID_BYTES, MINUTE_MS, is_integer_id
 from recsys.sources.source import EARLIEST_MS, LATEST_MS
-from recsys.vocabulary import CONTROLS, DATES_OF_12_DIGITS, DATES_OF_14_DIGITS, MISSING
+from recsys.vocabulary import ABOUT_1976, CONTROLS, DATES_OF_12_DIGITS, DATES_OF_14_DIGITS, MISSING
 
 TRUE: Final = ("true", "t", "yes", "y", "on")
 FALSE: Final = ("false", "f", "no", "n", "off")
@@ -331,7 +331,7 @@ def _judged(read: pl.Series, given: pl.Series, is_number: pl.Series) -> Reading:
     """A number in another unit than milliseconds is no instant. 0 is one here: it says that none is known."""
     seconds = is_number & read.is_between(1, EARLIEST_MS - 1)
     digits = read.is_between(*DATES_OF_14_DIGITS)
-    if read.is_between(19 * 10**10, 21 * 10**10).any():
+    if read.is_between(*ABOUT_1976).any():
         digits |= read.cast(pl.String).str.contains(DATES_OF_12_DIGITS)
     late = read > LATEST_MS
     problem = why(
